@@ -1,0 +1,259 @@
+//! One peer and its connections. Our own small pool rather than a general one, because the
+//! dispatcher must know whether a failed request can have been seen (contract §4: a reused
+//! connection that is closed before any byte of answer is no failed attempt), and because idle
+//! connections have to be given up before Node.js closes them.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::{
+    http::Target,
+    limits::{CONNECT_TIMEOUT, IDLE_CONNECTION, IDLE_CONNECTIONS},
+    task,
+    time::{Clock, Time},
+};
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// Why there is no whole answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// No connection came up: the peer has seen nothing.
+    #[error("no connection: {0}")]
+    Connect(io::Error),
+    /// A connection that had been used before was closed before any byte of the answer: most
+    /// likely the peer had closed it while it was idle.
+    #[error("the idle connection had been closed")]
+    Stale,
+    /// The connection broke after the request went out.
+    #[error("the connection broke: {0}")]
+    Broken(hyper::Error),
+    /// The answer's body is not whole.
+    #[error("the answer is cut off: {0}")]
+    Truncated(Box<dyn std::error::Error + Send + Sync>),
+    /// The answer's body is over the limit.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// One peer and its connections.
+pub struct Peer {
+    target: Target,
+    address: Option<SocketAddr>,
+    clock: Clock,
+    idle: Mutex<Vec<Idle>>,
+    /// Milliseconds for which a connection may be idle: our bound, or the peer's if shorter.
+    idle_ms: AtomicU64,
+}
+
+struct Idle {
+    connection: SendRequest<Full<Bytes>>,
+    since: Time,
+}
+
+impl Peer {
+    /// The peer at `target`; at `address`, where that is given, instead of what the target's
+    /// host resolves to.
+    #[must_use]
+    pub fn new(target: Target, address: Option<SocketAddr>) -> Self {
+        Self {
+            target,
+            address,
+            clock: Clock::start(Time::default()),
+            idle: Mutex::default(),
+            idle_ms: AtomicU64::new(millis(IDLE_CONNECTION)),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Sends `request` (`Host` is added) and reads the whole answer, of at most `limit` bytes.
+    /// There is no time limit: drop the future to give up.
+    ///
+    /// # Errors
+    /// When there is no whole answer; the error says how far it came.
+    pub async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        limit: usize,
+    ) -> Result<Reply, SendError> {
+        let authority = self.target.authority();
+        if let Ok(host) = authority.parse() {
+            request.headers_mut().insert(header::HOST, host);
+        }
+        while let Some(mut connection) = self.take_idle() {
+            if connection.ready().await.is_err() {
+                continue;
+            }
+            match connection.try_send_request(request).await {
+                Ok(response) => return self.finish(connection, response, limit).await,
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) => request = unsent,
+                    None if before_any_byte(failed.error()) => return Err(SendError::Stale),
+                    None => return Err(SendError::Broken(failed.into_error())),
+                },
+            }
+        }
+        let mut connection = self.connect().await.map_err(SendError::Connect)?;
+        let response = connection
+            .send_request(request)
+            .await
+            .map_err(SendError::Broken)?;
+        self.finish(connection, response, limit).await
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub fn sweep(&self) {
+        let oldest = self.oldest_usable();
+        self.lock_idle().retain(|idle| idle.since >= oldest);
+    }
+
+    fn take_idle(&self) -> Option<SendRequest<Full<Bytes>>> {
+        let oldest = self.oldest_usable();
+        let mut idle = self.lock_idle();
+        // The newest first: what is older stays idle, and is swept.
+        while let Some(Idle { connection, since }) = idle.pop() {
+            if since >= oldest && !connection.is_closed() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    async fn connect(&self) -> io::Result<SendRequest<Full<Bytes>>> {
+        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
+        let stream = match self.address {
+            Some(address) => timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await,
+            None => {
+                let place = (self.target.host(), self.target.port());
+                timeout(CONNECT_TIMEOUT, TcpStream::connect(place)).await
+            }
+        }
+        .map_err(late)??;
+        stream.set_nodelay(true)?;
+        let (connection, driver) = http1::Builder::new()
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        task::spawn("http-client", async move {
+            // Whoever waits for an answer on this connection is told; nobody else cares.
+            let _ = driver.await;
+        });
+        Ok(connection)
+    }
+
+    async fn finish(
+        &self,
+        connection: SendRequest<Full<Bytes>>,
+        response: Response<Incoming>,
+        limit: usize,
+    ) -> Result<Reply, SendError> {
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, limit).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                SendError::TooLarge(limit)
+            } else {
+                SendError::Truncated(error)
+            }
+        })?;
+        self.note_keep_alive(&parts.headers);
+        let mut idle = self.lock_idle();
+        if idle.len() < IDLE_CONNECTIONS && !connection.is_closed() {
+            idle.push(Idle {
+                connection,
+                since: self.clock.now(),
+            });
+        }
+        drop(idle);
+        Ok(Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.to_bytes(),
+        })
+    }
+
+    /// `Keep-Alive: timeout=N`: a second less, so that the peer is never the first to close.
+    fn note_keep_alive(&self, headers: &HeaderMap) {
+        let Some(value) = headers
+            .get("keep-alive")
+            .and_then(|value| value.to_str().ok())
+        else {
+            return;
+        };
+        let timeout = value
+            .split(',')
+            .find_map(|part| part.trim().strip_prefix("timeout="));
+        if let Some(seconds) = timeout.and_then(|seconds| seconds.trim().parse::<u64>().ok()) {
+            let ours = millis(IDLE_CONNECTION);
+            let theirs = seconds.saturating_mul(1000).saturating_sub(1000);
+            self.idle_ms.store(ours.min(theirs), Ordering::Relaxed);
+        }
+    }
+
+    fn oldest_usable(&self) -> Time {
+        self.clock.now() - Duration::from_millis(self.idle_ms.load(Ordering::Relaxed))
+    }
+
+    fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("target", &self.target)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+fn before_any_byte(error: &hyper::Error) -> bool {
+    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || is_reset(error)
+}
+
+/// A reset while the answer's first byte is awaited looks like any other broken read to hyper.
+fn is_reset(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    let kind = source
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .map(io::Error::kind);
+    matches!(
+        kind,
+        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+    )
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

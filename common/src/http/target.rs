@@ -1,0 +1,113 @@
+//! Where a request goes.
+
+use std::{fmt, str::FromStr};
+
+use http::Uri;
+
+/// An `http://` URL, taken apart.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Target {
+    host: Box<str>,
+    port: u16,
+    path: Box<str>,
+}
+
+impl Target {
+    /// The host, as written; an IPv6 address without its brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// The port; 80 when the URL has none.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Path and query, at least `/`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The value of the `Host` header.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        if self.port == 80 {
+            self.host.to_string()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = BadTarget;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bad = |why: &str| BadTarget(format!("{text:?} is no http:// URL: {why}"));
+        let uri: Uri = text.parse().map_err(|error| bad(&format!("{error}")))?;
+        if uri.scheme_str() != Some("http") {
+            return Err(bad("it has to begin with http://"));
+        }
+        let authority = uri.authority().ok_or_else(|| bad("it has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(bad("it must not hold credentials"));
+        }
+        Ok(Self {
+            host: authority.host().into(),
+            port: authority.port_u16().unwrap_or(80),
+            path: uri
+                .path_and_query()
+                .map_or("/", http::uri::PathAndQuery::as_str)
+                .into(),
+        })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.authority(), self.path)
+    }
+}
+
+/// Text that is no `http://` URL, and why.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadTarget(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart() {
+        let target: Target = "http://[::1]:9000/hook?x=1".parse().unwrap();
+        assert_eq!(
+            (target.host(), target.port(), target.path()),
+            ("::1", 9000, "/hook?x=1")
+        );
+        assert_eq!(target.authority(), "[::1]:9000");
+        let target: Target = "http://example".parse().unwrap();
+        assert_eq!(
+            (target.port(), target.path(), &*target.authority()),
+            (80, "/", "example")
+        );
+    }
+
+    #[test]
+    fn other_things_are_refused() {
+        for bad in [
+            "",
+            "example",
+            "https://x",
+            "http://",
+            "http://u:p@x/",
+            "ftp://x",
+            "http://x y",
+        ] {
+            assert!(bad.parse::<Target>().is_err(), "{bad}");
+        }
+    }
+}

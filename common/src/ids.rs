@@ -1,0 +1,176 @@
+//! Names and numbers. Each is its own type, so that a sequence can't be passed for a position.
+
+use std::{fmt, num::NonZeroU64, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{limits::STREAM_NAME_BYTES, time::Time};
+
+/// The name of a stream: 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct StreamName(Arc<str>);
+
+impl StreamName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for StreamName {
+    type Err = BadStreamName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = (1..=STREAM_NAME_BYTES).contains(&text.len());
+        let plain = text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
+        if fits && plain {
+            Ok(Self(text.into()))
+        } else {
+            Err(BadStreamName)
+        }
+    }
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for StreamName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for StreamName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// Text that is not a stream's name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a stream's name is 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-'")]
+pub struct BadStreamName;
+
+/// The number of a stream inside one journal, given at its first message. Dense, from 0.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct StreamId(pub u32);
+
+/// The 1-based, gap-free number of a message in its stream: arrival order.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct Sequence(pub u64);
+
+impl Sequence {
+    /// The first message of a stream.
+    pub const FIRST: Self = Self(1);
+
+    /// The sequence after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The 1-based, gap-free number of a released result over all streams of one journal. As a
+/// checkpoint or an `after`, 0 stands for "before the first".
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
+#[serde(transparent)]
+pub struct Position(pub u64);
+
+impl Position {
+    /// The position after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The number of a supervisor's turn at leading a journal. It only grows; what an older epoch
+/// still tries to write is refused.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Epoch(pub NonZeroU64);
+
+impl Epoch {
+    /// The first epoch of a new journal.
+    pub const FIRST: Self = Self(NonZeroU64::MIN);
+
+    /// The epoch after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The identity of a message: a UUID of version 7 (RFC 9562), so ids sort by their time.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct MessageId(pub Uuid);
+
+impl MessageId {
+    /// A new id for a message taken in at `now`, with 74 bits from the caller's dice.
+    #[must_use]
+    pub fn new(now: Time, rng: &mut fastrand::Rng) -> Self {
+        let mut random = [0_u8; 10];
+        rng.fill(&mut random);
+        Self(uuid::Builder::from_unix_timestamp_millis(now.as_millis(), &random).into_uuid())
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stream_names_are_checked() {
+        for good in ["a", "orders", "customer.42_x-Y", &"x".repeat(128)] {
+            assert_eq!(good.parse::<StreamName>().unwrap().as_str(), good);
+        }
+        for bad in ["", "a/b", "../x", "a b", "ü", "a\0", &"x".repeat(129)] {
+            assert_eq!(bad.parse::<StreamName>(), Err(BadStreamName), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ids_are_version_7_and_sort_by_time() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let early = MessageId::new(Time::from_micros(1_000_000_000), &mut rng);
+        let late = MessageId::new(Time::from_micros(2_000_000_000), &mut rng);
+        assert_eq!(early.0.get_version_num(), 7);
+        assert!(early < late);
+    }
+}

@@ -1,0 +1,18 @@
+//! The words of Rollcall and what its binaries share: names and numbers, time, messages, limits,
+//! the arithmetic of waiting, the wire protocol, and the small pieces of shell (HTTP connections,
+//! tasks, shutdown, logging) that supervisor and worker both need.
+
+pub mod backoff;
+pub mod frame;
+pub mod http;
+pub mod ids;
+pub mod limits;
+pub mod message;
+pub mod problem;
+pub mod protocol;
+pub mod reconnect;
+pub mod shutdown;
+pub mod task;
+pub mod telemetry;
+pub mod time;
+pub mod units;

@@ -1,0 +1,67 @@
+//! Every hard limit, by name. What a user may change has its default here and its key in the
+//! configuration.
+
+use std::time::Duration;
+
+/// Longest name of a stream, in bytes.
+pub const STREAM_NAME_BYTES: usize = 128;
+/// Longest idempotency key, in bytes.
+pub const KEY_BYTES: usize = 1024;
+/// Longest id of a worker, in bytes.
+pub const WORKER_ID_BYTES: usize = 128;
+/// Longest reason or detail that is kept of what a worker or a person says, in bytes.
+pub const REASON_BYTES: usize = 1024;
+/// Default for the largest message and the largest result (`limits.message_bytes`).
+pub const MESSAGE_BYTES: u64 = 1 << 20;
+/// Default for the largest batch intake (`limits.batch_bytes`).
+pub const BATCH_BYTES: u64 = 16 << 20;
+/// Most messages in one batch intake.
+pub const BATCH_MESSAGES: usize = 65_536;
+/// Largest request head that an HTTP listener reads.
+pub const HEAD_BYTES: usize = 32 << 10;
+/// Most headers in a request.
+pub const HEADERS: usize = 100;
+/// How long a client may take to send a request's head.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client's body may stand still.
+pub const BODY_STALL: Duration = Duration::from_secs(20);
+/// Headers of a message that are kept and passed on (`ce-*`, `traceparent`, `tracestate`): count.
+pub const KEPT_HEADERS: usize = 64;
+/// Headers of a message that are kept and passed on: bytes in all.
+pub const KEPT_HEADER_BYTES: usize = 16 << 10;
+/// Events that wait for the driver.
+pub const DRIVER_QUEUE: usize = 4096;
+/// Events that the driver takes in one turn.
+pub const DRIVER_TURN: usize = 512;
+/// Bytes of one journal entry after which the driver ends its turn.
+pub const TURN_BYTES: usize = 1 << 20;
+/// Bytes handed to the journal and not yet durable, beyond which the driver takes no more in.
+pub const UNSYNCED_BYTES: usize = 64 << 20;
+/// Bytes of messages and results that are kept in memory; what is beyond is read back from the
+/// journal.
+pub const CACHE_BYTES: usize = 48 << 20;
+/// Most history of one message's attempts that is kept.
+pub const ATTEMPT_HISTORY: usize = 32;
+/// How long an attempt whose time is up may still answer.
+pub const LATE_ANSWER: Duration = Duration::from_secs(600);
+/// Longest `Prefer: wait`, and longest long poll.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
+/// Most results in one page.
+pub const PAGE_RESULTS: usize = 10_000;
+/// Bytes of results after which a page ends.
+pub const PAGE_BYTES: usize = 8 << 20;
+/// Idle time after which a pooled connection is not used again. Node.js closes idle connections
+/// after 5 s unless told otherwise, so a longer time loses requests.
+pub const IDLE_CONNECTION: Duration = Duration::from_secs(4);
+/// Idle connections kept to one peer.
+pub const IDLE_CONNECTIONS: usize = 1024;
+/// How long a connection may take to come up.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest `Retry-After` that is obeyed.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+
+const _: () = {
+    assert!(MESSAGE_BYTES <= BATCH_BYTES);
+    assert!(TURN_BYTES <= UNSYNCED_BYTES);
+    assert!(KEY_BYTES < HEAD_BYTES);
+};

@@ -1,0 +1,45 @@
+//! What travels: a message on its way in, and an answer on its way out.
+
+use bytes::Bytes;
+
+use crate::ids::MessageId;
+
+/// The content type of a message or an answer whose sender named none.
+pub const OCTET_STREAM: &str = "application/octet-stream";
+
+/// A message, as taken in. Nothing of it changes afterwards.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Message {
+    /// Its identity.
+    pub id: MessageId,
+    /// The producer's idempotency key, if it gave one.
+    pub key: Option<Box<str>>,
+    /// The body's type, as received.
+    pub content_type: Box<str>,
+    /// `ce-*`, `traceparent` and `tracestate`, as received, names in lower case.
+    pub headers: Box<[(Box<str>, Box<str>)]>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Message {
+    /// Bytes that it takes up, about.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        size_of::<Self>() + self.content_type.len() + headers + self.body.len()
+    }
+}
+
+/// A body with its type: what a worker, or a person in its place, says a message's result is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Payload {
+    /// The body's type; empty when there is none (as with `204`).
+    pub content_type: Box<str>,
+    /// The body.
+    pub body: Bytes,
+}

@@ -1,0 +1,147 @@
+//! Time as the dispatcher sees it: one number that never goes back.
+//!
+//! Deadlines have to survive a restart, so they are journaled as wall-clock numbers; but a wall
+//! clock jumps. [`Clock`] reads the wall once, when it starts, and counts on with the monotonic
+//! clock: a jump of the wall clock during a run moves no deadline. This is the only place that
+//! reads a clock.
+
+use std::{
+    fmt,
+    ops::{Add, Sub},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Serialize, Serializer};
+
+/// A moment, in microseconds since the Unix epoch as the process counts them.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Time(u64);
+
+impl Time {
+    /// The moment that lies `micros` microseconds after the Unix epoch.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// Whole milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0 / 1_000
+    }
+
+    /// Whole seconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
+impl Sub<Duration> for Time {
+    type Output = Self;
+
+    fn sub(self, span: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
+/// RFC 3339 with milliseconds, in UTC.
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = i64::try_from(self.0).unwrap_or(i64::MAX);
+        match jiff::Timestamp::from_microsecond(micros) {
+            Ok(timestamp) => write!(f, "{timestamp:.3}"),
+            Err(_) => f.write_str("9999-12-31T23:59:59.999Z"),
+        }
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The process's clock: the wall clock's reading at the start, counted on monotonically.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    base: Time,
+    started: Instant,
+}
+
+impl Clock {
+    /// Starts a clock at the wall clock's reading, or at `not_before` if the wall is behind it.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
+    pub fn start(not_before: Time) -> Self {
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let wall = Time(u64::try_from(wall.as_micros()).unwrap_or(u64::MAX));
+        Self {
+            base: wall.max(not_before),
+            started: Instant::now(),
+        }
+    }
+
+    /// The present moment.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.base + self.started.elapsed()
+    }
+
+    /// How long from now until `deadline`; zero when it has passed.
+    #[must_use]
+    pub fn until(&self, deadline: Time) -> Duration {
+        deadline.since(self.now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_as_rfc_3339() {
+        assert_eq!(
+            Time::from_micros(1_500).to_string(),
+            "1970-01-01T00:00:00.001Z"
+        );
+        assert_eq!(
+            Time::from_micros(u64::MAX).to_string(),
+            "9999-12-31T23:59:59.999Z"
+        );
+    }
+
+    #[test]
+    fn starts_no_earlier_than_told() {
+        let far = Time::from_micros(u64::MAX / 2);
+        assert!(Clock::start(far).now() >= far);
+    }
+}
