@@ -13,7 +13,7 @@ pub struct Message {
     /// Its identity.
     pub id: MessageId,
     /// The producer's idempotency key, if it gave one.
-    pub key: Option<Box<str>>,
+    pub key: Option<Key>,
     /// The body's type, as received.
     pub content_type: Box<str>,
     /// `ce-*`, `traceparent` and `tracestate`, as received, names in lower case.
@@ -33,6 +33,15 @@ impl Message {
             .sum();
         size_of::<Self>() + self.content_type.len() + headers + self.body.len()
     }
+}
+
+/// A producer's idempotency key, with a digest of what it stands for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Key {
+    /// The key, as given.
+    pub text: Box<str>,
+    /// A digest of the message's bytes and type: the same key with another one is a mistake.
+    pub fingerprint: [u8; 16],
 }
 
 /// A body with its type: what a worker, or a person in its place, says a message's result is.

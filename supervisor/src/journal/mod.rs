@@ -15,8 +15,6 @@ use bytes::Bytes;
 use rollcall_common::ids::Epoch;
 use tokio::sync::watch;
 
-pub mod memory;
-
 /// The 1-based, gap-free number of an entry: one append is one entry.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct EntryNumber(pub u64);

@@ -1,0 +1,151 @@
+//! Messages in: each gets its place in its stream, or all of a request are refused.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use rollcall_common::{
+    ids::{Sequence, StreamId, StreamName},
+    limits::CACHE_BYTES,
+    message::Message,
+    time::Time,
+};
+
+use super::{
+    Dispatcher,
+    effect::{Effect, Reply, Taken},
+    event::Arrival,
+    state::{Seen, digest},
+    stream::Held,
+};
+use crate::record::Record;
+
+impl Dispatcher {
+    pub(super) fn arrived(&mut self, arrival: &Arrival, now: Time) {
+        let reply = match self.admit(arrival, now) {
+            Ok(taken) => Reply::Accepted { taken },
+            Err(refusal) => {
+                self.counters.refused += 1;
+                refusal
+            }
+        };
+        self.effects
+            .push_back(Effect::Reply(arrival.request, reply));
+    }
+
+    fn admit(&mut self, arrival: &Arrival, now: Time) -> Result<Vec<Taken>, Reply> {
+        let known = self.state.names.get(&arrival.stream).copied();
+        if known.is_none() && !self.settings.create_streams {
+            return Err(Reply::UnknownStream);
+        }
+        let (next, backlog) = known.map_or((Sequence::FIRST, 0), |stream| {
+            let stream = self.state.stream(stream);
+            (stream.next, stream.backlog())
+        });
+        let taken = self.place(known, next, &arrival.messages)?;
+        let fresh = taken.iter().filter(|taken| !taken.duplicate).count();
+        if fresh == 0 {
+            self.counters.duplicates += u64::try_from(taken.len()).unwrap_or(u64::MAX);
+            return Ok(taken);
+        }
+        if self.space_low {
+            return Err(Reply::Full);
+        }
+        let limit = known.map_or_else(
+            || self.settings.stream(&arrival.stream).max_backlog,
+            |stream| self.state.stream(stream).settings.max_backlog,
+        );
+        if backlog + u64::try_from(fresh).unwrap_or(u64::MAX) > limit {
+            return Err(Reply::Backlogged { limit });
+        }
+        let stream = known.unwrap_or_else(|| self.open(&arrival.stream));
+        for (message, taken) in arrival.messages.iter().zip(&taken) {
+            if taken.duplicate {
+                self.counters.duplicates += 1;
+                continue;
+            }
+            self.counters.accepted += 1;
+            let (sequence, message) = (taken.sequence, Arc::clone(message));
+            let held = Held {
+                accepted_at: now,
+                message: Arc::clone(&message),
+            };
+            self.commit(Record::Accepted {
+                stream,
+                sequence,
+                at: now,
+                message,
+            });
+            self.hold_in_window(stream, sequence, held);
+        }
+        self.dirty.insert(stream);
+        self.enqueue(stream);
+        Ok(taken)
+    }
+
+    /// Gives each message its place; changes nothing yet, since one message may refuse them all.
+    fn place(
+        &self,
+        stream: Option<StreamId>,
+        mut next: Sequence,
+        messages: &[Arc<Message>],
+    ) -> Result<Vec<Taken>, Reply> {
+        let mut fresh: BTreeMap<[u8; 16], Seen> = BTreeMap::new();
+        let mut taken = Vec::with_capacity(messages.len());
+        for (index, message) in messages.iter().enumerate() {
+            if let Some(key) = &message.key {
+                let digest = digest(&key.text);
+                let before = stream.and_then(|stream| self.state.keys.get(&(stream, digest)));
+                if let Some(seen) = before.or_else(|| fresh.get(&digest)).copied() {
+                    if seen.fingerprint != key.fingerprint {
+                        return Err(Reply::Conflict {
+                            index,
+                            sequence: seen.sequence,
+                        });
+                    }
+                    let (sequence, id) = (seen.sequence, seen.id);
+                    taken.push(Taken {
+                        sequence,
+                        id,
+                        duplicate: true,
+                    });
+                    continue;
+                }
+                let fingerprint = key.fingerprint;
+                fresh.insert(
+                    digest,
+                    Seen {
+                        sequence: next,
+                        id: message.id,
+                        fingerprint,
+                    },
+                );
+            }
+            taken.push(Taken {
+                sequence: next,
+                id: message.id,
+                duplicate: false,
+            });
+            next = next.next();
+        }
+        Ok(taken)
+    }
+
+    /// Keeps a message at hand if its turn may be soon. What is beyond the window, or the room in
+    /// memory, is read back when its turn comes.
+    fn hold_in_window(&mut self, stream: StreamId, sequence: Sequence, held: Held) {
+        let entry = self.state.stream(stream);
+        let soon = sequence <= entry.window_end() && entry.pool.is_some();
+        if soon && self.state.held_bytes < CACHE_BYTES {
+            self.state.hold(stream, sequence, held);
+        }
+    }
+
+    fn open(&mut self, name: &StreamName) -> StreamId {
+        let stream = StreamId(u32::try_from(self.state.streams.len()).unwrap_or(u32::MAX));
+        self.commit(Record::Opened {
+            stream,
+            name: name.clone(),
+        });
+        self.assign_pool(stream);
+        stream
+    }
+}

@@ -1,0 +1,144 @@
+//! What is to be done: all that the dispatcher asks of the shell.
+
+use std::{sync::Arc, time::Duration};
+
+use rollcall_common::{
+    ids::{MessageId, Position, Sequence, StreamId},
+    message::Message,
+    time::Time,
+};
+
+use super::event::{AttemptId, RequestId};
+use crate::record::{Reason, Record, SubscriptionId};
+
+/// Something to be done.
+///
+/// [`Effect::Append`], [`Effect::Dispatch`] and [`Effect::Fetch`] go out at once. Everything else says something to the
+/// outside, and waits until what was appended before it is durable.
+#[derive(Debug)]
+pub enum Effect {
+    /// Write this record down. It has been applied already.
+    Append(Record),
+    /// Hand results of one stream to a subscription's destination.
+    Deliver(Delivery),
+    /// Hand a message to a worker.
+    Dispatch(Dispatch),
+    /// Read messages back from the journal, from `first` to at most `last`, in order.
+    Fetch {
+        /// Their stream.
+        stream: StreamId,
+        /// The first; it is needed.
+        first: Sequence,
+        /// The last that makes sense.
+        last: Sequence,
+    },
+    /// A result has its turn: it is there for readers from now on.
+    Release(Released),
+    /// Answer a request.
+    Reply(RequestId, Reply),
+    /// Look at the results after `after`, up to the newest, for a subscription that catches up.
+    Scan {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// The last position that it has looked at.
+        after: Position,
+    },
+}
+
+/// One attempt to be made.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    /// The attempt; the answer names it.
+    pub attempt: AttemptId,
+    /// The message's stream.
+    pub stream: StreamId,
+    /// The message's place in it.
+    pub sequence: Sequence,
+    /// The message.
+    pub message: Arc<Message>,
+    /// The worker.
+    pub worker: Arc<str>,
+    /// 1 + the failures counted so far.
+    pub number: u32,
+    /// Of how many.
+    pub max_attempts: u32,
+    /// Why.
+    pub reason: Reason,
+    /// How long it has.
+    pub timeout: Duration,
+}
+
+/// Results to be delivered: those of one stream from `first` to at most `last`, in order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Delivery {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// The stream.
+    pub stream: StreamId,
+    /// The first that is not done.
+    pub first: Sequence,
+    /// The last that is there.
+    pub last: Sequence,
+    /// 1 + the tries of the first one that failed.
+    pub attempt: u32,
+    /// Results up to this position are replayed.
+    pub replay_until: Position,
+}
+
+/// A result's turn.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Released {
+    /// Its position.
+    pub position: Position,
+    /// Its stream.
+    pub stream: StreamId,
+    /// Its place in the stream.
+    pub sequence: Sequence,
+    /// When.
+    pub at: Time,
+    /// Whether there is nothing to push: the message was skipped.
+    pub skipped: bool,
+}
+
+/// An answer to a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reply {
+    /// The messages are taken in.
+    Accepted {
+        /// Each message's place, in the order of the request.
+        taken: Vec<Taken>,
+    },
+    /// The stream's unreleased messages are at their bound.
+    Backlogged {
+        /// The bound.
+        limit: u64,
+    },
+    /// A key was seen with other content.
+    Conflict {
+        /// Which message of the request, from 0.
+        index: usize,
+        /// Where the key was seen.
+        sequence: Sequence,
+    },
+    /// It is done.
+    Done,
+    /// The journal has only its reserve left.
+    Full,
+    /// The message is not parked.
+    NotParked,
+    /// There is no such message.
+    UnknownMessage,
+    /// There is no such stream.
+    UnknownStream,
+}
+
+/// A message's place.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Taken {
+    /// Its place in the stream.
+    pub sequence: Sequence,
+    /// Its id.
+    pub id: MessageId,
+    /// Whether its key was seen before with the same content.
+    pub duplicate: bool,
+}

@@ -1,0 +1,213 @@
+//! What happened: everything that the dispatcher can be told. A closed list, so that all that can
+//! start work is seen here.
+
+use std::{sync::Arc, time::Duration};
+
+use rollcall_common::{
+    ids::{Position, Sequence, StreamId, StreamName},
+    message::{Message, Payload},
+    protocol,
+    time::Time,
+};
+
+use super::settings::Settings;
+use crate::record::{Found, SubscriptionId};
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// An attempt came to an end.
+    Answered {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// What the worker said, or why nothing came.
+        reply: WorkerReply,
+    },
+    /// Messages came in.
+    Arrived(Arrival),
+    /// A person decided on a parked message.
+    Decided {
+        /// Whom to answer.
+        request: RequestId,
+        /// The message's stream.
+        stream: StreamName,
+        /// The message's place in it.
+        sequence: Sequence,
+        /// What they decided.
+        decision: Decision,
+    },
+    /// A destination has taken results, up to and with `through`.
+    Delivered {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// The stream.
+        stream: StreamId,
+        /// The last one that it took.
+        through: Sequence,
+        /// The lowest position that the next one of this stream can have.
+        floor: Position,
+    },
+    /// A destination has not taken a result.
+    Undelivered {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// The stream.
+        stream: StreamId,
+        /// Why.
+        refusal: Refusal,
+        /// For people.
+        detail: Box<str>,
+    },
+    /// Nothing new is to be dispatched: the process is on its way down.
+    Drain,
+    /// Messages were read back from the journal.
+    Fetched {
+        /// Their stream.
+        stream: StreamId,
+        /// The messages, in order, with the moments at which they were taken in.
+        messages: Vec<(Sequence, Time, Arc<Message>)>,
+    },
+    /// A stream is paused or resumed.
+    Paused {
+        /// Whom to answer.
+        request: RequestId,
+        /// The stream.
+        stream: StreamName,
+        /// Whether it is to stand.
+        paused: bool,
+    },
+    /// A look at the next results for a subscription that catches up is done.
+    Scanned {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// The last position that was looked at.
+        to: Position,
+        /// What there was for it.
+        found: Vec<Found>,
+    },
+    /// The settings changed.
+    Settings(Arc<Settings>),
+    /// The journal has room again, or has not.
+    Space {
+        /// Whether only the reserve is left.
+        low: bool,
+    },
+    /// A subscription is wanted.
+    Subscribe {
+        /// Its name.
+        name: Box<str>,
+        /// Which streams, as patterns.
+        streams: Box<[Box<str>]>,
+        /// Where it begins, if it is new.
+        start: Start,
+    },
+    /// A subscription is no longer wanted.
+    Unsubscribe {
+        /// Its name.
+        name: Box<str>,
+    },
+    /// A worker is there: it registered, sent its heartbeat, or stands in the configuration.
+    WorkerSeen {
+        /// Its id.
+        id: Arc<str>,
+        /// Its pool.
+        pool: Arc<str>,
+        /// How many calls it takes at once; `None`: no bound of ours.
+        concurrency: Option<u32>,
+        /// Whether it has to be heard again and again to stay (registered workers do).
+        beats: bool,
+    },
+    /// A worker is to finish what it has and get nothing more.
+    WorkerDrained {
+        /// Its id.
+        id: Arc<str>,
+    },
+    /// A worker is gone.
+    WorkerLeft {
+        /// Its id.
+        id: Arc<str>,
+    },
+}
+
+/// Messages for one stream, from one request. All of them are taken in, or none.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Whom to answer.
+    pub request: RequestId,
+    /// The stream.
+    pub stream: StreamName,
+    /// The messages, in order.
+    pub messages: Vec<Arc<Message>>,
+}
+
+/// Whom to answer. The shell gives them out.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct RequestId(pub u64);
+
+/// One dispatch of one message to one worker, for as long as it lasts.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct AttemptId(pub u64);
+
+/// What a worker said, or why nothing came.
+#[derive(Clone, Debug)]
+pub enum WorkerReply {
+    /// A whole answer.
+    Answer {
+        /// Its HTTP status.
+        status: u16,
+        /// The worker's own word on the outcome.
+        outcome: Option<protocol::Outcome>,
+        /// What the worker says to people.
+        reason: Box<str>,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+        /// Body and type.
+        payload: Payload,
+    },
+    /// The connection broke after the request went out, or the answer is cut off or too large.
+    Broken(Box<str>),
+    /// The worker was not reached.
+    Unreachable(Box<str>),
+    /// A reused connection was closed before any byte of an answer.
+    Stale,
+}
+
+/// Why a destination has not taken a result.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// It is gone for good (`410`).
+    Gone,
+    /// It refuses this one (`4xx`).
+    Rejected,
+    /// It can't now: a failure of any other kind.
+    Unavailable {
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// What a person decided on a parked message.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// This is the result.
+    Resolve(Payload),
+    /// Back to the workers.
+    Retry {
+        /// In the person's words.
+        reason: Box<str>,
+    },
+    /// There is no result; go on without it.
+    Skip {
+        /// In the person's words.
+        reason: Box<str>,
+    },
+}
+
+/// Where a new subscription begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Start {
+    /// After this position; 0 is the beginning.
+    After(Position),
+    /// After what is released now.
+    Live,
+}

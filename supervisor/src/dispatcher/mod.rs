@@ -1,0 +1,279 @@
+//! The dispatcher: it decides. No clock, no socket, no file, no dice of its own; so the simulator
+//! can play a year in a minute, and play it again.
+//!
+//! The contract of its methods:
+//!
+//! - [`Dispatcher::handle`] takes one event and the time. It runs to its end and is never
+//!   re-entered. Time never goes back.
+//! - [`Dispatcher::handle_timeout`] is called when the time of [`Dispatcher::poll_timeout`] has
+//!   come.
+//! - After either, [`Dispatcher::poll_effect`] is called until it gives `None`, and then one timer
+//!   is set for [`Dispatcher::poll_timeout`].
+//! - An [`Effect::Append`] has been applied to the [`State`] already. Effects that speak to the
+//!   outside wait until what was appended before them is durable; see [`Effect`].
+//!
+//! One message's way through the files: `admission` (its place), `dispatching` (its worker),
+//! `answers` (its answer, or another try), `state` (its release), `delivery` (its destination).
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use rollcall_common::{
+    ids::{Sequence, StreamId},
+    time::Time,
+};
+
+mod admission;
+mod answers;
+mod decisions;
+mod delivery;
+mod dispatching;
+pub mod effect;
+pub mod event;
+mod outcome;
+pub mod roster;
+pub mod settings;
+mod state;
+mod status;
+mod stream;
+mod subscription;
+mod timers;
+
+#[cfg(test)]
+mod tests;
+
+pub use effect::{Delivery, Dispatch, Effect, Released, Reply, Taken};
+pub use event::{Arrival, AttemptId, Event, Refusal, RequestId, WorkerReply};
+pub use settings::Settings;
+pub use state::State;
+pub use status::{Cause, Counters, MessageState, StreamStatus, SubscriptionStatus};
+pub use stream::Parking;
+pub use subscription::Subscription;
+
+use crate::record::{Reason, Record};
+use roster::{Roster, WorkerKey};
+use stream::Turn;
+use timers::{Timer, Timers};
+
+/// One attempt that may still answer.
+#[derive(Debug)]
+struct Attempt {
+    stream: StreamId,
+    sequence: Sequence,
+    worker: WorkerKey,
+    number: u32,
+    reason: Reason,
+    started_at: Time,
+    /// When its time is up, or when it is given up for good once it is late.
+    deadline: Time,
+    standing: AttemptStanding,
+}
+
+/// What an attempt's answer is worth.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum AttemptStanding {
+    /// It is in time.
+    Counting,
+    /// Its time was up, and it was counted as a failure. Its answer is still welcome.
+    Late,
+    /// Another answer was accepted; this is a digest of it, to compare with.
+    Beaten(u64),
+}
+
+/// It decides. See the module's page for the contract.
+#[derive(Debug)]
+pub struct Dispatcher {
+    settings: Arc<Settings>,
+    state: State,
+    rng: fastrand::Rng,
+    roster: Roster,
+    attempts: BTreeMap<AttemptId, Attempt>,
+    next_attempt: u64,
+    timers: Timers,
+    effects: VecDeque<Effect>,
+    /// Streams whose status may have changed.
+    dirty: BTreeSet<StreamId>,
+    counters: Counters,
+    /// Whether the journal has only its reserve left.
+    space_low: bool,
+    draining: bool,
+    /// The room that releases of one record are collected in.
+    released: Vec<Released>,
+}
+
+impl Dispatcher {
+    /// A dispatcher that goes on from `state`. What `seed` is does not matter, but the same seed
+    /// and the same calls give the same effects.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, state: State, seed: u64, now: Time) -> Self {
+        let mut dispatcher = Self {
+            settings,
+            state,
+            rng: fastrand::Rng::with_seed(seed),
+            roster: Roster::default(),
+            attempts: BTreeMap::new(),
+            next_attempt: 1,
+            timers: Timers::default(),
+            effects: VecDeque::new(),
+            dirty: BTreeSet::new(),
+            counters: Counters::default(),
+            space_low: false,
+            draining: false,
+            released: Vec::new(),
+        };
+        dispatcher.commit(Record::Started { at: now });
+        dispatcher.adopt_settings(now);
+        dispatcher.resume(now);
+        dispatcher
+    }
+
+    /// Takes in something that happened.
+    pub fn handle(&mut self, event: Event, now: Time) {
+        match event {
+            Event::Answered { attempt, reply } => self.answered(attempt, reply, now),
+            Event::Arrived(arrival) => self.arrived(&arrival, now),
+            Event::Decided {
+                request,
+                stream,
+                sequence,
+                decision,
+            } => {
+                self.decided(request, &stream, sequence, decision, now);
+            }
+            Event::Delivered {
+                subscription,
+                stream,
+                through,
+                floor,
+            } => {
+                self.delivered(subscription, stream, through, floor);
+            }
+            Event::Drain => self.draining = true,
+            Event::Fetched { stream, messages } => self.fetched(stream, messages),
+            Event::Paused {
+                request,
+                stream,
+                paused,
+            } => self.pause(request, &stream, paused, now),
+            Event::Scanned {
+                subscription,
+                to,
+                found,
+            } => self.scanned(subscription, to, found),
+            Event::Settings(settings) => {
+                self.settings = settings;
+                self.adopt_settings(now);
+            }
+            Event::Space { low } => self.space_low = low,
+            Event::Subscribe {
+                name,
+                streams,
+                start,
+            } => self.subscribe(name, streams, start),
+            Event::Undelivered {
+                subscription,
+                stream,
+                refusal,
+                detail,
+            } => {
+                self.undelivered((subscription, stream), refusal, detail, now);
+            }
+            Event::Unsubscribe { name } => self.unsubscribe(&name),
+            Event::WorkerDrained { id } => self.worker_drained(&id, now),
+            Event::WorkerLeft { id } => self.worker_left(&id, now),
+            Event::WorkerSeen {
+                id,
+                pool,
+                concurrency,
+                beats,
+            } => {
+                self.worker_seen((&id, &pool), concurrency, beats, now);
+            }
+        }
+        self.pump(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Attempt(attempt) => self.timed_out(attempt, now),
+                Timer::Forget(attempt) => self.forget(attempt, now),
+                Timer::Lane(subscription, stream) => self.lane_due(subscription, stream),
+                Timer::Retry(stream, sequence) => self.retry_due(stream, sequence),
+                Timer::Worker(worker) => self.roster.refit(worker, now),
+            }
+        }
+        self.pump(now);
+    }
+
+    /// The next thing to be done.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`Dispatcher::handle_timeout`] is to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// What is folded from the journal.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Writes a record down and takes it in: the only way in which state changes.
+    fn commit(&mut self, record: Record) {
+        self.state
+            .apply(&record, &self.settings, &mut self.released);
+        self.effects.push_back(Effect::Append(record));
+        let mut released = std::mem::take(&mut self.released);
+        for release in released.drain(..) {
+            self.counters.released += 1;
+            self.dirty.insert(release.stream);
+            self.effects.push_back(Effect::Release(release));
+            self.line_up_lanes(release.stream);
+        }
+        self.released = released;
+    }
+
+    /// Settings are laid over what is there: at the start, and when they change.
+    fn adopt_settings(&mut self, now: Time) {
+        let settings = Arc::clone(&self.settings);
+        self.roster.set_pool_settings(|name| settings.pool(name));
+        for stream in &mut self.state.streams {
+            stream.settings = settings.stream(&stream.name);
+            stream.pool = None;
+            if stream.turn == Turn::Queued {
+                stream.turn = Turn::None;
+            }
+        }
+        for pool in self.roster.pool_keys() {
+            self.roster.pool_mut(pool).queue.clear();
+        }
+        let streams = u32::try_from(self.state.streams.len()).unwrap_or(u32::MAX);
+        for stream in (0..streams).map(StreamId) {
+            self.assign_pool(stream);
+            self.settle_head(stream, now);
+            self.enqueue(stream);
+        }
+    }
+
+    /// Sets the soft side of a state that was folded from a journal.
+    fn resume(&mut self, now: Time) {
+        let streams = u32::try_from(self.state.streams.len()).unwrap_or(u32::MAX);
+        for stream in (0..streams).map(StreamId) {
+            let due = self.state.stream(stream).due_slots();
+            for (sequence, due) in due {
+                self.timers.set(due, Timer::Retry(stream, sequence));
+            }
+            self.dirty.insert(stream);
+        }
+        self.resume_subscriptions();
+        self.pump(now);
+    }
+}

@@ -1,0 +1,363 @@
+//! The workers: who is there, who is fit, and the random choice among them. All of it is soft;
+//! after a restart workers register again.
+
+use std::{collections::BTreeMap, collections::VecDeque, sync::Arc, time::Duration};
+
+use rollcall_common::{backoff, ids::StreamId, time::Time};
+
+use super::{outcome::Mark, settings::PoolSettings};
+
+/// Longest time for which a worker is taken out.
+const LONGEST_EJECTION: Duration = Duration::from_secs(300);
+/// First and longest wait before a worker that was not there is asked again.
+const MISSING_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// A worker's number in this process.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct WorkerKey(usize);
+
+/// A pool's number in this process.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct PoolKey(usize);
+
+/// Whether a worker is one of us.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// It takes work.
+    Active,
+    /// It finishes what it has.
+    Draining,
+    /// It is gone.
+    Left,
+}
+
+/// A worker, as the dispatcher sees it.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Whether it is one of us.
+    pub standing: Standing,
+    /// Calls at once that it takes.
+    pub concurrency: u32,
+    /// Calls that it has.
+    pub in_flight: u32,
+    /// When it counts as silent, if it has to be heard again and again.
+    pub silent_at: Option<Time>,
+    /// Until when it asked for a pause, or is given one because it wasn't there.
+    pub paused_until: Time,
+    /// Until when it is taken out.
+    pub ejected_until: Time,
+    /// Failures in a row that speak against it.
+    pub strikes: u32,
+    /// How many times in a row it was taken out.
+    ejections: u32,
+    /// How many times in a row it was not there, or busy.
+    misses: u32,
+    pool: PoolKey,
+    /// Its place among the fit ones of its pool.
+    fit_at: Option<usize>,
+}
+
+impl Worker {
+    /// Whether it may be given work at `now`.
+    #[must_use]
+    pub fn is_fit(&self, now: Time) -> bool {
+        self.standing == Standing::Active
+            && self.silent_at.is_none_or(|at| now < at)
+            && self.paused_until <= now
+            && self.ejected_until <= now
+            && self.in_flight < self.concurrency
+    }
+
+    /// The word that the outside sees.
+    #[must_use]
+    pub fn state(&self, now: Time) -> &'static str {
+        match self.standing {
+            Standing::Draining => "draining",
+            Standing::Left => "left",
+            Standing::Active if self.silent_at.is_some_and(|at| at <= now) => "silent",
+            Standing::Active if self.ejected_until > now => "ejected",
+            Standing::Active if self.paused_until > now => "paused",
+            Standing::Active => "active",
+        }
+    }
+}
+
+/// The workers of one name.
+#[derive(Debug)]
+pub(super) struct Pool {
+    name: Arc<str>,
+    settings: PoolSettings,
+    members: usize,
+    fit: Vec<WorkerKey>,
+    /// Streams that have something for it, in the order of their turns.
+    pub(super) queue: VecDeque<StreamId>,
+}
+
+/// All workers and pools.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    workers: Vec<Worker>,
+    by_id: BTreeMap<Arc<str>, WorkerKey>,
+    pools: Vec<Pool>,
+    pools_by_name: BTreeMap<Arc<str>, PoolKey>,
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "keys are given out here and never taken back"
+)]
+impl Roster {
+    pub(super) fn worker(&self, key: WorkerKey) -> &Worker {
+        &self.workers[key.0]
+    }
+
+    pub(super) fn workers(&self) -> impl Iterator<Item = (&Arc<str>, &Worker)> {
+        self.workers
+            .iter()
+            .map(|worker| (&self.pools[worker.pool.0].name, worker))
+    }
+
+    pub(super) fn find(&self, id: &str) -> Option<WorkerKey> {
+        self.by_id.get(id).copied()
+    }
+
+    pub(super) fn pool_of(&self, key: WorkerKey) -> PoolKey {
+        self.workers[key.0].pool
+    }
+
+    pub(super) fn pool_mut(&mut self, pool: PoolKey) -> &mut Pool {
+        &mut self.pools[pool.0]
+    }
+
+    pub(super) fn pool_keys(&self) -> impl Iterator<Item = PoolKey> + use<> {
+        (0..self.pools.len()).map(PoolKey)
+    }
+
+    pub(super) fn has_fit(&self, pool: PoolKey) -> bool {
+        !self.pools[pool.0].fit.is_empty()
+    }
+
+    /// Whether some worker of the pool has work at the moment.
+    pub(super) fn is_busy(&self, pool: PoolKey) -> bool {
+        self.workers
+            .iter()
+            .any(|w| w.pool == pool && w.in_flight > 0)
+    }
+
+    pub(super) fn members(&self, pool: PoolKey) -> usize {
+        self.pools[pool.0].members
+    }
+
+    /// The pool `name`; it comes into being when it is first named.
+    pub(super) fn pool(&mut self, name: &Arc<str>, settings: impl Fn() -> PoolSettings) -> PoolKey {
+        if let Some(key) = self.pools_by_name.get(name) {
+            return *key;
+        }
+        let key = PoolKey(self.pools.len());
+        self.pools.push(Pool {
+            name: Arc::clone(name),
+            settings: settings(),
+            members: 0,
+            fit: Vec::new(),
+            queue: VecDeque::new(),
+        });
+        self.pools_by_name.insert(Arc::clone(name), key);
+        key
+    }
+
+    pub(super) fn set_pool_settings(&mut self, settings: impl Fn(&str) -> PoolSettings) {
+        for pool in &mut self.pools {
+            pool.settings = settings(&pool.name);
+        }
+    }
+
+    /// Notes that a worker is there.
+    pub(super) fn seen(&mut self, id: &Arc<str>, pool: PoolKey, concurrency: u32) -> WorkerKey {
+        let key = self
+            .by_id
+            .get(id)
+            .copied()
+            .unwrap_or(WorkerKey(self.workers.len()));
+        if key.0 == self.workers.len() {
+            self.by_id.insert(Arc::clone(id), key);
+            self.workers.push(Worker {
+                id: Arc::clone(id),
+                standing: Standing::Left,
+                concurrency,
+                in_flight: 0,
+                silent_at: None,
+                paused_until: Time::default(),
+                ejected_until: Time::default(),
+                strikes: 0,
+                ejections: 0,
+                misses: 0,
+                pool,
+                fit_at: None,
+            });
+        }
+        if self.workers[key.0].pool != pool {
+            self.leave(key, Time::default());
+            self.workers[key.0].pool = pool;
+        }
+        let worker = &mut self.workers[key.0];
+        worker.concurrency = concurrency;
+        if worker.standing == Standing::Left {
+            // Somebody new behind the id: what was held against the old one is forgotten.
+            worker.standing = Standing::Active;
+            (worker.strikes, worker.ejections, worker.misses) = (0, 0, 0);
+            worker.paused_until = Time::default();
+            worker.ejected_until = Time::default();
+            self.pools[pool.0].members += 1;
+        }
+        key
+    }
+
+    pub(super) fn beat(&mut self, key: WorkerKey, silent_at: Option<Time>) {
+        self.workers[key.0].silent_at = silent_at;
+    }
+
+    pub(super) fn drain(&mut self, key: WorkerKey, now: Time) {
+        let worker = &mut self.workers[key.0];
+        if worker.standing == Standing::Active {
+            worker.standing = Standing::Draining;
+        }
+        self.refit(key, now);
+    }
+
+    pub(super) fn leave(&mut self, key: WorkerKey, now: Time) {
+        let worker = &mut self.workers[key.0];
+        if worker.standing != Standing::Left {
+            worker.standing = Standing::Left;
+            self.pools[worker.pool.0].members -= 1;
+        }
+        self.refit(key, now);
+    }
+
+    /// Notes a call that goes out.
+    pub(super) fn call(&mut self, key: WorkerKey, now: Time) {
+        self.workers[key.0].in_flight += 1;
+        self.refit(key, now);
+    }
+
+    /// Notes that a call is over.
+    pub(super) fn hang_up(&mut self, key: WorkerKey, now: Time) {
+        self.workers[key.0].in_flight -= 1;
+        self.refit(key, now);
+    }
+
+    /// Notes a good answer.
+    pub(super) fn praise(&mut self, key: WorkerKey) {
+        let worker = &mut self.workers[key.0];
+        (worker.strikes, worker.ejections, worker.misses) = (0, 0, 0);
+    }
+
+    /// Notes what a failure says of a worker. Gives back when it may be fit again, if the mark
+    /// put it out.
+    pub(super) fn mark(
+        &mut self,
+        key: WorkerKey,
+        mark: Mark,
+        now: Time,
+        rng: &mut fastrand::Rng,
+    ) -> Option<Time> {
+        let until = match mark {
+            Mark::None => None,
+            Mark::Strike => self.strike(key, now, rng),
+            Mark::Missing | Mark::Pause(None) => Some(self.miss(key, now, rng)),
+            Mark::Pause(Some(span)) => {
+                let until = now + span;
+                self.workers[key.0].paused_until = until;
+                Some(until)
+            }
+        };
+        self.refit(key, now);
+        until
+    }
+
+    fn miss(&mut self, key: WorkerKey, now: Time, rng: &mut fastrand::Rng) -> Time {
+        let worker = &mut self.workers[key.0];
+        worker.misses = worker.misses.saturating_add(1);
+        let (first, most) = MISSING_WAIT;
+        worker.paused_until = now + backoff::doubling(first, most, worker.misses, rng);
+        worker.paused_until
+    }
+
+    fn strike(&mut self, key: WorkerKey, now: Time, rng: &mut fastrand::Rng) -> Option<Time> {
+        let pool = &self.pools[self.workers[key.0].pool.0];
+        let (members, settings) = (pool.members, pool.settings.clone());
+        let out = |w: &&Worker| w.pool == self.workers[key.0].pool && w.ejected_until > now;
+        let ejected = self.workers.iter().filter(out).count();
+        let worker = &mut self.workers[key.0];
+        worker.strikes = worker.strikes.saturating_add(1);
+        let enough = worker.strikes >= settings.eject_after;
+        if !enough || worker.ejected_until > now || (ejected + 1) * 2 > members {
+            return None;
+        }
+        worker.strikes = 0;
+        worker.ejections = worker.ejections.saturating_add(1);
+        let span = settings
+            .eject_for
+            .saturating_mul(worker.ejections)
+            .min(LONGEST_EJECTION);
+        // Up to a tenth more, so that workers put out together come back one by one.
+        worker.ejected_until = now + span + backoff::below(span / 10, rng);
+        Some(worker.ejected_until)
+    }
+
+    /// Brings the pool's list of fit workers up to date with one of them.
+    pub(super) fn refit(&mut self, key: WorkerKey, now: Time) {
+        let worker = &self.workers[key.0];
+        let (fit, at) = (worker.is_fit(now), worker.fit_at);
+        let list = &mut self.pools[worker.pool.0].fit;
+        match (fit, at) {
+            (true, None) => {
+                self.workers[key.0].fit_at = Some(list.len());
+                list.push(key);
+            }
+            (false, Some(at)) => {
+                list.swap_remove(at);
+                let moved = list.get(at).copied();
+                self.workers[key.0].fit_at = None;
+                if let Some(moved) = moved {
+                    self.workers[moved.0].fit_at = Some(at);
+                }
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// A random fit worker of the pool: one that is not in `tried`, if there is one.
+    pub(super) fn pick(
+        &self,
+        pool: PoolKey,
+        tried: &[Arc<str>],
+        rng: &mut fastrand::Rng,
+    ) -> Option<WorkerKey> {
+        let fit = &self.pools[pool.0].fit;
+        if fit.is_empty() {
+            return None;
+        }
+        let untried = fit
+            .iter()
+            .filter(|key| !tried.contains(&self.workers[key.0].id));
+        match if tried.is_empty() {
+            fit.len()
+        } else {
+            untried.clone().count()
+        } {
+            0 => fit.get(rng.usize(..fit.len())).copied(),
+            all if all == fit.len() => fit.get(rng.usize(..all)).copied(),
+            some => untried.copied().nth(rng.usize(..some)),
+        }
+    }
+
+    /// Whether the pool has a fit worker that is not in `tried`.
+    pub(super) fn has_untried(&self, pool: PoolKey, tried: &[Arc<str>]) -> bool {
+        self.pools[pool.0]
+            .fit
+            .iter()
+            .any(|key| !tried.contains(&self.workers[key.0].id))
+    }
+}

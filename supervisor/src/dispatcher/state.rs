@@ -1,0 +1,401 @@
+//! What must survive, folded from the records. It changes in [`State::apply`] and nowhere else;
+//! live running, recovery and a standby are the same calls. (Fields that say "soft" in
+//! `stream.rs` and `subscription.rs` belong to the dispatcher and mean nothing after a restart.)
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use rollcall_common::{
+    ids::{Position, Sequence, StreamId, StreamName},
+    time::Time,
+};
+
+use super::{
+    effect::Released,
+    settings::{Pattern, Settings},
+    stream::{Held, Parking, SlotState, Stream},
+    subscription::Subscription,
+};
+use crate::record::{Ending, Found, Outcome, Record, SubscriptionId};
+
+/// How many of the newest releases are kept at hand, so that a subscription that catches up can
+/// join the present without a gap.
+const RECENT: usize = 65_536;
+
+/// The fold of a journal.
+#[derive(Debug, Default)]
+pub struct State {
+    pub(super) streams: Vec<Stream>,
+    pub(super) names: BTreeMap<StreamName, StreamId>,
+    /// Idempotency keys that were seen, by digest.
+    pub(super) keys: BTreeMap<(StreamId, [u8; 16]), Seen>,
+    /// The last position given.
+    pub(super) head: Position,
+    /// The newest releases, the last one at `head`.
+    recent: VecDeque<(StreamId, Sequence)>,
+    pub(super) subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    next_subscription: u32,
+    /// The latest moment that a record speaks of.
+    last: Time,
+    /// Bytes of messages that slots hold. Soft.
+    pub(super) held_bytes: usize,
+}
+
+/// What an idempotency key stood for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) sequence: Sequence,
+    pub(super) id: rollcall_common::ids::MessageId,
+    pub(super) fingerprint: [u8; 16],
+}
+
+impl State {
+    /// The latest moment that the journal speaks of. A clock must not start before it.
+    #[must_use]
+    pub fn last_time(&self) -> Time {
+        self.last
+    }
+
+    /// The last position given.
+    #[must_use]
+    pub fn head(&self) -> Position {
+        self.head
+    }
+
+    /// Streams that there are.
+    #[must_use]
+    pub fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// The name of a stream.
+    #[must_use]
+    pub fn stream_name(&self, stream: StreamId) -> Option<&StreamName> {
+        self.streams.get(index(stream)).map(|stream| &stream.name)
+    }
+
+    /// The subscription `name`.
+    #[must_use]
+    pub fn find_subscription(&self, name: &str) -> Option<SubscriptionId> {
+        let mut all = self.subscriptions.iter();
+        all.find(|(_, subscription)| &*subscription.name == name)
+            .map(|(id, _)| *id)
+    }
+
+    /// Names of the subscriptions, with their numbers.
+    pub fn subscription_names(&self) -> impl Iterator<Item = (SubscriptionId, &str)> {
+        self.subscriptions
+            .iter()
+            .map(|(id, subscription)| (*id, &*subscription.name))
+    }
+
+    /// Takes in one record. What it releases is added to `released`. What the record says of the
+    /// settings (`settings`) only tells new streams how they are treated.
+    ///
+    /// # Panics
+    /// When the record contradicts those before it: the journal is not one that this program
+    /// wrote.
+    pub fn apply(&mut self, record: &Record, settings: &Settings, released: &mut Vec<Released>) {
+        match record {
+            Record::Accepted {
+                stream,
+                sequence,
+                at,
+                message,
+            } => {
+                self.last = self.last.max(*at);
+                let entry = self.stream_mut(*stream);
+                assert_eq!(entry.next, *sequence, "sequences of a stream have no gap");
+                entry.next = sequence.next();
+                if let Some(key) = &message.key {
+                    let (fingerprint, id) = (key.fingerprint, message.id);
+                    let seen = Seen {
+                        sequence: *sequence,
+                        id,
+                        fingerprint,
+                    };
+                    self.keys.insert((*stream, digest(&key.text)), seen);
+                }
+            }
+            Record::Answered {
+                stream,
+                sequence,
+                at,
+                answer,
+            } => {
+                let skipped = answer.outcome == Outcome::Skipped;
+                self.settle(*stream, *sequence, skipped);
+                self.release(*stream, *at, released);
+            }
+            Record::Failed {
+                stream,
+                sequence,
+                due,
+                report,
+            } => {
+                self.last = self.last.max(report.ended_at);
+                let slot = self.stream_mut(*stream).reach(*sequence);
+                let slot = slot.expect("an attempt belongs to an unreleased message");
+                slot.failures += 1;
+                slot.rounds = 0;
+                slot.state = SlotState::Waiting { due: *due };
+                slot.tried.push(Arc::clone(&report.worker));
+                slot.history.push(Arc::clone(report));
+                if report.ending == Ending::Refused {
+                    slot.refused_by = Some(Arc::clone(&report.worker));
+                }
+            }
+            Record::Opened { stream, name } => self.open(*stream, name, settings),
+            Record::Parked {
+                stream,
+                sequence,
+                at,
+                head,
+                reason,
+            } => {
+                self.last = self.last.max(*at);
+                let parking = Parking {
+                    head: *head,
+                    at: *at,
+                    reason: reason.clone(),
+                };
+                let entry = self.stream_mut(*stream);
+                entry.parked.insert(*sequence);
+                let slot = entry
+                    .reach(*sequence)
+                    .expect("a parked message is unreleased");
+                slot.state = SlotState::Parked(Box::new(parking));
+                let held = slot.held.take();
+                self.held_bytes -= held.map_or(0, |held| held.message.weight());
+            }
+            Record::Passed {
+                stream,
+                first,
+                last,
+                at,
+            } => {
+                for sequence in first.0..=last.0 {
+                    self.settle(*stream, Sequence(sequence), false);
+                }
+                self.release(*stream, *at, released);
+            }
+            Record::Paused { stream, at } => {
+                self.last = self.last.max(*at);
+                self.stream_mut(*stream).paused = true;
+            }
+            Record::Resumed { stream, at } => {
+                self.stream_mut(*stream).paused = false;
+                self.release(*stream, *at, released);
+            }
+            Record::Retried {
+                stream,
+                sequence,
+                at,
+                ..
+            } => {
+                self.last = self.last.max(*at);
+                let entry = self.stream_mut(*stream);
+                entry.parked.remove(sequence);
+                let slot = entry
+                    .reach(*sequence)
+                    .expect("a parked message is unreleased");
+                slot.state = SlotState::Idle;
+                (slot.failures, slot.rounds, slot.manual) = (0, 0, true);
+                slot.tried.clear();
+                slot.refused_by = None;
+            }
+            Record::Started { at } => self.last = self.last.max(*at),
+            Record::Delivered { .. }
+            | Record::Scanned { .. }
+            | Record::Subscribed { .. }
+            | Record::Unsubscribed { .. } => self.apply_to_subscriptions(record),
+        }
+    }
+
+    fn apply_to_subscriptions(&mut self, record: &Record) {
+        match record {
+            Record::Delivered {
+                subscription,
+                stream,
+                through,
+                floor,
+            } => {
+                // One that was removed meanwhile may still hear of a delivery.
+                if let Some(entry) = self.subscriptions.get_mut(subscription) {
+                    entry.done(*stream, *through, *floor);
+                }
+            }
+            Record::Scanned {
+                subscription,
+                to,
+                found,
+            } => {
+                let head = self.head;
+                if let Some(entry) = self.subscriptions.get_mut(subscription) {
+                    entry.scanned(*to, found, head);
+                }
+            }
+            Record::Subscribed {
+                subscription,
+                name,
+                streams,
+                after,
+            } => {
+                self.next_subscription = subscription.0 + 1;
+                let patterns = streams.iter().map(|text| Pattern::new(text)).collect();
+                let entry = Subscription::new(name.clone(), patterns, *after, self.head);
+                for stream in &mut self.streams {
+                    if entry.wants(&stream.name) {
+                        stream.subscriptions.push(*subscription);
+                    }
+                }
+                self.subscriptions.insert(*subscription, entry);
+            }
+            Record::Unsubscribed { subscription } => {
+                self.subscriptions.remove(subscription);
+                for stream in &mut self.streams {
+                    stream.subscriptions.retain(|other| other != subscription);
+                }
+            }
+            Record::Accepted { .. }
+            | Record::Answered { .. }
+            | Record::Failed { .. }
+            | Record::Opened { .. }
+            | Record::Parked { .. }
+            | Record::Passed { .. }
+            | Record::Paused { .. }
+            | Record::Resumed { .. }
+            | Record::Retried { .. }
+            | Record::Started { .. } => {}
+        }
+    }
+
+    /// The number that the next subscription gets.
+    pub(super) fn next_subscription(&self) -> SubscriptionId {
+        SubscriptionId(self.next_subscription)
+    }
+
+    /// What was released after `after`, for the patterns of a subscription: `None` when that is
+    /// longer ago than is kept at hand.
+    pub(super) fn recent_after(
+        &self,
+        after: Position,
+        wanted: &Subscription,
+    ) -> Option<Vec<Found>> {
+        let behind = usize::try_from(self.head.0 - after.0).ok()?;
+        let skip = self.recent.len().checked_sub(behind)?;
+        let mut runs: BTreeMap<StreamId, Found> = BTreeMap::new();
+        for (position, (stream, sequence)) in (after.0 + 1..).zip(self.recent.iter().skip(skip)) {
+            if self
+                .stream_name(*stream)
+                .is_some_and(|name| wanted.wants(name))
+            {
+                let (position, first) = (Position(position), *sequence);
+                let fresh = Found {
+                    stream: *stream,
+                    first,
+                    position,
+                    last: first,
+                };
+                runs.entry(*stream).or_insert(fresh).last = *sequence;
+            }
+        }
+        Some(runs.into_values().collect())
+    }
+
+    pub(super) fn stream(&self, stream: StreamId) -> &Stream {
+        self.streams
+            .get(index(stream))
+            .expect("a stream's number is given at its opening")
+    }
+
+    pub(super) fn stream_mut(&mut self, stream: StreamId) -> &mut Stream {
+        self.streams
+            .get_mut(index(stream))
+            .expect("a stream's number is given at its opening")
+    }
+
+    /// Keeps a message in its slot, unless it has its result or is there already.
+    pub(super) fn hold(&mut self, stream: StreamId, sequence: Sequence, held: Held) {
+        let weight = held.message.weight();
+        let Some(slot) = self.stream_mut(stream).reach(sequence) else {
+            return;
+        };
+        let settled = matches!(slot.state, SlotState::Done { .. } | SlotState::Parked(_));
+        if !settled && slot.held.is_none() {
+            slot.held = Some(held);
+            self.held_bytes += weight;
+        }
+    }
+
+    fn open(&mut self, stream: StreamId, name: &StreamName, settings: &Settings) {
+        assert_eq!(
+            self.streams.len(),
+            index(stream),
+            "streams are numbered without a gap"
+        );
+        let mut entry = Stream::new(name.clone(), settings.stream(name));
+        let wanting = self.subscriptions.iter().filter(|(_, one)| one.wants(name));
+        entry.subscriptions = wanting.map(|(id, _)| *id).collect();
+        self.streams.push(entry);
+        self.names.insert(name.clone(), stream);
+    }
+
+    fn settle(&mut self, stream: StreamId, sequence: Sequence, skipped: bool) {
+        let entry = self.stream_mut(stream);
+        entry.parked.remove(&sequence);
+        entry.waiting += 1;
+        let slot = entry
+            .reach(sequence)
+            .expect("only an unreleased message gets its result");
+        let done = matches!(slot.state, SlotState::Done { .. });
+        assert!(!done, "a message gets one result");
+        slot.state = SlotState::Done { skipped };
+        let held = slot.held.take();
+        self.held_bytes -= held.map_or(0, |held| held.message.weight());
+    }
+
+    fn release(&mut self, stream: StreamId, at: Time, released: &mut Vec<Released>) {
+        self.last = self.last.max(at);
+        while let Some((sequence, skipped)) = self.stream_mut(stream).release() {
+            self.head = self.head.next();
+            let position = self.head;
+            self.recent.push_back((stream, sequence));
+            if self.recent.len() > RECENT {
+                self.recent.pop_front();
+            }
+            for subscription in &self.streams[index(stream)].subscriptions {
+                let entry = self.subscriptions.get_mut(subscription);
+                entry
+                    .expect("a stream lists its subscriptions")
+                    .released(stream, sequence, position);
+            }
+            released.push(Released {
+                position,
+                stream,
+                sequence,
+                at,
+                skipped,
+            });
+        }
+    }
+}
+
+fn index(stream: StreamId) -> usize {
+    usize::try_from(stream.0).unwrap_or(usize::MAX)
+}
+
+/// A digest of an idempotency key: keys are kept for as long as their messages, so they should
+/// be short.
+pub(super) fn digest(key: &str) -> [u8; 16] {
+    use sha2::Digest as _;
+    let mut digest = [0; 16];
+    let whole = sha2::Sha256::digest(key.as_bytes());
+    digest
+        .iter_mut()
+        .zip(whole)
+        .for_each(|(short, byte)| *short = byte);
+    digest
+}

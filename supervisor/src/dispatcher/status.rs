@@ -1,0 +1,280 @@
+//! What the dispatcher tells of itself.
+
+use std::sync::Arc;
+
+use rollcall_common::{
+    ids::{Position, Sequence, StreamId, StreamName},
+    time::Time,
+};
+
+use super::{
+    Dispatcher,
+    roster::Worker,
+    stream::{Parking, SlotState},
+    subscription::LaneState,
+};
+use crate::record::{AttemptReport, SubscriptionId};
+
+/// Totals since the process began.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// Messages taken in.
+    pub accepted: u64,
+    /// Messages whose key had been seen.
+    pub duplicates: u64,
+    /// Requests refused.
+    pub refused: u64,
+    /// Attempts made.
+    pub attempts: u64,
+    /// Attempts that failed in a way that counts.
+    pub failures: u64,
+    /// Attempts whose time was up.
+    pub timeouts: u64,
+    /// Attempts that were turned away without counting.
+    pub turned_away: u64,
+    /// Answers accepted.
+    pub completed: u64,
+    /// Answers that came after one was accepted.
+    pub late_answers: u64,
+    /// Those of them that differed from it.
+    pub diverging_answers: u64,
+    /// Messages parked.
+    pub parked: u64,
+    /// Parked messages skipped by the stream's settings.
+    pub skipped: u64,
+    /// Results released.
+    pub released: u64,
+    /// Results that destinations took.
+    pub delivered: u64,
+    /// Requests that destinations did not take.
+    pub undelivered: u64,
+    /// Workers taken out.
+    pub ejections: u64,
+}
+
+/// Why a stream stands where it stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cause {
+    /// No worker is fit.
+    NoWorker,
+    /// Its head waits for a person.
+    Parked,
+    /// A person told it to.
+    Paused,
+    /// Its head waits for, or is at, another attempt.
+    Retrying,
+    /// Its head waits for its turn or for its worker.
+    Waiting,
+}
+
+impl Cause {
+    /// The word that the outside sees.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoWorker => "no_worker",
+            Self::Parked => "parked",
+            Self::Paused => "paused",
+            Self::Retrying => "retrying",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// A stream, as people want to see it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StreamStatus {
+    /// The sequence that the next message gets.
+    pub next: Sequence,
+    /// The last released one; 0 when there is none.
+    pub released: Sequence,
+    /// Calls that are out.
+    pub in_flight: u32,
+    /// Answered, not yet their turn.
+    pub waiting: u32,
+    /// Waiting for a person.
+    pub parked: u32,
+    /// Whether it stands because a person told it to.
+    pub paused: bool,
+    /// Why it stands where it stands; absent when nothing waits.
+    pub cause: Option<Cause>,
+}
+
+/// Where an unreleased message stands.
+#[derive(Clone, Debug)]
+pub enum MessageState {
+    /// Taken in, not yet dispatched.
+    Accepted,
+    /// Answered, waiting for its turn.
+    Completed,
+    /// With a worker, for the first time.
+    Dispatched,
+    /// Waiting for a person.
+    Parked(Parking),
+    /// It failed, and is or will be tried again.
+    Retrying,
+}
+
+/// A subscription, as people want to see it.
+#[derive(Clone, Debug)]
+pub struct SubscriptionStatus {
+    /// Its name.
+    pub name: Box<str>,
+    /// The last position of which the destination has all up to it.
+    pub checkpoint: Position,
+    /// Whether it has yet to reach the head as it stood when it was created.
+    pub replaying: bool,
+    /// What the destination last said when it did not take something.
+    pub last_error: Option<Box<str>>,
+    /// Streams that the destination keeps refusing.
+    pub held: Vec<StreamName>,
+    /// Whether the destination said that it is gone.
+    pub gone: bool,
+}
+
+impl Dispatcher {
+    /// Totals since the process began.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Streams whose status may have changed since the last call.
+    pub fn take_dirty(&mut self) -> impl Iterator<Item = StreamId> + use<> {
+        std::mem::take(&mut self.dirty).into_iter()
+    }
+
+    /// The workers, with their pools' names.
+    pub fn workers(&self) -> impl Iterator<Item = (&Arc<str>, &Worker)> {
+        self.roster.workers()
+    }
+
+    /// A stream's status.
+    #[must_use]
+    pub fn stream_status(&self, stream: StreamId) -> StreamStatus {
+        let entry = self.state.stream(stream);
+        StreamStatus {
+            next: entry.next,
+            released: entry.released,
+            in_flight: entry.in_flight,
+            waiting: entry.waiting,
+            parked: u32::try_from(entry.parked.len()).unwrap_or(u32::MAX),
+            paused: entry.paused,
+            cause: (entry.backlog() > 0).then(|| self.cause(stream)),
+        }
+    }
+
+    fn cause(&self, stream: StreamId) -> Cause {
+        let entry = self.state.stream(stream);
+        if entry.paused {
+            return Cause::Paused;
+        }
+        let idle = match entry.front() {
+            None => true,
+            Some(slot) => match &slot.state {
+                SlotState::Parked(_) => return Cause::Parked,
+                SlotState::Waiting { .. } => return Cause::Retrying,
+                SlotState::Flying if slot.failures > 0 => return Cause::Retrying,
+                SlotState::Flying | SlotState::Done { .. } => return Cause::Waiting,
+                SlotState::Idle => true,
+            },
+        };
+        let fit = entry.pool.is_none_or(|pool| self.roster.has_fit(pool));
+        let busy = entry.pool.is_some_and(|pool| self.roster.is_busy(pool));
+        if idle && !fit && !busy {
+            Cause::NoWorker
+        } else {
+            Cause::Waiting
+        }
+    }
+
+    /// Where an unreleased message stands, and the attempts that are over. `None` when it is
+    /// released or not there.
+    #[must_use]
+    pub fn message_state(
+        &self,
+        stream: StreamId,
+        sequence: Sequence,
+    ) -> Option<(MessageState, Vec<Arc<AttemptReport>>)> {
+        let entry = self.state.stream(stream);
+        if sequence <= entry.released || sequence >= entry.next {
+            return None;
+        }
+        let Some(slot) = entry.slot(sequence) else {
+            return Some((MessageState::Accepted, Vec::new()));
+        };
+        let state = match &slot.state {
+            SlotState::Done { .. } => MessageState::Completed,
+            SlotState::Parked(parking) => MessageState::Parked((**parking).clone()),
+            SlotState::Waiting { .. } => MessageState::Retrying,
+            SlotState::Flying if slot.failures == 0 => MessageState::Dispatched,
+            SlotState::Flying => MessageState::Retrying,
+            SlotState::Idle if slot.failures == 0 => MessageState::Accepted,
+            SlotState::Idle => MessageState::Retrying,
+        };
+        Some((state, slot.history.clone()))
+    }
+
+    /// Attempts of a message that are still out: number, worker, reason, start.
+    pub fn attempts_out(&self, stream: StreamId, sequence: Sequence) -> Vec<AttemptReport> {
+        let slot = self.state.stream(stream).slot(sequence);
+        let ids = slot
+            .map(|slot| slot.out.iter().collect::<Vec<_>>())
+            .unwrap_or_default();
+        let out = ids.iter().filter_map(|id| self.attempts.get(id));
+        out.filter(|attempt| attempt.standing == super::AttemptStanding::Counting)
+            .map(|attempt| AttemptReport {
+                attempt: attempt.number,
+                worker: Arc::clone(&self.roster.worker(attempt.worker).id),
+                reason: attempt.reason,
+                started_at: attempt.started_at,
+                ended_at: Time::default(),
+                ending: crate::record::Ending::Accepted,
+                status: None,
+                detail: "".into(),
+            })
+            .collect()
+    }
+
+    /// The parked messages, in the order of their streams' numbers.
+    pub fn parked(&self) -> impl Iterator<Item = (StreamId, Sequence, &Parking, u32)> {
+        (0_u32..)
+            .map(StreamId)
+            .zip(&self.state.streams)
+            .flat_map(|(id, stream)| {
+                stream.parked.iter().filter_map(move |sequence| {
+                    let slot = stream.slot(*sequence)?;
+                    match &slot.state {
+                        SlotState::Parked(parking) => {
+                            Some((id, *sequence, &**parking, slot.failures))
+                        }
+                        SlotState::Done { .. }
+                        | SlotState::Flying
+                        | SlotState::Idle
+                        | SlotState::Waiting { .. } => None,
+                    }
+                })
+            })
+    }
+
+    /// A subscription's status.
+    #[must_use]
+    pub fn subscription_status(&self, id: SubscriptionId) -> Option<SubscriptionStatus> {
+        let entry = self.state.subscriptions.get(&id)?;
+        let checkpoint = entry.checkpoint(self.state.head);
+        let held = entry
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.state == LaneState::Held);
+        Some(SubscriptionStatus {
+            name: entry.name.clone(),
+            checkpoint,
+            replaying: checkpoint < entry.replay_until,
+            last_error: entry.last_error.clone(),
+            held: held
+                .map(|(stream, _)| self.state.stream(*stream).name.clone())
+                .collect(),
+            gone: entry.gone,
+        })
+    }
+}

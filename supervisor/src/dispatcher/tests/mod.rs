@@ -1,0 +1,1 @@
+//! The dispatcher alone, driven by hand.

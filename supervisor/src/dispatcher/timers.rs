@@ -1,0 +1,53 @@
+//! One table of deadlines. Nothing else in the dispatcher waits.
+
+use std::collections::BTreeSet;
+
+use rollcall_common::{
+    ids::{Sequence, StreamId},
+    time::Time,
+};
+
+use super::{event::AttemptId, roster::WorkerKey};
+use crate::record::SubscriptionId;
+
+/// What is due at a deadline.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Timer {
+    /// An attempt's time is up.
+    Attempt(AttemptId),
+    /// A late attempt is given up.
+    Forget(AttemptId),
+    /// A subscription's destination may be asked again for a stream.
+    Lane(SubscriptionId, StreamId),
+    /// A message may be tried again.
+    Retry(StreamId, Sequence),
+    /// A worker's pause, ejection or silence may have come to its end.
+    Worker(WorkerKey),
+}
+
+/// The deadlines, soonest first.
+#[derive(Debug, Default)]
+pub(super) struct Timers(BTreeSet<(Time, Timer)>);
+
+impl Timers {
+    pub(super) fn set(&mut self, at: Time, timer: Timer) {
+        self.0.insert((at, timer));
+    }
+
+    pub(super) fn stop(&mut self, at: Time, timer: Timer) {
+        self.0.remove(&(at, timer));
+    }
+
+    /// The soonest deadline.
+    pub(super) fn next(&self) -> Option<Time> {
+        self.0.first().map(|(at, _)| *at)
+    }
+
+    /// Takes out one that is due.
+    pub(super) fn pop_due(&mut self, now: Time) -> Option<Timer> {
+        if self.next()? > now {
+            return None;
+        }
+        self.0.pop_first().map(|(_, timer)| timer)
+    }
+}
