@@ -52,3 +52,13 @@ pub struct Payload {
     /// The body.
     pub body: Bytes,
 }
+
+/// Bodies below this size are copied out of what they were read with.
+const COPIED_BYTES: usize = 64 << 10;
+
+/// The same bytes, without the buffer around them: a small body that is kept must not keep the
+/// whole read, or the whole batch, that it came with.
+#[must_use]
+pub fn compact(body: Bytes) -> Bytes {
+    if body.len() < COPIED_BYTES { Bytes::copy_from_slice(&body) } else { body }
+}

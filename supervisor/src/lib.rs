@@ -2,5 +2,7 @@
 //! results back in arrival order and delivers them. `ARCHITECTURE.md` is the map.
 
 pub mod dispatcher;
+pub mod driver;
 pub mod journal;
 pub mod record;
+pub mod views;

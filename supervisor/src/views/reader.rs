@@ -1,0 +1,139 @@
+//! Messages and results, read back from the journal.
+
+use std::sync::Arc;
+
+use rollcall_common::{
+    ids::{Position, Sequence, StreamName},
+    message::{Message, compact},
+    time::Time,
+};
+
+use super::index::{Place, Wanted};
+use crate::{
+    journal::{Entry, Journal, ReadError},
+    record::{
+        Answer, Record,
+        codec::{DecodeError, decode_one},
+    },
+};
+
+/// Bytes that one read of the journal asks for: neighbours are wanted most of the time.
+const READ_BYTES: usize = 256 << 10;
+
+/// A released result.
+#[derive(Clone, Debug)]
+pub struct ReleasedResult {
+    /// Its position.
+    pub position: Position,
+    /// Its stream.
+    pub stream: StreamName,
+    /// Its place in the stream.
+    pub sequence: Sequence,
+    /// When it was released.
+    pub released_at: Time,
+    /// The result.
+    pub answer: Arc<Answer>,
+}
+
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadFailed {
+    /// The journal could not be read.
+    #[error(transparent)]
+    Journal(#[from] ReadError),
+    /// An entry is not what was written.
+    #[error("the journal holds something else than expected: {0}")]
+    Decode(#[from] DecodeError),
+    /// A record is not the one that the index says.
+    #[error("entry {} holds another record than expected at {}", .0.entry, .0.index)]
+    Unexpected(Place),
+}
+
+/// Reads what the index points to.
+#[derive(Debug)]
+pub(super) struct Reader {
+    journal: Arc<dyn Journal>,
+}
+
+impl Reader {
+    pub(super) fn new(journal: Arc<dyn Journal>) -> Self {
+        Self { journal }
+    }
+
+    pub(super) fn results(
+        &self,
+        wanted: Vec<Wanted>,
+        bytes: usize,
+    ) -> Result<Vec<ReleasedResult>, ReadFailed> {
+        let mut chunk = Chunk::default();
+        let mut results = Vec::with_capacity(wanted.len());
+        let mut room = bytes;
+        for Wanted { position, stream, sequence, released_at, place, answer } in wanted {
+            let answer = match answer {
+                Some(answer) => answer,
+                None => self.answer(&mut chunk, place)?,
+            };
+            let weight = answer.weight();
+            results.push(ReleasedResult { position, stream, sequence, released_at, answer });
+            if weight >= room {
+                break;
+            }
+            room -= weight;
+        }
+        Ok(results)
+    }
+
+    pub(super) fn messages(
+        &self,
+        wanted: Vec<(Sequence, Place)>,
+        bytes: usize,
+    ) -> Result<Vec<(Sequence, Time, Arc<Message>)>, ReadFailed> {
+        let mut chunk = Chunk::default();
+        let mut messages = Vec::new();
+        let mut room = bytes;
+        for (sequence, place) in wanted {
+            let record = chunk.record(&*self.journal, place)?;
+            let Record::Accepted { at, message, .. } = record else {
+                return Err(ReadFailed::Unexpected(place));
+            };
+            let weight = message.weight();
+            let body = compact(message.body.clone());
+            messages.push((sequence, at, Arc::new(Message { body, ..(*message).clone() })));
+            if weight >= room {
+                break;
+            }
+            room -= weight;
+        }
+        Ok(messages)
+    }
+
+    fn answer(&self, chunk: &mut Chunk, place: Place) -> Result<Arc<Answer>, ReadFailed> {
+        let record = chunk.record(&*self.journal, place)?;
+        if let Record::Answered { answer, .. } = record {
+            Ok(answer)
+        } else if let Record::Accepted { at, message, .. } = record {
+            Ok(Arc::new(Answer::passed(&message, at)))
+        } else {
+            Err(ReadFailed::Unexpected(place))
+        }
+    }
+}
+
+/// The entries that the last read brought.
+#[derive(Default)]
+struct Chunk(Vec<Entry>);
+
+impl Chunk {
+    fn record(&mut self, journal: &dyn Journal, place: Place) -> Result<Record, ReadFailed> {
+        if self.entry(place).is_none() {
+            self.0 = journal.read(place.entry, READ_BYTES)?;
+        }
+        let entry = self.entry(place).ok_or(ReadFailed::Unexpected(place))?;
+        Ok(decode_one(entry.payload.clone(), place.index)?)
+    }
+
+    fn entry(&self, place: Place) -> Option<&Entry> {
+        let first = self.0.first()?.number;
+        self.0.get(usize::try_from(place.entry.0.checked_sub(first.0)?).ok()?)
+    }
+}
