@@ -1,1 +1,3 @@
-//! stub
+//! The supervisor of Rollcall.
+
+pub mod journal;
