@@ -1,0 +1,54 @@
+//! A file read in large pieces.
+
+use std::io;
+
+use super::{
+    bytes::{to_u64, to_usize},
+    disk::DiskFile,
+};
+
+/// A file read in large pieces, mostly forward.
+#[derive(Debug)]
+pub(super) struct Pages<'a, F> {
+    file: &'a F,
+    buffer: Vec<u8>,
+    start: u64,
+    filled: usize,
+    piece: usize,
+}
+
+impl<'a, F: DiskFile> Pages<'a, F> {
+    /// Reads `file` in pieces of `piece` bytes.
+    pub(super) fn new(file: &'a F, piece: usize) -> Self {
+        Self {
+            file,
+            buffer: Vec::new(),
+            start: 0,
+            filled: 0,
+            piece,
+        }
+    }
+
+    /// The bytes from `offset` on: `length` of them, or fewer where the file ends.
+    pub(super) fn at(&mut self, offset: u64, length: usize) -> io::Result<&[u8]> {
+        let end = self.start + to_u64(self.filled);
+        if offset < self.start || offset + to_u64(length) > end {
+            self.fill(offset, length)?;
+        }
+        let skip = to_usize(offset - self.start);
+        let upto = (skip + length).min(self.filled);
+        Ok(self.buffer.get(skip..upto).unwrap_or_default())
+    }
+
+    fn fill(&mut self, offset: u64, length: usize) -> io::Result<()> {
+        let size = length.max(self.piece);
+        if self.buffer.len() < size {
+            self.buffer.resize(size, 0);
+        }
+        self.filled = 0;
+        self.start = offset;
+        let into = self.buffer.get_mut(..size).unwrap_or_default();
+        self.filled = self.file.read_at(into, offset)?;
+        Ok(())
+    }
+}
