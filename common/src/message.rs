@@ -60,5 +60,9 @@ const COPIED_BYTES: usize = 64 << 10;
 /// whole read, or the whole batch, that it came with.
 #[must_use]
 pub fn compact(body: Bytes) -> Bytes {
-    if body.len() < COPIED_BYTES { Bytes::copy_from_slice(&body) } else { body }
+    if body.len() < COPIED_BYTES {
+        Bytes::copy_from_slice(&body)
+    } else {
+        body
+    }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use rollcall_common::{
     backoff,
-    ids::{Position, Sequence, StreamId},
+    ids::{Position, Sequence, StreamId, StreamName},
     limits::RETRY_AFTER_MAX,
     time::Time,
 };
@@ -245,6 +245,25 @@ impl Dispatcher {
             .values()
             .any(|entry| entry.sending > 0);
         !working && !sending
+    }
+
+    /// Whether a subscription gets the results of a stream, as a question to take away.
+    #[must_use]
+    pub fn wanted_by(
+        &self,
+        subscription: SubscriptionId,
+    ) -> Arc<dyn Fn(&StreamName) -> bool + Send + Sync> {
+        let patterns = self
+            .state
+            .subscriptions
+            .get(&subscription)
+            .map(|entry| entry.patterns());
+        Arc::new(move |name| {
+            patterns
+                .iter()
+                .flatten()
+                .any(|pattern| pattern.matches(name.as_str()))
+        })
     }
 
     /// The name of a subscription.

@@ -13,8 +13,8 @@ use crate::record::{Reason, Record, SubscriptionId};
 
 /// Something to be done.
 ///
-/// [`Effect::Append`], [`Effect::Dispatch`] and [`Effect::Fetch`] go out at once. Everything else says something to the
-/// outside, and waits until what was appended before it is durable.
+/// [`Effect::Append`] and [`Effect::Dispatch`] are done at once. Everything else says something to
+/// the outside, or reads what was appended, and waits until that is durable.
 #[derive(Debug)]
 pub enum Effect {
     /// Write this record down. It has been applied already.

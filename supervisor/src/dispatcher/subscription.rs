@@ -101,6 +101,11 @@ impl Subscription {
             .any(|pattern| pattern.matches(name.as_str()))
     }
 
+    /// Which streams it gets.
+    pub(super) fn patterns(&self) -> Vec<Pattern> {
+        self.patterns.clone()
+    }
+
     /// The last position of which the destination has all up to it, `head` being the newest.
     pub(super) fn checkpoint(&self, head: Position) -> Position {
         let looked_at = self.scan.unwrap_or(head);

@@ -23,11 +23,13 @@ use crate::{
     views::Change,
 };
 
-/// What may be done at once.
+/// What may be done once the journal is durable up to it.
 #[derive(Debug)]
-pub enum Inward {
-    /// Hand a message to a worker.
-    Dispatch(Dispatch),
+pub enum Outward {
+    /// Show readers something new.
+    Publish(Change),
+    /// Hand results to a destination.
+    Deliver(Delivery),
     /// Read messages back from the journal.
     Fetch {
         /// Their stream.
@@ -37,15 +39,6 @@ pub enum Inward {
         /// The last that makes sense.
         last: Sequence,
     },
-}
-
-/// What may be done once the journal is durable up to it.
-#[derive(Debug)]
-pub enum Outward {
-    /// Show readers something new.
-    Publish(Change),
-    /// Hand results to a destination.
-    Deliver(Delivery),
     /// Answer a request.
     Reply(RequestId, Reply),
     /// Look at older results for a subscription.
@@ -64,7 +57,8 @@ pub struct Engine {
     encoder: Encoder,
     /// What this turn says to the outside.
     saying: Vec<Outward>,
-    inward: VecDeque<Inward>,
+    /// Work for workers: it overlaps with the writing down.
+    dispatches: VecDeque<Dispatch>,
     /// The last entry that was appended.
     appended: EntryNumber,
     /// What earlier turns said, each behind the entry that it rests on.
@@ -79,7 +73,7 @@ impl Engine {
             dispatcher: Dispatcher::new(settings, recovered.state, seed, now),
             encoder: Encoder::default(),
             saying: Vec::new(),
-            inward: VecDeque::new(),
+            dispatches: VecDeque::new(),
             appended: recovered.last,
             held: VecDeque::new(),
         };
@@ -117,16 +111,17 @@ impl Engine {
         self.encoder.len() >= TURN_BYTES
     }
 
-    /// The next thing that may be done at once.
-    pub fn poll_inward(&mut self) -> Option<Inward> {
-        self.inward.pop_front()
+    /// The next message to hand to a worker, at once.
+    pub fn poll_dispatch(&mut self) -> Option<Dispatch> {
+        self.dispatches.pop_front()
     }
 
     /// Ends the turn: the entry to append, if there were records. [`Engine::appended`] follows.
     pub fn finish_turn(&mut self) -> Option<Bytes> {
         for stream in self.dispatcher.take_dirty() {
             let status = self.dispatcher.stream_status(stream);
-            self.saying.push(Outward::Publish(Change::Status { stream, status }));
+            self.saying
+                .push(Outward::Publish(Change::Status { stream, status }));
         }
         (!self.encoder.is_empty()).then(|| self.encoder.finish())
     }
@@ -139,7 +134,8 @@ impl Engine {
             self.appended = ticket.0;
         }
         if !self.saying.is_empty() {
-            self.held.push_back((self.appended, std::mem::take(&mut self.saying)));
+            self.held
+                .push_back((self.appended, std::mem::take(&mut self.saying)));
         }
     }
 
@@ -147,7 +143,11 @@ impl Engine {
     /// entry that its records are in.
     pub fn poll_outward(&mut self, next: EntryNumber) -> Option<(EntryNumber, Vec<Outward>)> {
         let (entry, _) = self.held.front()?;
-        if *entry >= next { None } else { self.held.pop_front() }
+        if *entry >= next {
+            None
+        } else {
+            self.held.pop_front()
+        }
     }
 
     fn collect(&mut self) {
@@ -160,16 +160,31 @@ impl Engine {
                     }
                 }
                 Effect::Deliver(delivery) => self.saying.push(Outward::Deliver(delivery)),
-                Effect::Dispatch(dispatch) => self.inward.push_back(Inward::Dispatch(dispatch)),
-                Effect::Fetch { stream, first, last } => {
-                    self.inward.push_back(Inward::Fetch { stream, first, last });
+                Effect::Dispatch(dispatch) => self.dispatches.push_back(dispatch),
+                Effect::Fetch {
+                    stream,
+                    first,
+                    last,
+                } => {
+                    self.saying.push(Outward::Fetch {
+                        stream,
+                        first,
+                        last,
+                    });
                 }
                 Effect::Release(released) => {
-                    self.saying.push(Outward::Publish(Change::Released(released)));
+                    self.saying
+                        .push(Outward::Publish(Change::Released(released)));
                 }
                 Effect::Reply(request, reply) => self.saying.push(Outward::Reply(request, reply)),
-                Effect::Scan { subscription, after } => {
-                    self.saying.push(Outward::Scan { subscription, after });
+                Effect::Scan {
+                    subscription,
+                    after,
+                } => {
+                    self.saying.push(Outward::Scan {
+                        subscription,
+                        after,
+                    });
                 }
             }
         }

@@ -1,2 +1,364 @@
-//! x
+//! The one task that owns the engine. It takes what happened, lets the engine decide, appends one
+//! entry per turn, and does what the engine asks for: at once, or when the entry is durable.
+
+use std::{fmt, sync::Arc};
+
+use rollcall_common::{
+    ids::StreamName,
+    limits::{DRIVER_QUEUE, DRIVER_TURN, UNSYNCED_BYTES},
+    message::Message,
+    time::Clock,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
 pub mod engine;
+mod loading;
+mod requests;
+
+use crate::{
+    dispatcher::{Arrival, Delivery, Dispatch, Dispatcher, Event, Reply, RequestId},
+    journal::{EntryNumber, Journal, Space, Tail},
+    views::Views,
+};
+use engine::{Engine, Outward};
+use loading::Loader;
+use requests::Requests;
+
+/// What the driver hands work to. It must not block, and answers come back through the handle.
+pub trait Edges: Send + Sync {
+    /// Hand a message to a worker; [`Event::Answered`] follows.
+    fn dispatch(&self, dispatch: Dispatch);
+    /// Hand results to a destination; [`Event::Delivered`] or [`Event::Undelivered`] follows.
+    fn deliver(&self, delivery: Delivery);
+}
+
+/// A way to the driver. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    sender: mpsc::Sender<Command>,
+}
+
+/// The driver is gone: the process is on its way down, or its journal has failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the supervisor is stopping")]
+pub struct Gone;
+
+type Look = Box<dyn FnOnce(&Dispatcher) + Send>;
+type Ask = Box<dyn FnOnce(RequestId) -> Event + Send>;
+
+enum Command {
+    Ask(oneshot::Sender<Reply>, Ask),
+    Look(Look),
+    Tell(Event),
+}
+
+impl Handle {
+    /// A way to a driver that is yet to run, and the end that the driver takes.
+    #[must_use]
+    pub fn new() -> (Self, Mailbox) {
+        let (sender, receiver) = mpsc::channel(DRIVER_QUEUE);
+        (Self { sender }, Mailbox(receiver))
+    }
+
+    /// Sends messages in; the answer rests on durable ground.
+    ///
+    /// # Errors
+    /// When the driver is gone. The messages may have been taken in or not.
+    pub async fn submit(
+        &self,
+        stream: StreamName,
+        messages: Vec<Arc<Message>>,
+    ) -> Result<Reply, Gone> {
+        self.ask(move |request| {
+            Event::Arrived(Arrival {
+                request,
+                stream,
+                messages,
+            })
+        })
+        .await
+    }
+
+    /// Sends an event that is answered.
+    ///
+    /// # Errors
+    /// When the driver is gone.
+    pub async fn ask(
+        &self,
+        event: impl FnOnce(RequestId) -> Event + Send + 'static,
+    ) -> Result<Reply, Gone> {
+        let (sender, receiver) = oneshot::channel();
+        let command = Command::Ask(sender, Box::new(event));
+        self.sender.send(command).await.map_err(|_| Gone)?;
+        receiver.await.map_err(|_| Gone)
+    }
+
+    /// Sends an event that is not answered.
+    ///
+    /// # Errors
+    /// When the driver is gone.
+    pub async fn tell(&self, event: Event) -> Result<(), Gone> {
+        self.sender
+            .send(Command::Tell(event))
+            .await
+            .map_err(|_| Gone)
+    }
+
+    /// Looks at the dispatcher between two turns.
+    ///
+    /// # Errors
+    /// When the driver is gone.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Dispatcher) -> T + Send + 'static,
+    ) -> Result<T, Gone> {
+        let (sender, receiver) = oneshot::channel();
+        let look: Look = Box::new(move |dispatcher| {
+            // Whoever has gone no longer wants to know.
+            let _ = sender.send(look(dispatcher));
+        });
+        self.sender
+            .send(Command::Look(look))
+            .await
+            .map_err(|_| Gone)?;
+        receiver.await.map_err(|_| Gone)
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+/// The driver's end of the [`Handle`]s.
+pub struct Mailbox(mpsc::Receiver<Command>);
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox").finish_non_exhaustive()
+    }
+}
+
+/// The task that owns the engine.
+pub struct Driver {
+    engine: Engine,
+    journal: Arc<dyn Journal>,
+    epoch: rollcall_common::ids::Epoch,
+    tail: watch::Receiver<Tail>,
+    views: Arc<Views>,
+    edges: Arc<dyn Edges>,
+    clock: Clock,
+    requests: Requests,
+    loader: Loader,
+    mailbox: mpsc::Receiver<Command>,
+    space: Space,
+    /// Entries that are appended and not yet durable: number and bytes.
+    unsynced: std::collections::VecDeque<(EntryNumber, usize)>,
+    unsynced_bytes: usize,
+}
+
+/// What a driver is made of.
+pub struct Parts {
+    /// What decides.
+    pub engine: Engine,
+    /// Where it is written down.
+    pub journal: Arc<dyn Journal>,
+    /// Under which epoch.
+    pub epoch: rollcall_common::ids::Epoch,
+    /// What readers see.
+    pub views: Arc<Views>,
+    /// Who does the work.
+    pub edges: Arc<dyn Edges>,
+    /// The time.
+    pub clock: Clock,
+    /// The way in, for what the driver itself has others do.
+    pub handle: Handle,
+    /// The driver's end of it.
+    pub mailbox: Mailbox,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver")
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the driver ended by itself.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DriverError {
+    /// Nothing can be written down any more.
+    #[error("the journal has failed: {0}")]
+    Journal(Arc<str>),
+}
+
+impl Driver {
+    /// A driver that is yet to run.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let tail = parts.journal.tail();
+        Self {
+            loader: Loader::new(Arc::clone(&parts.views), parts.handle),
+            engine: parts.engine,
+            journal: parts.journal,
+            epoch: parts.epoch,
+            tail,
+            views: parts.views,
+            edges: parts.edges,
+            clock: parts.clock,
+            requests: Requests::default(),
+            mailbox: parts.mailbox.0,
+            space: Space::Enough,
+            unsynced: std::collections::VecDeque::new(),
+            unsynced_bytes: 0,
+        }
+    }
+
+    /// Runs until all handles are gone, or the journal has failed.
+    ///
+    /// # Errors
+    /// When the journal has failed: what it could not write is not acknowledged, and the process
+    /// should end.
+    pub async fn run(mut self) -> Result<(), DriverError> {
+        let mut commands = Vec::with_capacity(DRIVER_TURN);
+        loop {
+            // Before anything else: under load the mailbox is never empty.
+            let now = self.clock.now();
+            if self.engine.poll_timeout().is_some_and(|at| at <= now) {
+                self.engine.handle_timeout(now);
+            }
+            self.end_turn()?;
+            let deadline = self.engine.poll_timeout();
+            let wait = deadline.map(|at| at.since(now)).unwrap_or_default();
+            let room = self.unsynced_bytes < UNSYNCED_BYTES;
+            tokio::select! {
+                biased;
+                changed = self.tail.changed() => {
+                    if changed.is_err() {
+                        return Err(DriverError::Journal("it has stopped".into()));
+                    }
+                    self.journal_moved()?;
+                }
+                count = self.mailbox.recv_many(&mut commands, DRIVER_TURN), if room => {
+                    if count == 0 {
+                        return Ok(());
+                    }
+                    self.take(&mut commands)?;
+                }
+                () = tokio::time::sleep(wait), if deadline.is_some() => {}
+            }
+        }
+    }
+
+    fn take(&mut self, commands: &mut Vec<Command>) -> Result<(), DriverError> {
+        let now = self.clock.now();
+        for command in commands.drain(..) {
+            match command {
+                Command::Ask(sender, event) => {
+                    let request = self.requests.open(sender);
+                    self.engine.handle(event(request), now);
+                }
+                Command::Look(look) => look(self.engine.dispatcher()),
+                Command::Tell(event) => self.engine.handle(event, now),
+            }
+            if self.engine.is_full() {
+                self.end_turn()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends what the turn decided, and does what may be done.
+    fn end_turn(&mut self) -> Result<(), DriverError> {
+        while let Some(dispatch) = self.engine.poll_dispatch() {
+            self.edges.dispatch(dispatch);
+        }
+        let ticket = match self.engine.finish_turn() {
+            Some(payload) => {
+                let bytes = payload.len();
+                let appended = self.journal.append(payload, self.epoch);
+                let ticket =
+                    appended.map_err(|error| DriverError::Journal(error.to_string().into()))?;
+                self.unsynced.push_back((ticket.0, bytes));
+                self.unsynced_bytes += bytes;
+                Some(ticket)
+            }
+            None => None,
+        };
+        self.engine.appended(ticket);
+        let next = self.tail.borrow().next;
+        self.speak(next);
+        Ok(())
+    }
+
+    fn journal_moved(&mut self) -> Result<(), DriverError> {
+        let tail = self.tail.borrow_and_update().clone();
+        if let Some(reason) = tail.failed {
+            return Err(DriverError::Journal(reason));
+        }
+        if tail.space != self.space {
+            self.space = tail.space;
+            let low = self.space == Space::Low;
+            tracing::warn!(low, "room on the journal's disk");
+            self.engine.handle(Event::Space { low }, self.clock.now());
+        }
+        while self
+            .unsynced
+            .front()
+            .is_some_and(|(entry, _)| *entry < tail.next)
+        {
+            let bytes = self.unsynced.pop_front().map_or(0, |(_, bytes)| bytes);
+            self.unsynced_bytes -= bytes;
+        }
+        self.speak(tail.next);
+        Ok(())
+    }
+
+    /// Says what rests on entries before `next`.
+    fn speak(&mut self, next: EntryNumber) {
+        while let Some((entry, outward)) = self.engine.poll_outward(next) {
+            let (changes, others): (Vec<_>, Vec<_>) = outward
+                .into_iter()
+                .partition(|item| matches!(item, Outward::Publish(_)));
+            let changes = changes.into_iter().filter_map(|item| match item {
+                Outward::Publish(change) => Some(change),
+                Outward::Deliver(_)
+                | Outward::Fetch { .. }
+                | Outward::Reply(..)
+                | Outward::Scan { .. } => None,
+            });
+            self.views.publish(entry, changes);
+            others.into_iter().for_each(|item| self.act(item));
+        }
+    }
+
+    fn act(&mut self, item: Outward) {
+        match item {
+            Outward::Deliver(delivery) => self.edges.deliver(delivery),
+            Outward::Fetch {
+                stream,
+                first,
+                last,
+            } => self.loader.fetch(stream, first, last),
+            Outward::Publish(_) => {}
+            Outward::Reply(request, reply) => self.requests.answer(request, reply),
+            Outward::Scan {
+                subscription,
+                after,
+            } => {
+                let wants = self.engine.dispatcher().wanted_by(subscription);
+                self.loader.scan(subscription, after, wants);
+            }
+        }
+    }
+}

@@ -115,14 +115,20 @@ impl Views {
     /// The position of a released result.
     #[must_use]
     pub fn position(&self, stream: StreamId, sequence: Sequence) -> Option<Position> {
-        self.read().stream(stream)?.result(sequence)?.released.map(|(position, _)| position)
+        self.read()
+            .stream(stream)?
+            .result(sequence)?
+            .released
+            .map(|(position, _)| position)
     }
 
     /// The last result before `sequence` that was not skipped; 0 when there is none.
     #[must_use]
     pub fn previous(&self, stream: StreamId, sequence: Sequence) -> Sequence {
         let index = self.read();
-        index.stream(stream).map_or(Sequence(0), |view| view.previous(sequence))
+        index
+            .stream(stream)
+            .map_or(Sequence(0), |view| view.previous(sequence))
     }
 
     /// A signal for when a message is released. Look whether it is after asking for it.
