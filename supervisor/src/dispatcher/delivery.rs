@@ -91,6 +91,7 @@ impl Dispatcher {
                 subscription.sending += 1;
                 self.effects.push_back(Effect::Deliver(Delivery {
                     subscription: *id,
+                    name: Arc::clone(&subscription.name),
                     stream,
                     first: lane.next,
                     last: lane.last,
@@ -103,8 +104,7 @@ impl Dispatcher {
 
     pub(super) fn delivered(
         &mut self,
-        subscription: SubscriptionId,
-        stream: StreamId,
+        (subscription, stream): (SubscriptionId, StreamId),
         through: Sequence,
         floor: Position,
     ) {
@@ -114,20 +114,25 @@ impl Dispatcher {
         let Some(lane) = entry.lanes.get_mut(&stream) else {
             return;
         };
-        if lane.state != LaneState::Sending {
+        if lane.state != LaneState::Sending || through < lane.next {
             return;
         }
-        lane.state = LaneState::Idle;
-        entry.sending -= 1;
         entry.last_error = None;
-        self.counters.delivered += through.0 + 1 - lane.next.0.min(through.0 + 1);
+        self.counters.delivered += through.0 + 1 - lane.next.0;
         self.commit(Record::Delivered {
             subscription,
             stream,
             through,
             floor,
         });
-        if let Some(entry) = self.state.subscriptions.get_mut(&subscription) {
+    }
+
+    /// A sender has done what it could of a lane, and left it.
+    pub(super) fn finished(&mut self, subscription: SubscriptionId, stream: StreamId) {
+        if let Some(entry) = self.state.subscriptions.get_mut(&subscription)
+            && entry.leave(stream)
+        {
+            entry.sending -= 1;
             entry.line_up(stream);
         }
     }
@@ -264,14 +269,5 @@ impl Dispatcher {
                 .flatten()
                 .any(|pattern| pattern.matches(name.as_str()))
         })
-    }
-
-    /// The name of a subscription.
-    #[must_use]
-    pub fn subscription_name(&self, subscription: SubscriptionId) -> Option<Arc<str>> {
-        self.state
-            .subscriptions
-            .get(&subscription)
-            .map(|entry| (*entry.name).into())
     }
 }

@@ -69,10 +69,12 @@ pub struct Dispatch {
 }
 
 /// Results to be delivered: those of one stream from `first` to at most `last`, in order.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Delivery {
     /// The subscription.
     pub subscription: SubscriptionId,
+    /// Its name.
+    pub name: Arc<str>,
     /// The stream.
     pub stream: StreamId,
     /// The first that is not done.

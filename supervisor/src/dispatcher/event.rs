@@ -38,6 +38,8 @@ pub enum Event {
     },
     /// A destination has taken results, up to and with `through`.
     Delivered {
+        /// Whether the sender goes on with the next ones by itself.
+        more: bool,
         /// The subscription.
         subscription: SubscriptionId,
         /// The stream.

@@ -245,7 +245,7 @@ impl State {
             } => {
                 self.next_subscription = subscription.0 + 1;
                 let patterns = streams.iter().map(|text| Pattern::new(text)).collect();
-                let entry = Subscription::new(name.clone(), patterns, *after, self.head);
+                let entry = Subscription::new((**name).into(), patterns, *after, self.head);
                 for stream in &mut self.streams {
                     if entry.wants(&stream.name) {
                         stream.subscriptions.push(*subscription);

@@ -119,7 +119,7 @@ pub enum MessageState {
 #[derive(Clone, Debug)]
 pub struct SubscriptionStatus {
     /// Its name.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// The last position of which the destination has all up to it.
     pub checkpoint: Position,
     /// Whether it has yet to reach the head as it stood when it was created.
@@ -267,7 +267,7 @@ impl Dispatcher {
             .iter()
             .filter(|(_, lane)| lane.state == LaneState::Held);
         Some(SubscriptionStatus {
-            name: entry.name.clone(),
+            name: Arc::clone(&entry.name),
             checkpoint,
             replaying: checkpoint < entry.replay_until,
             last_error: entry.last_error.clone(),

@@ -5,7 +5,10 @@
 //! the present (`scan` absent) lanes grow as results are released. A subscription that begins
 //! further back *scans* the released results by position until it reaches the head.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use rollcall_common::{
     ids::{Position, Sequence, StreamId, StreamName},
@@ -32,6 +35,13 @@ pub(super) struct Lane {
     pub(super) rejections: u32,
 }
 
+impl Lane {
+    /// Whether the destination has all of it. Such a lane stays only while its sender is at it.
+    fn is_empty(&self) -> bool {
+        self.next > self.last
+    }
+}
+
 /// What a lane does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum LaneState {
@@ -50,7 +60,7 @@ pub(super) enum LaneState {
 /// A push subscription.
 #[derive(Debug)]
 pub struct Subscription {
-    pub(super) name: Box<str>,
+    pub(super) name: Arc<str>,
     patterns: Vec<Pattern>,
     /// The last position that was looked at, while catching up; `None` at the present.
     pub(super) scan: Option<Position>,
@@ -74,7 +84,7 @@ pub struct Subscription {
 
 impl Subscription {
     pub(super) fn new(
-        name: Box<str>,
+        name: Arc<str>,
         patterns: Vec<Pattern>,
         after: Position,
         head: Position,
@@ -145,11 +155,26 @@ impl Subscription {
         lane.floor = floor;
         lane.tries = 0;
         lane.rejections = 0;
-        if lane.next > lane.last {
-            self.lanes.remove(&stream);
-        } else {
+        if !lane.is_empty() {
             self.floors.insert((floor, stream));
+        } else if lane.state != LaneState::Sending {
+            self.lanes.remove(&stream);
         }
+    }
+
+    /// A sender has left a lane: whether it was there.
+    pub(super) fn leave(&mut self, stream: StreamId) -> bool {
+        let Some(lane) = self.lanes.get_mut(&stream) else {
+            return false;
+        };
+        if lane.state != LaneState::Sending {
+            return false;
+        }
+        lane.state = LaneState::Idle;
+        if lane.is_empty() {
+            self.lanes.remove(&stream);
+        }
+        true
     }
 
     /// Puts a lane in line for its turn, unless it is there, or sends, or waits.
@@ -164,7 +189,14 @@ impl Subscription {
 
     fn extend(&mut self, run: Found) {
         if let Some(lane) = self.lanes.get_mut(&run.stream) {
-            assert_eq!(lane.last.next(), run.first, "a lane has no hole");
+            if lane.is_empty() {
+                // Its sender is about to leave, or to see these as well.
+                lane.next = run.first;
+                lane.floor = run.position;
+                self.floors.insert((run.position, run.stream));
+            } else {
+                assert_eq!(lane.last.next(), run.first, "a lane has no hole");
+            }
             lane.last = run.last;
             return;
         }
