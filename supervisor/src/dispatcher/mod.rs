@@ -143,12 +143,16 @@ impl Dispatcher {
                 self.decided(request, &stream, sequence, decision, now);
             }
             Event::Delivered {
+                more,
                 subscription,
                 stream,
                 through,
                 floor,
             } => {
-                self.delivered(subscription, stream, through, floor);
+                self.delivered((subscription, stream), through, floor);
+                if !more {
+                    self.finished(subscription, stream);
+                }
             }
             Event::Drain => self.draining = true,
             Event::Fetched { stream, messages } => self.fetched(stream, messages),
