@@ -3,6 +3,7 @@
 
 pub mod dispatcher;
 pub mod driver;
+pub mod ingress;
 pub mod journal;
 pub mod record;
 pub mod views;
