@@ -141,7 +141,8 @@ impl Reply {
 /// [`REASON_BYTES`].
 fn clean(text: &str) -> Box<str> {
     let mut clean = String::with_capacity(text.len().min(REASON_BYTES));
-    for letter in text.trim().chars() {
+    let text = text.trim_matches(|letter: char| letter.is_control() || letter.is_whitespace());
+    for letter in text.chars() {
         let letter = if letter.is_control() { ' ' } else { letter };
         if clean.len() + letter.len_utf8() > REASON_BYTES {
             break;

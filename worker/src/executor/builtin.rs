@@ -98,8 +98,8 @@ impl Handler for Builtin {
         for step in &self.0 {
             match step {
                 Step::Echo => {}
-                Step::Upper => body = upper(body),
-                Step::Reverse => body = reverse(body),
+                Step::Upper => body = upper(&body),
+                Step::Reverse => body = reverse(&body),
                 Step::Sleep(range) => sleep(draw(range)).await,
                 Step::Status(status) if status.is_success() => {
                     return Reply {
@@ -135,15 +135,15 @@ fn draw(range: &RangeInclusive<Duration>) -> Duration {
     Duration::from_micros(fastrand::u64(micros(range.start())..=micros(range.end())))
 }
 
-fn upper(body: Bytes) -> Bytes {
-    match str::from_utf8(&body) {
+fn upper(body: &[u8]) -> Bytes {
+    match str::from_utf8(body) {
         Ok(text) => text.to_uppercase().into(),
         Err(_) => body.to_ascii_uppercase().into(),
     }
 }
 
-fn reverse(body: Bytes) -> Bytes {
-    match str::from_utf8(&body) {
+fn reverse(body: &[u8]) -> Bytes {
+    match str::from_utf8(body) {
         Ok(text) => text.chars().rev().collect::<String>().into(),
         Err(_) => body.iter().rev().copied().collect(),
     }

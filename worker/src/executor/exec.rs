@@ -36,7 +36,16 @@ pub struct Exec {
     program: Program,
     content_type: Option<Box<str>>,
     output_limit: usize,
-    show_errors: bool,
+    errors: Errors,
+}
+
+/// What becomes of standard error.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Errors {
+    /// Its end is kept, for the reason.
+    Kept,
+    /// And it is passed on.
+    Shown,
 }
 
 impl Exec {
@@ -51,7 +60,7 @@ impl Exec {
             program: Program::find(command)?,
             content_type: None,
             output_limit: usize::try_from(MESSAGE_BYTES).unwrap_or(usize::MAX),
-            show_errors: false,
+            errors: Errors::Kept,
         })
     }
 
@@ -71,8 +80,8 @@ impl Exec {
 
     /// Passes what the processes write to standard error on to this one's, too.
     #[must_use]
-    pub fn show_errors(mut self, show: bool) -> Self {
-        self.show_errors = show;
+    pub fn show_errors(mut self) -> Self {
+        self.errors = Errors::Shown;
         self
     }
 
@@ -104,13 +113,13 @@ impl Exec {
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let mut output = Output::default();
-        let (limit, show) = (self.output_limit, self.show_errors);
+        let (limit, errors) = (self.output_limit, self.errors);
         let status = {
             let mut talk = pin!(async {
                 tokio::try_join!(
                     feed(stdin, request.body),
                     collect(stdout, &mut output.result, limit),
-                    tail(stderr, &mut output.errors, show),
+                    tail(stderr, &mut output.errors, errors),
                 )
             });
             tokio::select! {
@@ -248,7 +257,7 @@ async fn collect(
 async fn tail(
     from: Option<impl AsyncRead + Unpin>,
     into: &mut Vec<u8>,
-    show: bool,
+    errors: Errors,
 ) -> io::Result<()> {
     let Some(mut from) = from else { return Ok(()) };
     loop {
@@ -256,7 +265,7 @@ async fn tail(
         if from.read_buf(into).await? == 0 {
             return Ok(());
         }
-        if show {
+        if errors == Errors::Shown {
             let news = into.get(before..).unwrap_or_default();
             tokio::io::stderr().write_all(news).await?;
         }

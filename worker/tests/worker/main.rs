@@ -1,0 +1,17 @@
+//! The worker from the outside: over HTTP, and as real processes.
+
+#![expect(
+    clippy::tests_outside_test_module,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::indexing_slicing,
+    reason = "integration tests"
+)]
+
+mod binary;
+mod calls;
+mod executors;
+mod harness;
+mod membership;
+mod scripts;
