@@ -11,7 +11,8 @@ use rollcall_common::{shutdown::Shutdown, telemetry};
 
 use crate::{
     config::{Command, CommandLine, Serve},
-    worker::{Ended, Worker},
+    running::Ended,
+    worker::Worker,
 };
 
 /// Exit code: wrong usage.

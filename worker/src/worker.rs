@@ -1,31 +1,25 @@
 //! A worker: a handler behind an address, known to its supervisors.
 
-use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc};
 
 use http::HeaderValue;
 use rollcall_common::{
     http::{BadTarget, Target},
     limits::{MESSAGE_BYTES, WORKER_ID_BYTES},
     protocol::{DEFAULT_POOL, Registration},
-    shutdown::{Phase, Shutdown},
+    shutdown::Shutdown,
     task,
 };
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-    time::timeout,
-};
+use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
     answered::Answered,
     handler::{AnyHandler, Handler},
     heartbeat::Heartbeat,
+    running::{Running, follow, live, watched},
     server::{Calls, Server},
-    stage::{Stage, Stages},
+    stage::Stages,
 };
-
-/// How long connections may take to send their last answer.
-const CLOSING: Duration = Duration::from_secs(5);
 
 /// A worker that is yet to start.
 #[derive(Clone, Debug)]
@@ -58,15 +52,6 @@ pub enum StartError {
     /// The token can't stand in a header.
     #[error("the token holds characters that a header can't")]
     Token,
-}
-
-/// How a worker ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Ended {
-    /// It has finished what it had.
-    Drained,
-    /// It was stopped with work under way.
-    Stopped,
 }
 
 impl Worker {
@@ -202,13 +187,8 @@ impl Worker {
         if let Some(shutdown) = self.shutdown {
             task::spawn("worker-shutdown", follow(shutdown, stages.clone()));
         }
-        let (ended, end) = watch::channel(None);
-        let running = live(server, listener, beats, stages.clone());
-        task::spawn("worker", async move {
-            let how = running.await;
-            // Err: nobody wants to know.
-            let _ = ended.send(Some(how));
-        });
+        let life = live(server, listener, beats, stages.clone());
+        let end = watched(life);
         Ok(Running {
             address,
             url,
@@ -268,111 +248,5 @@ fn host_name() -> String {
         "localhost".to_owned()
     } else {
         name
-    }
-}
-
-/// Passes the process's phases on to the worker.
-async fn follow(mut shutdown: Shutdown, stages: Stages) {
-    for (phase, stage) in [
-        (Phase::Draining, Stage::Draining),
-        (Phase::Now, Stage::Stopped),
-    ] {
-        tokio::select! {
-            () = shutdown.reached(phase) => stages.advance(stage),
-            () = stages.reached(Stage::Stopped) => return,
-        }
-    }
-}
-
-/// A worker's life, from the first connection to the last.
-async fn live(
-    server: Arc<Server>,
-    listener: TcpListener,
-    beats: Vec<Heartbeat>,
-    stages: Stages,
-) -> Ended {
-    let beats: Vec<_> = beats
-        .into_iter()
-        .map(|beat| task::spawn("heartbeat", beat.run()))
-        .collect();
-    let connections = task::spawn("server", Arc::clone(&server).run(listener));
-    let drained = async {
-        stages.reached(Stage::Draining).await;
-        tracing::info!("draining");
-        server.calls.none().await;
-        stages.advance(Stage::Leaving);
-        for beat in beats {
-            // Err: the runtime goes down, and everything with it.
-            let _ = beat.await;
-        }
-    };
-    let ended = tokio::select! {
-        () = drained => Ended::Drained,
-        () = stages.reached(Stage::Stopped) => Ended::Stopped,
-    };
-    stages.advance(Stage::Closing);
-    let mut connections = connections;
-    if timeout(CLOSING, &mut connections).await.is_err() {
-        stages.advance(Stage::Stopped);
-        let _ = connections.await;
-    }
-    stages.advance(Stage::Stopped);
-    tracing::info!(?ended, "ended");
-    ended
-}
-
-/// A worker at work. When this is dropped the worker stops where it stands.
-#[derive(Debug)]
-pub struct Running {
-    address: SocketAddr,
-    url: String,
-    id: String,
-    stages: Stages,
-    end: watch::Receiver<Option<Ended>>,
-}
-
-impl Running {
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Where supervisors call it.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// Its id.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Takes no more messages, finishes those that run, signs off, and ends.
-    pub async fn drain(&self) -> Ended {
-        self.stages.advance(Stage::Draining);
-        self.ended().await
-    }
-
-    /// Drops what runs, and ends.
-    pub async fn stop(&self) -> Ended {
-        self.stages.advance(Stage::Stopped);
-        self.ended().await
-    }
-
-    /// Waits until it has ended: by itself when a supervisor or the process asks it to.
-    pub async fn ended(&self) -> Ended {
-        let mut end = self.end.clone();
-        let ended = end.wait_for(Option::is_some).await;
-        // Err: the runtime goes down, and everything with it.
-        ended.map_or(Ended::Stopped, |ended| ended.unwrap_or(Ended::Stopped))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stages.advance(Stage::Stopped);
     }
 }

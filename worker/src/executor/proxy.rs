@@ -1,5 +1,7 @@
 //! A local HTTP service: messages are passed on to it, its answers are given back as they are.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
 use http_body_util::Full;
@@ -14,12 +16,15 @@ use crate::handler::{Handler, Reply, Request};
 
 /// Times that a message is sent again at once because an idle connection had been closed.
 const STALE: usize = 8;
+/// Messages after which connections that have been idle for too long are closed.
+const SWEEP: usize = 256;
 
 /// Passes messages on to an HTTP service.
 #[derive(Debug)]
 pub struct Proxy {
     peer: Peer,
     output_limit: usize,
+    sent: AtomicUsize,
 }
 
 impl Proxy {
@@ -29,6 +34,7 @@ impl Proxy {
         Self {
             peer: Peer::new(target, None),
             output_limit: usize::try_from(MESSAGE_BYTES).unwrap_or(usize::MAX),
+            sent: AtomicUsize::new(0),
         }
     }
 
@@ -40,6 +46,13 @@ impl Proxy {
     }
 
     async fn send(&self, request: &Request) -> Result<Reply, SendError> {
+        if self
+            .sent
+            .fetch_add(1, Ordering::Relaxed)
+            .is_multiple_of(SWEEP)
+        {
+            self.peer.sweep();
+        }
         let mut stale = 0;
         loop {
             let call = self.call(request);

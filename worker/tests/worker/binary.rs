@@ -1,9 +1,10 @@
 //! The `worker` binary as a process.
 
+use rollcall_common::task;
 use tempfile::tempdir;
 use tokio::process::Command;
 
-use crate::harness::{Process, Supervisor, alive, lines, post, soon, until};
+use crate::harness::{Process, Supervisor, alive, lines, post, send, soon, until};
 
 async fn exit_code(arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_worker"));
@@ -97,16 +98,21 @@ async fn a_second_signal_stops_at_once_and_leaves_nobody() {
     let script = "sleep 1000 & echo $! >> $0; echo $$ >> $0; wait";
     let file = pids.to_str().unwrap();
     let mut worker = Process::worker(&["--exec", "--", "sh", "-c", script, file]).await;
-    let call = post(&worker.url, &[], "x");
-    tokio::select! {
-        reply = async { crate::harness::send(&worker.url, &[], "x").await } => panic!("{reply:?}"),
-        () = until("it runs", || async { lines(&pids).len() == 2 }) => {}
+    let url = worker.url.clone();
+    let call = task::spawn("call", async move { send(&url, &[], "x").await });
+    until("it runs", || async { lines(&pids).len() == 2 }).await;
+    worker.signal("TERM").await;
+    // Signals of one kind that come together count as one.
+    until("it drains", || async {
+        post(&worker.url, &[], "y").await.status.as_u16() == 503
+    })
+    .await;
+    for pid in lines(&pids) {
+        assert!(alive(&pid), "draining ends nothing");
     }
-    drop(call);
     worker.signal("TERM").await;
-    worker.signal("TERM").await;
-    let code = worker.exit_code().await;
-    assert!(code.is_some(), "ended by itself");
+    assert_eq!(worker.exit_code().await, Some(1));
+    assert!(soon(call).await.unwrap().is_err());
     for pid in lines(&pids) {
         until("nobody is left", || async { !alive(&pid) }).await;
     }

@@ -5,7 +5,6 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::string_slice,
-    clippy::indexing_slicing,
     reason = "integration tests"
 )]
 

@@ -5,10 +5,10 @@ use rollcall_common::{
     shutdown::{Phase, Shutdown},
     task,
 };
-use rollcall_worker::{Builtin, Ended, Running, Worker, from_fn};
+use rollcall_worker::{Builtin, Ended, Reply, Request, Running, Worker, from_fn};
 use tokio::{net::TcpListener, sync::Semaphore};
 
-use crate::harness::{ACTIVE, DRAINING, Supervisor, header, post, send, soon, until};
+use crate::harness::{ACTIVE, DRAINING, Supervisor, header, post, send, soon};
 
 fn echo() -> Worker {
     Worker::new("echo".parse::<Builtin>().unwrap()).id("w1")
@@ -75,49 +75,53 @@ async fn a_supervisor_can_ask_it_to_go() {
     assert!(send(worker.url(), &[], "x").await.is_err());
 }
 
-/// A worker whose one message ends when the semaphore gets a permit.
-async fn held(supervisor: &Supervisor, shutdown: Shutdown) -> (Running, &'static Semaphore) {
-    let gate: &'static Semaphore = Box::leak(Box::new(Semaphore::new(0)));
-    let handler = from_fn(move |request: rollcall_worker::Request| async move {
-        gate.acquire().await.unwrap().forget();
-        rollcall_worker::Reply::ok(request.body)
+/// A worker whose messages end when `go` gets a permit, and say so in `entered` when they begin.
+struct Held {
+    worker: Running,
+    entered: &'static Semaphore,
+    go: &'static Semaphore,
+}
+
+async fn held(supervisor: &Supervisor, shutdown: Shutdown) -> Held {
+    let new = || -> &'static Semaphore { Box::leak(Box::new(Semaphore::new(0))) };
+    let (entered, go) = (new(), new());
+    let handler = from_fn(move |request: Request| async move {
+        entered.add_permits(1);
+        go.acquire().await.unwrap().forget();
+        Reply::ok(request.body)
     });
     let worker = Worker::new(handler).id("w1").supervisor(&supervisor.url);
-    (worker.shutdown(shutdown).start().await.unwrap(), gate)
+    let worker = worker.shutdown(shutdown).start().await.unwrap();
+    Held {
+        worker,
+        entered,
+        go,
+    }
 }
 
 #[tokio::test]
 async fn draining_finishes_what_runs_and_takes_nothing_new() {
     let supervisor = Supervisor::start().await;
     let (trigger, shutdown) = Shutdown::new();
-    let (worker, gate) = held(&supervisor, shutdown).await;
+    let Held {
+        worker,
+        entered,
+        go,
+    } = held(&supervisor, shutdown).await;
     let url = worker.url().to_owned();
-    let first = task::spawn("first", async move { post(&url, &[], "one").await });
+    let call = task::spawn("call", async move { post(&url, &[], "one").await });
+    soon(entered.acquire()).await.unwrap().forget();
     supervisor.hears(PUT, 1).await;
-    // A second one proves that the first is being worked on: both wait at the gate.
-    let url = worker.url().to_owned();
-    let other = task::spawn("other", async move { post(&url, &[], "two").await });
-    gate.add_permits(1);
-    until("one of two is done", || async {
-        gate.available_permits() == 0 && (first.is_finished() || other.is_finished())
-    })
-    .await;
-    until("both were taken", || async {
-        first.is_finished() ^ other.is_finished()
-    })
-    .await;
     trigger.advance(Phase::Draining);
     supervisor.hears(DRAIN, 1).await;
-    let reply = post(worker.url(), &[], "three").await;
+    let reply = post(worker.url(), &[], "two").await;
     assert_eq!(reply.status.as_u16(), 503);
     assert_eq!(header(&reply, "retry-after"), Some("1"));
+    let beats = supervisor.count(PUT);
+    supervisor.hears(PUT, beats + 2).await;
     assert_eq!(supervisor.count(DELETE), 0);
-    gate.add_permits(1);
-    let bodies = [
-        soon(first).await.unwrap().body,
-        soon(other).await.unwrap().body,
-    ];
-    assert_eq!(bodies, ["one", "two"]);
+    go.add_permits(1);
+    assert_eq!(soon(call).await.unwrap().body, "one");
     assert_eq!(soon(worker.ended()).await, Ended::Drained);
     assert_eq!(supervisor.count(DELETE), 1);
 }
@@ -126,13 +130,13 @@ async fn draining_finishes_what_runs_and_takes_nothing_new() {
 async fn a_second_word_stops_at_once() {
     let supervisor = Supervisor::start().await;
     let (trigger, shutdown) = Shutdown::new();
-    let (worker, _gate) = held(&supervisor, shutdown).await;
-    let url = worker.url().to_owned();
+    let held = held(&supervisor, shutdown).await;
+    let url = held.worker.url().to_owned();
     let call = task::spawn("call", async move { send(&url, &[], "x").await });
-    supervisor.hears(PUT, 1).await;
+    soon(held.entered.acquire()).await.unwrap().forget();
     trigger.advance(Phase::Draining);
     trigger.advance(Phase::Now);
-    soon(worker.ended()).await;
-    let _ = soon(call).await;
-    assert!(send(worker.url(), &[], "x").await.is_err());
+    assert_eq!(soon(held.worker.ended()).await, Ended::Stopped);
+    assert!(soon(call).await.unwrap().is_err());
+    assert!(send(held.worker.url(), &[], "x").await.is_err());
 }
