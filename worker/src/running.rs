@@ -61,9 +61,14 @@ pub(crate) async fn live(
             let _ = beat.await;
         }
     };
-    let ended = tokio::select! {
-        () = drained => Ended::Drained,
-        () = stages.reached(Stage::Stopped) => Ended::Stopped,
+    tokio::select! {
+        () = drained => {}
+        () = stages.reached(Stage::Stopped) => {}
+    }
+    // Asked here, because a stop leaves no calls either and so looks like the end of a drain.
+    let ended = match stages.now() {
+        Stage::Stopped => Ended::Stopped,
+        Stage::Working | Stage::Draining | Stage::Leaving | Stage::Closing => Ended::Drained,
     };
     stages.advance(Stage::Closing);
     let mut connections = connections;
