@@ -1,5 +1,7 @@
 //! A worker in Rust: `cargo run --example upper -- 127.0.0.1:9000 [SUPERVISOR-URL]`.
 
+use std::io::Write as _;
+
 use rollcall_worker::{Handler, Reply, Request, Worker};
 
 struct Upper;
@@ -19,7 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let worker = Worker::new(Upper).listen(address);
     let running = arguments.fold(worker, Worker::supervisor).start().await?;
-    std::io::Write::write_all(&mut std::io::stdout(), running.url().as_bytes())?;
+    writeln!(std::io::stdout(), "{}", running.url())?;
     running.ended().await;
     Ok(())
 }
