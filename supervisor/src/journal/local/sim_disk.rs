@@ -126,6 +126,16 @@ impl SimDisk {
         }
     }
 
+    /// The process has ended, but the power was on: nothing is lost, and all faults but the
+    /// capacity are over.
+    pub fn restart(&self) {
+        let mut state = self.state();
+        state.faults = Faults {
+            capacity: state.faults.capacity,
+            ..Faults::default()
+        };
+    }
+
     /// Flips bits of a byte, synced or not. Gives whether there is such a byte.
     pub fn flip(&self, name: &str, offset: u64, mask: u8) -> bool {
         let at = to_usize(offset);
@@ -281,9 +291,13 @@ impl State {
         self.inodes.get_mut(inode)
     }
 
+    fn is_off(&self) -> bool {
+        self.faults.power_off_at.is_some_and(|at| self.calls >= at)
+    }
+
     /// Counts a changing call, and refuses it when the power is off.
     fn call(&mut self) -> io::Result<()> {
-        if self.faults.power_off_at.is_some_and(|at| self.calls >= at) {
+        if self.is_off() {
             return Err(io::Error::other("the power is off"));
         }
         self.calls += 1;
@@ -376,9 +390,10 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self) -> io::Result<()> {
         let mut state = self.state();
-        let synced = state.sync();
+        // Unlike content, names that a failed sync left behind are not taken for written: a file
+        // system whose log fails stops.
+        state.sync()?;
         let changes = std::mem::take(&mut state.changes);
-        synced?;
         for change in changes {
             apply(&mut state.durable_names, change);
         }
@@ -431,7 +446,7 @@ impl DiskFile for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.state();
         let synced = state.sync();
-        let off = state.calls == state.faults.power_off_at.unwrap_or(u64::MAX);
+        let off = synced.is_err() && state.is_off();
         let inode = state.inodes.get_mut(&self.inode).ok_or_else(missing)?;
         match synced {
             Ok(()) => inode.sync(),
