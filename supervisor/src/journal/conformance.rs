@@ -209,8 +209,8 @@ fn an_older_epoch_is_refused<G: Ground>() {
     let ground = G::default();
     let journal = ground.open();
     let second = Epoch::FIRST.next();
-    append(&*journal, b"first", Epoch::FIRST);
-    append(&*journal, b"second", second);
+    let _ticket = append(&*journal, b"first", Epoch::FIRST);
+    let _ticket = append(&*journal, b"second", second);
     let stale = AppendError::StaleEpoch {
         given: Epoch::FIRST,
         current: second,
@@ -230,7 +230,7 @@ fn a_seal_shuts_out_older_epochs<G: Ground>() {
     let journal = ground.open();
     let second = Epoch::FIRST.next();
     let third = second.next();
-    append(&*journal, b"first", Epoch::FIRST);
+    let _ticket = append(&*journal, b"first", Epoch::FIRST);
     journal.seal(third);
     journal.seal(second);
     for stale in [Epoch::FIRST, second] {

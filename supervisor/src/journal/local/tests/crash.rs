@@ -142,8 +142,8 @@ fn any_seed_keeps_its_promises() {
 #[test]
 fn a_crash_after_every_call_keeps_the_promises() {
     let mut rng = Rng::with_seed(11);
-    for calls in 0..200 {
-        for draw in 0..2 {
+    for calls in 0..300 {
+        for draw in 0..3 {
             let disk = SimDisk::new();
             let mut model = Model::default();
             let mut work = Rng::with_seed(5);

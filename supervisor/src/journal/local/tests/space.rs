@@ -115,7 +115,7 @@ fn closing_on_a_full_disk_says_that_not_all_is_stored() {
     let opened = LocalJournal::open_on(disk.clone(), &SMALL, identity());
     let (journal, _) = opened.unwrap();
     disk.set_capacity(Some(journal.size_bytes()));
-    journal
+    let _ticket = journal
         .append(vec![0; 50_000].into(), Epoch::FIRST)
         .unwrap();
     assert!(journal.close().unwrap_err().contains("full"));
@@ -129,7 +129,7 @@ fn a_failed_sync_is_the_end() {
     let ticket = journal.append("stored".into(), Epoch::FIRST).unwrap();
     wait_until(&journal, |tail| tail.next > ticket.0);
     disk.fail_sync(1);
-    journal.append("unknown".into(), Epoch::FIRST).unwrap();
+    let _ticket = journal.append("unknown".into(), Epoch::FIRST).unwrap();
     let tail = wait_until(&journal, |tail| tail.failed.is_some());
     assert_eq!(tail.next, EntryNumber(2));
     let reason = tail.failed.unwrap();

@@ -42,7 +42,7 @@ fn a_flip_on_the_real_disk_names_file_and_byte() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, recovered) = LocalJournal::open(dir.path(), &SMALL).unwrap();
     for _ in 0..10 {
-        journal
+        let _ticket = journal
             .append("12345678".into(), recovered.next_epoch)
             .unwrap();
     }
