@@ -120,8 +120,10 @@ impl<D: Disk> Writer<D> {
         if end > self.active.zeroed {
             let ample = self.active.zeroed + self.options.extend_bytes;
             let to = end.max(ample.min(self.options.segment_bytes));
-            self.extend_active(to)
-                .inspect_err(|_| self.space = Space::Low)?;
+            match self.extend_active(to) {
+                Err(WriteError::Full) if self.active.zeroed >= end => {}
+                done => done.inspect_err(|_| self.space = Space::Low)?,
+            }
         }
         Ok(())
     }

@@ -97,6 +97,12 @@ impl SimDisk {
         state.faults.power_off_at = Some(state.calls + calls);
     }
 
+    /// The size of all files together.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        to_u64(self.state().used())
+    }
+
     /// How many changing calls there were.
     #[must_use]
     pub fn calls(&self) -> u64 {
@@ -318,16 +324,18 @@ impl State {
         self.changes.push(change);
     }
 
-    /// How much room there is for a file to grow.
-    fn room(&self) -> usize {
-        let used: usize = self
-            .names
-            .values()
+    fn used(&self) -> usize {
+        let inodes = self.names.values();
+        inodes
             .filter_map(|inode| self.inodes.get(inode))
             .map(|inode| inode.content.len())
-            .sum();
+            .sum()
+    }
+
+    /// How much room there is for a file to grow.
+    fn room(&self) -> usize {
         let capacity = self.faults.capacity.map_or(usize::MAX, to_usize);
-        capacity.saturating_sub(used)
+        capacity.saturating_sub(self.used())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Power cuts, ends of the process and failing syncs at every place: what was acknowledged is
 //! there, nothing is torn, numbers have no gaps.
 
+use std::io::ErrorKind;
+
 use fastrand::Rng;
 
 use super::*;
@@ -16,6 +18,7 @@ struct Model {
     trimmed: u64,
     cuts: u64,
     lives: u64,
+    full: u64,
 }
 
 impl Model {
@@ -71,7 +74,14 @@ impl Model {
                     self.entries.push((epoch, payload.clone()));
                     group.push_back(Unwritten { epoch, payload });
                 }
-                log.write_group(&mut group).ok()
+                match log.write_group(&mut group) {
+                    Err(WriteError::Full) => {
+                        self.entries.truncate(self.entries.len() - group.len());
+                        self.full += 1;
+                        Some(())
+                    }
+                    done => done.ok(),
+                }
             }
             8..14 => log.sync().ok(),
             14..17 => log.mark().ok(),
@@ -105,7 +115,7 @@ impl Model {
                 self.check(&log, &recovered);
                 self.work(&mut log, recovered.next_epoch, rng);
             }
-            Err(OpenError::Io { .. }) => {}
+            Err(OpenError::Io { source, .. }) if source.kind() != ErrorKind::StorageFull => {}
             Err(error) => panic!("{error}"),
         }
     }
@@ -113,7 +123,7 @@ impl Model {
 
 #[test]
 fn any_seed_keeps_its_promises() {
-    let (mut cuts, mut lives) = (0, 0);
+    let (mut cuts, mut lives, mut full) = (0, 0, 0);
     for seed in 0..400 {
         let mut rng = Rng::with_seed(seed);
         let disk = SimDisk::new();
@@ -122,6 +132,12 @@ fn any_seed_keeps_its_promises() {
             if rng.u8(..4) == 0 {
                 disk.fail_sync(rng.u64(1..20));
             }
+            if rng.u8(..8) == 0 {
+                disk.fail_write(rng.u64(1..40));
+            }
+            let size = disk.used_bytes();
+            let limited = size > 0 && rng.u8(..4) == 0;
+            disk.set_capacity(limited.then(|| size + rng.u64(..20_000)));
             disk.power_off_after(rng.u64(..120));
             model.live(&disk, &mut rng);
             if rng.u8(..4) == 0 {
@@ -130,12 +146,15 @@ fn any_seed_keeps_its_promises() {
                 disk.crash(&mut rng);
             }
         }
+        disk.set_capacity(None);
         let (log, recovered) = open(&disk).unwrap();
         model.check(&log, &recovered);
         cuts += model.cuts;
         lives += model.lives;
+        full += model.full;
     }
     assert!(lives > 2000, "{lives} lives");
+    assert!(full > 200, "{full} times full");
     assert!(cuts > 200, "{cuts} torn ends");
 }
 
