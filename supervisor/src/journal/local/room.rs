@@ -27,11 +27,23 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// What a spare segment can't give to frames.
 const OVERHEAD: u64 = segment::HEADER_BYTES + frame::MARK_BYTES;
 
+/// Whether anybody waits for the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Load {
+    /// Entries wait to be written.
+    Busy,
+    /// None do.
+    Idle,
+}
+
 impl<D: Disk> Writer<D> {
-    /// Extends what is ahead: up to the reserve or, when `idle`, somewhat more.
-    pub(super) fn maintain(&mut self, idle: bool) -> Result<(), WriteError> {
+    /// Extends what is ahead: up to the reserve or, when there is time, somewhat more.
+    pub(super) fn maintain(&mut self, load: Load) -> Result<(), WriteError> {
         self.check()?;
-        let extra = if idle { self.options.extend_bytes } else { 0 };
+        let extra = match load {
+            Load::Idle => self.options.extend_bytes,
+            Load::Busy => 0,
+        };
         let goal = self.options.reserve_bytes + extra;
         while self.ahead() < goal {
             let before = self.ahead();
@@ -108,8 +120,10 @@ impl<D: Disk> Writer<D> {
         if end > self.active.zeroed {
             let ample = self.active.zeroed + self.options.extend_bytes;
             let to = end.max(ample.min(self.options.segment_bytes));
-            self.extend_active(to)
-                .inspect_err(|_| self.space = Space::Low)?;
+            match self.extend_active(to) {
+                Err(WriteError::Full) if self.active.zeroed >= end => {}
+                done => done.inspect_err(|_| self.space = Space::Low)?,
+            }
         }
         Ok(())
     }
