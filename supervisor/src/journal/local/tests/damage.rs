@@ -105,6 +105,30 @@ fn a_flip_in_any_byte_of_the_last_frame_is_refused_if_it_was_marked() {
 }
 
 #[test]
+fn without_a_mark_the_entry_after_proves_that_one_was_stored() {
+    let disk = SimDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    for n in 0..10 {
+        store(&mut log, &[n; 50]);
+    }
+    drop(log);
+    let content = disk.content(FIRST).unwrap();
+    for entry in 1..10 {
+        disk.flip(FIRST, frame_start(entry) + 60, 1);
+        refused_at(&disk, FIRST, frame_start(entry));
+        disk.flip(FIRST, frame_start(entry) + 60, 1);
+    }
+    disk.flip(FIRST, frame_start(10) + 60, 1);
+    let (_, recovered) = open(&disk).unwrap();
+    assert_eq!(recovered.cut.unwrap().offset, frame_start(10));
+
+    disk.put(FIRST, Some(content));
+    drop(open(&disk).unwrap());
+    disk.flip(FIRST, frame_start(10) + 60, 1);
+    refused_at(&disk, FIRST, frame_start(10));
+}
+
+#[test]
 fn a_flip_in_any_byte_of_the_header_is_refused() {
     let disk = ten();
     for offset in 0..segment::HEADER_BYTES {
