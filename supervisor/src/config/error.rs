@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Most problems that are shown.
+const SHOWN: usize = 50;
+
 /// Where something was said. What was said later in this order wins.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Place {
@@ -34,6 +37,11 @@ impl Problems {
         self.list.push((place, text.into()));
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// `value`, if there was no problem.
     pub(super) fn into_result<T>(mut self, value: T) -> Result<T, ConfigError> {
         if self.list.is_empty() {
@@ -48,9 +56,12 @@ impl Problems {
             Place::Variable(name) => format!("{name}: {text}"),
             Place::Flag(name) => format!("{name}: {text}"),
         };
-        Err(ConfigError {
-            lines: self.list.into_iter().map(line).collect(),
-        })
+        let more = self.list.len().saturating_sub(SHOWN);
+        let mut lines: Vec<_> = self.list.into_iter().take(SHOWN).map(line).collect();
+        if more > 0 {
+            lines.push(format!("{file}: and {more} more problems"));
+        }
+        Err(ConfigError { lines })
     }
 }
 

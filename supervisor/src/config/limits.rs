@@ -39,7 +39,7 @@ impl Limits {
         Self {
             message_bytes,
             // Whoever allows larger messages means them in batches too.
-            batch_bytes: batch.unwrap_or(BATCH_BYTES.max(message_bytes)),
+            batch_bytes: batch.unwrap_or_else(|| BATCH_BYTES.max(message_bytes)),
         }
     }
 }

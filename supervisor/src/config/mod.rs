@@ -104,6 +104,10 @@ impl Config {
         mut problems: Problems,
     ) -> Result<Self, ConfigError> {
         let mut tree = file::parse(text, &mut problems);
+        if !problems.is_empty() {
+            // Half a tree would only give problems that are none.
+            return problems.into_result(Self::default());
+        }
         env::apply(env, &mut tree, &mut problems);
         let root = Node {
             place: Place::File,

@@ -85,7 +85,9 @@ impl<'a> Section<'a> {
     /// Refuses keys of the contract that this version does not have.
     pub(super) fn refuse(&mut self, keys: &[&'static str]) {
         for key in keys {
-            self.read(key, |node| Err::<(), _>(node.wrong(UNSUPPORTED)));
+            if let Some(node) = self.left.remove(*key) {
+                self.problem(Some(node.place), key, UNSUPPORTED);
+            }
         }
     }
 
@@ -116,6 +118,11 @@ impl<'a> Section<'a> {
                 continue;
             }
             let path = keys::join(&self.path, &name);
+            if !node.is_table() {
+                let wrong = node.unfit(&format!("a table, [{path}]"));
+                self.problem(Some(wrong.place), &name, &wrong.text);
+                continue;
+            }
             all.push(read(&name, Section::open(path, Some(node), self.problems)));
         }
         all

@@ -43,7 +43,11 @@ impl Server {
                 })
         });
         server.listen = listen.unwrap_or(server.listen);
-        let insecure = section.read("insecure", boolean);
+        // A wrong value was meant for something; one problem is enough.
+        let said = section.place_of("insecure").is_some();
+        let insecure = section
+            .read("insecure", boolean)
+            .or_else(|| said.then_some(true));
         server.insecure = insecure.unwrap_or(server.insecure);
         let drain = section.read("drain_timeout", |node| duration(node, Duration::ZERO..=DAY));
         server.drain_timeout = drain.unwrap_or(server.drain_timeout);

@@ -13,6 +13,9 @@ use super::node::{Node, Value, Wrong};
 /// A value, or why it is none.
 pub(super) type Checked<T> = Result<T, Wrong>;
 
+/// Most items of a list.
+const ITEMS: usize = 1024;
+
 /// The shortest time that can be given to anything: what headers and timers can tell apart.
 pub(super) const SHORTEST: Duration = Duration::from_millis(1);
 /// A day: the longest time for one try of something.
@@ -141,6 +144,10 @@ pub(super) fn one_or_more<T: PartialEq>(
     let Some(items) = node.list() else {
         return Ok(vec![check(node)?]);
     };
+    if items.len() > ITEMS {
+        let text = format!("has {} items; expected at most {ITEMS}", items.len());
+        return Err(node.wrong(text));
+    }
     let mut all = Vec::new();
     for item in items {
         let value = check(item)?;
