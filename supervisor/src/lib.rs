@@ -2,6 +2,9 @@
 //! results back in arrival order and delivers them. `ARCHITECTURE.md` is the map.
 
 pub mod api;
+pub mod app;
+pub mod cli;
+pub mod config;
 pub mod dispatcher;
 pub mod driver;
 pub mod egress;

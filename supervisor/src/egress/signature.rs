@@ -3,7 +3,13 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _, alphabet,
+    engine::{
+        DecodePaddingMode,
+        general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD},
+    },
+};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
@@ -16,7 +22,12 @@ impl FromStr for Secret {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let encoded = text.strip_prefix("whsec_").ok_or(BadSecret)?;
-        let bytes = STANDARD.decode(encoded).map_err(|_| BadSecret)?;
+        // Some tools leave the padding out.
+        const LENIENT: GeneralPurpose = GeneralPurpose::new(
+            &alphabet::STANDARD,
+            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+        );
+        let bytes = LENIENT.decode(encoded).map_err(|_| BadSecret)?;
         if bytes.is_empty() { Err(BadSecret) } else { Ok(Self(bytes.into())) }
     }
 }

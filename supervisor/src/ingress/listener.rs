@@ -4,7 +4,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
-use http::Request;
+use http::{HeaderValue, Request, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rollcall_common::{
@@ -34,8 +34,8 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Serves `router` on `listener` until the process drains: then no connection is taken any more,
-/// and the ones that there are end with their request.
+/// Serves `router` on `listener` until the process stops. While it drains, each connection ends
+/// with its request.
 pub async fn serve(listener: TcpListener, router: Router, mut shutdown: Shutdown) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -73,7 +73,18 @@ async fn connection(stream: TcpStream, router: Router, mut shutdown: Shutdown) {
     let _ = stream.set_nodelay(true);
     let tape = Tape::default();
     let io = TokioIo::new(Taped { stream, tape: tape.clone() });
-    let service = service_fn(move |request| respond(request, router.clone(), tape.clone()));
+    let draining = shutdown.clone();
+    let service = service_fn(move |request| {
+        let (router, tape, draining) = (router.clone(), tape.clone(), draining.clone());
+        async move {
+            let mut response = respond(request, router, tape).await?;
+            if draining.phase() > Phase::Running {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -86,10 +97,6 @@ async fn connection(stream: TcpStream, router: Router, mut shutdown: Shutdown) {
     tokio::pin!(connection);
     tokio::select! {
         // Err: the peer broke off, or sent what is no HTTP and was told so.
-        _ = connection.as_mut() => return,
-        () = shutdown.reached(Phase::Draining) => connection.as_mut().graceful_shutdown(),
-    }
-    tokio::select! {
         _ = connection.as_mut() => {}
         () = shutdown.reached(Phase::Now) => {}
     }
