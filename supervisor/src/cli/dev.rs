@@ -94,10 +94,11 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
         }
     }
     screen.clear();
-    running.finished().await?;
+    // The workers first: what they have in hand is still taken in.
     for worker in workers {
         worker.drain().await;
     }
+    running.finished().await?;
     while let Ok(delivery) = arrivals.try_recv() {
         let line = lock(&watch).delivered(delivery);
         screen.line(&line)?;
