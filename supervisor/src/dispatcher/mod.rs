@@ -32,6 +32,7 @@ mod delivery;
 mod dispatching;
 pub mod effect;
 pub mod event;
+mod invariants;
 mod outcome;
 pub mod roster;
 pub mod settings;
@@ -46,6 +47,7 @@ mod tests;
 
 pub use effect::{Delivery, Dispatch, Effect, Released, Reply, Taken};
 pub use event::{Arrival, AttemptId, Event, Refusal, RequestId, WorkerReply};
+pub use invariants::Sizes;
 pub use settings::Settings;
 pub use state::State;
 pub use status::{Cause, Counters, MessageState, StreamStatus, SubscriptionStatus};

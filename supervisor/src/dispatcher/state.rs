@@ -20,10 +20,6 @@ use super::{
 };
 use crate::record::{Ending, Found, Outcome, Record, SubscriptionId};
 
-/// How many of the newest releases are kept at hand, so that a subscription that catches up can
-/// join the present without a gap.
-const RECENT: usize = 65_536;
-
 /// The fold of a journal.
 #[derive(Debug, Default)]
 pub struct State {
@@ -127,7 +123,7 @@ impl State {
             } => {
                 let skipped = answer.outcome == Outcome::Skipped;
                 self.settle(*stream, *sequence, skipped);
-                self.release(*stream, *at, released);
+                self.release(*stream, *at, (settings.recent, released));
             }
             Record::Failed {
                 stream,
@@ -179,7 +175,7 @@ impl State {
                 for sequence in first.0..=last.0 {
                     self.settle(*stream, Sequence(sequence), false);
                 }
-                self.release(*stream, *at, released);
+                self.release(*stream, *at, (settings.recent, released));
             }
             Record::Paused { stream, at } => {
                 self.last = self.last.max(*at);
@@ -187,7 +183,7 @@ impl State {
             }
             Record::Resumed { stream, at } => {
                 self.stream_mut(*stream).paused = false;
-                self.release(*stream, *at, released);
+                self.release(*stream, *at, (settings.recent, released));
             }
             Record::Retried {
                 stream,
@@ -357,13 +353,18 @@ impl State {
         self.held_bytes -= held.map_or(0, |held| held.message.weight());
     }
 
-    fn release(&mut self, stream: StreamId, at: Time, released: &mut Vec<Released>) {
+    fn release(
+        &mut self,
+        stream: StreamId,
+        at: Time,
+        (recent, released): (usize, &mut Vec<Released>),
+    ) {
         self.last = self.last.max(at);
         while let Some((sequence, skipped)) = self.stream_mut(stream).release() {
             self.head = self.head.next();
             let position = self.head;
             self.recent.push_back((stream, sequence));
-            if self.recent.len() > RECENT {
+            while self.recent.len() > recent {
                 self.recent.pop_front();
             }
             for subscription in &self.streams[index(stream)].subscriptions {

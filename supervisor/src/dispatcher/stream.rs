@@ -203,6 +203,22 @@ impl Stream {
         self.slots.get_mut(offset)
     }
 
+    /// How many slots there are.
+    pub(super) fn slot_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The slots with their messages' sequences.
+    pub(super) fn numbered_slots(&self) -> impl Iterator<Item = (Sequence, &Slot)> {
+        (self.released.0 + 1..).map(Sequence).zip(&self.slots)
+    }
+
+    /// Bytes of messages that the slots hold.
+    pub(super) fn held_bytes(&self) -> usize {
+        let held = self.slots.iter().filter_map(|slot| slot.held.as_ref());
+        held.map(|held| held.message.weight()).sum()
+    }
+
     /// The slot of an unreleased message; the ring grows up to it.
     pub(super) fn reach(&mut self, sequence: Sequence) -> Option<&mut Slot> {
         let offset = self.offset(sequence)?;
