@@ -3,6 +3,8 @@
 //! tasks, shutdown, logging) that supervisor and worker both need.
 
 pub mod backoff;
+pub mod client;
+pub mod dice;
 pub mod frame;
 pub mod http;
 pub mod ids;

@@ -21,6 +21,8 @@ pub const BATCH_MESSAGES: usize = 65_536;
 pub const HEAD_BYTES: usize = 32 << 10;
 /// Most headers in a request.
 pub const HEADERS: usize = 100;
+/// Connections to one listener.
+pub const CONNECTIONS: usize = 16_384;
 /// How long a client may take to send a request's head.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client's body may stand still.

@@ -1,8 +1,15 @@
 //! The supervisor: takes messages in, journals them, hands them to random workers, puts the
 //! results back in arrival order and delivers them. `ARCHITECTURE.md` is the map.
 
+pub mod api;
+pub mod app;
+pub mod cli;
+pub mod config;
 pub mod dispatcher;
 pub mod driver;
+pub mod egress;
+pub mod ingress;
 pub mod journal;
 pub mod record;
 pub mod views;
+pub mod workers;

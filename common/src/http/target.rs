@@ -55,9 +55,15 @@ impl FromStr for Target {
         if authority.as_str().contains('@') {
             return Err(bad("it must not hold credentials"));
         }
+        // A port that is no number makes `port` absent although there is one.
+        let rest = authority.as_str().get(authority.host().len()..).unwrap_or_default();
+        let port = match rest {
+            "" => Some(80),
+            _ => authority.port_u16().filter(|port| *port != 0),
+        };
         Ok(Self {
             host: authority.host().into(),
-            port: authority.port_u16().unwrap_or(80),
+            port: port.ok_or_else(|| bad("its port is not from 1 to 65535"))?,
             path: uri
                 .path_and_query()
                 .map_or("/", http::uri::PathAndQuery::as_str)

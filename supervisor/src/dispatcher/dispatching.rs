@@ -106,6 +106,7 @@ impl Dispatcher {
         slot.state = SlotState::Flying;
         slot.out.add(attempt);
         entry.in_flight += 1;
+        let stream_name = entry.name.clone();
         let (standing, started_at, deadline) = (AttemptStanding::Counting, now, now + timeout);
         self.start_attempt(
             attempt,
@@ -123,6 +124,7 @@ impl Dispatcher {
         self.effects.push_back(Effect::Dispatch(Dispatch {
             attempt,
             stream,
+            stream_name,
             sequence,
             message,
             worker: Arc::clone(&self.roster.worker(worker).id),

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rollcall_common::{
-    ids::{MessageId, Position, Sequence, StreamId},
+    ids::{MessageId, Position, Sequence, StreamId, StreamName},
     message::Message,
     time::Time,
 };
@@ -52,6 +52,8 @@ pub struct Dispatch {
     pub attempt: AttemptId,
     /// The message's stream.
     pub stream: StreamId,
+    /// That stream's name.
+    pub stream_name: StreamName,
     /// The message's place in it.
     pub sequence: Sequence,
     /// The message.

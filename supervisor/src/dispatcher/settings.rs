@@ -1,8 +1,13 @@
 //! What the dispatcher is told: how each stream and each pool is to be treated. Plain values,
 //! already checked; reading the configuration is [`crate::config`]'s.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
+use arc_swap::ArcSwap;
 use rollcall_common::{backoff::Ladder, ids::StreamName, protocol::DEFAULT_POOL};
 
 /// What a stream does at a parked head.
@@ -67,10 +72,9 @@ impl Default for PoolSettings {
 pub struct Settings {
     /// Whether a stream comes into being with its first message.
     pub create_streams: bool,
-    /// Treatment of the streams that match a pattern, the most specific pattern first; each is
-    /// whole (patterns that match the same stream have been laid over each other before).
-    pub streams: Vec<(Pattern, Arc<StreamSettings>)>,
-    /// Treatment of all other streams.
+    /// What patterns of streams change.
+    pub streams: StreamTable,
+    /// Treatment of streams that no pattern fits.
     pub default_stream: Arc<StreamSettings>,
     /// Treatment of pools, by name.
     pub pools: Vec<(Arc<str>, PoolSettings)>,
@@ -87,7 +91,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             create_streams: true,
-            streams: Vec::new(),
+            streams: StreamTable::default(),
             default_stream: Arc::default(),
             pools: Vec::new(),
             heartbeat: Duration::from_secs(2),
@@ -101,11 +105,7 @@ impl Settings {
     /// How the stream `name` is treated.
     #[must_use]
     pub fn stream(&self, name: &StreamName) -> Arc<StreamSettings> {
-        let found = self
-            .streams
-            .iter()
-            .find(|(pattern, _)| pattern.matches(name.as_str()));
-        Arc::clone(found.map_or(&self.default_stream, |(_, settings)| settings))
+        self.streams.whole(name.as_str(), &self.default_stream)
     }
 
     /// How the pool `name` is treated.
@@ -113,6 +113,158 @@ impl Settings {
     pub fn pool(&self, name: &str) -> PoolSettings {
         let found = self.pools.iter().find(|(pool, _)| &**pool == name);
         found.map_or_else(PoolSettings::default, |(_, settings)| settings.clone())
+    }
+}
+
+/// Where a stream's messages become results.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Processing {
+    /// Nowhere: they are their own results.
+    None,
+    /// In this pool of workers.
+    Pool(Arc<str>),
+}
+
+/// What one pattern changes of [`StreamSettings`]; what is absent stays as it is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct StreamOverlay {
+    /// Where messages become results.
+    pub processing: Option<Processing>,
+    /// How long the first attempt may take.
+    pub timeout: Option<Duration>,
+    /// Bound of the first random wait.
+    pub jitter: Option<Duration>,
+    /// Growth per failure, in thousandths.
+    pub multiplier_permille: Option<u32>,
+    /// Failures after which a message is parked.
+    pub max_attempts: Option<u32>,
+    /// At a parked head.
+    pub on_exhausted: Option<OnExhausted>,
+    /// Calls at once.
+    pub max_in_flight: Option<u32>,
+    /// Messages dispatched ahead of the oldest unreleased one, which counts too.
+    pub window: Option<u32>,
+    /// Unreleased messages at which intake is refused.
+    pub max_backlog: Option<u64>,
+}
+
+impl StreamOverlay {
+    /// `under` with this laid over it.
+    #[must_use]
+    pub fn over(&self, under: &StreamSettings) -> StreamSettings {
+        let ladder = under.ladder;
+        StreamSettings {
+            pool: match &self.processing {
+                None => under.pool.clone(),
+                Some(Processing::None) => None,
+                Some(Processing::Pool(name)) => Some(Arc::clone(name)),
+            },
+            ladder: Ladder {
+                timeout: self.timeout.unwrap_or(ladder.timeout),
+                jitter: self.jitter.unwrap_or(ladder.jitter),
+                multiplier_permille: self
+                    .multiplier_permille
+                    .unwrap_or(ladder.multiplier_permille),
+                max_attempts: self.max_attempts.unwrap_or(ladder.max_attempts),
+            },
+            on_exhausted: self.on_exhausted.unwrap_or(under.on_exhausted),
+            max_in_flight: self.max_in_flight.unwrap_or(under.max_in_flight),
+            window: self.window.unwrap_or(under.window),
+            max_backlog: self.max_backlog.unwrap_or(under.max_backlog),
+        }
+    }
+}
+
+/// Most combinations of patterns whose settings are shared.
+const SHARED: usize = 1024;
+
+/// What patterns of streams change, laid over each other key by key: the most specific wins.
+/// Streams that the same patterns fit share their settings.
+#[derive(Debug, Default)]
+pub struct StreamTable {
+    /// Patterns that are one stream's name.
+    exact: BTreeMap<Box<str>, Exact>,
+    /// Patterns with `*`, the least specific first.
+    wild: Vec<(Pattern, StreamOverlay)>,
+    /// What was put together, by the places in `wild` that fit.
+    shared: ArcSwap<BTreeMap<Box<[usize]>, Arc<StreamSettings>>>,
+}
+
+#[derive(Debug)]
+struct Exact {
+    overlay: StreamOverlay,
+    whole: OnceLock<Arc<StreamSettings>>,
+}
+
+impl Clone for StreamTable {
+    fn clone(&self) -> Self {
+        Self::new(
+            self.exact
+                .iter()
+                .map(|(name, exact)| (Pattern::new(name), exact.overlay.clone()))
+                .chain(self.wild.iter().cloned()),
+        )
+    }
+}
+
+impl StreamTable {
+    /// The table of these patterns, in any order.
+    #[must_use]
+    pub fn new(overlays: impl IntoIterator<Item = (Pattern, StreamOverlay)>) -> Self {
+        let (mut exact, mut wild) = (BTreeMap::new(), Vec::new());
+        for (pattern, overlay) in overlays {
+            if pattern.specificity().0 {
+                let whole = OnceLock::new();
+                exact.insert(pattern.0, Exact { overlay, whole });
+            } else {
+                wild.push((pattern, overlay));
+            }
+        }
+        // Equally specific patterns need some order, and it must not be the file's.
+        wild.sort_by(|(a, _), (b, _)| (a.specificity(), a).cmp(&(b.specificity(), b)));
+        Self {
+            exact,
+            wild,
+            shared: ArcSwap::default(),
+        }
+    }
+
+    /// The whole settings of the stream `name`, all patterns laid over `base`, which is always
+    /// the same one.
+    fn whole(&self, name: &str, base: &Arc<StreamSettings>) -> Arc<StreamSettings> {
+        match self.exact.get(name) {
+            None => self.of_wild(name, base),
+            Some(Exact { overlay, whole }) => {
+                Arc::clone(whole.get_or_init(|| Arc::new(overlay.over(&self.of_wild(name, base)))))
+            }
+        }
+    }
+
+    fn of_wild(&self, name: &str, base: &Arc<StreamSettings>) -> Arc<StreamSettings> {
+        let fits = |(_, (pattern, _)): &(usize, &(Pattern, StreamOverlay))| pattern.matches(name);
+        let fitting = || self.wild.iter().enumerate().filter(fits);
+        let places: Box<[usize]> = fitting().map(|(place, _)| place).collect();
+        if places.is_empty() {
+            return Arc::clone(base);
+        }
+        if let Some(found) = self.shared.load().get(&places) {
+            return Arc::clone(found);
+        }
+        let laid = fitting().fold(StreamSettings::clone(base), |under, (_, (_, overlay))| {
+            overlay.over(&under)
+        });
+        let laid = Arc::new(laid);
+        self.shared.rcu(|shared| {
+            let mut shared = BTreeMap::clone(shared);
+            // Names come from outside, and so does how many combinations they make.
+            if shared.len() < SHARED {
+                shared
+                    .entry(places.clone())
+                    .or_insert_with(|| Arc::clone(&laid));
+            }
+            shared
+        });
+        laid
     }
 }
 
@@ -164,6 +316,52 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_lie_over_each_other() {
+        let window = |window| StreamOverlay {
+            window: Some(window),
+            ..StreamOverlay::default()
+        };
+        let backlog = |backlog| StreamOverlay {
+            max_backlog: Some(backlog),
+            ..StreamOverlay::default()
+        };
+        let settings = Settings {
+            streams: StreamTable::new([
+                (Pattern::new("orders.eu"), backlog(7)),
+                (Pattern::new("orders.*"), window(5)),
+                (
+                    Pattern::new("*"),
+                    StreamOverlay {
+                        max_backlog: Some(3),
+                        ..window(2)
+                    },
+                ),
+            ]),
+            ..Settings::default()
+        };
+        let of = |name: &str| settings.stream(&name.parse().unwrap());
+        for (name, window, backlog) in [("orders.eu", 5, 7), ("orders.us", 5, 3), ("other", 2, 3)] {
+            let settings = of(name);
+            assert_eq!(
+                (settings.window, settings.max_backlog),
+                (window, backlog),
+                "{name}"
+            );
+        }
+        for (one, other) in [
+            ("orders.us", "orders.uk"),
+            ("orders.eu", "orders.eu"),
+            ("a", "b"),
+        ] {
+            assert!(Arc::ptr_eq(&of(one), &of(other)), "{one} {other}");
+        }
+        assert_eq!(
+            settings.clone().stream(&"orders.eu".parse().unwrap()),
+            of("orders.eu")
+        );
+    }
 
     #[test]
     fn patterns_match_runs() {

@@ -49,6 +49,7 @@ type Ask = Box<dyn FnOnce(RequestId) -> Event + Send>;
 enum Command {
     Ask(oneshot::Sender<Reply>, Ask),
     Look(Look),
+    Stop,
     Tell(Event),
 }
 
@@ -104,6 +105,14 @@ impl Handle {
             .map_err(|_| Gone)
     }
 
+    /// Ends the driver, once all that it has appended is durable.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub async fn stop(&self) -> Result<(), Gone> {
+        self.sender.send(Command::Stop).await.map_err(|_| Gone)
+    }
+
     /// Looks at the dispatcher between two turns.
     ///
     /// # Errors
@@ -156,6 +165,8 @@ pub struct Driver {
     /// Entries that are appended and not yet durable: number and bytes.
     unsynced: std::collections::VecDeque<(EntryNumber, usize)>,
     unsynced_bytes: usize,
+    /// Whether it ends as soon as all is durable.
+    stopping: bool,
 }
 
 /// What a driver is made of.
@@ -221,10 +232,11 @@ impl Driver {
             space: Space::Enough,
             unsynced: std::collections::VecDeque::new(),
             unsynced_bytes: 0,
+            stopping: false,
         }
     }
 
-    /// Runs until all handles are gone, or the journal has failed.
+    /// Runs until it is told to stop, or the journal has failed.
     ///
     /// # Errors
     /// When the journal has failed: what it could not write is not acknowledged, and the process
@@ -238,6 +250,9 @@ impl Driver {
                 self.engine.handle_timeout(now);
             }
             self.end_turn()?;
+            if self.stopping && self.unsynced.is_empty() {
+                return Ok(());
+            }
             let deadline = self.engine.poll_timeout();
             let wait = deadline.map(|at| at.since(now)).unwrap_or_default();
             let room = self.unsynced_bytes < UNSYNCED_BYTES;
@@ -269,6 +284,7 @@ impl Driver {
                     self.engine.handle(event(request), now);
                 }
                 Command::Look(look) => look(self.engine.dispatcher()),
+                Command::Stop => self.stopping = true,
                 Command::Tell(event) => self.engine.handle(event, now),
             }
             if self.engine.is_full() {

@@ -158,6 +158,18 @@ impl Views {
         self.reader.results(places, bytes)
     }
 
+    /// The same from memory, without blocking: `None` when the first one has to be read.
+    #[must_use]
+    pub fn recent_results(
+        &self,
+        stream: StreamId,
+        after: Sequence,
+        limit: usize,
+    ) -> Option<Vec<ReleasedResult>> {
+        let places = self.read().stream_places(stream, after, limit);
+        if places.is_empty() { Some(Vec::new()) } else { Reader::recent(places) }
+    }
+
     /// Released results of all streams, from the first after position `after` on; as
     /// [`Views::stream_results`].
     ///

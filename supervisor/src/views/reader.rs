@@ -44,6 +44,9 @@ pub enum ReadFailed {
     /// An entry is not what was written.
     #[error("the journal holds something else than expected: {0}")]
     Decode(#[from] DecodeError),
+    /// The reading was broken off.
+    #[error("reading was broken off: {0}")]
+    Stopped(String),
     /// A record is not the one that the index says.
     #[error("entry {} holds another record than expected at {}", .0.entry, .0.index)]
     Unexpected(Place),
@@ -95,6 +98,16 @@ impl Reader {
             room -= weight;
         }
         Ok(results)
+    }
+
+    /// Results that are at hand; `None` when the first one has to be read.
+    pub(super) fn recent(wanted: Vec<Wanted>) -> Option<Vec<ReleasedResult>> {
+        let mut results = Vec::with_capacity(wanted.len());
+        for Wanted { position, stream, sequence, released_at, answer, .. } in wanted {
+            let Some(answer) = answer else { break };
+            results.push(ReleasedResult { position, stream, sequence, released_at, answer });
+        }
+        (!results.is_empty()).then_some(results)
     }
 
     pub(super) fn messages(

@@ -15,6 +15,7 @@ use super::{
     super::{AppendError, EntryNumber, Space, Tail, Ticket},
     disk::Disk,
     log::Log,
+    room::Load,
     writer::{Unwritten, WriteError},
 };
 
@@ -36,8 +37,15 @@ struct State {
     floor: Epoch,
     failed: Option<Arc<str>>,
     closing: bool,
-    /// Whether the committer sleeps: otherwise waking it would be a call to the system in vain.
-    asleep: bool,
+    committer: Activity,
+}
+
+/// Whether the committer must be woken: otherwise it would be a call to the system in vain.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Activity {
+    #[default]
+    Awake,
+    Asleep,
 }
 
 /// What the committer waits for.
@@ -63,7 +71,7 @@ impl Queue {
                 floor: super::shelf::epoch(seen).unwrap_or(Epoch::FIRST),
                 failed: None,
                 closing: false,
-                asleep: false,
+                committer: Activity::Awake,
             }),
             wake: Condvar::new(),
             tail: watch::Sender::new(Tail {
@@ -90,9 +98,9 @@ impl Queue {
         state.floor = epoch;
         state.next = number.next();
         state.waiting.push_back(Unwritten { epoch, payload });
-        let asleep = mem::take(&mut state.asleep);
+        let committer = mem::take(&mut state.committer);
         drop(state);
-        if asleep {
+        if committer == Activity::Asleep {
             self.wake.notify_one();
         }
         Ok(Ticket(number))
@@ -138,7 +146,9 @@ impl Queue {
             if work || due || state.closing {
                 break;
             }
-            state.asleep = pause != Pause::Retry;
+            if pause != Pause::Retry {
+                state.committer = Activity::Asleep;
+            }
             if pause == Pause::Work {
                 let waited = self.wake.wait(state);
                 state = waited.unwrap_or_else(PoisonError::into_inner);
@@ -149,7 +159,7 @@ impl Queue {
                 due = timeout.timed_out();
             }
         }
-        state.asleep = false;
+        state.committer = Activity::Awake;
         if group.is_empty() {
             mem::swap(group, &mut state.waiting);
         } else {
@@ -224,7 +234,8 @@ impl<D: Disk> Committer<D> {
             if idle {
                 self.log.mark()?;
             }
-            self.log.maintain(idle && !full)?;
+            self.log
+                .maintain(if idle { Load::Idle } else { Load::Busy })?;
             self.queue.publish(&self.log);
             pause = if full {
                 Pause::Retry

@@ -15,7 +15,8 @@ use super::{
     frame,
     options::Options,
     recovery::{self, Recovered},
-    room, segment,
+    room::{self, Load},
+    segment,
     shelf::Shelf,
     writer::{Unwritten, WriteError, Writer},
 };
@@ -62,7 +63,7 @@ impl<D: Disk> Log<D> {
         let writer = Writer::new(disk, shelf.clone(), settings, found.place);
         let mut log = Self { writer, shelf };
         let begun = log
-            .maintain(false)
+            .maintain(Load::Busy)
             .and_then(|()| log.mark())
             .and_then(|()| log.writer.sync());
         begun.map_err(|error| OpenError::Io {
@@ -94,12 +95,12 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Extends the zeros ahead; further if the log is `idle`.
+    /// Extends the zeros ahead.
     ///
     /// # Errors
     /// When storage has failed. A full disk is no error: see [`space`](Self::space).
-    pub fn maintain(&mut self, idle: bool) -> Result<(), WriteError> {
-        self.writer.maintain(idle)
+    pub fn maintain(&mut self, load: Load) -> Result<(), WriteError> {
+        self.writer.maintain(load)
     }
 
     /// Marks the end of the log, if all of it is durable, so that a later start can tell a torn

@@ -44,6 +44,7 @@ pub use self::{
     log::Log,
     options::Options,
     recovery::{Cut, Recovered},
+    room::Load,
     writer::{Unwritten, WriteError},
 };
 use super::{AppendError, ENTRY_BYTES, Entry, EntryNumber, Journal, ReadError, Tail, Ticket};

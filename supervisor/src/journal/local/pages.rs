@@ -43,7 +43,7 @@ impl<'a, F: DiskFile> Pages<'a, F> {
     fn fill(&mut self, offset: u64, length: usize) -> io::Result<()> {
         let size = length.max(self.piece);
         if self.buffer.len() < size {
-            self.buffer.resize(size, 0);
+            self.buffer = vec![0; size];
         }
         self.filled = 0;
         self.start = offset;

@@ -51,9 +51,13 @@ pub struct Cut {
 /// A log as it was found, repaired and durable.
 #[derive(Debug)]
 pub(super) struct Found<F> {
+    /// The log's identity.
     pub(super) identity: Uuid,
+    /// All its segments.
     pub(super) segments: VecDeque<Arc<Segment>>,
+    /// Where to go on.
     pub(super) place: Place<F>,
+    /// What there is to tell.
     pub(super) report: Recovered,
 }
 

@@ -27,11 +27,23 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 /// What a spare segment can't give to frames.
 const OVERHEAD: u64 = segment::HEADER_BYTES + frame::MARK_BYTES;
 
+/// Whether anybody waits for the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Load {
+    /// Entries wait to be written.
+    Busy,
+    /// None do.
+    Idle,
+}
+
 impl<D: Disk> Writer<D> {
-    /// Extends what is ahead: up to the reserve or, when `idle`, somewhat more.
-    pub(super) fn maintain(&mut self, idle: bool) -> Result<(), WriteError> {
+    /// Extends what is ahead: up to the reserve or, when there is time, somewhat more.
+    pub(super) fn maintain(&mut self, load: Load) -> Result<(), WriteError> {
         self.check()?;
-        let extra = if idle { self.options.extend_bytes } else { 0 };
+        let extra = match load {
+            Load::Idle => self.options.extend_bytes,
+            Load::Busy => 0,
+        };
         let goal = self.options.reserve_bytes + extra;
         while self.ahead() < goal {
             let before = self.ahead();
@@ -41,12 +53,20 @@ impl<D: Disk> Writer<D> {
                 Err(error) => return Err(error),
             }
         }
-        self.space = if self.ahead() >= self.options.reserve_bytes {
-            Space::Enough
-        } else {
-            Space::Low
-        };
+        let enough = self.ahead() >= self.options.reserve_bytes;
+        self.set_space(if enough { Space::Enough } else { Space::Low });
         Ok(())
+    }
+
+    fn set_space(&mut self, space: Space) {
+        match (self.space, space) {
+            (Space::Enough, Space::Low) => {
+                tracing::warn!("the journal's disk is full: only the reserve is left");
+            }
+            (Space::Low, Space::Enough) => tracing::info!("the journal has room again"),
+            (Space::Enough, Space::Enough) | (Space::Low, Space::Low) => {}
+        }
+        self.space = space;
     }
 
     /// How much can be written without asking for more room.
@@ -86,10 +106,13 @@ impl<D: Disk> Writer<D> {
             Some(spare) => spare,
             None => {
                 let number = self.active.segment.number + 1;
-                // Nothing hangs on this file yet, so whatever the reason is, it may pass.
                 let file = self.disk.create(&segment::spare_name(number));
                 Spare {
-                    file: file.map_err(|_| WriteError::Full)?,
+                    // Nothing hangs on this file yet, so whatever the reason is, it may pass.
+                    file: file.map_err(|error| {
+                        tracing::debug!(%error, "can't prepare the next segment");
+                        WriteError::Full
+                    })?,
                     number,
                     zeroed: 0,
                 }
@@ -108,8 +131,10 @@ impl<D: Disk> Writer<D> {
         if end > self.active.zeroed {
             let ample = self.active.zeroed + self.options.extend_bytes;
             let to = end.max(ample.min(self.options.segment_bytes));
-            self.extend_active(to)
-                .inspect_err(|_| self.space = Space::Low)?;
+            match self.extend_active(to) {
+                Err(WriteError::Full) if self.active.zeroed >= end => {}
+                done => done.inspect_err(|_| self.set_space(Space::Low))?,
+            }
         }
         Ok(())
     }
@@ -119,7 +144,7 @@ impl<D: Disk> Writer<D> {
     fn roll(&mut self, bytes: u64) -> Result<(), WriteError> {
         self.write_staged()?;
         self.extend_spare(OVERHEAD + bytes)
-            .inspect_err(|_| self.space = Space::Low)?;
+            .inspect_err(|_| self.set_space(Space::Low))?;
         if self.is_behind() {
             self.sync()?;
         }

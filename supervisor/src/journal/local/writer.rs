@@ -60,8 +60,11 @@ pub(super) struct Place<F> {
 /// The segment that is being written.
 #[derive(Debug)]
 pub(super) struct Active<F> {
+    /// Its file.
     pub(super) file: F,
+    /// How readers see it.
     pub(super) segment: Arc<Segment>,
+    /// What ties its frames to it.
     pub(super) salt: Salt,
     /// Where the next frame goes, behind all that is staged.
     pub(super) offset: u64,
@@ -72,8 +75,11 @@ pub(super) struct Active<F> {
 /// The segment that is prepared next.
 #[derive(Debug)]
 pub(super) struct Spare<F> {
+    /// Its file.
     pub(super) file: F,
+    /// Its number.
     pub(super) number: u64,
+    /// Up to here the file has been written.
     pub(super) zeroed: u64,
 }
 

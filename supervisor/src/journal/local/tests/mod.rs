@@ -1,43 +1,51 @@
 //! Proof of the local journal.
 
-use std::time::Duration;
+mod crash;
+mod damage;
+mod space;
+mod threads;
 
-use super::super::{Journal, Space};
-use super::*;
+use std::collections::VecDeque;
 
-#[test]
-fn smoke() {
-    let dir = tempfile::tempdir().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    for round in 0..3_u64 {
-        let (journal, recovered) = LocalJournal::open(dir.path(), &Options::default()).unwrap();
-        assert_eq!(recovered.entries, round * 1000);
-        let mut last = None;
-        for n in 0..1000 {
-            last = Some(
-                journal
-                    .append(format!("{n}").into(), recovered.next_epoch)
-                    .unwrap(),
-            );
-        }
-        let mut tail = journal.tail();
-        runtime.block_on(async {
-            tokio::time::timeout(
-                Duration::from_secs(10),
-                tail.wait_for(|tail| tail.next > last.unwrap().0),
-            )
-            .await
-            .unwrap()
-            .unwrap();
-        });
-        assert_eq!(tail.borrow().space, Space::Enough);
-        assert_eq!(
-            journal.read(EntryNumber(1), usize::MAX).unwrap().len() as u64,
-            (round + 1) * 1000
-        );
-        journal.close().unwrap();
+use ::bytes::Bytes;
+use rollcall_common::ids::Epoch;
+use uuid::Uuid;
+
+use super::{super::EntryNumber, sim_disk::SimDisk, *};
+
+const SMALL: Options = Options {
+    segment_bytes: 16 << 10,
+    reserve_bytes: 4 << 10,
+    extend_bytes: 4 << 10,
+};
+
+fn identity() -> Uuid {
+    Uuid::from_u128(0x0f1e_2d3c_4b5a_6978)
+}
+
+fn open(disk: &SimDisk) -> Result<(Log<SimDisk>, Recovered), OpenError> {
+    Log::open(disk.clone(), &SMALL, identity())
+}
+
+fn group<const N: usize>(payloads: [&[u8]; N]) -> VecDeque<Unwritten> {
+    payloads
+        .into_iter()
+        .map(|payload| Unwritten {
+            epoch: Epoch::FIRST,
+            payload: Bytes::copy_from_slice(payload),
+        })
+        .collect()
+}
+
+fn store(log: &mut Log<SimDisk>, payload: &[u8]) {
+    log.write_group(&mut group([payload])).unwrap();
+    log.sync().unwrap();
+}
+
+fn payloads(log: &Log<SimDisk>) -> Vec<Bytes> {
+    let entries = log.read(log.first(), usize::MAX).unwrap();
+    for (entry, number) in entries.iter().zip(log.first().0..) {
+        assert_eq!(entry.number, EntryNumber(number));
     }
+    entries.into_iter().map(|entry| entry.payload).collect()
 }

@@ -1,0 +1,112 @@
+//! A client of the supervisor's HTTP API: for the command line and for tests. Problems come back
+//! as errors in words.
+
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Response, header};
+use serde_json::Value;
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A client of one supervisor.
+#[derive(Clone, Debug)]
+pub struct Client {
+    url: String,
+    token: Option<String>,
+    http: reqwest::Client,
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The supervisor was not reached, or broke off.
+    #[error("{0}")]
+    Http(String),
+    /// The supervisor refused.
+    #[error("{detail} ({status})")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The problem's detail, or what else the body says.
+        detail: String,
+    },
+}
+
+impl From<reqwest::Error> for ClientError {
+    fn from(error: reqwest::Error) -> Self {
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        Self::Http(text)
+    }
+}
+
+impl Client {
+    /// A client of the supervisor at `url`.
+    ///
+    /// # Errors
+    /// When the client can't be set up.
+    pub fn new(url: &str, token: Option<String>) -> Result<Self, ClientError> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .pool_idle_timeout(crate::limits::IDLE_CONNECTION)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), token, http })
+    }
+
+    /// A call to be added to: `path` begins with `/`.
+    #[must_use]
+    pub fn call(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// Gets a JSON value.
+    ///
+    /// # Errors
+    /// When the call fails, or is refused.
+    pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
+        Ok(checked(self.call(Method::GET, path).send().await?).await?.json().await?)
+    }
+
+    /// Posts a body of a type; gives back the answer.
+    ///
+    /// # Errors
+    /// When the call fails, or is refused.
+    pub async fn post(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Result<Response, ClientError> {
+        let request = self.call(Method::POST, path).header(header::CONTENT_TYPE, content_type);
+        checked(request.body(body).send().await?).await
+    }
+}
+
+/// The answer, if it is no refusal.
+///
+/// # Errors
+/// When it is one.
+pub async fn checked(response: Response) -> Result<Response, ClientError> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let body = response.bytes().await.unwrap_or_default();
+    let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let detail = problem.get("detail").and_then(Value::as_str).map_or_else(
+        || String::from_utf8_lossy(&body).trim().to_owned(),
+        ToOwned::to_owned,
+    );
+    Err(ClientError::Refused { status: status.as_u16(), detail })
+}

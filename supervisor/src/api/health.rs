@@ -1,0 +1,94 @@
+//! Whether the process lives, and whether it is ready for work.
+
+use std::sync::Arc;
+
+use axum::{Router, extract::State, response::Response, routing::get};
+use http::StatusCode;
+use rollcall_common::{problem::Problem, shutdown::Phase};
+use serde_json::json;
+
+use super::{Answer, Api};
+use crate::{
+    dispatcher::{Cause, roster::Standing},
+    ingress::respond::{json, problem, stopping},
+    journal::Space,
+};
+
+pub(super) fn routes() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/livez", get(live))
+        .route("/readyz", get(ready))
+        .route("/v1/status", get(status))
+}
+
+/// The process turns: the driver answers.
+async fn live(State(api): State<Arc<Api>>) -> Response {
+    match api.handle.look(|_| ()).await {
+        Ok(()) => json(StatusCode::OK, &json!({ "status": "ok" })),
+        Err(gone) => problem(&Box::<Problem>::from(gone)),
+    }
+}
+
+/// It takes messages in.
+async fn ready(State(api): State<Arc<Api>>) -> Response {
+    if api.shutdown.phase() > Phase::Running {
+        return problem(&stopping());
+    }
+    if api.journal.tail().borrow().failed.is_some() {
+        let detail = "the journal has failed";
+        return problem(&Problem::new(503, "journal-failed", "Journal failed", detail));
+    }
+    live(State(api)).await
+}
+
+async fn status(State(api): State<Arc<Api>>) -> Answer {
+    Answer(api.status().await)
+}
+
+impl Api {
+    async fn status(&self) -> Result<Response, Box<Problem>> {
+        let now = self.clock.now();
+        let look = self.handle.look(move |dispatcher| {
+            let workers = dispatcher.workers().filter(|(_, w)| w.standing != Standing::Left);
+            let (all, fit) = workers.fold((0, 0), |(all, fit), (_, worker)| {
+                (all + 1, fit + i32::from(worker.state(now) == "active"))
+            });
+            let parked = dispatcher.parked().count();
+            (all, fit, parked, *dispatcher.counters(), dispatcher.state().head())
+        });
+        let (workers, fit, parked, counters, head) = look.await?;
+        let low = self.journal.tail().borrow().space == Space::Low;
+        Ok(json(
+            StatusCode::OK,
+            &json!({
+                "version": env!("CARGO_PKG_VERSION"),
+                "phase": if self.shutdown.phase() > Phase::Running { "draining" } else { "running" },
+                "streams": self.views.stream_count(),
+                "accepted": counters.accepted,
+                "released": counters.released,
+                "delivered": counters.delivered,
+                "head": head,
+                "parked": parked,
+                "workers": workers,
+                "workers_active": fit,
+                "journal_bytes": self.journal.size_bytes(),
+                "journal_space": if low { "low" } else { "enough" },
+                "stuck": self.stuck(),
+            }),
+        ))
+    }
+
+    /// Streams whose head waits for somebody, at most ten.
+    fn stuck(&self) -> Vec<serde_json::Value> {
+        let all = self.views.streams(None, usize::MAX);
+        let stuck = all.iter().filter_map(|(name, id)| {
+            let (status, _) = self.views.status(*id)?;
+            let cause = status.cause.filter(|cause| {
+                matches!(cause, Cause::NoWorker | Cause::Parked | Cause::Paused)
+            })?;
+            let sequence = status.released.next();
+            Some(json!({ "stream": name, "sequence": sequence, "cause": cause.as_str() }))
+        });
+        stuck.take(10).collect()
+    }
+}

@@ -1,0 +1,162 @@
+//! One message: where it stands, and every attempt that was made.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    response::Response,
+    routing::get,
+};
+use http::StatusCode;
+use rollcall_common::{
+    ids::{Sequence, StreamId, StreamName},
+    problem::Problem,
+};
+use serde_json::{Value, json};
+
+use super::{Answer, Api};
+use crate::{
+    dispatcher::MessageState,
+    ingress::respond::{bad_request, internal, json},
+    record::AttemptReport,
+    views::ReleasedResult,
+};
+
+pub(super) fn routes() -> Router<Arc<Api>> {
+    Router::new().route("/v1/streams/{stream}/messages/{sequence}", get(message))
+}
+
+async fn message(
+    State(api): State<Arc<Api>>,
+    Path((stream, sequence)): Path<(String, String)>,
+) -> Answer {
+    Answer(api.message(&stream, &sequence).await)
+}
+
+/// A path's sequence.
+pub(super) fn parse_sequence(text: &str) -> Result<Sequence, Box<Problem>> {
+    let number = text.parse::<u64>().ok().filter(|number| *number > 0);
+    number.map(Sequence).ok_or_else(|| {
+        Box::new(bad_request(format!("{text:?} is no sequence: a whole number from 1 on")))
+    })
+}
+
+/// There is no such message.
+pub(super) fn unknown_message(stream: &StreamName, sequence: Sequence) -> Problem {
+    let detail = format!("{stream} has no message {sequence}");
+    Problem::new(404, "unknown-message", "Unknown message", detail)
+}
+
+impl Api {
+    async fn message(&self, stream: &str, sequence: &str) -> Result<Response, Box<Problem>> {
+        let sequence = parse_sequence(sequence)?;
+        let (name, stream) = self.stream(stream)?;
+        let result = self.released_result(stream, sequence).await?;
+        if let Some(result) = result {
+            return Ok(json(StatusCode::OK, &released(&result)));
+        }
+        let look = self
+            .handle
+            .look(move |dispatcher| {
+                let (state, history) = dispatcher.message_state(stream, sequence)?;
+                Some((state, history, dispatcher.attempts_out(stream, sequence)))
+            })
+            .await?;
+        let Some((state, history, out)) = look else {
+            // It was released between the two looks, or isn't there.
+            let result = self.released_result(stream, sequence).await?;
+            let result = result.ok_or_else(|| unknown_message(&name, sequence))?;
+            return Ok(json(StatusCode::OK, &released(&result)));
+        };
+        let views = Arc::clone(&self.views);
+        let read = move || views.messages(stream, sequence..=sequence, usize::MAX);
+        let messages = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
+        let messages = messages.map_err(|error| internal(&error))?;
+        // Not durable yet, so nobody has been told of it.
+        let found = messages.first().ok_or_else(|| unknown_message(&name, sequence))?;
+        let mut attempts: Vec<Value> = history.iter().map(|report| over(report)).collect();
+        attempts.extend(out.iter().map(under_way));
+        let mut value = json!({
+            "stream": name,
+            "sequence": sequence,
+            "id": found.2.id,
+            "state": word(&state),
+            "attempts": attempts,
+            "accepted_at": found.1,
+            "released_at": null,
+            "position": null,
+        });
+        if let (MessageState::Parked(parking), Some(members)) = (&state, value.as_object_mut()) {
+            members.insert("parked_at".to_owned(), parking.at.to_string().into());
+            members.insert("reason".to_owned(), parking.reason.to_string().into());
+        }
+        Ok(json(StatusCode::OK, &value))
+    }
+
+    async fn released_result(
+        &self,
+        stream: StreamId,
+        sequence: Sequence,
+    ) -> Result<Option<ReleasedResult>, Box<Problem>> {
+        if self.views.position(stream, sequence).is_none() {
+            return Ok(None);
+        }
+        let views = Arc::clone(&self.views);
+        let before = Sequence(sequence.0 - 1);
+        let read = move || views.stream_results(stream, before, 1, usize::MAX);
+        let results = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
+        Ok(results.map_err(|error| internal(&error))?.pop())
+    }
+}
+
+fn word(state: &MessageState) -> &'static str {
+    match state {
+        MessageState::Accepted => "accepted",
+        MessageState::Completed => "completed",
+        MessageState::Dispatched => "dispatched",
+        MessageState::Parked(_) => "parked",
+        MessageState::Retrying => "retrying",
+    }
+}
+
+fn released(result: &ReleasedResult) -> Value {
+    let answer = &result.answer;
+    json!({
+        "stream": result.stream,
+        "sequence": result.sequence,
+        "id": answer.head.id,
+        "state": "released",
+        "outcome": answer.outcome.as_str(),
+        "attempts": answer.history.iter().map(|report| over(report)).collect::<Vec<_>>(),
+        "accepted_at": answer.head.accepted_at,
+        "released_at": result.released_at,
+        "position": result.position,
+    })
+}
+
+fn over(report: &AttemptReport) -> Value {
+    json!({
+        "attempt": report.attempt,
+        "worker": &*report.worker,
+        "reason": report.reason.as_str(),
+        "started_at": report.started_at,
+        "ended_at": report.ended_at,
+        "outcome": report.ending.as_str(),
+        "status": report.status,
+        "detail": &*report.detail,
+    })
+}
+
+fn under_way(report: &AttemptReport) -> Value {
+    json!({
+        "attempt": report.attempt,
+        "worker": &*report.worker,
+        "reason": report.reason.as_str(),
+        "started_at": report.started_at,
+        "ended_at": null,
+        "outcome": null,
+        "status": null,
+        "detail": "",
+    })
+}

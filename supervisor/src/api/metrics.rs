@@ -1,0 +1,105 @@
+//! Figures for Prometheus.
+
+use std::sync::Arc;
+
+use axum::{Router, extract::State, response::Response, routing::get};
+use http::{HeaderValue, header};
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+use rollcall_common::{problem::Problem, task};
+
+use super::{Answer, Api};
+use crate::{
+    dispatcher::{Counters, roster::Standing},
+    ingress::respond::internal,
+};
+
+pub(super) fn routes() -> Router<Arc<Api>> {
+    Router::new().route("/metrics", get(metrics))
+}
+
+async fn metrics(State(api): State<Arc<Api>>) -> Answer {
+    Answer(api.metrics().await)
+}
+
+/// What the dispatcher counts now.
+struct Figures {
+    counters: Counters,
+    head: u64,
+    parked: u64,
+    workers: u64,
+    workers_active: u64,
+    in_flight: u64,
+}
+
+impl Api {
+    async fn metrics(&self) -> Result<Response, Box<Problem>> {
+        let now = self.clock.now();
+        let look = self.handle.look(move |dispatcher| {
+            let here = || dispatcher.workers().filter(|(_, w)| w.standing != Standing::Left);
+            Figures {
+                counters: *dispatcher.counters(),
+                head: dispatcher.state().head().0,
+                parked: count(dispatcher.parked().count()),
+                workers: count(here().count()),
+                workers_active: count(here().filter(|(_, w)| w.state(now) == "active").count()),
+                in_flight: here().map(|(_, worker)| u64::from(worker.in_flight)).sum(),
+            }
+        });
+        let figures = look.await?;
+        let mut registry = Registry::with_prefix("rollcall");
+        register_counters(&mut registry, &figures.counters);
+        let gauges = [
+            ("position", "The last released position", figures.head),
+            ("streams", "Streams", count(self.views.stream_count())),
+            ("parked_messages", "Messages that wait for a person", figures.parked),
+            ("workers", "Workers", figures.workers),
+            ("workers_active", "Workers that may be given work", figures.workers_active),
+            ("calls_in_flight", "Calls to workers that are out", figures.in_flight),
+            ("journal_size_bytes", "Bytes of the journal", self.journal.size_bytes()),
+            ("tasks", "Tasks that run", count(task::running())),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            registry.register(name, help, gauge);
+        }
+        let mut text = String::new();
+        encode(&mut text, &registry).map_err(|error| internal(&error))?;
+        let mut response = Response::new(text.into());
+        let content_type =
+            HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        Ok(response)
+    }
+}
+
+fn count(items: usize) -> u64 {
+    u64::try_from(items).unwrap_or(u64::MAX)
+}
+
+fn register_counters(registry: &mut Registry, counters: &Counters) {
+    let all = [
+        ("intake_messages", "Messages taken in", counters.accepted),
+        ("intake_duplicates", "Messages whose key had been seen", counters.duplicates),
+        ("intake_refused", "Requests refused", counters.refused),
+        ("attempts", "Attempts made", counters.attempts),
+        ("attempt_failures", "Attempts that failed in a way that counts", counters.failures),
+        ("attempt_timeouts", "Attempts whose time was up", counters.timeouts),
+        ("attempts_turned_away", "Attempts that did not count", counters.turned_away),
+        ("answers", "Answers accepted", counters.completed),
+        ("late_answers", "Answers that came after one was accepted", counters.late_answers),
+        ("diverging_answers", "Late answers that differed", counters.diverging_answers),
+        ("messages_parked", "Messages parked", counters.parked),
+        ("messages_skipped", "Parked messages skipped by settings", counters.skipped),
+        ("released", "Results released", counters.released),
+        ("delivered", "Results that destinations took", counters.delivered),
+        ("deliveries_failed", "Requests that destinations did not take", counters.undelivered),
+        ("worker_ejections", "Workers taken out for failing", counters.ejections),
+    ];
+    for (name, help, value) in all {
+        registry.register(name, help, ConstCounter::new(value));
+    }
+}

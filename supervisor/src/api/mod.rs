@@ -1,0 +1,119 @@
+//! What people and programs ask and decide over HTTP: results, streams, messages, workers,
+//! subscriptions, health and figures. It reads the views; what only the dispatcher knows, it asks
+//! between two turns.
+
+mod health;
+mod messages;
+mod metrics;
+mod parked;
+pub mod result;
+mod results;
+mod streams;
+mod subscriptions;
+mod workers;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use rollcall_common::{
+    ids::{StreamId, StreamName},
+    problem::Problem,
+    shutdown::Shutdown,
+    time::Clock,
+};
+
+use crate::{
+    driver::Handle,
+    ingress::respond::{bad_request, problem, unknown_stream},
+    journal::Journal,
+    views::Views,
+    workers::registry::Registry,
+};
+
+/// What the API needs.
+#[derive(Debug)]
+pub struct Api {
+    /// The way to the driver.
+    pub handle: Handle,
+    /// What readers see.
+    pub views: Arc<Views>,
+    /// Where workers are.
+    pub registry: Arc<Registry>,
+    /// The journal, for its figures.
+    pub journal: Arc<dyn Journal>,
+    /// The time.
+    pub clock: Clock,
+    /// How often a registered worker is to be heard, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// How far the process is on its way down.
+    pub shutdown: Shutdown,
+}
+
+/// The routes of the API.
+pub fn routes(api: Arc<Api>) -> Router {
+    Router::new()
+        .merge(health::routes())
+        .merge(messages::routes())
+        .merge(metrics::routes())
+        .merge(parked::routes())
+        .merge(results::routes())
+        .merge(streams::routes())
+        .merge(subscriptions::routes())
+        .merge(workers::routes())
+        .route("/", get(front))
+        .with_state(api)
+}
+
+/// What answers where nothing else does.
+pub async fn not_found() -> Response {
+    problem(&Problem::new(404, "not-found", "Not found", "there is nothing at this path"))
+}
+
+/// What answers a method that a path does not know.
+pub async fn wrong_method() -> Response {
+    let detail = "this path does not know this method";
+    problem(&Problem::new(405, "method-not-allowed", "Method not allowed", detail))
+}
+
+async fn front() -> &'static str {
+    "Rollcall: parallel work, arrival order.\n\n\
+     GET  /v1/status /v1/streams /v1/workers /v1/subscriptions /v1/parked /v1/results\n\
+     POST /v1/streams/{stream}/messages\n\
+     GET  /livez /readyz /metrics\n"
+}
+
+/// An answer, or why there is none.
+struct Answer(Result<Response, Box<Problem>>);
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        self.0.unwrap_or_else(|refusal| problem(&refusal))
+    }
+}
+
+impl Api {
+    fn stream(&self, name: &str) -> Result<(StreamName, StreamId), Box<Problem>> {
+        let parsed: StreamName = name.parse().map_err(|error| {
+            let detail = format!("{name:?}: {error}");
+            Problem::new(400, "bad-stream-name", "Bad stream name", detail)
+        })?;
+        let id = self.views.find(&parsed).ok_or_else(|| unknown_stream(name))?;
+        Ok((parsed, id))
+    }
+}
+
+/// A number in a query, where it is given.
+fn number<T: std::str::FromStr>(
+    name: &str,
+    value: Option<&String>,
+) -> Result<Option<T>, Box<Problem>> {
+    let parsed = value.map(|text| text.parse::<T>());
+    parsed.transpose().map_err(|_| {
+        let detail = format!("{name} is a whole number that is not negative");
+        bad_request(detail).with("parameter", name).into()
+    })
+}

@@ -1,0 +1,219 @@
+//! Released results, by stream or over all streams: a page, a long poll, lines, or an endless
+//! feed of server-sent events.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, Query, State},
+    response::Response,
+    routing::get,
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use rollcall_common::{
+    ids::{Position, Sequence, StreamId},
+    limits::{LONGEST_WAIT, PAGE_BYTES, PAGE_RESULTS},
+    problem::Problem,
+    shutdown::Phase,
+};
+use serde_json::{json, value::to_raw_value};
+
+use super::{Answer, Api, number, result::ResultBody};
+use crate::{
+    ingress::respond::internal,
+    views::ReleasedResult,
+};
+
+/// Results in a page, where the reader does not say.
+const PAGE: usize = 100;
+
+pub(super) fn routes() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/v1/results", get(all_results))
+        .route("/v1/streams/{stream}/results", get(stream_results))
+}
+
+type Parameters = Query<BTreeMap<String, String>>;
+
+async fn all_results(
+    State(api): State<Arc<Api>>,
+    Query(query): Parameters,
+    headers: HeaderMap,
+) -> Answer {
+    Answer(api.results(Feed::All, &query, &headers).await)
+}
+
+async fn stream_results(
+    State(api): State<Arc<Api>>,
+    Path(stream): Path<String>,
+    Query(query): Parameters,
+    headers: HeaderMap,
+) -> Answer {
+    Answer(match api.stream(&stream) {
+        Ok((_, stream)) => api.results(Feed::Stream(stream), &query, &headers).await,
+        Err(refusal) => Err(refusal),
+    })
+}
+
+/// Whose results.
+#[derive(Clone, Copy, Debug)]
+enum Feed {
+    All,
+    Stream(StreamId),
+}
+
+impl Feed {
+    /// The cursor of a result in this feed.
+    fn cursor(self, result: &ReleasedResult) -> u64 {
+        match self {
+            Self::All => result.position.0,
+            Self::Stream(_) => result.sequence.0,
+        }
+    }
+}
+
+impl Api {
+    async fn results(
+        self: &Arc<Self>,
+        feed: Feed,
+        query: &BTreeMap<String, String>,
+        headers: &HeaderMap,
+    ) -> Result<Response, Box<Problem>> {
+        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        let accept = accept.unwrap_or_default();
+        let mut after = number("after", query.get("after"))?.unwrap_or(0);
+        if accept.contains("text/event-stream") {
+            let resumed = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+            after = resumed.and_then(|id| id.parse().ok()).unwrap_or(after);
+            return Ok(self.events(feed, after));
+        }
+        let limit = number("limit", query.get("limit"))?.unwrap_or(PAGE).min(PAGE_RESULTS);
+        let wait: u64 = number("wait", query.get("wait"))?.unwrap_or(0);
+        let results = self.page(feed, after, limit, Duration::from_secs(wait)).await?;
+        if accept.contains("application/x-ndjson") {
+            return Ok(lines(&results));
+        }
+        let next = results.last().map_or(after, |result| feed.cursor(result));
+        let items: Vec<_> =
+            results.iter().filter_map(|result| to_raw_value(&ResultBody::of(result)).ok()).collect();
+        let caught_up = next >= self.newest(feed);
+        let body = json!({ "next": next, "caught_up": caught_up });
+        let items = serde_json::to_string(&items).unwrap_or_default();
+        // Spliced, so that bodies stay byte for byte as they are.
+        let rest = body.to_string();
+        let text = format!("{{\"results\":{items},{}", rest.trim_start_matches('{'));
+        Ok(text_response("application/json", text))
+    }
+
+    /// A page; it waits for a first result, if there is none and it may.
+    async fn page(
+        self: &Arc<Self>,
+        feed: Feed,
+        after: u64,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Vec<ReleasedResult>, Box<Problem>> {
+        let mut head = self.views.head();
+        let mut draining = self.shutdown.clone();
+        let patience = tokio::time::sleep(wait.min(LONGEST_WAIT));
+        tokio::pin!(patience);
+        loop {
+            head.mark_unchanged();
+            let results = self.read(feed, after, limit).await?;
+            if !results.is_empty() || limit == 0 {
+                return Ok(results);
+            }
+            tokio::select! {
+                biased;
+                () = patience.as_mut() => return Ok(results),
+                () = draining.reached(Phase::Draining) => return Ok(results),
+                changed = head.changed() => if changed.is_err() { return Ok(results) },
+            }
+        }
+    }
+
+    async fn read(
+        self: &Arc<Self>,
+        feed: Feed,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<ReleasedResult>, Box<Problem>> {
+        let views = Arc::clone(&self.views);
+        let read = move || match feed {
+            Feed::All => views.results(Position(after), limit, PAGE_BYTES),
+            Feed::Stream(stream) => {
+                views.stream_results(stream, Sequence(after), limit, PAGE_BYTES)
+            }
+        };
+        let results = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
+        results.map_err(|error| internal(&error).into())
+    }
+
+    fn newest(&self, feed: Feed) -> u64 {
+        match feed {
+            Feed::All => self.views.head().borrow().0,
+            Feed::Stream(stream) => {
+                self.views.status(stream).map_or(0, |(status, _)| status.released.0)
+            }
+        }
+    }
+
+    /// An endless feed. `caught-up` comes once, when the reader has reached the head.
+    fn events(self: &Arc<Self>, feed: Feed, after: u64) -> Response {
+        let start = (Arc::clone(self), after, Caught::Not);
+        let stream = futures_util::stream::unfold(start, move |(api, after, caught)| async move {
+            if caught == Caught::Not && after >= api.newest(feed) {
+                let event = format!("event: caught-up\nid: {after}\ndata: {{}}\n\n");
+                return Some((event, (api, after, Caught::Up)));
+            }
+            let page = api.page(feed, after, PAGE, KEEP_ALIVE).await.ok()?;
+            if page.is_empty() {
+                let alive = (api.shutdown.phase() == Phase::Running).then_some(": alive\n\n");
+                return Some((alive?.to_owned(), (api, after, caught)));
+            }
+            let mut text = String::new();
+            let mut cursor = after;
+            for result in &page {
+                cursor = feed.cursor(result);
+                let line = ResultBody::of(result).to_line();
+                let line = String::from_utf8_lossy(&line);
+                text.push_str(&["id: ", &cursor.to_string(), "\ndata: ", &line, "\n\n"].concat());
+            }
+            Some((text, (api, cursor, caught)))
+        });
+        let frames = futures_util::StreamExt::map(stream, Ok::<_, std::convert::Infallible>);
+        let mut response = Response::new(Body::from_stream(frames));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        response
+    }
+}
+
+/// How long a feed says nothing before it says that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Whether a feed's reader has been told that it is at the head.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Caught {
+    Not,
+    Up,
+}
+
+fn lines(results: &[ReleasedResult]) -> Response {
+    let mut text = Vec::new();
+    for result in results {
+        text.extend_from_slice(&ResultBody::of(result).to_line());
+        text.push(b'\n');
+    }
+    text_response("application/x-ndjson", text)
+}
+
+fn text_response(content_type: &'static str, text: impl Into<Body>) -> Response {
+    let mut response = Response::new(text.into());
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

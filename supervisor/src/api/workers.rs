@@ -1,0 +1,140 @@
+//! Workers: they register, beat, drain and leave; people look.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path, State},
+    response::Response,
+    routing::{get, post, put},
+};
+use http::StatusCode;
+use rollcall_common::{
+    http::Target,
+    limits::WORKER_ID_BYTES,
+    problem::Problem,
+    protocol::{Registered, Registration, WorkerOrder},
+};
+use serde_json::{Value, json};
+
+use super::{Answer, Api};
+use crate::{
+    dispatcher::{Event, roster::Standing},
+    ingress::respond::{bad_request, json},
+};
+
+pub(super) fn routes() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/v1/workers", get(list))
+        .route("/v1/workers/{id}", put(register).delete(leave))
+        .route("/v1/workers/{id}/drain", post(drain))
+}
+
+async fn list(State(api): State<Arc<Api>>) -> Answer {
+    Answer(api.list_workers().await)
+}
+
+async fn register(State(api): State<Arc<Api>>, Path(id): Path<String>, body: Bytes) -> Answer {
+    Answer(api.register(&id, &body).await)
+}
+
+async fn leave(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+    Answer(api.leave(&id).await)
+}
+
+async fn drain(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+    Answer(api.drain(&id).await)
+}
+
+fn parse_id(id: &str) -> Result<Arc<str>, Box<Problem>> {
+    let plain = |c: char| c.is_ascii_graphic() && c != '/';
+    if (1..=WORKER_ID_BYTES).contains(&id.len()) && id.chars().all(plain) {
+        return Ok(id.into());
+    }
+    let detail = format!("a worker's id is 1 to {WORKER_ID_BYTES} visible ASCII characters, no /");
+    Err(bad_request(detail).into())
+}
+
+fn unknown(id: &str) -> Box<Problem> {
+    let detail = format!("there is no worker {id:?}");
+    Box::new(Problem::new(404, "unknown-worker", "Unknown worker", detail))
+}
+
+impl Api {
+    async fn register(&self, id: &str, body: &[u8]) -> Result<Response, Box<Problem>> {
+        let id = parse_id(id)?;
+        let registration: Registration =
+            serde_json::from_slice(body).map_err(|error| bad_request(error.to_string()))?;
+        let target: Target =
+            registration.url.parse().map_err(|error| bad_request(format!("{error}")))?;
+        if registration.concurrency == Some(0) {
+            return Err(bad_request("concurrency is at least 1").into());
+        }
+        if registration.pool.is_empty() || registration.pool == "none" {
+            return Err(bad_request("pool is a name, and not \"none\"").into());
+        }
+        let version = registration.version.map(String::into_boxed_str);
+        self.registry.set(&id, target, None, version);
+        let (pool, concurrency) = (registration.pool.into(), registration.concurrency);
+        let seen = Event::WorkerSeen { id: Arc::clone(&id), pool, concurrency, beats: true };
+        self.handle.tell(seen).await?;
+        let standing = self.standing(&id).await?;
+        let state = match standing {
+            Some(Standing::Draining) => WorkerOrder::Draining,
+            Some(Standing::Active | Standing::Left) | None => WorkerOrder::Active,
+        };
+        Ok(json(StatusCode::OK, &Registered { heartbeat_ms: self.heartbeat_ms, state }))
+    }
+
+    async fn leave(&self, id: &str) -> Result<Response, Box<Problem>> {
+        let id = parse_id(id)?;
+        if matches!(self.standing(&id).await?, None | Some(Standing::Left)) {
+            return Err(unknown(&id));
+        }
+        self.handle.tell(Event::WorkerLeft { id: Arc::clone(&id) }).await?;
+        self.registry.remove(&id);
+        Ok(json(StatusCode::OK, &json!({ "id": &*id, "state": "left" })))
+    }
+
+    async fn drain(&self, id: &str) -> Result<Response, Box<Problem>> {
+        let id = parse_id(id)?;
+        if matches!(self.standing(&id).await?, None | Some(Standing::Left)) {
+            return Err(unknown(&id));
+        }
+        self.handle.tell(Event::WorkerDrained { id: Arc::clone(&id) }).await?;
+        Ok(json(StatusCode::OK, &json!({ "id": &*id, "state": "draining" })))
+    }
+
+    async fn standing(&self, id: &Arc<str>) -> Result<Option<Standing>, Box<Problem>> {
+        let id = Arc::clone(id);
+        let look = self.handle.look(move |dispatcher| {
+            let mut workers = dispatcher.workers();
+            workers.find(|(_, worker)| worker.id == id).map(|(_, worker)| worker.standing)
+        });
+        Ok(look.await?)
+    }
+
+    async fn list_workers(&self) -> Result<Response, Box<Problem>> {
+        let now = self.clock.now();
+        let registry = Arc::clone(&self.registry);
+        let look = self.handle.look(move |dispatcher| {
+            let here = dispatcher.workers().filter(|(_, w)| w.standing != Standing::Left);
+            here.map(|(pool, worker)| {
+                let member = registry.find(&worker.id);
+                json!({
+                    "id": &*worker.id,
+                    "url": member.as_ref().map(|member| &*member.url),
+                    "pool": &**pool,
+                    "state": worker.state(now),
+                    "in_flight": worker.in_flight,
+                    "concurrency": Some(worker.concurrency).filter(|bound| *bound != u32::MAX),
+                    "version": member.as_ref().and_then(|member| member.version.as_deref()),
+                    "strikes": worker.strikes,
+                })
+            })
+            .collect::<Vec<Value>>()
+        });
+        Ok(json(StatusCode::OK, &json!({ "workers": look.await? })))
+    }
+}

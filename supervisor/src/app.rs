@@ -1,0 +1,395 @@
+//! Wiring: what a supervisor is made of, in which order it starts, and in which it stops.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rollcall_common::{
+    dice,
+    ids::Epoch,
+    shutdown::{Phase, Shutdown, Trigger},
+    task,
+    time::{Clock, Time},
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{
+    api::{self, Api},
+    config::{Config, JournalKind, Pool, Subscription},
+    dispatcher::{Delivery, Dispatch, Event, Settings},
+    driver::{
+        Driver, DriverError, Edges, Handle, Parts,
+        engine::{Engine, Recovered},
+    },
+    egress::forwarder::{Destination, DestinationSettings, Destinations, Forwarder},
+    ingress::{self, Intake, Sizes, listener},
+    journal::{
+        EntryNumber, Journal, ReadError,
+        local::{LocalJournal, OpenError, Options},
+        memory::MemoryJournal,
+    },
+    record::codec::DecodeError,
+    views::Views,
+    workers::{
+        link::Link,
+        membership::{self, ConfiguredPool},
+        registry::Registry,
+    },
+};
+
+/// How often idle connections are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often a draining supervisor looks whether it is done.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// Bytes of the journal that recovery reads at a time.
+const RECOVERY_BYTES: usize = 4 << 20;
+
+/// Why a supervisor does not start, or ends by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The address can't be listened at.
+    #[error("can't listen at {0}: {1}")]
+    Bind(SocketAddr, io::Error),
+    /// The journal can't be opened.
+    #[error("the journal can't be opened: {0}")]
+    Open(#[from] OpenError),
+    /// The journal can't be read.
+    #[error("the journal can't be read: {0}")]
+    Read(#[from] ReadError),
+    /// The journal holds what this program can't read.
+    #[error("entry {0} of the journal can't be read: {1}")]
+    Decode(EntryNumber, DecodeError),
+    /// Nothing can be written down any more.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// A part of it was broken off.
+    #[error("starting was broken off: {0}")]
+    Broken(String),
+}
+
+/// A supervisor that runs.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    handle: Handle,
+    views: Arc<Views>,
+    driver: JoinHandle<Result<(), DriverError>>,
+    shutdown: Shutdown,
+    trigger: Trigger,
+    drain_timeout: Duration,
+    reloading: Reloading,
+}
+
+/// What a new configuration changes.
+#[derive(Debug)]
+struct Reloading {
+    intake: Arc<Intake>,
+    forwarder: Arc<Forwarder>,
+    pools: watch::Sender<Vec<ConfiguredPool>>,
+    config: Config,
+}
+
+/// Starts a supervisor. It stops when `shutdown` says so.
+///
+/// # Errors
+/// When its address is taken, or its journal can't be opened or read.
+pub async fn start(
+    config: Config,
+    shutdown: Shutdown,
+    trigger: Trigger,
+) -> Result<Running, AppError> {
+    let listen = config.server.listen;
+    let listener = listener::bind(listen).await.map_err(|error| AppError::Bind(listen, error))?;
+    let address = listener.local_addr().map_err(|error| AppError::Bind(listen, error))?;
+    let settings = Arc::new(config.settings());
+    let opened = open(&config, Arc::clone(&settings)).await?;
+    let clock = Clock::start(opened.recovered.state.last_time());
+    let (handle, mailbox) = Handle::new();
+    let result_bytes = usize::try_from(config.limits.message_bytes).unwrap_or(usize::MAX);
+    let registry = Arc::new(Registry::default());
+    let link = Arc::new(Link {
+        registry: Arc::clone(&registry),
+        handle: handle.clone(),
+        result_bytes,
+    });
+    let forwarder = Arc::new(Forwarder {
+        destinations: arc_swap::ArcSwap::from_pointee(destinations(&config)),
+        views: Arc::clone(&opened.views),
+        handle: handle.clone(),
+        epoch: opened.epoch,
+        clock,
+        shutdown: shutdown.clone(),
+    });
+    let intake = Arc::new(Intake {
+        handle: handle.clone(),
+        views: Arc::clone(&opened.views),
+        sizes: arc_swap::ArcSwap::from_pointee(sizes(&config)),
+        clock,
+        rng: Mutex::new(fastrand::Rng::with_seed(dice::seed())),
+        shutdown: shutdown.clone(),
+    });
+    let heartbeat = u64::try_from(settings.heartbeat.as_millis()).unwrap_or(u64::MAX);
+    let api = Arc::new(Api {
+        handle: handle.clone(),
+        views: Arc::clone(&opened.views),
+        registry: Arc::clone(&registry),
+        journal: Arc::clone(&opened.journal),
+        clock,
+        heartbeat_ms: heartbeat,
+        shutdown: shutdown.clone(),
+    });
+    let driver = Driver::new(Parts {
+        engine: Engine::new(settings, opened.recovered, dice::seed(), clock.now()),
+        journal: opened.journal,
+        epoch: opened.epoch,
+        views: Arc::clone(&opened.views),
+        edges: Arc::new(Work { link, forwarder: Arc::clone(&forwarder) }),
+        clock,
+        handle: handle.clone(),
+        mailbox,
+    });
+    let failing = trigger.clone();
+    let driver = task::spawn("driver", async move {
+        let ended = driver.run().await;
+        if let Err(error) = &ended {
+            tracing::error!(%error, "the supervisor can't go on");
+            failing.advance(Phase::Draining);
+        }
+        ended
+    });
+    let (pools, wanted) = watch::channel(pools(&config.pools));
+    membership::keep(wanted, Arc::clone(&registry), handle.clone(), shutdown.clone());
+    sweep(registry, Arc::clone(&forwarder), shutdown.clone());
+    let router = ingress::routes(Arc::clone(&intake))
+        .merge(api::routes(api))
+        .fallback(api::not_found)
+        .method_not_allowed_fallback(api::wrong_method);
+    task::spawn("listener", listener::serve(listener, router, shutdown.clone()));
+    let drain_timeout = config.server.drain_timeout;
+    let reloading = Reloading { intake, forwarder, pools, config };
+    let running = Running {
+        address,
+        handle,
+        views: opened.views,
+        driver,
+        shutdown,
+        trigger,
+        drain_timeout,
+        reloading,
+    };
+    running.subscribe().await;
+    Ok(running)
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The way to its driver.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// What its readers see.
+    #[must_use]
+    pub fn views(&self) -> &Arc<Views> {
+        &self.views
+    }
+
+    /// Applies what of a new configuration can be applied without a restart; gives back the
+    /// sections for which one is needed.
+    pub async fn reload(&mut self, config: Config) -> Vec<&'static str> {
+        let needed = self.reloading.config.needs_restart(&config);
+        self.reloading.intake.sizes.store(Arc::new(sizes(&config)));
+        self.reloading.forwarder.destinations.store(Arc::new(destinations(&config)));
+        // Err: nobody keeps the roster any more, so the process drains.
+        let _ = self.reloading.pools.send(pools(&config.pools));
+        let settings = Arc::new(config.settings());
+        let _ = self.handle.tell(Event::Settings(settings)).await;
+        self.reloading.config = config;
+        self.subscribe().await;
+        needed
+    }
+
+    /// Runs until the process has drained, or must stop, or can't go on.
+    ///
+    /// # Errors
+    /// When the journal has failed.
+    pub async fn finished(mut self) -> Result<(), AppError> {
+        let mut shutdown = self.shutdown.clone();
+        tokio::select! {
+            ended = &mut self.driver => return ended_by_itself(ended),
+            () = shutdown.reached(Phase::Draining) => {}
+        }
+        tokio::select! {
+            ended = &mut self.driver => return ended_by_itself(ended),
+            () = drained(&self.handle) => tracing::info!("drained"),
+            () = tokio::time::sleep(self.drain_timeout) => {
+                tracing::warn!("not all that was under way has finished; the next start goes on");
+            }
+            () = shutdown.reached(Phase::Now) => {}
+        }
+        // Err: it has ended already.
+        let _ = self.handle.stop().await;
+        let ended = ended_by_itself(self.driver.await);
+        self.trigger.advance(Phase::Now);
+        ended
+    }
+
+    /// Brings the subscriptions in step with the configuration.
+    async fn subscribe(&self) {
+        let wanted: Vec<Subscription> = self.reloading.config.subscriptions.clone();
+        let names: BTreeSet<Box<str>> = wanted.iter().map(|one| one.name.clone()).collect();
+        let known = self.handle.look(|dispatcher| {
+            let names = dispatcher.state().subscription_names();
+            names.map(|(_, name)| Box::<str>::from(name)).collect::<Vec<_>>()
+        });
+        for name in known.await.unwrap_or_default() {
+            if !names.contains(&name) {
+                // Err: the driver is gone, and the process ends.
+                let _ = self.handle.tell(Event::Unsubscribe { name }).await;
+            }
+        }
+        for Subscription { name, streams, start, .. } in wanted {
+            let _ = self.handle.tell(Event::Subscribe { name, streams, start }).await;
+        }
+    }
+}
+
+fn ended_by_itself(
+    ended: Result<Result<(), DriverError>, tokio::task::JoinError>,
+) -> Result<(), AppError> {
+    ended.map_err(|error| AppError::Broken(error.to_string()))?.map_err(AppError::from)
+}
+
+/// Waits until nothing is under way that would be worth waiting for.
+async fn drained(handle: &Handle) {
+    // Err: there is nobody left to wait for.
+    if handle.tell(Event::Drain).await.is_err() {
+        return;
+    }
+    while !handle.look(crate::dispatcher::Dispatcher::is_idle).await.unwrap_or(true) {
+        tokio::time::sleep(DRAIN_LOOK).await;
+    }
+}
+
+/// A journal, and what it says.
+struct Opened {
+    journal: Arc<dyn Journal>,
+    epoch: Epoch,
+    views: Arc<Views>,
+    recovered: Recovered,
+}
+
+async fn open(config: &Config, settings: Arc<Settings>) -> Result<Opened, AppError> {
+    let journal = config.journal.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let (journal, epoch): (Arc<dyn Journal>, Epoch) = match journal.kind {
+            JournalKind::Local => {
+                let options = Options {
+                    segment_bytes: journal.segment_bytes,
+                    reserve_bytes: journal.reserve_bytes,
+                    ..Options::default()
+                };
+                let (opened, found) = LocalJournal::open(&journal.path, &options)?;
+                if let Some(cut) = &found.cut {
+                    tracing::warn!(file = %cut.file.display(), cut.offset, cut.bytes, "tail cut");
+                }
+                (Arc::new(opened), found.next_epoch)
+            }
+            JournalKind::Memory => (Arc::new(MemoryJournal::new()), Epoch::FIRST),
+        };
+        recover(journal, epoch, &settings)
+    });
+    opened.await.map_err(|error| AppError::Broken(error.to_string()))?
+}
+
+fn recover(
+    journal: Arc<dyn Journal>,
+    epoch: Epoch,
+    settings: &Settings,
+) -> Result<Opened, AppError> {
+    let clock = Clock::start(Time::default());
+    let (started, views) = (clock.now(), Arc::new(Views::new(Arc::clone(&journal))));
+    let mut recovered = Recovered::default();
+    let mut next = journal.first();
+    loop {
+        let entries = journal.read(next, RECOVERY_BYTES)?;
+        let Some(last) = entries.last().map(|entry| entry.number) else { break };
+        for entry in entries {
+            let number = entry.number;
+            let publish = |entry, change| views.publish(entry, [change]);
+            let taken = recovered.take(entry, settings, publish);
+            taken.map_err(|error| AppError::Decode(number, error))?;
+        }
+        next = last.next();
+    }
+    let took = clock.now().since(started);
+    tracing::info!(entries = recovered.last.0, ?took, %epoch, "journal open");
+    Ok(Opened { journal, epoch, views, recovered })
+}
+
+/// What the driver hands work to.
+struct Work {
+    link: Arc<Link>,
+    forwarder: Arc<Forwarder>,
+}
+
+impl Edges for Work {
+    fn dispatch(&self, dispatch: Dispatch) {
+        self.link.dispatch(dispatch);
+    }
+
+    fn deliver(&self, delivery: Delivery) {
+        self.forwarder.deliver(delivery);
+    }
+}
+
+fn sweep(registry: Arc<Registry>, forwarder: Arc<Forwarder>, mut shutdown: Shutdown) {
+    task::spawn("sweep", async move {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+                () = shutdown.reached(Phase::Now) => return,
+            }
+            registry.sweep();
+            forwarder.sweep();
+        }
+    });
+}
+
+fn sizes(config: &Config) -> Sizes {
+    let bytes = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+    Sizes { message: bytes(config.limits.message_bytes), batch: bytes(config.limits.batch_bytes) }
+}
+
+fn pools(pools: &[Pool]) -> Vec<ConfiguredPool> {
+    let configured = |pool: &Pool| ConfiguredPool {
+        name: Arc::clone(&pool.name),
+        workers: pool.workers.clone(),
+        concurrency: pool.concurrency,
+        dns_refresh: pool.dns_refresh,
+    };
+    pools.iter().map(configured).collect()
+}
+
+fn destinations(config: &Config) -> Destinations {
+    let destination = |subscription: &Subscription| {
+        let settings = DestinationSettings {
+            targets: subscription.urls.clone(),
+            secrets: subscription.secrets.clone(),
+            batch: subscription.batch,
+            timeout: subscription.timeout,
+        };
+        (subscription.name.clone().into(), Arc::new(Destination::from(&settings)))
+    };
+    config.subscriptions.iter().map(destination).collect::<BTreeMap<_, _>>()
+}

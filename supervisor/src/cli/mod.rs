@@ -1,0 +1,201 @@
+//! The command line (contract §7).
+
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use rollcall_common::{client::Client, units::Span};
+
+mod clients;
+mod dev;
+mod pipe;
+mod serve;
+mod table;
+
+/// Parallel work, arrival order.
+#[derive(Debug, Parser)]
+#[command(name = "supervisor", version, about, max_term_width = 100)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration and say what is wrong with it
+    CheckConfig {
+        /// The configuration file
+        #[arg(long, env = "ROLLCALL_CONFIG")]
+        config: PathBuf,
+    },
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Try it: supervisor, workers, a destination and traffic in one process, with throw-away data
+    Dev(dev::Options),
+    /// Show what is parked
+    Parked {
+        /// Only of this stream
+        #[arg(long)]
+        stream: Option<String>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Lines from standard input through parallel workers to standard output, in input order
+    Pipe(pipe::Options),
+    /// Supply a parked message's result
+    Resolve {
+        /// Its stream
+        stream: String,
+        /// Its sequence
+        sequence: u64,
+        /// The result's file; - is standard input
+        #[arg(default_value = "-")]
+        file: PathBuf,
+        /// The result's type
+        #[arg(long, default_value = "application/octet-stream")]
+        content_type: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Print released results
+    Results(clients::ResultsOptions),
+    /// Send a parked message back to the workers
+    Retry {
+        /// Its stream
+        stream: String,
+        /// Its sequence
+        sequence: u64,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Send a message, or many
+    Send(clients::SendOptions),
+    /// Run a supervisor
+    Serve(serve::Options),
+    /// Go on without a parked message's result
+    Skip {
+        /// Its stream
+        stream: String,
+        /// Its sequence
+        sequence: u64,
+        /// Why
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Show what needs a person
+    Status(Server),
+    /// Show the streams
+    Streams(Server),
+    /// Show the subscriptions
+    Subscriptions(Server),
+    /// Show the workers
+    Workers(Server),
+}
+
+/// Which supervisor, and how to show what it says.
+#[derive(Args, Debug)]
+struct Server {
+    /// The supervisor
+    #[arg(long, env = "ROLLCALL_URL", default_value = "http://127.0.0.1:7400")]
+    url: String,
+    /// A token for it
+    #[arg(long, env = "ROLLCALL_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// How to show things.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Output {
+    /// For programs
+    Json,
+    /// For people
+    Text,
+}
+
+impl Server {
+    fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::new(&self.url, self.token.clone())?)
+    }
+}
+
+/// Why a command failed: what is said, and the exit code.
+#[derive(Debug)]
+struct Failure {
+    text: String,
+    code: u8,
+}
+
+impl Failure {
+    /// Wrong usage or configuration.
+    fn usage(text: impl Into<String>) -> Self {
+        Self { text: text.into(), code: 2 }
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { text: error.to_string(), code: 1 }
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(CommandLine::parse().command) {
+        Ok(code) => code,
+        Err(Failure { text, code }) => {
+            // Nowhere is left to say it.
+            let _ = writeln!(io::stderr(), "error: {text}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(async {
+        match command {
+            Command::CheckConfig { config } => serve::check(&config),
+            Command::Completions { shell } => {
+                let mut command = CommandLine::command();
+                clap_complete::generate(shell, &mut command, "supervisor", &mut io::stdout());
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Dev(options) => dev::run(&options).await,
+            Command::Pipe(options) => pipe::run(options).await,
+            Command::Results(options) => clients::results(&options).await,
+            Command::Send(options) => clients::send(&options).await,
+            Command::Serve(options) => serve::run(options).await,
+            other => clients::run(other).await,
+        }
+    });
+    // What still waits somewhere has nothing left to do.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    code
+}
+
+/// The environment's variables that are text.
+fn environment() -> Vec<(String, String)> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// A duration as an argument.
+fn span(text: &str) -> Result<Duration, String> {
+    text.parse::<Span>().map(|span| span.0)
+}

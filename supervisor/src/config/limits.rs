@@ -1,0 +1,45 @@
+//! `[limits]`: how large what comes in may be.
+
+use rollcall_common::limits::{BATCH_BYTES, MESSAGE_BYTES};
+
+use super::{section::Section, values::size};
+
+/// `[limits]`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// The largest message, and the largest result.
+    pub message_bytes: u64,
+    /// The largest batch intake.
+    pub batch_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: MESSAGE_BYTES,
+            batch_bytes: BATCH_BYTES,
+        }
+    }
+}
+
+impl Limits {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        const RANGE: std::ops::RangeInclusive<u64> = 1..=24 << 20;
+        let place = section.place_of("batch_bytes");
+        let message = section.read("message_bytes", |node| size(node, RANGE));
+        let batch = section.read("batch_bytes", |node| size(node, RANGE));
+        let message_bytes = message.unwrap_or(MESSAGE_BYTES);
+        if batch.is_some_and(|batch| batch < message_bytes) {
+            let text = format!(
+                "is less than limits.message_bytes; expected at least {message_bytes} bytes"
+            );
+            section.problem(place, "batch_bytes", &text);
+        }
+        section.close();
+        Self {
+            message_bytes,
+            // Whoever allows larger messages means them in batches too.
+            batch_bytes: batch.unwrap_or_else(|| BATCH_BYTES.max(message_bytes)),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The configuration: what the file, the environment and the flags say, checked and whole.
+//!
+//! `file` and `env` make one tree in which every key knows where it was said; each section then
+//! reads its own keys out of it. All problems are collected, so that one run shows them all.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+pub use error::ConfigError;
+use error::{Place, Problems};
+pub use journal::{Journal, JournalKind};
+pub use limits::Limits;
+use node::{Node, Value};
+pub use pools::Pool;
+use section::Section;
+pub use server::Server;
+pub use streams::Streams;
+pub use subscriptions::Subscription;
+
+use crate::dispatcher::settings::{Settings, StreamTable};
+
+mod env;
+mod error;
+mod file;
+mod journal;
+mod keys;
+mod limits;
+mod node;
+mod pools;
+mod section;
+mod server;
+mod streams;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+mod values;
+
+/// Sections of the contract that this version does not have.
+const REFUSED: [&str; 5] = ["alerts", "cluster", "schedules", "tcp", "tokens"];
+/// All sections of the contract.
+const SECTIONS: [&str; 11] = [
+    "server",
+    "journal",
+    "limits",
+    "streams",
+    "pools",
+    "subscriptions",
+    "alerts",
+    "cluster",
+    "schedules",
+    "tcp",
+    "tokens",
+];
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Config {
+    /// `[server]`.
+    pub server: Server,
+    /// `[journal]`.
+    pub journal: Journal,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[streams]`.
+    pub streams: Streams,
+    /// `[pools]`, by name.
+    pub pools: Vec<Pool>,
+    /// `[subscriptions]`, by name.
+    pub subscriptions: Vec<Subscription>,
+}
+
+/// What the flags say. It wins over everything else.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Overrides {
+    /// `--listen`.
+    pub listen: Option<String>,
+    /// `--data`.
+    pub data: Option<PathBuf>,
+}
+
+impl Config {
+    /// The configuration of `file`, `env` and the flags.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (String, String)>,
+        overrides: Overrides,
+    ) -> Result<Self, ConfigError> {
+        let name = file.map_or_else(String::new, |path| path.display().to_string());
+        let mut problems = Problems::new(name);
+        let text = file.map_or_else(String::new, |path| file::read(path, &mut problems));
+        Self::read(&text, env, overrides, problems)
+    }
+
+    fn read(
+        text: &str,
+        env: impl IntoIterator<Item = (String, String)>,
+        overrides: Overrides,
+        mut problems: Problems,
+    ) -> Result<Self, ConfigError> {
+        let mut tree = file::parse(text, &mut problems);
+        if !problems.is_empty() {
+            // Half a tree would only give problems that are none.
+            return problems.into_result(Self::default());
+        }
+        env::apply(env, &mut tree, &mut problems);
+        let root = Node {
+            place: Place::File,
+            value: Value::Table(tree),
+            raw: None,
+        };
+        let mut root = Section::open(String::new(), Some(root), &mut problems);
+        let config = Self {
+            server: Server::read(
+                root.part("server")
+                    .with("listen", "--listen", overrides.listen),
+            ),
+            journal: Journal::read(root.part("journal"), overrides.data),
+            limits: Limits::read(root.part("limits")),
+            streams: Streams::read(root.part("streams")),
+            pools: Pool::read_all(root.part("pools")),
+            subscriptions: Subscription::read_all(root.part("subscriptions")),
+        };
+        root.refuse(&REFUSED);
+        root.close();
+        problems.into_result(config)
+    }
+
+    /// What the dispatcher is told of it.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let pool = |pool: &Pool| (Arc::clone(&pool.name), pool.settings.clone());
+        Settings {
+            create_streams: self.streams.create,
+            streams: StreamTable::new(self.streams.overlays.iter().cloned()),
+            pools: self.pools.iter().map(pool).collect(),
+            ..Settings::default()
+        }
+    }
+
+    /// The sections in which `new` differs from this and that only a restart applies.
+    #[must_use]
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        [
+            ("server", self.server != new.server),
+            ("journal", self.journal != new.journal),
+        ]
+        .into_iter()
+        .filter_map(|(section, differs)| differs.then_some(section))
+        .collect()
+    }
+}

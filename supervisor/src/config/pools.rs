@@ -1,0 +1,70 @@
+//! `[pools.NAME]`: workers that stand in the configuration, and when a worker is taken out.
+
+use std::{sync::Arc, time::Duration};
+
+use rollcall_common::http::Target;
+
+use super::{
+    section::Section,
+    streams::NO_POOL,
+    values::{self, DAY, SHORTEST, duration, list, url, whole},
+};
+use crate::dispatcher::settings::PoolSettings;
+
+/// `[pools.NAME]`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Pool {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its workers; others may register.
+    pub workers: Vec<Target>,
+    /// Calls at once for each of these workers; absent: no bound.
+    pub concurrency: Option<u32>,
+    /// When a worker is taken out.
+    pub settings: PoolSettings,
+    /// How often the workers' host names are resolved again.
+    pub dns_refresh: Duration,
+}
+
+impl Pool {
+    /// A pool that nothing is said of.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            workers: Vec::new(),
+            concurrency: None,
+            settings: PoolSettings::default(),
+            dns_refresh: Duration::from_secs(30),
+        }
+    }
+
+    pub(super) fn read_all(section: Section<'_>) -> Vec<Self> {
+        let check = |name: &str| {
+            if name == NO_POOL {
+                let text = "\"none\" is no pool's name: it stands for streams without one";
+                return Err(text.to_owned());
+            }
+            values::name(name)
+        };
+        section.each(check, Self::read)
+    }
+
+    fn read(name: &str, mut section: Section<'_>) -> Self {
+        let mut pool = Self::new(name);
+        let workers = section.read("workers", |node| list(node, url));
+        pool.workers = workers.unwrap_or_default();
+        pool.concurrency = section.read("concurrency", |node| whole(node, 1..=65_536));
+        let after = section.read("eject_after", |node| whole(node, 1..=1000));
+        pool.settings.eject_after = after.unwrap_or(pool.settings.eject_after);
+        // A worker is never out for longer than five minutes.
+        let most = Duration::from_secs(300);
+        let time = section.read("eject_for", |node| duration(node, SHORTEST..=most));
+        pool.settings.eject_for = time.unwrap_or(pool.settings.eject_for);
+        let second = Duration::from_secs(1);
+        let refresh = section.read("dns_refresh", |node| duration(node, second..=DAY));
+        pool.dns_refresh = refresh.unwrap_or(pool.dns_refresh);
+        section.close();
+        pool
+    }
+}

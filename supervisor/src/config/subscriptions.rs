@@ -1,0 +1,99 @@
+//! `[subscriptions.NAME]`: who is pushed the results.
+
+use std::time::Duration;
+
+use rollcall_common::{http::Target, ids::Position};
+
+use super::{
+    node::{Node, Value},
+    section::Section,
+    values::{self, Checked, DAY, SHORTEST, duration, one_or_more, text, url, whole},
+};
+use crate::{dispatcher::event::Start, egress::Secret};
+
+/// `[subscriptions.NAME]`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Subscription {
+    /// Its name.
+    pub name: Box<str>,
+    /// Which streams, as patterns with `*`.
+    pub streams: Box<[Box<str>]>,
+    /// Its destinations, tried in order.
+    pub urls: Vec<Target>,
+    /// Where it begins, if it is new.
+    pub start: Start,
+    /// What its deliveries are signed with.
+    pub secrets: Vec<Secret>,
+    /// Most results in one request.
+    pub batch: usize,
+    /// How long a delivery may take.
+    pub timeout: Duration,
+}
+
+impl Subscription {
+    /// A subscription that nothing is said of but its destinations.
+    #[must_use]
+    pub fn new(name: &str, urls: Vec<Target>) -> Self {
+        Self {
+            name: name.into(),
+            streams: ["*".into()].into(),
+            urls,
+            start: Start::Live,
+            secrets: Vec::new(),
+            batch: 1,
+            timeout: Duration::from_secs(30),
+        }
+    }
+
+    pub(super) fn read_all(section: Section<'_>) -> Vec<Self> {
+        section.each(values::name, Self::read)
+    }
+
+    fn read(name: &str, mut section: Section<'_>) -> Self {
+        if section.place_of("url").is_none() {
+            let text = "absent, so it is a pull subscription; this version has push \
+                        subscriptions only: expected an http:// URL";
+            section.problem(None, "url", text);
+        }
+        let urls = section.read("url", |node| one_or_more(node, url));
+        let mut new = Self::new(name, urls.unwrap_or_default());
+        let streams = section.read("streams", |node| one_or_more(node, pattern));
+        new.streams = streams.map_or(new.streams, Into::into);
+        new.start = section.read("start", start).unwrap_or(new.start);
+        let secrets = section.read("secret", |node| one_or_more(node, secret));
+        new.secrets = secrets.unwrap_or_default();
+        let batch = section.read("batch", |node| whole(node, 1..=10_000));
+        new.batch = batch.unwrap_or(new.batch);
+        let timeout = section.read("timeout", |node| duration(node, SHORTEST..=DAY));
+        new.timeout = timeout.unwrap_or(new.timeout);
+        section.close();
+        new
+    }
+}
+
+fn pattern(node: &Node) -> Checked<Box<str>> {
+    let pattern = text(node)?;
+    values::pattern(pattern).map_err(|text| node.wrong(format!("{}: {text}", node.shown())))?;
+    Ok(pattern.into())
+}
+
+fn start(node: &Node) -> Checked<Start> {
+    if let Value::Whole(value) = node.value
+        && let Ok(position) = i64::try_from(value).and_then(u64::try_from)
+    {
+        return Ok(Start::After(Position(position)));
+    }
+    match node.text() {
+        Some("live") => Ok(Start::Live),
+        Some("beginning") => Ok(Start::After(Position(0))),
+        Some(_) | None => {
+            Err(node.unfit("\"live\", \"beginning\" or a position, a whole number from 0"))
+        }
+    }
+}
+
+fn secret(node: &Node) -> Checked<Secret> {
+    let secret = node.text().and_then(|text| text.parse().ok());
+    secret
+        .ok_or_else(|| node.wrong("is no secret (not shown); expected \"whsec_\" and then base64"))
+}

@@ -1,0 +1,64 @@
+//! Files that are none, and texts of any kind.
+
+use std::fs;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn files_that_are_none_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = |path: &Path| Config::load(Some(path), [], Overrides::default());
+    let file = dir.path().join("c.toml");
+    let said = |path: &Path| {
+        let error = load(path).unwrap_err();
+        let [line] = error.lines() else {
+            panic!("{error}")
+        };
+        let path = path.display().to_string();
+        line.strip_prefix(&path).unwrap().to_owned()
+    };
+    assert!(said(&file).starts_with(": can't be read: "));
+    assert!(said(dir.path()).starts_with(": can't be read: it is a directory"));
+    for (bytes, why) in [
+        (b"\n\xff".to_vec(), ":2: is not UTF-8; expected UTF-8 text"),
+        (
+            vec![b'\n'; (1 << 20) + 1],
+            ": is larger than 1048576 bytes (1 MiB), the most that is read",
+        ),
+    ] {
+        fs::write(&file, bytes).unwrap();
+        assert_eq!(said(&file), why);
+    }
+    fs::write(&file, vec![b'\n'; 1 << 20]).unwrap();
+    assert_eq!(load(&file), Ok(Config::default()));
+}
+
+/// Text that is nearly a configuration.
+fn text() -> impl Strategy<Value = String> {
+    let words = "server|journal|streams|pools|subscriptions|listen|window|workers|url|secret\
+                 |\\[|\\]|\\[\\[|\\]\\]|\\{|\\}|=|\\.|\"|'|,|\\*|\n| |#|-1|0|1e400|nan|inf|2s|whsec_";
+    let near = proptest::collection::vec(words, 0..60).prop_map(|words| words.concat());
+    prop_oneof![".*", near, "\\PC*"]
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in text(), value in ".*", name in "[A-Z_]{0,12}") {
+        let env = [
+            (format!("ROLLCALL_SERVER_{name}"), value.clone()),
+            (format!("ROLLCALL_STREAMS__{name}"), value.clone()),
+            ("ROLLCALL_POOLS__A__WORKERS".to_owned(), value.clone()),
+            ("ROLLCALL_SUBSCRIPTIONS__A__URL".to_owned(), value),
+        ];
+        let problems = || Problems::new("c.toml".to_owned());
+        let _ = Config::read(&text, env, Overrides::default(), problems());
+        if let Err(error) = Config::read(&text, [], Overrides::default(), problems()) {
+            for line in error.lines() {
+                prop_assert!(line.starts_with("c.toml:"), "{}", line);
+                prop_assert!(!line.contains('\n'), "{}", line);
+            }
+        }
+    }
+}

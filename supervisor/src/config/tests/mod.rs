@@ -1,0 +1,206 @@
+//! The configuration from outside.
+
+use std::time::Duration;
+
+use rollcall_common::ids::{Position, StreamName};
+
+use super::*;
+use crate::dispatcher::{
+    event::Start,
+    settings::{OnExhausted, PoolSettings, StreamSettings},
+};
+
+mod env;
+mod file;
+mod wrong;
+
+const EXAMPLE: &str = include_str!("../../../../docs/rollcall.example.toml");
+
+type Loaded = Result<Config, ConfigError>;
+
+fn from(text: &str, env: &[(&str, &str)], overrides: Overrides) -> Loaded {
+    let env = env
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    Config::read(text, env, overrides, Problems::new("c.toml".to_owned()))
+}
+
+fn of_text(text: &str) -> Loaded {
+    from(text, &[], Overrides::default())
+}
+
+fn of_env(env: &[(&str, &str)]) -> Loaded {
+    from("", env, Overrides::default())
+}
+
+fn stream(config: &Config, name: &str) -> Arc<StreamSettings> {
+    config
+        .settings()
+        .stream(&name.parse::<StreamName>().unwrap())
+}
+
+#[test]
+fn nothing_said_is_the_default() {
+    let config = Config::load(None, [], Overrides::default());
+    assert_eq!(config, Ok(Config::default()));
+    assert_eq!(of_text(EXAMPLE), Ok(Config::default()));
+    assert_eq!(*stream(&Config::default(), "a"), StreamSettings::default());
+}
+
+#[test]
+fn the_example_says_the_defaults() {
+    let uncommented: Vec<&str> = EXAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.starts_with(' ') => setting,
+            _ => line,
+        })
+        .collect();
+    let config = of_text(&uncommented.join("\n")).unwrap();
+    let default = Config::default();
+    assert_eq!(config.server, default.server);
+    assert_eq!(config.journal, default.journal);
+    assert_eq!(config.limits, default.limits);
+    assert!(config.streams.create);
+    assert_eq!(*stream(&config, "a"), StreamSettings::default());
+    let pool = Pool {
+        concurrency: Some(16),
+        ..Pool::new("default")
+    };
+    assert_eq!(config.pools, [pool]);
+    assert_eq!(config.settings().pool("default"), PoolSettings::default());
+    let said = &config.subscriptions[0];
+    let subscription = Subscription {
+        secrets: said.secrets.clone(),
+        ..Subscription::new("warehouse", said.urls.clone())
+    };
+    assert_eq!(*said, subscription);
+    assert_eq!(said.secrets[0], "whsec_c2lnbmVkIHdpdGggdGhpcyBrZXkh".parse().unwrap());
+    assert_eq!(format!("{:?}", said.secrets), "[Secret(…)]");
+}
+
+/// Everything, and nothing at its default.
+const ALL: &str = r#"
+server = { listen = "[::]:1", insecure = true, drain_timeout = "0s" }
+journal = { kind = "memory", segment_bytes = 65536, reserve_bytes = 0 }
+limits.message_bytes = "32 MiB"
+[streams]
+create = "never"
+[streams."*"]
+pool = "none"
+multiplier = 1.5
+max_attempts = 1000
+[streams."orders.*"]
+pool = "fast"
+timeout = "750ms"
+jitter = "0s"
+on_exhausted = "skip"
+[streams."orders.eu"]
+max_in_flight = 65_536
+window = 1_048_576
+max_backlog = 1
+[pools.fast]
+workers = ["http://a:9000", "http://[::1]:9000/x"]
+concurrency = 3
+eject_after = 1
+eject_for = "5m"
+dns_refresh = "1s"
+[subscriptions.out]
+streams = ["orders.*", "a"]
+url = ["http://a/x", "http://b"]
+start = 7
+secret = ["whsec_AQ==", "whsec_Ag"]
+batch = 10_000
+timeout = "1m 30s"
+"#;
+
+#[test]
+fn all_is_read() {
+    let config = of_text(ALL).unwrap();
+    assert_eq!(config.server.listen.to_string(), "[::]:1");
+    assert_eq!(config.server.drain_timeout, Duration::ZERO);
+    assert_eq!(config.journal.kind, JournalKind::Memory);
+    assert_eq!(config.journal.segment_bytes, 65_536);
+    assert_eq!(
+        (config.limits.message_bytes, config.limits.batch_bytes),
+        (32 << 20, 32 << 20)
+    );
+    assert!(!config.settings().create_streams);
+    let eu = stream(&config, "orders.eu");
+    assert_eq!(eu.pool.as_deref(), Some("fast"));
+    assert_eq!(eu.ladder.timeout, Duration::from_millis(750));
+    assert_eq!(eu.ladder.jitter, Duration::ZERO);
+    assert_eq!(
+        (eu.ladder.multiplier_permille, eu.ladder.max_attempts),
+        (1500, 1000)
+    );
+    assert_eq!(eu.on_exhausted, OnExhausted::Skip);
+    assert_eq!(
+        (eu.max_in_flight, eu.window, eu.max_backlog),
+        (65_536, 1_048_576, 1)
+    );
+    assert_eq!(
+        (
+            stream(&config, "orders.us").window,
+            &stream(&config, "x").pool
+        ),
+        (4096, &None)
+    );
+    let pool = &config.pools[0];
+    assert_eq!(pool.workers[1].to_string(), "http://[::1]:9000/x");
+    assert_eq!(
+        (pool.concurrency, pool.dns_refresh),
+        (Some(3), Duration::from_secs(1))
+    );
+    assert_eq!(config.settings().pool("fast").eject_after, 1);
+    let out = &config.subscriptions[0];
+    assert_eq!(*out.streams, ["orders.*".into(), "a".into()]);
+    assert_eq!((out.urls.len(), out.start), (2, Start::After(Position(7))));
+    assert_eq!((&out.secrets[1], out.batch), (&"whsec_Ag==".parse().unwrap(), 10_000));
+    assert_eq!(out.timeout, Duration::from_secs(90));
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let text = "server.listen = '127.0.0.1:1'\njournal.path = 'file'";
+    let env = [
+        ("ROLLCALL_SERVER_LISTEN", "127.0.0.1:2"),
+        ("ROLLCALL_JOURNAL_PATH", "env"),
+    ];
+    let flags = Overrides {
+        listen: Some("127.0.0.1:3".to_owned()),
+        data: Some("flag".into()),
+    };
+    for (env, flags, port, path) in [
+        ([].as_slice(), Overrides::default(), 1, "file"),
+        (&env, Overrides::default(), 2, "env"),
+        (&env, flags.clone(), 3, "flag"),
+    ] {
+        let config = from(text, env, flags).unwrap();
+        assert_eq!(config.server.listen.port(), port);
+        assert_eq!(config.journal.path, Path::new(path));
+    }
+    let bad = Overrides {
+        listen: Some("0.0.0.0:1".to_owned()),
+        ..flags
+    };
+    let error = from("journal.kind = 'memory'", &[], bad).unwrap_err();
+    let [listen, data] = error.lines() else {
+        panic!("{error}")
+    };
+    assert!(
+        data.starts_with("--listen: server.listen: 0.0.0.0:1 is not loopback"),
+        "{data}"
+    );
+    assert!(
+        listen.starts_with("--data: journal.path: nothing is kept there"),
+        "{listen}"
+    );
+}
+
+#[test]
+fn what_needs_a_restart_is_known() {
+    let old = of_text("").unwrap();
+    let new = of_text("server.listen = '127.0.0.1:1'\nlimits.message_bytes = 1").unwrap();
+    assert_eq!(old.needs_restart(&new), ["server"]);
+}

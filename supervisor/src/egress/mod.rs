@@ -1,0 +1,7 @@
+//! The way out: results to the destinations of push subscriptions.
+
+pub mod forwarder;
+mod request;
+mod signature;
+
+pub use signature::{BadSecret, Secret};

@@ -1,0 +1,151 @@
+//! One push: the request (contract §5, "Push delivery") and what its answer means.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::Full;
+use rollcall_common::{
+    http::{Peer, Reply, SendError},
+    ids::{Epoch, Sequence},
+    limits::MESSAGE_BYTES,
+    protocol,
+    time::Time,
+};
+
+use super::signature::{Secret, sign};
+use crate::{
+    api::result::ResultBody, dispatcher::Refusal, views::ReleasedResult,
+    workers::link::retry_after,
+};
+
+/// What goes with every push of a delivery.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Envelope<'a> {
+    pub(super) secrets: &'a [Secret],
+    pub(super) attempt: u32,
+    pub(super) epoch: Epoch,
+    pub(super) replay: bool,
+    pub(super) previous: Sequence,
+    pub(super) now: Time,
+}
+
+/// What a destination made of a push.
+#[derive(Debug)]
+pub(super) enum Pushed {
+    /// It has all of it.
+    Done,
+    /// It has the first so many of a batch, and not the rest.
+    Refused { taken: usize, refusal: Refusal, detail: Box<str> },
+}
+
+/// Sends results: one as it is, or several as lines.
+pub(super) async fn push(
+    peer: &Peer,
+    results: &[ReleasedResult],
+    envelope: Envelope<'_>,
+    batched: Batched,
+) -> Pushed {
+    let Some(request) = request(peer, results, envelope, batched) else {
+        let detail = "the result's headers can't be sent".into();
+        return Pushed::Refused { taken: 0, refusal: Refusal::Rejected, detail };
+    };
+    let limit = usize::try_from(MESSAGE_BYTES).unwrap_or(usize::MAX);
+    loop {
+        return match peer.send(request.clone(), limit).await {
+            Ok(reply) => judge(&reply),
+            // It had been closed while idle; at most as often as there are idle ones.
+            Err(SendError::Stale) => continue,
+            Err(error) => {
+                let refusal = Refusal::Unavailable { retry_after: None };
+                Pushed::Refused { taken: 0, refusal, detail: error.to_string().into() }
+            }
+        };
+    }
+}
+
+/// Whether results travel as lines.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Batched {
+    /// Each by itself, as it is.
+    No,
+    /// As lines of one request, even if it is only one.
+    Yes,
+}
+
+fn judge(reply: &Reply) -> Pushed {
+    let taken = reply.headers.get(protocol::DONE).and_then(|value| value.to_str().ok());
+    let taken = taken.and_then(|text| text.trim().parse().ok()).unwrap_or_default();
+    let refusal = match reply.status {
+        status if status.is_success() => return Pushed::Done,
+        StatusCode::GONE => Refusal::Gone,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            Refusal::Unavailable { retry_after: retry_after(&reply.headers) }
+        }
+        // Not of this result: they pass.
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => {
+            Refusal::Unavailable { retry_after: None }
+        }
+        status if status.is_client_error() => Refusal::Rejected,
+        _ => Refusal::Unavailable { retry_after: None },
+    };
+    Pushed::Refused { taken, refusal, detail: format!("status {}", reply.status.as_u16()).into() }
+}
+
+fn request(
+    peer: &Peer,
+    results: &[ReleasedResult],
+    envelope: Envelope<'_>,
+    batched: Batched,
+) -> Option<Request<Full<Bytes>>> {
+    let first = results.first()?;
+    let (content_type, body) = match batched {
+        Batched::Yes => ("application/x-ndjson", lines(results)),
+        Batched::No => {
+            (&*first.answer.payload.content_type, first.answer.payload.body.clone())
+        }
+    };
+    let mut request = Request::new(Full::new(body.clone()));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = peer.target().path().parse().ok()?;
+    let headers = request.headers_mut();
+    if !content_type.is_empty() {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).ok()?);
+    }
+    identify(headers, first, envelope, &body)?;
+    Some(request)
+}
+
+fn identify(
+    headers: &mut HeaderMap,
+    first: &ReleasedResult,
+    envelope: Envelope<'_>,
+    body: &[u8],
+) -> Option<()> {
+    let id = first.answer.head.id.to_string();
+    let timestamp = envelope.now.as_secs();
+    headers.insert("webhook-id", HeaderValue::from_str(&id).ok()?);
+    headers.insert("webhook-timestamp", timestamp.into());
+    if !envelope.secrets.is_empty() {
+        let signature = sign(envelope.secrets, &id, timestamp, body);
+        headers.insert("webhook-signature", HeaderValue::from_str(&signature).ok()?);
+    }
+    let key = HeaderValue::from_str(&format!("\"{id}\"")).ok()?;
+    headers.insert(protocol::IDEMPOTENCY_KEY, key);
+    headers.insert(protocol::STREAM, HeaderValue::from_str(first.stream.as_str()).ok()?);
+    headers.insert(protocol::SEQUENCE, first.sequence.0.into());
+    headers.insert(protocol::POSITION, first.position.0.into());
+    headers.insert(protocol::PREVIOUS_SEQUENCE, envelope.previous.0.into());
+    headers.insert(protocol::ATTEMPT, envelope.attempt.into());
+    headers.insert(protocol::EPOCH, envelope.epoch.0.get().into());
+    let replay = if envelope.replay { "true" } else { "false" };
+    headers.insert(protocol::REPLAY, HeaderValue::from_static(replay));
+    Some(())
+}
+
+fn lines(results: &[ReleasedResult]) -> Bytes {
+    let mut body = BytesMut::new();
+    for result in results {
+        body.put_slice(&ResultBody::of(result).to_line());
+        body.put_u8(b'\n');
+    }
+    body.freeze()
+}

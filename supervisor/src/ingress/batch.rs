@@ -1,0 +1,159 @@
+//! Many messages in one body, in three formats. All are read before any is taken in.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use rollcall_common::{
+    frame::{self, FrameError},
+    limits::BATCH_MESSAGES,
+    message::OCTET_STREAM,
+    problem::Problem,
+    protocol::{CONTENT_TYPE_OF_FRAMES, FRAMES},
+};
+use serde::de::IgnoredAny;
+
+use super::{
+    cloudevents::{self, Mode},
+    respond::bad_request,
+};
+
+/// One message of a batch.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) content_type: Box<str>,
+    pub(super) key: Option<Box<str>>,
+    pub(super) body: Bytes,
+}
+
+/// Takes a batch apart by its type. `limit` is a message's.
+pub(super) fn split(
+    content_type: &str,
+    headers: &HeaderMap,
+    body: &Bytes,
+    limit: usize,
+) -> Result<Vec<Item>, Box<Problem>> {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let items = match (Mode::of(content_type), &*essence) {
+        (Mode::Batch, _) => events(body, limit)?,
+        (_, "application/x-ndjson" | "application/jsonl" | "application/ndjson") => {
+            lines(body, limit)?
+        }
+        (_, FRAMES) => frames(headers, body, limit)?,
+        _ => return Err(unsupported(content_type)),
+    };
+    if items.is_empty() {
+        return Err(bad_request("the batch is empty").into());
+    }
+    if items.len() > BATCH_MESSAGES {
+        let detail = format!("{} messages; a batch has at most {BATCH_MESSAGES}", items.len());
+        let problem = Problem::new(413, "batch-too-large", "Batch too large", detail);
+        return Err(problem.with("limit_messages", BATCH_MESSAGES).into());
+    }
+    Ok(items)
+}
+
+fn lines(body: &Bytes, limit: usize) -> Result<Vec<Item>, Box<Problem>> {
+    let mut items = Vec::new();
+    let mut start = 0;
+    for (number, line) in (1_u64..).zip(body.split(|byte| *byte == b'\n')) {
+        let from = start;
+        start += line.len() + 1;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        if line.len() > limit {
+            return Err(too_large(limit, &format!("line {number}")).with("line", number).into());
+        }
+        serde_json::from_slice::<IgnoredAny>(line).map_err(|error| {
+            let detail = format!("line {number} is no JSON value: {error}");
+            bad_request(detail).with("line", number)
+        })?;
+        let body = body.slice(from..from + line.len());
+        items.push(Item { content_type: "application/json".into(), key: None, body });
+    }
+    Ok(items)
+}
+
+fn events(body: &Bytes, limit: usize) -> Result<Vec<Item>, Box<Problem>> {
+    let mut items = Vec::new();
+    for (index, event) in cloudevents::batch(body)?.into_iter().enumerate() {
+        let event = event.get().as_bytes();
+        if event.len() > limit {
+            let problem = too_large(limit, &format!("event {index}"));
+            return Err(problem.with("index", index).into());
+        }
+        let key = cloudevents::structured(event).map_err(|problem| problem.with("index", index))?;
+        let content_type = cloudevents::STRUCTURED.into();
+        items.push(Item { content_type, key: Some(key), body: body.slice_ref(event) });
+    }
+    Ok(items)
+}
+
+fn frames(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<Vec<Item>, Box<Problem>> {
+    let content_type = match headers.get(CONTENT_TYPE_OF_FRAMES).map(|value| value.to_str()) {
+        None => OCTET_STREAM,
+        Some(Ok(text)) => text,
+        Some(Err(_)) => {
+            return Err(bad_request("Rollcall-Content-Type holds something strange").into());
+        }
+    };
+    let frames = frame::split_all(body.clone(), limit).map_err(|error| match error {
+        FrameError::TooLong { index, .. } => {
+            too_large(limit, &format!("frame {index}")).with("index", index)
+        }
+        FrameError::Truncated { index } => bad_request(error.to_string()).with("index", index),
+    })?;
+    let item = |body| Item { content_type: content_type.into(), key: None, body };
+    Ok(frames.into_iter().map(item).collect())
+}
+
+fn too_large(limit: usize, what: &str) -> Problem {
+    let detail = format!("{what} is larger than {limit} bytes");
+    Problem::new(413, "message-too-large", "Message too large", detail).with("limit_bytes", limit)
+}
+
+fn unsupported(content_type: &str) -> Box<Problem> {
+    let detail = format!(
+        "{content_type:?} is no batch; send application/x-ndjson, \
+         application/cloudevents-batch+json or {FRAMES}"
+    );
+    Box::new(Problem::new(415, "unsupported-media-type", "Unsupported media type", detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bodies(content_type: &str, body: &'static [u8]) -> Result<Vec<Bytes>, Box<Problem>> {
+        let items = split(content_type, &HeaderMap::new(), &Bytes::from_static(body), 8)?;
+        Ok(items.into_iter().map(|item| item.body).collect())
+    }
+
+    #[test]
+    fn lines_are_messages() {
+        let got = bodies("application/x-ndjson", b"{\"a\":1}\r\n\n2\n\"x\"").unwrap();
+        assert_eq!(got, [&b"{\"a\":1}"[..], b"2", b"\"x\""]);
+    }
+
+    #[test]
+    fn a_bad_line_refuses_all_and_is_named() {
+        let problem = bodies("application/jsonl; x=y", b"1\n{\n").unwrap_err();
+        assert_eq!((problem.status, &problem.members["line"]), (400, &2.into()));
+        let problem = bodies("application/x-ndjson", b"1\n123456789").unwrap_err();
+        assert_eq!((problem.status, &problem.members["line"]), (413, &2.into()));
+    }
+
+    #[test]
+    fn frames_are_messages() {
+        let got = bodies(FRAMES, b"\0\0\0\x02hi\0\0\0\0").unwrap();
+        assert_eq!(got, [&b"hi"[..], b""]);
+        assert_eq!(bodies(FRAMES, b"\0\0\0\x03hi").unwrap_err().status, 400);
+        assert_eq!(bodies(FRAMES, b"\xff\xff\xff\xffhi").unwrap_err().status, 413);
+    }
+
+    #[test]
+    fn nothing_and_other_things_are_refused() {
+        assert_eq!(bodies("application/x-ndjson", b"\n").unwrap_err().status, 400);
+        assert_eq!(bodies("text/plain", b"x").unwrap_err().status, 415);
+    }
+}

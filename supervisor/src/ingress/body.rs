@@ -1,0 +1,74 @@
+//! Bodies in: whole, within their limit, and not too slowly.
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
+use http_body_util::BodyExt as _;
+use rollcall_common::{limits::BODY_STALL, problem::Problem};
+use tokio::time::timeout;
+
+use super::respond::bad_request;
+
+/// Reads a whole body of at most `limit` bytes.
+///
+/// # Errors
+/// When it is larger, broken off, compressed, or stands still for too long.
+pub async fn read_body(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+) -> Result<Bytes, Box<Problem>> {
+    refuse_encoded(headers)?;
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let announced = announced.and_then(|text| text.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(too_large(limit));
+    }
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    let mut length = 0;
+    loop {
+        let frame = match timeout(BODY_STALL, body.frame()).await {
+            Ok(None) => break,
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(error))) => {
+                return Err(bad_request(format!("the body broke off: {error}")).into());
+            }
+            Err(_) => {
+                let detail = "the body stood still for too long";
+                return Err(Problem::new(408, "slow-body", "Request timeout", detail).into());
+            }
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length > limit {
+            return Err(too_large(limit));
+        }
+        // Most bodies are one piece, which needs no copy.
+        if first.is_none() && rest.is_empty() {
+            first = Some(data);
+        } else {
+            rest.reserve(announced.unwrap_or_default().saturating_sub(rest.len()));
+            rest.extend_from_slice(&first.take().unwrap_or_default());
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(first.unwrap_or_else(|| rest.freeze()))
+}
+
+/// Compressed bodies are not taken: they would be kept, and handed on, as they are.
+fn refuse_encoded(headers: &HeaderMap) -> Result<(), Box<Problem>> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if encoding != "identity" => {
+            let detail = format!("Content-Encoding {encoding:?} is not taken; send it plain");
+            Err(Problem::new(415, "encoded-body", "Unsupported media type", detail).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn too_large(limit: usize) -> Box<Problem> {
+    let detail = format!("the body is larger than {limit} bytes");
+    let problem = Problem::new(413, "message-too-large", "Message too large", detail);
+    Box::new(problem.with("limit_bytes", limit))
+}

@@ -1,0 +1,161 @@
+//! Requests that can be read in two ways are refused (RFC 9112 §6.1, §3.2): a `Content-Length`
+//! beside `Transfer-Encoding`, no `Host` or several. A proxy in front may have read them the
+//! other way.
+//!
+//! hyper drops a `Content-Length` that stands beside `Transfer-Encoding` before anybody sees it,
+//! so the bytes themselves are kept for a moment and looked at.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use http::{HeaderMap, Method, Uri, header};
+use rollcall_common::{limits::HEAD_BYTES, problem::Problem};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// Bytes that are kept: a whole head, and the beginning of what was read with it.
+const KEPT: usize = 2 * HEAD_BYTES;
+
+/// The newest bytes of a connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tape(Arc<Mutex<Vec<u8>>>);
+
+impl Tape {
+    fn add(&self, bytes: &[u8]) {
+        let mut tape = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = (tape.len() + bytes.len()).saturating_sub(KEPT).min(tape.len());
+        tape.drain(..over);
+        tape.extend_from_slice(bytes.get(bytes.len().saturating_sub(KEPT)..).unwrap_or_default());
+    }
+
+    /// Whether the newest head that begins with this request line has a `Content-Length`, or is
+    /// no longer there to tell.
+    fn has_content_length(&self, method: &Method, uri: &Uri) -> bool {
+        let tape = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = format!("{method} {uri} HTTP/1.1");
+        let Some(start) = find_last(&tape, line.as_bytes()) else { return true };
+        let head = tape.get(start..).unwrap_or_default();
+        head.split(|byte| *byte == b'\n')
+            .skip(1)
+            .take_while(|line| !line.is_empty() && *line != b"\r")
+            .any(|line| {
+                line.get(..15).is_some_and(|name| name.eq_ignore_ascii_case(b"content-length:"))
+            })
+    }
+}
+
+fn find_last(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).rposition(|window| window == wanted)
+}
+
+/// Refuses a request that can be read in two ways.
+pub(super) fn check(
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    tape: &Tape,
+) -> Result<(), Box<Problem>> {
+    let bad = |detail: &str| {
+        Box::new(Problem::new(400, "ambiguous-request", "Ambiguous request", detail))
+    };
+    let mut hosts = headers.get_all(header::HOST).iter();
+    if hosts.next().is_none() || hosts.next().is_some() {
+        return Err(bad("a request has exactly one Host header"));
+    }
+    if headers.contains_key(header::TRANSFER_ENCODING) && tape.has_content_length(method, uri) {
+        return Err(bad("a request has Content-Length or Transfer-Encoding, not both"));
+    }
+    Ok(())
+}
+
+/// A connection whose newest bytes are kept.
+#[derive(Debug)]
+pub(super) struct Taped {
+    pub(super) stream: TcpStream,
+    pub(super) tape: Tape,
+}
+
+impl AsyncRead for Taped {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buffer.filled().len();
+        let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.tape.add(buffer.filled().get(before..).unwrap_or_default());
+        poll
+    }
+}
+
+impl AsyncWrite for Taped {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ambiguous(raw: &str) -> bool {
+        let tape = Tape::default();
+        tape.add(raw.as_bytes());
+        tape.has_content_length(&Method::POST, &Uri::from_static("/x"))
+    }
+
+    #[test]
+    fn a_content_length_is_seen_in_any_case_and_place() {
+        assert!(ambiguous("POST /x HTTP/1.1\r\ncontent-LENGTH: 3\r\n\r\nabc"));
+        assert!(ambiguous("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"));
+        assert!(!ambiguous("POST /x HTTP/1.1\r\nHost: a\r\n\r\nContent-Length: 3\r\n"));
+        assert!(!ambiguous("POST /x HTTP/1.1\r\nX-Content-Length: 3\r\n\r\n"));
+    }
+
+    #[test]
+    fn only_the_newest_head_counts() {
+        let earlier = "POST /x HTTP/1.1\r\nContent-Length: 1\r\n\r\na";
+        assert!(!ambiguous(&format!("{earlier}POST /x HTTP/1.1\r\nHost: a\r\n\r\n")));
+    }
+
+    #[test]
+    fn a_head_that_is_gone_is_not_trusted() {
+        let long = "a".repeat(KEPT);
+        assert!(ambiguous(&format!("POST /x HTTP/1.1\r\nHost: a\r\n\r\n{long}")));
+    }
+}

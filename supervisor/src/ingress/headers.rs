@@ -1,0 +1,135 @@
+//! What a message's request headers say: its type, its key, and what is passed on.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use rollcall_common::{
+    limits::{KEPT_HEADER_BYTES, KEPT_HEADERS, KEY_BYTES},
+    message::OCTET_STREAM,
+    problem::Problem,
+    protocol::IDEMPOTENCY_KEY,
+};
+
+use super::respond::bad_request;
+
+/// Headers with a name and a text.
+pub(super) type Kept = Box<[(Box<str>, Box<str>)]>;
+
+/// The body's type.
+pub(super) fn content_type(headers: &HeaderMap) -> Result<Box<str>, Box<Problem>> {
+    match single(headers, &header::CONTENT_TYPE)? {
+        Some(text) => Ok(text.into()),
+        None => Ok(OCTET_STREAM.into()),
+    }
+}
+
+/// The producer's key: bare, or as a quoted string (draft-ietf-httpapi-idempotency-key-header).
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Box<Problem>> {
+    let Some(text) = single(headers, &HeaderName::from_static(IDEMPOTENCY_KEY))? else {
+        return Ok(None);
+    };
+    let text = text.trim();
+    let key = match text.strip_prefix('"') {
+        Some(rest) => unquote(rest).ok_or_else(|| {
+            bad_request("Idempotency-Key begins with a quote and is no quoted string")
+        })?,
+        None => text.to_owned(),
+    };
+    if key.is_empty() || key.len() > KEY_BYTES {
+        return Err(bad_request(format!("Idempotency-Key has 1 to {KEY_BYTES} bytes")).into());
+    }
+    Ok(Some(key.into()))
+}
+
+/// The rest of a structured-field string (RFC 9651 §3.3.3) after its opening quote.
+fn unquote(rest: &str) -> Option<String> {
+    let inner = rest.strip_suffix('"')?;
+    let mut key = String::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => key.push(chars.next().filter(|next| ['"', '\\'].contains(next))?),
+            '"' => return None,
+            _ => key.push(c),
+        }
+    }
+    Some(key)
+}
+
+/// `ce-*`, `traceparent` and `tracestate`, which travel with the message.
+pub(super) fn kept(headers: &HeaderMap) -> Result<Kept, Box<Problem>> {
+    let mut kept: Vec<(Box<str>, Box<str>)> = Vec::new();
+    let mut bytes = 0;
+    for (name, value) in headers {
+        let name = name.as_str();
+        if !(name.starts_with("ce-") || name == "traceparent" || name == "tracestate") {
+            continue;
+        }
+        let value = text(name, value)?;
+        bytes += name.len() + value.len();
+        kept.push((name.into(), value.into()));
+    }
+    if kept.len() > KEPT_HEADERS || bytes > KEPT_HEADER_BYTES {
+        let detail = format!(
+            "at most {KEPT_HEADERS} ce-*, traceparent and tracestate headers of {KEPT_HEADER_BYTES} \
+             bytes in all travel with a message"
+        );
+        return Err(bad_request(detail).into());
+    }
+    Ok(kept.into())
+}
+
+/// `Prefer: wait=N` (RFC 7240): how many seconds.
+pub(super) fn wait(headers: &HeaderMap) -> Option<u64> {
+    let all = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let mut preferences = all.flat_map(|value| value.split([',', ';'])).map(str::trim);
+    preferences.find_map(|preference| {
+        let (name, value) = preference.split_once('=')?;
+        let waits = name.trim().eq_ignore_ascii_case("wait");
+        waits.then(|| value.trim().trim_matches('"').parse().ok())?
+    })
+}
+
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Box<Problem>> {
+    let mut values = headers.get_all(name).iter();
+    let (first, second) = (values.next(), values.next());
+    if second.is_some() {
+        return Err(bad_request(format!("{name} is there more than once")).into());
+    }
+    first.map(|value| text(name.as_str(), value)).transpose()
+}
+
+fn text<'a>(name: &str, value: &'a HeaderValue) -> Result<&'a str, Box<Problem>> {
+    value.to_str().map_err(|_| {
+        Box::new(bad_request(format!("{name} holds something other than visible ASCII")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(value: &'static [u8]) -> Result<Option<Box<str>>, Box<Problem>> {
+        let mut headers = HeaderMap::new();
+        headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_bytes(value).unwrap());
+        idempotency_key(&headers)
+    }
+
+    #[test]
+    fn keys_are_bare_or_quoted() {
+        assert_eq!(key(b"abc").unwrap().as_deref(), Some("abc"));
+        assert_eq!(key(b"\"abc\"").unwrap().as_deref(), Some("abc"));
+        assert_eq!(key(br#""a\"b\\""#).unwrap().as_deref(), Some(r#"a"b\"#));
+        for bad in [&b""[..], b"\"\"", b"\"abc", br#""a"b""#, br#""a\x""#, b"\xff"] {
+            assert!(key(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(idempotency_key(&HeaderMap::new()).unwrap(), None);
+    }
+
+    #[test]
+    fn preferences_combine() {
+        let mut headers = HeaderMap::new();
+        headers.insert("prefer", HeaderValue::from_static("respond-async, Wait=10"));
+        assert_eq!(wait(&headers), Some(10));
+        headers.insert("prefer", HeaderValue::from_static("wait=x"));
+        assert_eq!(wait(&headers), None);
+    }
+}

@@ -1,0 +1,294 @@
+//! Messages in over HTTP (contract §3): one, or many at once. The answer leaves when they are
+//! durable.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Path, State},
+    response::Response,
+    routing::post,
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use rollcall_common::{
+    ids::{MessageId, Sequence, StreamName},
+    limits::LONGEST_WAIT,
+    message::{Key, Message, compact},
+    problem::Problem,
+    protocol,
+    shutdown::{Phase, Shutdown},
+    time::Clock,
+};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
+
+use super::{
+    batch::{self, Item},
+    cloudevents::{self, Mode},
+    headers::{self, Kept},
+    read_body,
+    respond::{bad_request, internal, json, problem, stopping, unknown_stream},
+};
+use crate::{
+    dispatcher::{Reply, Taken},
+    driver::Handle,
+    record::Outcome,
+    views::{ReleasedResult, Views},
+};
+
+/// How large what comes in may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// A message.
+    pub message: usize,
+    /// A batch.
+    pub batch: usize,
+}
+
+/// What the way in needs.
+#[derive(Debug)]
+pub struct Intake {
+    /// The way to the driver.
+    pub handle: Handle,
+    /// What readers see.
+    pub views: Arc<Views>,
+    /// How large what comes in may be.
+    pub sizes: arc_swap::ArcSwap<Sizes>,
+    /// The time.
+    pub clock: Clock,
+    /// Dice for ids.
+    pub rng: Mutex<fastrand::Rng>,
+    /// Nothing is taken in while the process drains.
+    pub shutdown: Shutdown,
+}
+
+/// The routes of the way in.
+pub fn routes(intake: Arc<Intake>) -> Router {
+    Router::new()
+        .route("/v1/streams/{stream}/messages", post(one_message))
+        .route("/v1/streams/{stream}/messages:batch", post(many_messages))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(intake)
+}
+
+type Refused = Box<Problem>;
+
+async fn one_message(
+    State(intake): State<Arc<Intake>>,
+    Path(stream): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let response = match headers::content_type(&headers) {
+        Ok(content_type) if Mode::of(&content_type) == Mode::Batch => {
+            intake.take_batch(&stream, &headers, body).await
+        }
+        Ok(content_type) => intake.take_one(&stream, &headers, (content_type, body)).await,
+        Err(refusal) => Err(refusal),
+    };
+    response.unwrap_or_else(|refusal| problem(&refusal))
+}
+
+async fn many_messages(
+    State(intake): State<Arc<Intake>>,
+    Path(stream): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let response = intake.take_batch(&stream, &headers, body).await;
+    response.unwrap_or_else(|refusal| problem(&refusal))
+}
+
+impl Intake {
+    async fn take_one(
+        &self,
+        stream: &str,
+        headers: &HeaderMap,
+        (content_type, body): (Box<str>, Body),
+    ) -> Result<Response, Refused> {
+        let stream = self.admit(stream)?;
+        let key = headers::idempotency_key(headers)?;
+        let kept = headers::kept(headers)?;
+        let event = cloudevents::binary(headers)?;
+        let body = read_body(headers, body, self.sizes.load().message).await?;
+        let event = match Mode::of(&content_type) {
+            Mode::Structured => Some(cloudevents::structured(&body)?),
+            Mode::Batch | Mode::Binary => event,
+        };
+        let item = Item { content_type, key: key.or(event), body };
+        let message = self.message(item, kept);
+        let taken = self.submit(stream.clone(), vec![message]).await?;
+        let taken = taken.first().copied().ok_or_else(stopping)?;
+        if let Some(seconds) = headers::wait(headers)
+            && let Some(result) = self.released(&stream, taken.sequence, seconds).await?
+        {
+            return Ok(with_result(&result, seconds));
+        }
+        Ok(accepted(&stream, &taken))
+    }
+
+    async fn take_batch(
+        &self,
+        stream: &str,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Response, Refused> {
+        let stream = self.admit(stream)?;
+        let content_type = headers::content_type(headers)?;
+        let kept = headers::kept(headers)?;
+        let sizes = **self.sizes.load();
+        let body = read_body(headers, body, sizes.batch).await?;
+        let items = batch::split(&content_type, headers, &body, sizes.message)?;
+        let messages = items.into_iter().map(|item| self.message(item, kept.clone())).collect();
+        let taken = self.submit(stream.clone(), messages).await?;
+        let sequences = || taken.iter().map(|taken| taken.sequence);
+        let body = json!({
+            "stream": stream,
+            "first_sequence": sequences().min(),
+            "last_sequence": sequences().max(),
+            "count": taken.len(),
+        });
+        Ok(json(StatusCode::ACCEPTED, &body))
+    }
+
+    fn admit(&self, stream: &str) -> Result<StreamName, Refused> {
+        if self.shutdown.phase() > Phase::Running {
+            return Err(stopping().into());
+        }
+        stream.parse().map_err(|error| {
+            let detail = format!("{stream:?}: {error}");
+            Problem::new(400, "bad-stream-name", "Bad stream name", detail).into()
+        })
+    }
+
+    fn message(&self, item: Item, headers: Kept) -> Arc<Message> {
+        let Item { content_type, key, body } = item;
+        let key = key.map(|text| Key { text, fingerprint: fingerprint(&content_type, &body) });
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = MessageId::new(self.clock.now(), &mut rng);
+        drop(rng);
+        Arc::new(Message { id, key, content_type, headers, body: compact(body) })
+    }
+
+    async fn submit(
+        &self,
+        stream: StreamName,
+        messages: Vec<Arc<Message>>,
+    ) -> Result<Vec<Taken>, Refused> {
+        match self.handle.submit(stream.clone(), messages).await? {
+            Reply::Accepted { taken } => Ok(taken),
+            refusal => Err(refused(&stream, &refusal).into()),
+        }
+    }
+
+    /// The result, if the message is released within so many seconds.
+    async fn released(
+        &self,
+        name: &StreamName,
+        sequence: Sequence,
+        seconds: u64,
+    ) -> Result<Option<ReleasedResult>, Refused> {
+        let Some(stream) = self.views.find(name) else { return Ok(None) };
+        let released = self.views.when_released(stream, sequence);
+        if self.views.position(stream, sequence).is_none() {
+            let mut draining = self.shutdown.clone();
+            let wait = Duration::from_secs(seconds).min(LONGEST_WAIT);
+            tokio::select! {
+                // Late, or the process drains: the plain answer.
+                _ = timeout(wait, released) => {}
+                () = draining.reached(Phase::Draining) => {}
+            }
+        }
+        let views = Arc::clone(&self.views);
+        let before = Sequence(sequence.0 - 1);
+        let read = tokio::task::spawn_blocking(move || {
+            views.stream_results(stream, before, 1, usize::MAX)
+        });
+        let results = read.await.map_err(|error| internal(&error))?;
+        Ok(results.map_err(|error| internal(&error))?.pop())
+    }
+}
+
+/// A digest of bytes and type.
+fn fingerprint(content_type: &str, body: &Bytes) -> [u8; 16] {
+    let mut hasher = Sha256::new();
+    hasher.update(content_type.as_bytes());
+    hasher.update([0]);
+    hasher.update(body);
+    let mut digest = [0; 16];
+    digest.iter_mut().zip(hasher.finalize()).for_each(|(short, byte)| *short = byte);
+    digest
+}
+
+fn accepted(stream: &StreamName, taken: &Taken) -> Response {
+    let location = format!("/v1/streams/{stream}/messages/{}", taken.sequence);
+    let mut body = json!({
+        "stream": stream,
+        "sequence": taken.sequence,
+        "id": taken.id,
+        "status_url": location,
+    });
+    if taken.duplicate
+        && let Some(members) = body.as_object_mut()
+    {
+        members.insert("duplicate".to_owned(), true.into());
+    }
+    let mut response = json(StatusCode::ACCEPTED, &body);
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+fn with_result(result: &ReleasedResult, seconds: u64) -> Response {
+    let payload = &result.answer.payload;
+    let mut response = Response::new(Body::from(payload.body.clone()));
+    let headers = response.headers_mut();
+    if let Ok(content_type) = HeaderValue::from_str(&payload.content_type)
+        && !payload.content_type.is_empty()
+    {
+        headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    headers.insert(protocol::SEQUENCE, result.sequence.0.into());
+    headers.insert(protocol::POSITION, result.position.0.into());
+    if let Ok(applied) = HeaderValue::from_str(&format!("wait={seconds}")) {
+        headers.insert("preference-applied", applied);
+    }
+    if result.answer.outcome != Outcome::Completed {
+        let outcome = HeaderValue::from_static(result.answer.outcome.as_str());
+        headers.insert(protocol::OUTCOME, outcome);
+    }
+    response
+}
+
+/// What a refusal is to the outside.
+fn refused(stream: &StreamName, reply: &Reply) -> Problem {
+    match reply {
+        Reply::Backlogged { limit } => {
+            let detail = format!("{stream} has {limit} unreleased messages, which is its bound");
+            Problem::new(429, "backlog-full", "Too many unreleased messages", detail)
+                .with("limit_messages", *limit)
+                .retry_after(1)
+        }
+        Reply::Conflict { index, sequence } => {
+            let detail = format!("the key was seen with other content, as {stream}/{sequence}");
+            Problem::new(422, "key-reused", "Idempotency key reused", detail)
+                .with("sequence", sequence.0)
+                .with("index", *index)
+        }
+        Reply::Full => {
+            let detail = "the journal's disk is full; nothing new is taken in until there is room";
+            Problem::new(507, "journal-full", "Insufficient storage", detail).retry_after(5)
+        }
+        Reply::UnknownStream => unknown_stream(stream.as_str()),
+        Reply::Accepted { .. } | Reply::Done | Reply::NotParked | Reply::UnknownMessage => {
+            bad_request("not understood")
+        }
+    }
+}

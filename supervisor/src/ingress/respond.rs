@@ -1,0 +1,64 @@
+//! Answers: problems as RFC 9457 says, JSON, and a refusal's words.
+
+use axum::{body::Body, response::Response};
+use http::{HeaderValue, StatusCode, header};
+use rollcall_common::problem::{self, Problem};
+use serde::Serialize;
+
+use crate::driver::Gone;
+
+/// A problem as an answer.
+#[must_use]
+pub fn problem(problem: &Problem) -> Response {
+    let mut response = Response::new(Body::from(problem.to_json()));
+    *response.status_mut() =
+        StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+    if let Some(seconds) = problem.retry_after {
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// A value as a JSON answer.
+#[must_use]
+pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    let mut response = Response::new(Body::from(serde_json::to_vec(value).unwrap_or_default()));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// The supervisor is on its way down.
+#[must_use]
+pub fn stopping() -> Problem {
+    Problem::new(503, "draining", "Draining", "this supervisor is going down").retry_after(1)
+}
+
+impl From<Gone> for Box<Problem> {
+    fn from(_: Gone) -> Self {
+        Self::new(stopping())
+    }
+}
+
+/// There is no such stream.
+#[must_use]
+pub fn unknown_stream(name: &str) -> Problem {
+    let detail = format!("there is no stream {name:?}");
+    Problem::new(404, "unknown-stream", "Unknown stream", detail)
+}
+
+/// A request that makes no sense.
+#[must_use]
+pub fn bad_request(detail: impl Into<String>) -> Problem {
+    Problem::new(400, "bad-request", "Bad request", detail)
+}
+
+/// Something that should not have happened.
+#[must_use]
+pub fn internal(error: &dyn std::error::Error) -> Problem {
+    tracing::error!(%error, "a request could not be served");
+    Problem::new(500, "internal", "Internal error", "the supervisor's log says more")
+}

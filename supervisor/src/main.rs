@@ -1,0 +1,10 @@
+//! The `supervisor` binary.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    rollcall_supervisor::cli::main()
+}

@@ -1,0 +1,114 @@
+//! Workers that stand in the configuration: their host names are resolved to all their addresses,
+//! again and again, and each address is a worker.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use rollcall_common::{
+    http::Target,
+    shutdown::{Phase, Shutdown},
+    task,
+};
+use tokio::{sync::watch, time::timeout};
+
+use super::registry::Registry;
+use crate::{dispatcher::Event, driver::Handle};
+
+/// How long a name may take to resolve.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The workers of one pool, as the configuration names them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConfiguredPool {
+    /// The pool.
+    pub name: Arc<str>,
+    /// Its workers.
+    pub workers: Vec<Target>,
+    /// How many calls each takes at once; `None`: no bound of ours.
+    pub concurrency: Option<u32>,
+    /// How often names are resolved again.
+    pub dns_refresh: Duration,
+}
+
+/// Keeps the roster in step with the configured pools until the process drains.
+pub fn keep(
+    mut pools: watch::Receiver<Vec<ConfiguredPool>>,
+    registry: Arc<Registry>,
+    handle: Handle,
+    mut shutdown: Shutdown,
+) {
+    task::spawn("membership", async move {
+        let mut known: BTreeMap<Arc<str>, Seen> = BTreeMap::new();
+        loop {
+            let wanted = pools.borrow_and_update().clone();
+            let refresh = wanted.iter().map(|pool| pool.dns_refresh).min();
+            let found = resolve(&wanted, &known).await;
+            for (id, seen) in &found {
+                registry.set(id, seen.target.clone(), Some(seen.address), None);
+                if known.get(id) != Some(seen) && tell(&handle, id, seen).await.is_err() {
+                    return;
+                }
+            }
+            for id in known.keys().filter(|id| !found.contains_key(*id)) {
+                registry.remove(id);
+                let left = Event::WorkerLeft { id: Arc::clone(id) };
+                if handle.tell(left).await.is_err() {
+                    return;
+                }
+            }
+            known = found;
+            tokio::select! {
+                changed = pools.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(refresh.unwrap_or(Duration::MAX)), if refresh.is_some() => {}
+                () = shutdown.reached(Phase::Draining) => return,
+            }
+        }
+    });
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Seen {
+    pool: Arc<str>,
+    target: Target,
+    address: SocketAddr,
+    concurrency: Option<u32>,
+}
+
+async fn tell(handle: &Handle, id: &Arc<str>, seen: &Seen) -> Result<(), crate::driver::Gone> {
+    let (id, pool) = (Arc::clone(id), Arc::clone(&seen.pool));
+    let concurrency = seen.concurrency;
+    handle.tell(Event::WorkerSeen { id, pool, concurrency, beats: false }).await
+}
+
+/// Each address of each worker. A name that can't be resolved now keeps what it had.
+async fn resolve(
+    pools: &[ConfiguredPool],
+    known: &BTreeMap<Arc<str>, Seen>,
+) -> BTreeMap<Arc<str>, Seen> {
+    let mut found = BTreeMap::new();
+    for pool in pools {
+        for target in &pool.workers {
+            let place = (target.host().to_owned(), target.port());
+            let looked_up = timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(place)).await;
+            let addresses: Vec<SocketAddr> = match looked_up {
+                Ok(Ok(addresses)) => addresses.collect(),
+                Ok(Err(_)) | Err(_) => {
+                    tracing::warn!(%target, "a worker's name can't be resolved");
+                    let before = known.values().filter(|seen| seen.target == *target);
+                    before.map(|seen| seen.address).collect()
+                }
+            };
+            for address in addresses {
+                let literal = target.host().parse::<std::net::IpAddr>().is_ok();
+                let id: Arc<str> = if literal {
+                    target.to_string().trim_end_matches('/').into()
+                } else {
+                    format!("{}#{}", target.to_string().trim_end_matches('/'), address.ip()).into()
+                };
+                let (pool_name, concurrency) = (Arc::clone(&pool.name), pool.concurrency);
+                let (pool, target) = (pool_name, target.clone());
+                found.insert(id, Seen { pool, target, address, concurrency });
+            }
+        }
+    }
+    found
+}

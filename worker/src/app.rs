@@ -1,0 +1,83 @@
+//! The `worker` binary, from its command line to its exit code.
+
+use std::{
+    error::Error,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::Parser as _;
+use rollcall_common::{shutdown::Shutdown, telemetry};
+
+use crate::{
+    config::{Command, CommandLine, Serve},
+    running::Ended,
+    worker::Worker,
+};
+
+/// Exit code: wrong usage.
+const USAGE: u8 = 2;
+
+/// Runs the binary.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Command::Serve(settings) = match CommandLine::try_parse() {
+        Ok(line) => line.command,
+        Err(error) => {
+            // Err: there is nowhere left to say so.
+            let _ = error.print();
+            let code = u8::try_from(error.exit_code()).unwrap_or(USAGE);
+            return ExitCode::from(code);
+        }
+    };
+    telemetry::init(settings.log_format, "info");
+    let ended = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime.block_on(serve(*settings)),
+        Err(error) => Err(error.into()),
+    };
+    match ended {
+        Ok(Ended::Drained) => ExitCode::SUCCESS,
+        Ok(Ended::Stopped) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "worker: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(settings: Serve) -> Result<Ended, Box<dyn Error>> {
+    let (handler, concurrency, what) = settings.handler()?;
+    let (trigger, shutdown) = Shutdown::new();
+    trigger.on_signals()?;
+    let mut worker = Worker::new(handler)
+        .listen(settings.listen)
+        .pool(settings.pool)
+        .version(format!("{}, {what}", env!("CARGO_PKG_VERSION")))
+        .body_limit(settings.message_bytes.as_usize())
+        .shutdown(shutdown);
+    for supervisor in settings.supervisors {
+        worker = worker.supervisor(supervisor);
+    }
+    if let Some(id) = settings.id {
+        worker = worker.id(id);
+    }
+    if let Some(concurrency) = concurrency {
+        worker = worker.concurrency(concurrency);
+    }
+    if let Some(url) = settings.advertise {
+        worker = worker.advertise(url);
+    }
+    if let Some(token) = settings.token {
+        worker = worker.token(token);
+    }
+    let running = worker.start().await?;
+    let mut out = io::stdout().lock();
+    let (id, address) = (running.id(), running.address());
+    writeln!(out, "worker {id} listening on http://{address}")?;
+    out.flush()?;
+    drop(out);
+    Ok(running.ended().await)
+}

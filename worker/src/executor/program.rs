@@ -1,0 +1,113 @@
+//! A command that is run as a process group of its own.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, Command};
+
+/// A command, found on the machine.
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: PathBuf,
+    name: OsString,
+    arguments: Vec<OsString>,
+}
+
+/// A command that can't be run.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadCommand {
+    /// There is none.
+    #[error("the command is empty")]
+    Empty,
+    /// Nothing executable goes by its name.
+    #[error("the command {0:?} is not found or not executable")]
+    NotFound(OsString),
+}
+
+impl Program {
+    /// Looks up the first word of `command`, as a shell would.
+    ///
+    /// # Errors
+    /// When it is empty, or no executable file.
+    pub fn find<W: Into<OsString>>(
+        command: impl IntoIterator<Item = W>,
+    ) -> Result<Self, BadCommand> {
+        let mut words = command.into_iter().map(Into::into);
+        let name = words.next().ok_or(BadCommand::Empty)?;
+        let path = look_up(&name).ok_or_else(|| BadCommand::NotFound(name.clone()))?;
+        Ok(Self {
+            path,
+            name,
+            arguments: words.collect(),
+        })
+    }
+
+    /// The command's first word, without its directory.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let name = Path::new(&self.name).file_name().unwrap_or(&self.name);
+        name.to_string_lossy().into_owned()
+    }
+
+    /// The command, ready for more settings. It has no access to the worker's own token, and it
+    /// leads a process group, so that what it starts can be ended with it.
+    pub(super) fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command
+            .arg0(&self.name)
+            .args(&self.arguments)
+            .env_remove("ROLLCALL_TOKEN")
+            .process_group(0)
+            .kill_on_drop(true);
+        command
+    }
+}
+
+/// Once at the start instead of at each spawn: it saves a walk through `PATH` for every message.
+fn look_up(name: &OsStr) -> Option<PathBuf> {
+    let executable = |path: &PathBuf| {
+        path.metadata()
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    };
+    if name.is_empty() {
+        return None;
+    }
+    if Path::new(name).components().count() > 1 {
+        return Some(PathBuf::from(name)).filter(executable);
+    }
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(executable)
+}
+
+/// Ends a child's whole process group when dropped. Drop it before the [`Child`]: once the child
+/// is reaped its number may stand for another group.
+#[derive(Debug)]
+pub(super) struct Group(Option<Pid>);
+
+impl Group {
+    pub(super) fn of(child: &Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self(id.and_then(Pid::from_raw))
+    }
+
+    /// The group has ended by itself.
+    pub(super) fn ended(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // Err: it has ended already.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}

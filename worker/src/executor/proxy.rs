@@ -1,0 +1,126 @@
+//! A local HTTP service: messages are passed on to it, its answers are given back as they are.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
+use http_body_util::Full;
+use rollcall_common::{
+    http::{Peer, SendError, Target},
+    limits::MESSAGE_BYTES,
+    message::OCTET_STREAM,
+    protocol::{IDEMPOTENCY_KEY, OUTCOME, REASON},
+};
+
+use crate::handler::{Handler, Reply, Request};
+
+/// Times that a message is sent again at once because an idle connection had been closed.
+const STALE: usize = 8;
+/// Messages after which connections that have been idle for too long are closed.
+const SWEEP: usize = 256;
+
+/// Passes messages on to an HTTP service.
+#[derive(Debug)]
+pub struct Proxy {
+    peer: Peer,
+    output_limit: usize,
+    sent: AtomicUsize,
+}
+
+impl Proxy {
+    /// Passes messages on to `target`.
+    #[must_use]
+    pub fn new(target: Target) -> Self {
+        Self {
+            peer: Peer::new(target, None),
+            output_limit: usize::try_from(MESSAGE_BYTES).unwrap_or(usize::MAX),
+            sent: AtomicUsize::new(0),
+        }
+    }
+
+    /// Most bytes of a result.
+    #[must_use]
+    pub fn output_limit(mut self, bytes: usize) -> Self {
+        self.output_limit = bytes;
+        self
+    }
+
+    async fn send(&self, request: &Request) -> Result<Reply, SendError> {
+        if self
+            .sent
+            .fetch_add(1, Ordering::Relaxed)
+            .is_multiple_of(SWEEP)
+        {
+            self.peer.sweep();
+        }
+        let mut stale = 0;
+        loop {
+            let call = self.call(request);
+            match self.peer.send(call, self.output_limit).await {
+                // Every message has its key, so that it may be seen twice does no harm.
+                Err(SendError::Stale) if stale < STALE => stale += 1,
+                other => return other.map(reply),
+            }
+        }
+    }
+
+    fn call(&self, request: &Request) -> http::Request<Full<Bytes>> {
+        let mut call = http::Request::new(Full::new(request.body.clone()));
+        *call.method_mut() = Method::POST;
+        // A target's path has been parsed as one before.
+        *call.uri_mut() = self
+            .peer
+            .target()
+            .path()
+            .parse()
+            .unwrap_or_else(|_| Uri::default());
+        for (name, value) in &request.headers {
+            if passes(name) {
+                call.headers_mut().append(name, value.clone());
+            }
+        }
+        call
+    }
+}
+
+impl Handler for Proxy {
+    async fn handle(&self, request: Request) -> Reply {
+        match self.send(&request).await {
+            Ok(reply) => reply,
+            Err(error @ SendError::Connect(_)) => Reply::busy(1, error.to_string()),
+            Err(error @ SendError::TooLarge(_)) => Reply::park(error.to_string()),
+            Err(error @ (SendError::Stale | SendError::Broken(_) | SendError::Truncated(_))) => {
+                Reply {
+                    status: StatusCode::BAD_GATEWAY,
+                    ..Reply::retry(error.to_string())
+                }
+            }
+        }
+    }
+}
+
+fn passes(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    name == header::CONTENT_TYPE
+        || matches!(text, "traceparent" | "tracestate" | IDEMPOTENCY_KEY)
+        || text.starts_with("rollcall-")
+        || text.starts_with("ce-")
+}
+
+fn reply(answer: rollcall_common::http::Reply) -> Reply {
+    let text = |name: &str| field(&answer.headers, name);
+    let mut reply = Reply::of_status(answer.status, text(REASON).unwrap_or_default());
+    reply.reason = reply.reason.filter(|reason| !reason.is_empty());
+    reply.outcome = text(OUTCOME).and_then(|outcome| outcome.parse().ok());
+    reply.retry_after = text(header::RETRY_AFTER.as_str()).map(Into::into);
+    reply.content_type = text(header::CONTENT_TYPE.as_str())
+        .or_else(|| Some(OCTET_STREAM.to_owned()))
+        .map(Into::into);
+    reply.body = answer.body;
+    reply
+}
+
+fn field(headers: &HeaderMap, name: &str) -> Option<String> {
+    let value = headers.get(name)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+}

@@ -1,0 +1,205 @@
+//! The worker's side of HTTP: connections, calls, and what a call is answered when the worker
+//! itself has to say something.
+
+use std::{
+    convert::Infallible,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use http::StatusCode;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rollcall_common::{
+    limits::{HEAD_BYTES, HEAD_TIMEOUT, HEADERS},
+    task,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
+    time::sleep,
+};
+
+use crate::{
+    answered::{Answered, Run},
+    call::{self, Answer},
+    handler::{AnyHandler, Reply, Request},
+    stage::{Stage, Stages},
+};
+
+/// Most connections at once; further ones wait.
+const CONNECTIONS: usize = 4096;
+/// The wait after a failed accept, which is mostly a lack of descriptors.
+const ACCEPT_WAIT: Duration = Duration::from_millis(50);
+
+/// Answers calls.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) handler: AnyHandler,
+    pub(crate) answered: Arc<Answered>,
+    /// One permit per message that may run; absent: no bound.
+    pub(crate) permits: Option<Arc<Semaphore>>,
+    pub(crate) body_limit: usize,
+    pub(crate) stages: Stages,
+    pub(crate) calls: Calls,
+}
+
+/// Counts the calls that are being answered.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    running: AtomicUsize,
+    none: Notify,
+}
+
+impl Calls {
+    fn enter(&self) -> Call<'_> {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        Call(self)
+    }
+
+    /// Waits until there is none.
+    pub(crate) async fn none(&self) {
+        loop {
+            let none = self.none.notified();
+            if self.running.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+}
+
+struct Call<'a>(&'a Calls);
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if self.0.running.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.none.notify_waiters();
+        }
+    }
+}
+
+impl Server {
+    /// Takes connections until they close, and ends when the last one has.
+    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
+        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        // Each connection holds a sender; that all are gone is the message.
+        let (open, mut all_closed) = mpsc::channel::<()>(1);
+        let closing = self.stages.reached(Stage::Closing);
+        tokio::pin!(closing);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut closing => break,
+                accepted = accept(&listener, &slots) => accepted,
+            };
+            match accepted {
+                Ok((stream, slot)) => {
+                    let (server, open) = (Arc::clone(&self), open.clone());
+                    task::spawn("connection", async move {
+                        let _held = (slot, open);
+                        server.serve(stream).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "can't take a connection");
+                    sleep(ACCEPT_WAIT).await;
+                }
+            }
+        }
+        drop((listener, open));
+        all_closed.recv().await;
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream) {
+        // Err: the peer has gone already, which the connection will find out.
+        let _ = stream.set_nodelay(true);
+        let service = service_fn(|incoming| {
+            let server = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(server.call(incoming).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_headers(HEADERS)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = self.stages.reached(Stage::Closing) => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = &mut connection => ended,
+                    () = self.stages.reached(Stage::Stopped) => return,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection broke");
+        }
+    }
+
+    async fn call(&self, incoming: http::Request<Incoming>) -> Answer {
+        let _running = self.calls.enter();
+        let (head, body) = incoming.into_parts();
+        if let Err(refusal) = call::route(&head.method, head.uri.path(), &head.headers) {
+            return *refusal;
+        }
+        let body = match call::read(body, self.body_limit).await {
+            Ok(body) => body,
+            Err(problem) => return call::refused(&problem),
+        };
+        let request = call::request(head.headers, body);
+        let (stream, sequence) = (request.stream.clone(), request.sequence);
+        let content_type = request.content_type.clone();
+        let reply = match self.start(request) {
+            Ok(run) => run.await,
+            Err(reply) => reply,
+        };
+        if !reply.is_ok() {
+            let (status, reason) = (reply.status.as_u16(), reply.reason.as_deref());
+            tracing::debug!(%stream, sequence, status, reason, "no result");
+        }
+        call::answer(reply, &content_type)
+    }
+
+    fn start(&self, request: Request) -> Result<Run, Reply> {
+        let key = request.key.clone();
+        self.answered.ask(&key, || {
+            if self.stages.now() >= Stage::Draining {
+                return Err(Reply::busy(1, "the worker is draining"));
+            }
+            let Some(permits) = &self.permits else {
+                return Ok(self.handler.start(request));
+            };
+            match Arc::clone(permits).try_acquire_owned() {
+                Ok(permit) => {
+                    let work = self.handler.start(request);
+                    Ok(async move {
+                        let _permit = permit;
+                        work.await
+                    }
+                    .boxed())
+                }
+                Err(_) => Err(Reply {
+                    status: StatusCode::TOO_MANY_REQUESTS,
+                    ..Reply::busy(1, "the worker runs as many messages as it may")
+                }),
+            }
+        })
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, slot.map_err(io::Error::other)?))
+}

@@ -1,0 +1,16 @@
+//! The worker from the outside: over HTTP, and as real processes.
+
+#![expect(
+    clippy::tests_outside_test_module,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::string_slice,
+    reason = "integration tests"
+)]
+
+mod binary;
+mod calls;
+mod executors;
+mod harness;
+mod membership;
+mod scripts;
