@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rollcall_common::ids::Epoch;
 use rollcall_supervisor::journal::{
     AppendError, Entry, EntryNumber, Journal, ReadError, Tail, Ticket,
-    local::{Log, Unwritten, WriteError, sim_disk::SimDisk},
+    local::{Load, Log, Unwritten, WriteError, sim_disk::SimDisk},
     memory::MemoryJournal,
 };
 use tokio::sync::watch;
@@ -73,7 +73,7 @@ impl SimJournal {
         if idle {
             state.log.mark()?;
         }
-        state.log.maintain(idle)?;
+        state.log.maintain(if idle { Load::Idle } else { Load::Busy })?;
         let (next, space) = (state.log.durable(), state.log.space());
         drop(state);
         self.tail.send_modify(|tail| {

@@ -132,13 +132,13 @@ impl World {
         if self.healed {
             return Ok(());
         }
-        let index = self.rng.usize(..self.scenario.settings.streams.len());
+        let index = self.rng.usize(..self.scenario.streams.len());
         let pools = self.scenario.settings.pools.clone();
-        let old = Arc::clone(&self.scenario.settings.streams[index].1);
+        let old = self.scenario.treatment[index].clone();
         let mut new = StreamSettings {
             window: [1, 3, 20][self.rng.usize(..3)],
             max_in_flight: [1, 4, 64][self.rng.usize(..3)],
-            ..(*old).clone()
+            ..old.clone()
         };
         match self.rng.u8(..4) {
             0 => new.on_exhausted = OnExhausted::Skip,
@@ -153,7 +153,8 @@ impl World {
             let name = self.scenario.streams[index].name.as_str();
             self.skipping.insert(name.into());
         }
-        self.scenario.settings.streams[index].1 = Arc::new(new);
+        self.scenario.treatment[index] = new;
+        self.scenario.lay_out();
         self.note(Something::SettingsChanged);
         let settings = Arc::new(self.scenario.settings.clone());
         let next = self.within(Duration::from_secs(20));

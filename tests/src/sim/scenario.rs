@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use rollcall_common::{backoff::Ladder, ids::StreamName};
 use rollcall_supervisor::dispatcher::settings::{
-    OnExhausted, Pattern, PoolSettings, Settings, StreamSettings,
+    OnExhausted, Pattern, PoolSettings, Processing, Settings, StreamOverlay, StreamSettings,
+    StreamTable,
 };
 
 /// How often what goes wrong, in thousandths; 0: never in this seed.
@@ -102,6 +103,8 @@ pub struct Scenario {
     pub workers: Vec<WorkerPlan>,
     pub subscriptions: Vec<SubscriptionPlan>,
     pub settings: Settings,
+    /// How each stream is treated.
+    pub treatment: Vec<StreamSettings>,
     pub faults: Faults,
     /// Whether the journal is the one in memory.
     pub memory: bool,
@@ -122,12 +125,12 @@ impl Scenario {
         let faults = faults(rng, memory);
         let mut budget = rng.u32(40..=400);
         let mut streams = Vec::new();
-        let mut patterns = Vec::new();
+        let mut treatment = Vec::new();
         for index in 0..rng.usize(1..=6) {
             let group = if rng.bool() { "a" } else { "b" };
             let text = format!("{group}.{index}");
             let name: StreamName = text.parse().expect("a good name");
-            patterns.push((Pattern::new(&text), Arc::new(stream(rng, &pools))));
+            treatment.push(stream(rng, &pools));
             let messages = rng.u32(1..=budget.max(1));
             budget = budget.saturating_sub(messages);
             streams.push(StreamPlan {
@@ -137,13 +140,12 @@ impl Scenario {
             });
         }
         let settings = Settings {
-            streams: patterns,
             pools: pools.iter().map(|name| (name.clone(), pool(rng))).collect(),
             deliveries_at_once: rng.usize(1..=4),
             recent: [4, 64, 65_536][rng.usize(..3)],
             ..Settings::default()
         };
-        Self {
+        let mut scenario = Self {
             workers: workers(rng, &pools),
             subscriptions: subscriptions(rng),
             settings,
@@ -151,7 +153,35 @@ impl Scenario {
             memory,
             load: Duration::from_secs(rng.u64(5..=90)),
             streams,
-        }
+            treatment,
+        };
+        scenario.lay_out();
+        scenario
+    }
+
+    /// Brings the settings up to date with how the streams are to be treated.
+    pub fn lay_out(&mut self) {
+        let streams = self.streams.iter().zip(&self.treatment);
+        let overlays = streams.map(|(plan, treatment)| {
+            (Pattern::new(plan.name.as_str()), overlay(treatment))
+        });
+        self.settings.streams = StreamTable::new(overlays);
+    }
+}
+
+fn overlay(settings: &StreamSettings) -> StreamOverlay {
+    let processing = settings.pool.clone().map_or(Processing::None, Processing::Pool);
+    let ladder = settings.ladder;
+    StreamOverlay {
+        processing: Some(processing),
+        timeout: Some(ladder.timeout),
+        jitter: Some(ladder.jitter),
+        multiplier_permille: Some(ladder.multiplier_permille),
+        max_attempts: Some(ladder.max_attempts),
+        on_exhausted: Some(settings.on_exhausted),
+        max_in_flight: Some(settings.max_in_flight),
+        window: Some(settings.window),
+        max_backlog: Some(settings.max_backlog),
     }
 }
 
