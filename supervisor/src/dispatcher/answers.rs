@@ -106,6 +106,8 @@ impl Dispatcher {
             },
             now,
         );
+        // It no longer counts, so another one may go out.
+        self.enqueue(failed.stream);
     }
 
     /// A late attempt is given up: its worker may have work again.
@@ -251,6 +253,8 @@ impl Dispatcher {
             reason: reason.into(),
         });
         self.settle_head(stream, now);
+        // A skip has moved the window.
+        self.enqueue(stream);
     }
 
     /// A parked head is skipped, where the stream's settings say so.
