@@ -106,7 +106,7 @@ fn many((from, to): (u64, u64), threads: usize) -> bool {
         rate(&summary),
         begun.elapsed().as_secs_f64()
     );
-    for (seed, failure) in summary.failures.iter().take(20) {
+    for (seed, failure) in summary.failures.iter().take(5_000) {
         println!("seed {seed}: {failure}");
     }
     if let Some((seed, _)) = summary.failures.first() {

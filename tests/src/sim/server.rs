@@ -76,6 +76,7 @@ impl World {
         if dies {
             let calls = self.rng.u64(..12);
             self.disk.power_off_after(calls);
+            self.disk_fails = true;
         }
         let Some((store, epoch)) = self.open_store(dies)? else {
             self.note(Something::CrashInRecovery);
@@ -510,8 +511,12 @@ impl World {
             1 if power => {
                 let calls = self.rng.u64(..6);
                 self.disk.power_off_after(calls);
+                self.disk_fails = true;
             }
-            2 if power => self.disk.fail_sync(1),
+            2 if power => {
+                self.disk.fail_sync(1);
+                self.disk_fails = true;
+            }
             _ => self.crash_in = Some(self.rng.u32(..20)),
         }
         Ok(())
@@ -526,10 +531,9 @@ impl World {
             self.sum_up(server.engine.dispatcher().counters());
         }
         self.tell(format_args!("CRASH power {power}"));
-        if power {
+        // A disk that has begun to fail is not trusted again without its machine.
+        if power || std::mem::take(&mut self.disk_fails) {
             self.disk.crash(&mut self.rng);
-        } else {
-            self.disk.power_off_after(u64::MAX >> 1);
         }
         self.crash_in = None;
         self.incarnation += 1;

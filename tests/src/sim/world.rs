@@ -125,6 +125,8 @@ pub(super) struct World {
     /// Streams whose settings ever said that an exhausted head is skipped.
     pub(super) skipping: BTreeSet<Arc<str>>,
     pub(super) crash_in: Option<u32>,
+    /// Whether the disk is about to fail.
+    pub(super) disk_fails: bool,
     pub(super) healed: bool,
     settle_until: Time,
     pub(super) settled: bool,
@@ -156,6 +158,7 @@ impl World {
             may_skip: BTreeSet::new(),
             skipping: BTreeSet::new(),
             crash_in: None,
+            disk_fails: false,
             healed: false,
             settle_until: Time::default(),
             settled: false,
