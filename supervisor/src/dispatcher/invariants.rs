@@ -189,9 +189,10 @@ impl Dispatcher {
             for (stream, lane) in &entry.lanes {
                 match lane.state {
                     LaneState::Held => {}
-                    LaneState::Idle => {
-                        return Err(format!("{name}: the lane of {stream:?} is left idle"));
-                    }
+                    LaneState::Idle => ensure!(
+                        lane.is_empty() && entry.scan.is_some(),
+                        "{name}: the lane of {stream:?} is left idle"
+                    ),
                     LaneState::Ready => ensure!(
                         entry.ready.contains(stream),
                         "{name}: the lane of {stream:?} is not in line"
