@@ -169,12 +169,13 @@ impl Dispatcher {
     }
 
     /// A message's wait is over.
-    pub(super) fn retry_due(&mut self, stream: StreamId, sequence: Sequence) {
+    pub(super) fn retry_due(&mut self, stream: StreamId, sequence: Sequence, now: Time) {
         let entry = self.state.stream_mut(stream);
         let Some(slot) = entry.slot_mut(sequence) else {
             return;
         };
-        if let SlotState::Waiting { .. } = slot.state {
+        // A timer may be left from an earlier wait.
+        if matches!(slot.state, SlotState::Waiting { due } if due <= now) {
             slot.state = SlotState::Idle;
             self.redispatch(stream, sequence);
         }

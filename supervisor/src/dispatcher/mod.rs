@@ -208,7 +208,7 @@ impl Dispatcher {
                 Timer::Attempt(attempt) => self.timed_out(attempt, now),
                 Timer::Forget(attempt) => self.forget(attempt, now),
                 Timer::Lane(subscription, stream) => self.lane_due(subscription, stream),
-                Timer::Retry(stream, sequence) => self.retry_due(stream, sequence),
+                Timer::Retry(stream, sequence) => self.retry_due(stream, sequence, now),
                 Timer::Worker(worker) => self.roster.refit(worker, now),
             }
         }
