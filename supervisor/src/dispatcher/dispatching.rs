@@ -82,7 +82,8 @@ impl Dispatcher {
         let Some(held) = &slot.held else {
             entry.again.insert(sequence);
             entry.turn = Turn::Fetching;
-            let last = end.min(Sequence(sequence.0 + FETCH_AHEAD));
+            // A window that was made smaller may end before it.
+            let last = end.min(Sequence(sequence.0 + FETCH_AHEAD)).max(sequence);
             self.effects.push_back(Effect::Fetch {
                 stream,
                 first: sequence,
