@@ -273,8 +273,12 @@ impl Stream {
 
     /// Takes the next message that passes, in a stream without a processing step.
     pub(super) fn take_passing(&mut self) -> Option<Sequence> {
-        if let Some(sequence) = self.again.pop_first() {
-            return Some(sequence);
+        while let Some(sequence) = self.again.pop_first() {
+            // A late answer may have come while it stood in line.
+            let slot = self.slot(sequence);
+            if slot.is_some_and(|slot| matches!(slot.state, SlotState::Idle)) {
+                return Some(sequence);
+            }
         }
         while self.cursor < self.next {
             let sequence = self.cursor;
