@@ -19,13 +19,22 @@ pub(super) struct Known {
 /// A subscription, as far as it is known.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reader {
-    pub(super) streams: BTreeSet<Arc<str>>,
+    /// `None`: not known.
+    pub(super) streams: Option<BTreeSet<Arc<str>>>,
     pub(super) after: u64,
     pub(super) head: u64,
     /// What it was given, by stream.
     pub(super) given: BTreeMap<Arc<str>, BTreeSet<u64>>,
     /// What stable storage says that it has taken, by stream.
     taken: BTreeMap<Arc<str>, u64>,
+}
+
+impl Reader {
+    /// Whether it gets a stream's results.
+    pub(super) fn wants(&self, stream: &Arc<str>) -> bool {
+        let streams = self.streams.as_ref();
+        streams.is_none_or(|streams| streams.contains(stream))
+    }
 }
 
 /// Takes in what was seen, and says what may not be.
@@ -134,7 +143,7 @@ impl Checker {
                 head,
             } => {
                 let reader = self.readers.entry(subscription).or_default();
-                (reader.streams, reader.after, reader.head) = (streams, after, head);
+                (reader.streams, reader.after, reader.head) = (Some(streams), after, head);
                 Ok(())
             }
             Seen::Taken {
@@ -294,7 +303,7 @@ impl Checker {
         let ((stream, sequence), name) = (&seen.place, &seen.subscription);
         let reader = self.readers.entry(Arc::clone(name)).or_default();
         ensure(
-            reader.streams.is_empty() || reader.streams.contains(stream),
+            reader.wants(stream),
             Invariant::I2,
             || format!("{name} does not get {stream}"),
         )?;

@@ -85,7 +85,7 @@ impl Checker {
             let (stream, sequence) = place;
             let wanted = result.outcome != Outcome::Skipped
                 && result.position > reader.after
-                && (reader.streams.contains(stream) || reader.streams.is_empty());
+                && reader.wants(stream);
             let given = || {
                 let given = reader.given.get(stream);
                 given.is_some_and(|given| given.contains(sequence))
