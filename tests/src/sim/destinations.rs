@@ -29,6 +29,7 @@ pub(super) struct Destination {
 /// A sender's way: what it has yet to bring, and what it carries.
 #[derive(Debug)]
 pub(super) struct Parcel {
+    process: u32,
     delivery: Delivery,
     index: usize,
     carried: Vec<(ReleasedResult, u64)>,
@@ -103,6 +104,7 @@ impl World {
         };
         let done = Sequence(delivery.first.0 - 1);
         let parcel = Parcel {
+            process: self.incarnation,
             delivery,
             index,
             carried: Vec::new(),
@@ -284,6 +286,7 @@ impl World {
             id: result.answer.head.id.0.as_u128(),
             body: result.answer.payload.body.clone(),
             replay: position <= parcel.delivery.replay_until,
+            epoch: parcel.process.into(),
         }))?;
         Ok(())
     }

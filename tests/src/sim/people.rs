@@ -254,17 +254,10 @@ impl World {
                 .into());
             }
         }
-        let counters = *dispatcher.counters();
         if !end.standing.is_empty() {
             self.note(Something::StandingParked);
         }
-        if !self.settled || self.scenario.memory {
-            self.checker.finish(&end)?;
-        }
-        if self.settled {
-            self.checker.finish(&end)?;
-            self.sum_up(&counters);
-        }
+        self.checker.finish(&end)?;
         Ok(())
     }
 }

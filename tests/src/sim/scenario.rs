@@ -271,7 +271,7 @@ fn faults(rng: &mut fastrand::Rng, memory: bool) -> Faults {
     let destination = DestinationFaults {
         error: draw(300),
         busy: draw(100),
-        reject: draw(150),
+        reject: draw(3) / 3 * 700,
         gone: draw(30) / 10,
         lost: draw(150),
         partly: draw(200),

@@ -13,11 +13,11 @@ use rollcall_common::{
     time::Time,
 };
 use rollcall_supervisor::{
-    dispatcher::{Counters, Dispatch, Event, Reply, RequestId},
+    dispatcher::{Dispatch, Event, Reply, RequestId},
     driver::engine::{Engine, Outward, Recovered},
     journal::{
         EntryNumber, Space,
-        local::{Log, Options},
+        local::{Log, Options, disk::Disk as _},
     },
     views::Views,
 };
@@ -528,7 +528,7 @@ impl World {
             if self.ledger.is_behind() && !server.askers.is_empty() {
                 self.note(Something::CrashBeforeSync);
             }
-            self.sum_up(server.engine.dispatcher().counters());
+            self.sum_up(&server);
         }
         self.tell(format_args!("CRASH power {power}"));
         // A disk that has begun to fail is not trusted again without its machine.
@@ -542,8 +542,10 @@ impl World {
         self.see(Seen::Crashed)
     }
 
-    /// Notes what one process has counted.
-    pub(super) fn sum_up(&mut self, counters: &Counters) {
+    /// Notes what one process has come to.
+    fn sum_up(&mut self, server: &Server) {
+        let dispatcher = server.engine.dispatcher();
+        let counters = dispatcher.counters();
         for (something, count) in [
             (Something::Diverging, counters.diverging_answers),
             (Something::LateBeaten, counters.late_answers),
@@ -552,6 +554,16 @@ impl World {
             (Something::TimedOut, counters.timeouts),
         ] {
             self.sometimes.add(something, count);
+        }
+        for (id, _) in dispatcher.state().subscription_names() {
+            let status = dispatcher.subscription_status(id);
+            if status.is_some_and(|status| !status.held.is_empty()) {
+                self.sometimes.note(Something::Held);
+            }
+        }
+        let segments = self.disk.list().unwrap_or_default();
+        if segments.iter().filter(|name| name.ends_with(".seg")).count() > 1 {
+            self.sometimes.note(Something::Rolled);
         }
     }
 
