@@ -198,8 +198,17 @@ impl World {
             && server.turn_due.is_none_or(|due| at < due)
         {
             server.turn_due = Some(at);
-            self.after(at.since(self.now), What::Turn(process));
+            self.after(at.since(self.now), What::Turn(process, at));
         }
+    }
+
+    /// The supervisor's turn has come, unless it had an earlier one meanwhile.
+    pub(super) fn turn_comes(&mut self, process: u32, due: Time) -> Step {
+        let server = self.server.as_ref();
+        if server.is_some_and(|server| server.turn_due == Some(due)) {
+            return self.turn(process);
+        }
+        Ok(())
     }
 
     /// One round of the driver.

@@ -71,7 +71,7 @@ pub(super) enum What {
     /// The supervisor hears something.
     Tell(u32, Box<Event>),
     /// The supervisor's turn.
-    Turn(u32),
+    Turn(u32, Time),
     /// A worker has done its work.
     WorkDone(u32, usize, u32, Box<(Dispatch, WorkerReply)>),
     /// A message reaches a worker.
@@ -272,7 +272,7 @@ impl World {
                 self.hear(process, *event);
                 Ok(())
             }
-            What::Turn(process) => self.turn(process),
+            What::Turn(process, due) => self.turn_comes(process, due),
             What::WorkDone(process, worker, generation, done) => {
                 let (dispatch, reply) = *done;
                 self.work_done(process, (worker, generation), &dispatch, reply);
