@@ -1,1 +1,5 @@
-//! stub
+//! The proof: an oracle that knows what the outside must see, a simulator that plays the
+//! supervisor against it, and whatever else tests share.
+
+pub mod oracle;
+pub mod sim;

@@ -81,6 +81,8 @@ impl Dispatcher {
         let (ending, status, mark) = (Ending::Timeout, None, Mark::Strike);
         let detail = "no answer in time".into();
         self.failed(&failed, &Failure { ending, status, detail, mark }, now);
+        // It no longer counts, so another one may go out.
+        self.enqueue(failed.stream);
     }
 
     /// A late attempt is given up: its worker may have work again.
@@ -203,6 +205,8 @@ impl Dispatcher {
         self.counters.parked += 1;
         self.commit(Record::Parked { stream, sequence, at: now, head, reason: reason.into() });
         self.settle_head(stream, now);
+        // A skip has moved the window.
+        self.enqueue(stream);
     }
 
     /// A parked head is skipped, where the stream's settings say so.

@@ -80,7 +80,8 @@ impl Dispatcher {
         let Some(held) = &slot.held else {
             entry.again.insert(sequence);
             entry.turn = Turn::Fetching;
-            let last = end.min(Sequence(sequence.0 + FETCH_AHEAD));
+            // A window that was made smaller may end before it.
+            let last = end.min(Sequence(sequence.0 + FETCH_AHEAD)).max(sequence);
             self.effects.push_back(Effect::Fetch { stream, first: sequence, last });
             return;
         };
@@ -147,12 +148,13 @@ impl Dispatcher {
     }
 
     /// A message's wait is over.
-    pub(super) fn retry_due(&mut self, stream: StreamId, sequence: Sequence) {
+    pub(super) fn retry_due(&mut self, stream: StreamId, sequence: Sequence, now: Time) {
         let entry = self.state.stream_mut(stream);
         let Some(slot) = entry.slot_mut(sequence) else {
             return;
         };
-        if let SlotState::Waiting { .. } = slot.state {
+        // A timer may be left from an earlier wait.
+        if matches!(slot.state, SlotState::Waiting { due } if due <= now) {
             slot.state = SlotState::Idle;
             self.redispatch(stream, sequence);
         }

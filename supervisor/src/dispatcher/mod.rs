@@ -32,6 +32,7 @@ mod delivery;
 mod dispatching;
 pub mod effect;
 pub mod event;
+mod invariants;
 mod outcome;
 pub mod roster;
 pub mod settings;
@@ -46,6 +47,7 @@ mod tests;
 
 pub use effect::{Delivery, Dispatch, Effect, Released, Reply, Taken};
 pub use event::{Arrival, AttemptId, Event, Refusal, RequestId, WorkerReply};
+pub use invariants::Sizes;
 pub use settings::Settings;
 pub use state::State;
 pub use status::{Cause, Counters, MessageState, Mode, StreamStatus, SubscriptionStatus};
@@ -191,7 +193,7 @@ impl Dispatcher {
                 Timer::Attempt(attempt) => self.timed_out(attempt, now),
                 Timer::Forget(attempt) => self.forget(attempt, now),
                 Timer::Lane(subscription, stream) => self.lane_due(subscription, stream),
-                Timer::Retry(stream, sequence) => self.retry_due(stream, sequence),
+                Timer::Retry(stream, sequence) => self.retry_due(stream, sequence, now),
                 Timer::Worker(worker) => self.roster.refit(worker, now),
             }
         }

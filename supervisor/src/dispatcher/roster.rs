@@ -70,6 +70,11 @@ impl Worker {
             && self.in_flight < self.concurrency
     }
 
+    /// Whether it stands among the fit ones of its pool.
+    pub(super) fn is_listed(&self) -> bool {
+        self.fit_at.is_some()
+    }
+
     /// The word that the outside sees.
     #[must_use]
     pub fn state(&self, now: Time) -> &'static str {
@@ -112,6 +117,10 @@ impl Roster {
 
     pub(super) fn workers(&self) -> impl Iterator<Item = (&Arc<str>, &Worker)> {
         self.workers.iter().map(|worker| (&self.pools[worker.pool.0].name, worker))
+    }
+
+    pub(super) fn keyed(&self) -> impl Iterator<Item = (WorkerKey, &Worker)> {
+        (0..).map(WorkerKey).zip(&self.workers)
     }
 
     pub(super) fn find(&self, id: &str) -> Option<WorkerKey> {

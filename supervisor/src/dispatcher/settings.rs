@@ -79,6 +79,9 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// Requests to one push subscription's destination at once (one per stream at most).
     pub deliveries_at_once: usize,
+    /// How many of the newest releases are kept at hand, so that a subscription that catches up
+    /// can join the present without a gap.
+    pub recent: usize,
 }
 
 impl Default for Settings {
@@ -90,6 +93,7 @@ impl Default for Settings {
             pools: Vec::new(),
             heartbeat: Duration::from_secs(2),
             deliveries_at_once: 64,
+            recent: 65_536,
         }
     }
 }

@@ -18,10 +18,6 @@ use super::{
 };
 use crate::record::{Found, Outcome, Record, SubscriptionId};
 
-/// How many of the newest releases are kept at hand, so that a subscription that catches up can
-/// join the present without a gap.
-const RECENT: usize = 65_536;
-
 /// The fold of a journal.
 #[derive(Debug, Default)]
 pub struct State {
@@ -100,7 +96,7 @@ impl State {
             }
             Record::Answered { stream, sequence, at, answer } => {
                 self.settle(*stream, *sequence, answer.outcome);
-                self.release(*stream, *at, released);
+                self.release(*stream, *at, (settings.recent, released));
             }
             Record::Failed { stream, sequence, due, report } => {
                 self.last = self.last.max(report.ended_at);
@@ -116,7 +112,7 @@ impl State {
                 for sequence in first.0..=last.0 {
                     self.settle(*stream, Sequence(sequence), Outcome::Completed);
                 }
-                self.release(*stream, *at, released);
+                self.release(*stream, *at, (settings.recent, released));
             }
             Record::Paused { stream, at } => {
                 self.last = self.last.max(*at);
@@ -124,7 +120,7 @@ impl State {
             }
             Record::Resumed { stream, at } => {
                 self.stream_mut(*stream).paused = false;
-                self.release(*stream, *at, released);
+                self.release(*stream, *at, (settings.recent, released));
             }
             Record::Retried { stream, sequence, at, .. } => {
                 self.last = self.last.max(*at);
@@ -274,13 +270,18 @@ impl State {
         self.held_bytes -= held.map_or(0, |held| held.message.weight());
     }
 
-    fn release(&mut self, stream: StreamId, at: Time, released: &mut Vec<Released>) {
+    fn release(
+        &mut self,
+        stream: StreamId,
+        at: Time,
+        (recent, released): (usize, &mut Vec<Released>),
+    ) {
         self.last = self.last.max(at);
         while let Some((sequence, skipped)) = self.stream_mut(stream).release() {
             self.head = self.head.next();
             let position = self.head;
             self.recent.push_back((stream, sequence));
-            if self.recent.len() > RECENT {
+            while self.recent.len() > recent {
                 self.recent.pop_front();
             }
             let wanting = self.streams.get(index(stream)).into_iter();

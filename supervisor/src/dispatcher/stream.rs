@@ -220,6 +220,22 @@ impl Stream {
         self.slots.get_mut(offset)
     }
 
+    /// How many slots there are.
+    pub(super) fn slot_count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The slots with their messages' sequences.
+    pub(super) fn numbered_slots(&self) -> impl Iterator<Item = (Sequence, &Slot)> {
+        (self.released.0 + 1..).map(Sequence).zip(&self.slots)
+    }
+
+    /// Bytes of messages that the slots hold.
+    pub(super) fn held_bytes(&self) -> usize {
+        let held = self.slots.iter().filter_map(|slot| slot.held.as_ref());
+        held.map(|held| held.message.weight()).sum()
+    }
+
     /// The slot of an unreleased message; the ring grows up to it.
     pub(super) fn reach(&mut self, sequence: Sequence) -> Option<&mut Slot> {
         let offset = self.offset(sequence)?;
@@ -271,8 +287,12 @@ impl Stream {
 
     /// Takes the next message that passes, in a stream without a processing step.
     pub(super) fn take_passing(&mut self) -> Option<Sequence> {
-        if let Some(sequence) = self.again.pop_first() {
-            return Some(sequence);
+        while let Some(sequence) = self.again.pop_first() {
+            // A late answer may have come while it stood in line.
+            let slot = self.slot(sequence);
+            if slot.is_some_and(|slot| matches!(slot.state, SlotState::Idle)) {
+                return Some(sequence);
+            }
         }
         while self.cursor < self.next {
             let sequence = self.cursor;

@@ -38,6 +38,16 @@ impl Timers {
         self.0.remove(&(at, timer));
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether this one is there.
+    pub(super) fn has(&self, at: Time, timer: Timer) -> bool {
+        self.0.contains(&(at, timer))
+    }
+
     /// The soonest deadline.
     pub(super) fn next(&self) -> Option<Time> {
         self.0.first().map(|(at, _)| *at)

@@ -1,0 +1,214 @@
+//! What must be true between two events. The simulator asks after every turn; so a message that
+//! nobody will ever wake up is noticed where it is lost, not where it is missed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rollcall_common::{
+    ids::{Sequence, StreamId},
+    time::Time,
+};
+
+use super::{
+    AttemptStanding, Dispatcher,
+    roster::WorkerKey,
+    state::State,
+    stream::{SlotState, Stream, Turn},
+    subscription::{LaneState, Presence},
+    timers::Timer,
+};
+
+/// How much the dispatcher holds.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Sizes {
+    /// Attempts that may still answer.
+    pub attempts: usize,
+    /// Deadlines.
+    pub timers: usize,
+    /// Bytes of messages.
+    pub held_bytes: usize,
+    /// For each stream its slots, and its attempts that are in time.
+    pub streams: Vec<(usize, u32)>,
+}
+
+/// Fails with what is wrong.
+macro_rules! ensure {
+    ($holds:expr, $($text:tt)*) => {
+        if !$holds {
+            return Err(format!($($text)*));
+        }
+    };
+}
+
+impl Dispatcher {
+    /// Looks for contradictions; gives back how much there is of what.
+    ///
+    /// # Errors
+    /// When something that must be true is not.
+    pub fn verify(&self) -> Result<Sizes, String> {
+        let mut sizes = Sizes {
+            attempts: self.attempts.len(),
+            timers: self.timers.len(),
+            held_bytes: self.state.held_bytes,
+            streams: Vec::new(),
+        };
+        let counting = self.counting();
+        let mut held_bytes = 0;
+        for (id, stream) in (0_u32..).map(StreamId).zip(&self.state.streams) {
+            let empty = BTreeSet::new();
+            let flying = counting.get(&id).unwrap_or(&empty);
+            self.verify_slots(id, stream, flying)?;
+            self.verify_turn(stream)?;
+            sizes.streams.push((stream.slot_count(), stream.in_flight));
+            held_bytes += stream.held_bytes();
+        }
+        ensure!(
+            held_bytes == self.state.held_bytes,
+            "{held_bytes} bytes are held, {} are counted",
+            self.state.held_bytes
+        );
+        self.verify_workers()?;
+        self.verify_lanes(&self.state)?;
+        Ok(sizes)
+    }
+
+    /// The messages that have an attempt in time.
+    fn counting(&self) -> BTreeMap<StreamId, BTreeSet<Sequence>> {
+        let mut counting: BTreeMap<StreamId, BTreeSet<Sequence>> = BTreeMap::new();
+        for attempt in self.attempts.values() {
+            if attempt.standing == AttemptStanding::Counting {
+                let messages = counting.entry(attempt.stream).or_default();
+                messages.insert(attempt.sequence);
+            }
+        }
+        counting
+    }
+
+    fn verify_slots(
+        &self,
+        id: StreamId,
+        stream: &Stream,
+        flying: &BTreeSet<Sequence>,
+    ) -> Result<(), String> {
+        let name = &stream.name;
+        let (mut done, mut parked, mut in_flight) = (0, 0, 0);
+        for (sequence, slot) in stream.numbered_slots() {
+            match &slot.state {
+                SlotState::Done { .. } => done += 1,
+                SlotState::Flying => {
+                    in_flight += 1;
+                    ensure!(flying.contains(&sequence), "{name} {sequence} flies alone");
+                }
+                SlotState::Idle => ensure!(
+                    sequence >= stream.cursor || stream.again.contains(&sequence),
+                    "{name} {sequence} is idle, and nobody will look at it"
+                ),
+                SlotState::Parked(_) => {
+                    parked += 1;
+                    ensure!(
+                        stream.parked.contains(&sequence),
+                        "{name} {sequence} is parked in secret"
+                    );
+                }
+                SlotState::Waiting { due } => ensure!(
+                    self.timers.has(*due, Timer::Retry(id, sequence)),
+                    "{name} {sequence} waits for no timer"
+                ),
+            }
+        }
+        ensure!(done == stream.waiting, "{name}: waiting is wrong");
+        ensure!(parked == stream.parked.len(), "{name}: parked is wrong");
+        let counted = usize::try_from(stream.in_flight).unwrap_or(usize::MAX);
+        ensure!(
+            in_flight == counted && flying.len() == counted,
+            "{name}: {in_flight} fly, {} attempts count, {counted} are noted",
+            flying.len()
+        );
+        ensure!(
+            !matches!(
+                (stream.paused, stream.front().map(|slot| &slot.state)),
+                (false, Some(SlotState::Done { .. }))
+            ),
+            "{name}: the head has its result and stays"
+        );
+        Ok(())
+    }
+
+    fn verify_turn(&self, stream: &Stream) -> Result<(), String> {
+        let name = &stream.name;
+        let Some(pool) = stream.pool else {
+            let passed = stream.cursor == stream.next && stream.again.is_empty();
+            ensure!(stream.paused || passed, "{name}: messages that could pass stay");
+            return Ok(());
+        };
+        match stream.turn {
+            Turn::Fetching => {}
+            Turn::None => ensure!(
+                !stream.wants_turn(),
+                "{name} has something to dispatch and stands in no queue"
+            ),
+            Turn::Queued => ensure!(
+                self.draining || !self.roster.has_fit(pool),
+                "{name} stands in the queue of a pool with a fit worker"
+            ),
+        }
+        Ok(())
+    }
+
+    fn verify_workers(&self) -> Result<(), String> {
+        let mut calls: BTreeMap<WorkerKey, u32> = BTreeMap::new();
+        for attempt in self.attempts.values() {
+            *calls.entry(attempt.worker).or_default() += 1;
+        }
+        for (key, worker) in self.roster.keyed() {
+            let out = calls.get(&key).copied().unwrap_or_default();
+            let id = &worker.id;
+            ensure!(
+                worker.in_flight == out,
+                "{id} has {out} calls, {} are noted",
+                worker.in_flight
+            );
+            let now = Time::from_micros(u64::MAX);
+            let able = worker.is_fit(now) || worker.silent_at.is_some();
+            let watched = |at| self.timers.has(at, Timer::Worker(key));
+            let woken = worker.is_listed()
+                || watched(worker.paused_until)
+                || watched(worker.ejected_until)
+                || worker.silent_at.is_some();
+            ensure!(!able || woken, "{id} is out for ever");
+        }
+        Ok(())
+    }
+
+    fn verify_lanes(&self, state: &State) -> Result<(), String> {
+        for (id, entry) in &state.subscriptions {
+            let name = &entry.name;
+            let mut sending = 0;
+            for (stream, lane) in &entry.lanes {
+                match lane.state {
+                    LaneState::Held => {}
+                    LaneState::Idle => ensure!(
+                        lane.is_empty() && entry.scan.is_some(),
+                        "{name}: the lane of {stream:?} is left idle"
+                    ),
+                    LaneState::Ready => ensure!(
+                        entry.ready.contains(stream),
+                        "{name}: the lane of {stream:?} is not in line"
+                    ),
+                    LaneState::Sending => sending += 1,
+                    LaneState::Waiting { due } => ensure!(
+                        self.timers.has(due, Timer::Lane(*id, *stream)),
+                        "{name}: the lane of {stream:?} waits for no timer"
+                    ),
+                }
+            }
+            ensure!(sending == entry.sending, "{name}: sending is wrong");
+            let room = sending < self.settings.deliveries_at_once && entry.presence == Presence::Here;
+            ensure!(
+                !room || entry.ready.is_empty(),
+                "{name}: a lane is ready, there is room, and nothing is sent"
+            );
+            ensure!(entry.scan.is_none() || entry.scanning, "{name} catches up, and nobody looks");
+        }
+        Ok(())
+    }
+}

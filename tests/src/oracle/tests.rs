@@ -1,0 +1,1 @@
+//! The oracle notices: each history here is bad in one way.

@@ -1,0 +1,346 @@
+//! Destinations, and the senders that bring results to them.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use rollcall_common::ids::{Position, Sequence, StreamId};
+use rollcall_supervisor::{
+    dispatcher::{Delivery, Event, Refusal, event::Start, settings::Pattern},
+    record::Outcome,
+    views::ReleasedResult,
+};
+
+use super::{
+    scenario::{DestinationFaults, SubscriptionPlan},
+    sometimes::Something,
+    world::{Halt, Step, What, World},
+};
+use crate::oracle::{self, DeliverySeen, Invariant, ResultSeen, Seen, Violation};
+
+/// A destination.
+#[derive(Debug)]
+pub(super) struct Destination {
+    plan: SubscriptionPlan,
+    wanted: bool,
+    /// Whether it is down, until it is tossed again.
+    down: bool,
+    given: BTreeSet<(Arc<str>, u64)>,
+}
+
+/// A sender's way: what it has yet to bring, and what it carries.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    process: u32,
+    delivery: Delivery,
+    index: usize,
+    carried: Vec<(ReleasedResult, u64)>,
+    /// The last that was read.
+    read: Sequence,
+    /// The last that is done.
+    through: Sequence,
+    /// The last that the dispatcher knows to be done.
+    reported: Sequence,
+}
+
+impl World {
+    pub(super) fn plan_destinations(&mut self) {
+        for (index, plan) in self.scenario.subscriptions.clone().into_iter().enumerate() {
+            self.after(plan.at, What::Subscribe(index));
+            self.destinations.push(Destination {
+                plan,
+                wanted: false,
+                down: false,
+                given: BTreeSet::new(),
+            });
+        }
+    }
+
+    pub(super) fn subscribe(&mut self, index: usize) {
+        self.destinations[index].wanted = true;
+        let plan = &self.destinations[index].plan;
+        let start = match plan.after {
+            Some(position) => Start::After(Position(position)),
+            None => Start::Live,
+        };
+        let event = Event::Subscribe {
+            name: (*plan.name).into(),
+            streams: plan.patterns.clone().into(),
+            start,
+        };
+        self.hear(self.incarnation, event);
+    }
+
+    /// What the process may have forgotten, it is told again.
+    pub(super) fn subscribe_again(&mut self) {
+        for index in 0..self.destinations.len() {
+            if self.destinations[index].wanted {
+                self.subscribe(index);
+            }
+        }
+    }
+
+    /// The streams of a subscription.
+    pub(super) fn streams_of(&self, name: &str) -> BTreeSet<Arc<str>> {
+        let found = self.scenario.subscriptions.iter();
+        let plan = found.clone().find(|plan| &*plan.name == name);
+        let names = self.scenario.streams.iter().map(|stream| stream.name.as_str());
+        let wants = |name: &str| {
+            plan.is_some_and(|plan| {
+                let mut patterns = plan.patterns.iter();
+                patterns.any(|pattern| Pattern::new(pattern).matches(name))
+            })
+        };
+        names.filter(|name| wants(name)).map(Arc::from).collect()
+    }
+
+    /// A sender sets out.
+    pub(super) fn deliver(&mut self, delivery: Delivery) {
+        let mut all = self.destinations.iter();
+        let Some(index) = all.position(|one| one.plan.name == delivery.name) else {
+            return;
+        };
+        let done = Sequence(delivery.first.0 - 1);
+        let parcel = Parcel {
+            process: self.incarnation,
+            delivery,
+            index,
+            carried: Vec::new(),
+            read: done,
+            through: done,
+            reported: done,
+        };
+        let hop = self.hop();
+        self.after(hop, What::Push(self.incarnation, Box::new(parcel)));
+    }
+
+    /// A sender reads what is next, and brings it.
+    pub(super) fn push(&mut self, process: u32, mut parcel: Parcel) -> Step {
+        if process != self.incarnation {
+            return Ok(());
+        }
+        let Some(server) = &self.server else {
+            return Ok(());
+        };
+        let plan = &self.destinations[parcel.index].plan;
+        let stream = parcel.delivery.stream;
+        let read = server.views.stream_results(stream, parcel.through, plan.batch, 1 << 20);
+        let results = read.map_err(|error| unreadable(&error))?;
+        if results.is_empty() {
+            if parcel.through < parcel.delivery.first {
+                return Err(unreadable(&format!("{:?} is not there", parcel.delivery)));
+            }
+            self.report(&mut parcel, false);
+            return Ok(());
+        }
+        let mut carried = Vec::new();
+        for result in results {
+            parcel.read = result.sequence;
+            let previous = server.views.previous(stream, result.sequence).0;
+            carried.push((result, previous));
+        }
+        for (result, _) in &carried {
+            self.see_result(result)?;
+        }
+        carried.retain(|(result, _)| result.answer.outcome != Outcome::Skipped);
+        parcel.carried = carried;
+        if parcel.carried.is_empty() {
+            parcel.through = parcel.read;
+            self.go_on(process, parcel);
+            return Ok(());
+        }
+        let slow = self.scenario.faults.destination.slow;
+        let most = if slow { 3_000 } else { 20 };
+        let span = self.within(Duration::from_millis(most)) + self.hop();
+        self.after(span, What::AtDestination(process, Box::new(parcel)));
+        Ok(())
+    }
+
+    /// A sender goes on along its lane, or has done enough.
+    fn go_on(&mut self, process: u32, mut parcel: Parcel) {
+        if !self.destinations[parcel.index].plan.more || self.rng.u8(..8) == 0 {
+            self.report(&mut parcel, false);
+            return;
+        }
+        self.note(Something::LaneMore);
+        if self.rng.bool() {
+            self.report(&mut parcel, true);
+        }
+        self.after(Duration::from_micros(10), What::Push(process, Box::new(parcel)));
+    }
+
+    /// Tells the supervisor that all up to here is done.
+    fn report(&mut self, parcel: &mut Parcel, more: bool) {
+        let Some(server) = &self.server else { return };
+        if more && parcel.through == parcel.reported {
+            return;
+        }
+        parcel.reported = parcel.through;
+        let (stream, through) = (parcel.delivery.stream, parcel.through);
+        let head = *server.views.head().borrow();
+        let next = server.views.position(stream, through.next());
+        let event = Event::Delivered {
+            more,
+            subscription: parcel.delivery.subscription,
+            stream,
+            through,
+            floor: next.unwrap_or_else(|| head.next()),
+        };
+        self.hear(self.incarnation, event);
+    }
+
+    /// A request reaches its destination. (It may do so after the process that sent it has
+    /// ended; then nobody hears the answer.)
+    pub(super) fn at_destination(&mut self, process: u32, mut parcel: Parcel) -> Step {
+        let faults = self.scenario.faults.destination.clone();
+        let refusal = self.draw_refusal(parcel.index, &faults);
+        let partly = refusal.is_some() && self.happens(faults.partly);
+        let taken = match (&refusal, partly) {
+            (None, _) => parcel.carried.len(),
+            (Some(_), true) => self.rng.usize(..parcel.carried.len()),
+            (Some(_), false) => 0,
+        };
+        for (result, previous) in parcel.carried.iter().take(taken) {
+            self.arrives_there(&parcel, result, *previous)?;
+        }
+        if process != self.incarnation {
+            return Ok(());
+        }
+        let lost = self.happens(faults.lost);
+        let (subscription, stream) = (parcel.delivery.subscription, parcel.delivery.stream);
+        let refusal = match refusal {
+            Some(refusal) if !lost => {
+                if taken > 0 {
+                    self.note(Something::PartlyTaken);
+                    parcel.through = Sequence(parcel.carried[taken].0.sequence.0 - 1);
+                }
+                refusal
+            }
+            None if !lost => {
+                parcel.through = parcel.read;
+                self.go_on(process, parcel);
+                return Ok(());
+            }
+            _ => Refusal::Unavailable { retry_after: None },
+        };
+        self.report(&mut parcel, true);
+        let detail = format!("{refusal:?}").into();
+        self.tell_after(
+            Duration::from_millis(1),
+            Event::Undelivered { subscription, stream, refusal, detail },
+        );
+        Ok(())
+    }
+
+    fn draw_refusal(&mut self, index: usize, faults: &DestinationFaults) -> Option<Refusal> {
+        if faults.down && self.rng.u8(..20) == 0 {
+            let down = &mut self.destinations[index].down;
+            *down = !*down;
+        }
+        let retry_after = self
+            .rng
+            .bool()
+            .then(|| Duration::from_secs([0, 1, 30, 1_000_000][self.rng.usize(..4)]));
+        if faults.down && self.destinations[index].down || self.happens(faults.error) {
+            Some(Refusal::Unavailable { retry_after: None })
+        } else if self.happens(faults.busy) {
+            Some(Refusal::Unavailable { retry_after })
+        } else if self.happens(faults.reject) {
+            Some(Refusal::Rejected)
+        } else if self.happens(faults.gone) {
+            self.note(Something::Gone);
+            Some(Refusal::Gone)
+        } else {
+            None
+        }
+    }
+
+    fn arrives_there(&mut self, parcel: &Parcel, result: &ReleasedResult, previous: u64) -> Step {
+        let place = (Arc::from(result.stream.as_str()), result.sequence.0);
+        let destination = &mut self.destinations[parcel.index];
+        let subscription = destination.plan.name.clone();
+        let position = result.position;
+        if !destination.given.insert(place.clone()) {
+            self.note(Something::Redelivered);
+        }
+        self.tell(format_args!("{subscription} is given {place:?} at {position}"));
+        self.see(Seen::Delivered(DeliverySeen {
+            subscription,
+            place,
+            previous,
+            position: position.0,
+            id: result.answer.head.id.0.as_u128(),
+            body: result.answer.payload.body.clone(),
+            replay: position <= parcel.delivery.replay_until,
+            epoch: parcel.process.into(),
+        }))?;
+        Ok(())
+    }
+
+    /// A reader of the feed sees a result.
+    fn see_result(&mut self, result: &ReleasedResult) -> Result<(), Violation> {
+        let outcome = match result.answer.outcome {
+            Outcome::Completed => oracle::Outcome::Completed,
+            Outcome::Resolved => oracle::Outcome::Resolved,
+            Outcome::Skipped => oracle::Outcome::Skipped,
+        };
+        self.see(Seen::Released {
+            place: (Arc::from(result.stream.as_str()), result.sequence.0),
+            result: ResultSeen {
+                position: result.position.0,
+                id: result.answer.head.id.0.as_u128(),
+                outcome,
+                body: result.answer.payload.body.clone(),
+            },
+        })
+    }
+
+    /// A reader of the feed reads all of it.
+    pub(super) fn read_all_results(&mut self) -> Step {
+        let mut after = Position(0);
+        while let Some(server) = &self.server {
+            let read = server.views.results(after, 50, 4_000);
+            let results = read.map_err(|error| unreadable(&error))?;
+            let Some(last) = results.last() else { break };
+            after = last.position;
+            for result in &results {
+                self.see_result(result)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a destination has stopped a subscription for good, as far as the process knows.
+    pub(super) fn has_given_up(&self) -> bool {
+        let Some(server) = &self.server else {
+            return false;
+        };
+        let dispatcher = server.engine.dispatcher();
+        let mut all = dispatcher.state().subscription_names();
+        all.any(|(id, _)| {
+            let status = dispatcher.subscription_status(id);
+            status.is_some_and(|status| status.gone || !status.held.is_empty())
+        })
+    }
+
+    /// A subscription that has not reached the head.
+    pub(super) fn lagging(&self) -> Option<String> {
+        let server = self.server.as_ref()?;
+        let dispatcher = server.engine.dispatcher();
+        let head = dispatcher.state().head();
+        let mut all = dispatcher.state().subscription_names();
+        all.find_map(|(id, name)| {
+            let status = dispatcher.subscription_status(id)?;
+            (status.checkpoint != head).then(|| format!("{name} lags behind {head}: {status:?}"))
+        })
+    }
+
+    /// How a stream stands.
+    pub(super) fn standing(&self, stream: StreamId) -> Option<String> {
+        let server = self.server.as_ref()?;
+        let status = server.engine.dispatcher().stream_status(stream);
+        (status.released.next() < status.next).then(|| format!("{stream:?} stands: {status:?}"))
+    }
+}
+
+fn unreadable(detail: &impl ToString) -> Halt {
+    Halt::Violation(Violation { invariant: Invariant::I1, detail: detail.to_string() })
+}

@@ -1,0 +1,322 @@
+//! A second, plain reading of the records that the engine writes: what is durable, and whether
+//! retries are numbered and timed as the ladder says.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use rollcall_common::{
+    ids::{Sequence, StreamId, StreamName},
+    time::Time,
+};
+use rollcall_supervisor::{
+    dispatcher::{Dispatch, Settings},
+    journal::EntryNumber,
+    record::{Answer, AttemptReport, Outcome, Record, codec::decode},
+};
+
+use super::sometimes::{Something, Sometimes};
+use crate::oracle::{Invariant, Place, Seen, Violation};
+
+/// What the records say of a message.
+#[derive(Clone, Debug, Default)]
+struct Entry {
+    failures: u32,
+    due: Option<Time>,
+    parked: bool,
+    answered: bool,
+}
+
+/// What the records say.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    streams: Vec<StreamName>,
+    subscriptions: BTreeMap<u32, Arc<str>>,
+    messages: BTreeMap<(u32, u64), Entry>,
+    arrivals: BTreeMap<(u32, u64), (u128, Bytes)>,
+    unsynced: VecDeque<(EntryNumber, Vec<Record>)>,
+    /// A digest of each entry, and up to which they are durable.
+    digests: Vec<u64>,
+    synced: usize,
+    /// Messages that were ever parked.
+    pub parked: BTreeSet<Place>,
+}
+
+fn broken<T>(invariant: Invariant, detail: String) -> Result<T, Violation> {
+    Err(Violation { invariant, detail })
+}
+
+fn digest(payload: &[u8]) -> u64 {
+    let start = 0xcbf2_9ce4_8422_2325_u64;
+    payload
+        .iter()
+        .fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+impl Ledger {
+    /// Takes in an entry that was appended.
+    pub fn appended(
+        &mut self,
+        (number, payload): (EntryNumber, Bytes),
+        settings: &Settings,
+        sometimes: &mut Sometimes,
+    ) -> Result<(), Violation> {
+        if number.0 != self.digests.len() as u64 + 1 {
+            return broken(Invariant::I4, format!("entry {number} is out of order"));
+        }
+        self.digests.push(digest(&payload));
+        let records = decode(payload)
+            .map_err(|error| Violation { invariant: Invariant::I3, detail: error.to_string() })?;
+        for record in &records {
+            self.fold(record, settings, sometimes)?;
+        }
+        self.unsynced.push_back((number, records));
+        Ok(())
+    }
+
+    /// Whether something is not yet durable.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        !self.unsynced.is_empty()
+    }
+
+    /// Takes in that all before `next` is durable; gives back what that says.
+    pub fn synced(&mut self, next: EntryNumber, seen: &mut Vec<(Seen, Option<Arc<str>>)>) {
+        while let Some((_, records)) = self.unsynced.pop_front_if(|(number, _)| *number < next) {
+            self.synced += 1;
+            for record in &records {
+                self.tell(record, seen);
+            }
+        }
+    }
+
+    /// Checks that what was durable before a crash is what `self` was recovered from.
+    pub fn follows(&self, before: &Self) -> Result<(), Violation> {
+        let kept = before.digests.iter().take(before.synced);
+        let same = self.digests.len() >= before.synced
+            && kept.zip(&self.digests).all(|(before, after)| before == after);
+        if same {
+            Ok(())
+        } else {
+            let (had, has) = (before.synced, self.digests.len());
+            broken(
+                Invariant::I1,
+                format!("{had} entries were durable, {has} came back, not the same ones"),
+            )
+        }
+    }
+
+    /// Whether a retry is due after `now`.
+    #[must_use]
+    pub fn has_due_after(&self, now: Time) -> bool {
+        let mut all = self.messages.values();
+        all.any(|entry| !entry.answered && !entry.parked && entry.due > Some(now))
+    }
+
+    /// Checks an attempt that goes out.
+    pub fn check_dispatch(
+        &self,
+        dispatch: &Dispatch,
+        now: Time,
+        settings: &Settings,
+    ) -> Result<(), Violation> {
+        let key = (dispatch.stream.0, dispatch.sequence.0);
+        let entry = self.messages.get(&key).cloned().unwrap_or_default();
+        let place = self.place(dispatch.stream, dispatch.sequence);
+        if dispatch.number != entry.failures + 1 {
+            let (number, failures) = (dispatch.number, entry.failures);
+            return broken(
+                Invariant::I9,
+                format!("{place:?}: attempt {number} after {failures} failures"),
+            );
+        }
+        if entry.due.is_some_and(|due| now < due) {
+            let due = entry.due;
+            return broken(
+                Invariant::I9,
+                format!("{place:?}: attempt {} is due at {due:?}, now is {now:?}", dispatch.number),
+            );
+        }
+        let Some(name) = self.streams.get(dispatch.stream.0 as usize) else {
+            return broken(Invariant::I4, format!("{place:?}: no such stream"));
+        };
+        let timeout = settings.stream(name).ladder.timeout_after(entry.failures);
+        if timeout == dispatch.timeout {
+            Ok(())
+        } else {
+            broken(
+                Invariant::I9,
+                format!("{place:?}: has {:?}, should have {timeout:?}", dispatch.timeout),
+            )
+        }
+    }
+
+    /// A message's place, as the outside names it.
+    #[must_use]
+    pub fn place(&self, stream: StreamId, sequence: Sequence) -> Place {
+        let name = self.streams.get(stream.0 as usize);
+        (name.map_or("?", StreamName::as_str).into(), sequence.0)
+    }
+
+    fn fold(
+        &mut self,
+        record: &Record,
+        settings: &Settings,
+        sometimes: &mut Sometimes,
+    ) -> Result<(), Violation> {
+        match record {
+            Record::Answered { stream, sequence, answer, .. } => {
+                self.fold_answer((*stream, *sequence), answer, settings, sometimes)
+            }
+            Record::Failed { stream, sequence, due, report } => {
+                return self.fold_failure((*stream, *sequence), *due, report, settings);
+            }
+            Record::Opened { name, .. } => self.streams.push(name.clone()),
+            Record::Parked { stream, sequence, reason, .. } => {
+                sometimes.note(if reason.starts_with("refused") {
+                    Something::Refused
+                } else {
+                    Something::Parked
+                });
+                let place = self.place(*stream, *sequence);
+                self.parked.insert(place);
+                let entry = self.message(*stream, *sequence);
+                entry.parked = true;
+                entry.due = None;
+            }
+            Record::Retried { stream, sequence, .. } => {
+                *self.message(*stream, *sequence) = Entry::default()
+            }
+            Record::Subscribed { subscription, name, .. } => {
+                self.subscriptions.insert(subscription.0, (**name).into());
+            }
+            Record::Accepted { stream, sequence, message, .. } => {
+                let content = (message.id.0.as_u128(), message.body.clone());
+                self.arrivals.insert((stream.0, sequence.0), content);
+            }
+            Record::Delivered { .. }
+            | Record::Passed { .. }
+            | Record::Paused { .. }
+            | Record::Resumed { .. }
+            | Record::Scanned { .. }
+            | Record::Started { .. }
+            | Record::Unsubscribed { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn fold_answer(
+        &mut self,
+        (stream, sequence): (StreamId, Sequence),
+        answer: &Answer,
+        settings: &Settings,
+        sometimes: &mut Sometimes,
+    ) {
+        let ladder = self.streams.get(stream.0 as usize).map(|name| settings.stream(name).ladder);
+        let entry = self.message(stream, sequence);
+        entry.answered = true;
+        if answer.outcome != Outcome::Completed {
+            return;
+        }
+        if let (Some(report), Some(ladder)) = (answer.history.last(), ladder) {
+            let took = report.ended_at.since(report.started_at);
+            if took > ladder.timeout_after(report.attempt - 1) {
+                sometimes.note(Something::LateAccepted);
+                if entry.parked {
+                    sometimes.note(Something::LateResolves);
+                }
+            }
+        }
+    }
+
+    fn fold_failure(
+        &mut self,
+        (stream, sequence): (StreamId, Sequence),
+        due: Time,
+        report: &AttemptReport,
+        settings: &Settings,
+    ) -> Result<(), Violation> {
+        let place = self.place(stream, sequence);
+        let name = self.streams.get(stream.0 as usize);
+        let ladder = name.map(|name| settings.stream(name).ladder);
+        let entry = self.message(stream, sequence);
+        if report.attempt != entry.failures + 1 || entry.answered || entry.parked {
+            return broken(
+                Invariant::I9,
+                format!("{place:?}: {report:?} does not follow {entry:?}"),
+            );
+        }
+        entry.failures = report.attempt;
+        entry.due = Some(due);
+        let Some(ladder) = ladder else { return Ok(()) };
+        let mut bound = ladder.jitter.as_micros();
+        for _ in 1..report.attempt {
+            bound = bound * u128::from(ladder.multiplier_permille) / 1000;
+        }
+        let wait = due.since(report.ended_at).as_micros();
+        if due < report.ended_at || (wait > 0 && wait >= bound) {
+            return broken(
+                Invariant::I9,
+                format!("{place:?}: waits {wait} µs of {bound} after {report:?}"),
+            );
+        }
+        if report.attempt > ladder.max_attempts {
+            return broken(Invariant::I9, format!("{place:?}: one attempt too many"));
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, stream: StreamId, sequence: Sequence) -> &mut Entry {
+        self.messages.entry((stream.0, sequence.0)).or_default()
+    }
+
+    fn tell(&self, record: &Record, seen: &mut Vec<(Seen, Option<Arc<str>>)>) {
+        match record {
+            Record::Accepted { stream, sequence, .. } => {
+                let place = self.place(*stream, *sequence);
+                seen.push((Seen::DurableArrival { place }, None));
+            }
+            Record::Answered { stream, sequence, .. } => {
+                let place = self.place(*stream, *sequence);
+                seen.push((Seen::DurableResult { place }, None));
+            }
+            Record::Passed { stream, first, last, .. } => {
+                for sequence in first.0..=last.0 {
+                    // It is its own result.
+                    if let Some((id, body)) = self.arrivals.get(&(stream.0, sequence)).cloned() {
+                        seen.push((Seen::Offered { id, body }, None));
+                    }
+                    let place = self.place(*stream, Sequence(sequence));
+                    seen.push((Seen::DurableResult { place }, None));
+                }
+            }
+            Record::Delivered { subscription, stream, through, .. } => {
+                if let Some(name) = self.subscriptions.get(&subscription.0) {
+                    let (subscription, through) = (name.clone(), self.place(*stream, *through));
+                    seen.push((Seen::Taken { subscription, through }, None));
+                }
+            }
+            Record::Subscribed { name, after, .. } => {
+                let name: Arc<str> = (**name).into();
+                let subscribed = Seen::Subscribed {
+                    subscription: name.clone(),
+                    streams: BTreeSet::new(),
+                    after: after.0,
+                    head: 0,
+                };
+                seen.push((subscribed, Some(name)));
+            }
+            Record::Failed { .. }
+            | Record::Opened { .. }
+            | Record::Parked { .. }
+            | Record::Paused { .. }
+            | Record::Resumed { .. }
+            | Record::Retried { .. }
+            | Record::Scanned { .. }
+            | Record::Started { .. }
+            | Record::Unsubscribed { .. } => {}
+        }
+    }
+}

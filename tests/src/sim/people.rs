@@ -1,0 +1,234 @@
+//! People: they decide, pause and resume, change settings; and the disk's owner.
+
+use std::{sync::Arc, time::Duration};
+
+use rollcall_common::{ids::Sequence, ids::StreamId, ids::StreamName, message::Payload};
+use rollcall_supervisor::dispatcher::{
+    Event, Reply,
+    event::Decision,
+    settings::{OnExhausted, StreamSettings},
+};
+
+use super::{
+    sometimes::Something,
+    world::{Step, What, World},
+};
+use crate::oracle::{End, Invariant, Outcome, Seen, Violation};
+
+impl World {
+    /// People look at what is parked and at what is paused.
+    pub(super) fn people(&mut self) -> Step {
+        let next = if self.healed { 2_000 } else { self.rng.u64(100..4_000) };
+        self.after(Duration::from_millis(next), What::People);
+        let Some(server) = &self.server else {
+            return Ok(());
+        };
+        let dispatcher = server.engine.dispatcher();
+        let parked: Vec<(StreamName, Sequence)> = dispatcher
+            .parked()
+            .filter_map(|(stream, sequence, ..)| {
+                let name = dispatcher.state().stream_name(stream)?;
+                Some((name.clone(), sequence))
+            })
+            .collect();
+        for (stream, sequence) in parked {
+            let left = self.healed && self.leaves_parked(&stream);
+            if !left && (self.healed || self.rng.bool()) {
+                self.decide(stream, sequence)?;
+            }
+        }
+        let index = self.rng.usize(..self.scenario.streams.len());
+        let stream = self.scenario.streams[index].name.clone();
+        if self.healed {
+            for stream in self.scenario.streams.clone() {
+                self.pause(stream.name, false);
+            }
+        } else if self.rng.bool() {
+            let paused = self.rng.bool();
+            self.pause(stream, paused);
+        } else if self.rng.u8(..8) == 0 {
+            let sequence = Sequence(self.rng.u64(1..20));
+            self.decide(stream, sequence)?;
+        }
+        Ok(())
+    }
+
+    fn leaves_parked(&self, stream: &StreamName) -> bool {
+        let mut all = self.scenario.streams.iter();
+        all.any(|plan| plan.name == *stream && plan.leave_parked)
+    }
+
+    fn decide(&mut self, stream: StreamName, sequence: Sequence) -> Step {
+        let Some(server) = &mut self.server else {
+            return Ok(());
+        };
+        let request = server.open(None);
+        let words = "because".into();
+        let body = format!("resolved {stream} {sequence}");
+        let (decision, outcome) = match self.rng.u8(..3) {
+            0 => (
+                Decision::Resolve(Payload {
+                    content_type: "text/plain".into(),
+                    body: body.clone().into(),
+                }),
+                Some(Outcome::Resolved),
+            ),
+            1 => (Decision::Skip { reason: words }, Some(Outcome::Skipped)),
+            _ => (Decision::Retry { reason: words }, None),
+        };
+        // It may take effect although its answer gets lost.
+        self.see(Seen::Decided {
+            place: (Arc::from(stream.as_str()), sequence.0),
+            outcome,
+            body: body.into(),
+        })?;
+        self.note(match outcome {
+            Some(Outcome::Skipped) => Something::SkippedByPerson,
+            Some(_) => Something::Resolved,
+            None => Something::Retried,
+        });
+        self.hear(self.incarnation, Event::Decided { request, stream, sequence, decision });
+        Ok(())
+    }
+
+    fn pause(&mut self, stream: StreamName, paused: bool) {
+        let Some(server) = &mut self.server else {
+            return;
+        };
+        let request = server.open(None);
+        if paused {
+            self.note(Something::Paused);
+        }
+        self.hear(self.incarnation, Event::Paused { request, stream, paused });
+    }
+
+    pub(super) fn answer_person(&mut self, reply: &Reply) {
+        if *reply == Reply::NotParked {
+            self.note(Something::NotParked);
+        }
+    }
+
+    /// One stream is treated otherwise from now on.
+    pub(super) fn change_settings(&mut self) -> Step {
+        if self.healed {
+            return Ok(());
+        }
+        let index = self.rng.usize(..self.scenario.streams.len());
+        let pools = self.scenario.settings.pools.clone();
+        let old = self.scenario.treatment[index].clone();
+        let mut new = StreamSettings {
+            window: [1, 3, 20][self.rng.usize(..3)],
+            max_in_flight: [1, 4, 64][self.rng.usize(..3)],
+            ..old.clone()
+        };
+        match self.rng.u8(..4) {
+            0 => new.on_exhausted = OnExhausted::Skip,
+            1 => new.pool = None,
+            2 => new.pool = Some(pools[self.rng.usize(..pools.len())].0.clone()),
+            _ => {}
+        }
+        if new.pool.is_none() && old.pool.is_some() {
+            self.note(Something::BecamePassing);
+        }
+        if new.on_exhausted == OnExhausted::Skip {
+            let name = self.scenario.streams[index].name.as_str();
+            self.skipping.insert(name.into());
+        }
+        self.scenario.treatment[index] = new;
+        self.scenario.lay_out();
+        self.note(Something::SettingsChanged);
+        let settings = Arc::new(self.scenario.settings.clone());
+        let next = self.within(Duration::from_secs(20));
+        self.after(next, What::Settings);
+        self.hear(self.incarnation, Event::Settings(settings));
+        self.turn(self.incarnation)
+    }
+
+    pub(super) fn change_space(&mut self, full: bool) {
+        if self.healed {
+            return;
+        }
+        let used = self.disk_bytes();
+        let room = self.rng.u64(..12_000);
+        self.disk.set_capacity(full.then_some(used + room));
+        let next = self.within(Duration::from_secs(10));
+        self.after(next, What::Space { full: !full });
+    }
+
+    /// What has not come to its end.
+    pub(super) fn open_business(&self) -> Option<String> {
+        let Some(server) = &self.server else {
+            return Some("the supervisor is down".to_owned());
+        };
+        if self.ledger.is_behind() {
+            return Some("the journal is behind".to_owned());
+        }
+        if let Some(open) = self.requests.iter().position(|request| request.open) {
+            return Some(format!("request {open} has no answer"));
+        }
+        let dispatcher = server.engine.dispatcher();
+        let parked = self.end().standing;
+        for id in (0_u32..).map(StreamId).take(dispatcher.state().stream_count()) {
+            let name = dispatcher.state().stream_name(id)?;
+            if !parked.contains_key(name.as_str())
+                && let Some(standing) = self.standing(id)
+            {
+                return Some(standing);
+            }
+        }
+        self.lagging()
+    }
+
+    /// What is left to be seen.
+    fn end(&self) -> End {
+        let mut end = End { may_skip: self.may_skip.clone(), ..End::default() };
+        let skipping = |name: &str| self.skipping.contains(name);
+        let parked = self.ledger.parked.iter();
+        end.may_skip.extend(parked.filter(|(stream, _)| skipping(stream)).cloned());
+        let Some(server) = &self.server else {
+            return end;
+        };
+        let dispatcher = server.engine.dispatcher();
+        for (stream, sequence, ..) in dispatcher.parked() {
+            let Some(name) = dispatcher.state().stream_name(stream) else {
+                continue;
+            };
+            let status = dispatcher.stream_status(stream);
+            let name: Arc<str> = name.as_str().into();
+            end.parked.insert((name.clone(), sequence.0));
+            if status.released.next() == sequence {
+                end.standing.insert(name, status.next.0 - 1);
+            }
+        }
+        end
+    }
+
+    /// Everything has settled: nothing may be missing.
+    pub(super) fn check_end(&mut self) -> Step {
+        self.read_all_results()?;
+        let end = self.end();
+        let Some(server) = &self.server else {
+            return Ok(());
+        };
+        let dispatcher = server.engine.dispatcher();
+        for (stream, last) in &end.standing {
+            let found = stream.parse().ok().and_then(|name| server.views.find(&name));
+            let Some(id) = found else { continue };
+            let released = dispatcher.stream_status(id).released.0;
+            let hidden = (released + 1..=*last)
+                .find(|sequence| dispatcher.message_state(id, Sequence(*sequence)).is_none());
+            if let Some(hidden) = hidden {
+                return Err(Violation {
+                    invariant: Invariant::I10,
+                    detail: format!("{stream} {hidden} is not to be seen"),
+                }
+                .into());
+            }
+        }
+        if !end.standing.is_empty() {
+            self.note(Something::StandingParked);
+        }
+        self.checker.finish(&end)?;
+        Ok(())
+    }
+}

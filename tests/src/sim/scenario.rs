@@ -1,0 +1,278 @@
+//! What one seed is about: streams, workers, destinations, and which things go wrong.
+
+use std::{sync::Arc, time::Duration};
+
+use rollcall_common::{backoff::Ladder, ids::StreamName};
+use rollcall_supervisor::dispatcher::settings::{
+    OnExhausted, Pattern, PoolSettings, Processing, Settings, StreamOverlay, StreamSettings,
+    StreamTable,
+};
+
+/// How often what goes wrong, in thousandths; 0: never in this seed.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// Requests and answers of clients that get lost.
+    pub net_loss: u32,
+    /// What a worker does with a message.
+    pub worker: WorkerFaults,
+    /// What a destination does with a result.
+    pub destination: DestinationFaults,
+    /// Whether workers come and go.
+    pub churn: bool,
+    /// Whether people decide, pause and resume.
+    pub people: bool,
+    /// Whether settings change.
+    pub settings: bool,
+    /// Whether the disk fills up.
+    pub space: bool,
+    /// How many crashes there are.
+    pub crashes: u32,
+    /// Messages that every worker refuses.
+    pub cursed: u32,
+    /// Messages that fail again and again.
+    pub poisoned: u32,
+}
+
+/// See [`Faults`].
+#[derive(Clone, Debug, Default)]
+pub struct WorkerFaults {
+    pub error: u32,
+    pub refuse: u32,
+    pub busy: u32,
+    pub misconfigured: u32,
+    pub unreachable: u32,
+    pub stale: u32,
+    pub broken: u32,
+    pub hang: u32,
+    pub late: u32,
+    pub twice: u32,
+    pub diverge: u32,
+    pub word: u32,
+}
+
+/// See [`Faults`].
+#[derive(Clone, Debug, Default)]
+pub struct DestinationFaults {
+    pub error: u32,
+    pub busy: u32,
+    pub reject: u32,
+    pub gone: u32,
+    pub lost: u32,
+    pub down: bool,
+    pub slow: bool,
+    pub partly: u32,
+}
+
+/// A worker.
+#[derive(Clone, Debug)]
+pub struct WorkerPlan {
+    pub id: Arc<str>,
+    pub pool: Arc<str>,
+    pub concurrency: Option<u32>,
+    pub beats: bool,
+    /// How long a message takes, at most.
+    pub latency: Duration,
+}
+
+/// A subscription and its destination.
+#[derive(Clone, Debug)]
+pub struct SubscriptionPlan {
+    pub name: Arc<str>,
+    pub patterns: Vec<Box<str>>,
+    /// When it is made, after the beginning.
+    pub at: Duration,
+    /// After which position; `None`: live.
+    pub after: Option<u64>,
+    pub batch: usize,
+    pub more: bool,
+}
+
+/// A stream and what comes in on it.
+#[derive(Clone, Debug)]
+pub struct StreamPlan {
+    pub name: StreamName,
+    pub messages: u32,
+    /// Whether parked messages are left to stand at the end.
+    pub leave_parked: bool,
+}
+
+/// What one seed is about.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub streams: Vec<StreamPlan>,
+    pub workers: Vec<WorkerPlan>,
+    pub subscriptions: Vec<SubscriptionPlan>,
+    pub settings: Settings,
+    /// How each stream is treated.
+    pub treatment: Vec<StreamSettings>,
+    pub faults: Faults,
+    /// Whether the journal is the one in memory.
+    pub memory: bool,
+    /// For how long messages come in.
+    pub load: Duration,
+}
+
+impl Scenario {
+    /// The scenario of a seed.
+    #[must_use]
+    pub fn draw(rng: &mut fastrand::Rng) -> Self {
+        let pools: Vec<Arc<str>> =
+            ["default", "slow"].into_iter().take(rng.usize(1..=2)).map(Arc::from).collect();
+        let memory = rng.u8(..8) == 0;
+        let faults = faults(rng, memory);
+        let mut budget = rng.u32(40..=400);
+        let mut streams = Vec::new();
+        let mut treatment = Vec::new();
+        for index in 0..rng.usize(1..=6) {
+            let group = if rng.bool() { "a" } else { "b" };
+            let text = format!("{group}.{index}");
+            let name: StreamName = text.parse().expect("a good name");
+            treatment.push(stream(rng, &pools));
+            let messages = rng.u32(1..=budget.max(1));
+            budget = budget.saturating_sub(messages);
+            streams.push(StreamPlan { name, messages, leave_parked: rng.u8(..10) == 0 });
+        }
+        let settings = Settings {
+            pools: pools.iter().map(|name| (name.clone(), pool(rng))).collect(),
+            deliveries_at_once: rng.usize(1..=4),
+            recent: [4, 64, 65_536][rng.usize(..3)],
+            ..Settings::default()
+        };
+        let mut scenario = Self {
+            workers: workers(rng, &pools),
+            subscriptions: subscriptions(rng),
+            settings,
+            faults,
+            memory,
+            load: Duration::from_secs(rng.u64(5..=90)),
+            streams,
+            treatment,
+        };
+        scenario.lay_out();
+        scenario
+    }
+
+    /// Brings the settings up to date with how the streams are to be treated.
+    pub fn lay_out(&mut self) {
+        let streams = self.streams.iter().zip(&self.treatment);
+        let overlays =
+            streams.map(|(plan, treatment)| (Pattern::new(plan.name.as_str()), overlay(treatment)));
+        self.settings.streams = StreamTable::new(overlays);
+    }
+}
+
+fn overlay(settings: &StreamSettings) -> StreamOverlay {
+    let processing = settings.pool.clone().map_or(Processing::None, Processing::Pool);
+    let ladder = settings.ladder;
+    StreamOverlay {
+        processing: Some(processing),
+        timeout: Some(ladder.timeout),
+        jitter: Some(ladder.jitter),
+        multiplier_permille: Some(ladder.multiplier_permille),
+        max_attempts: Some(ladder.max_attempts),
+        on_exhausted: Some(settings.on_exhausted),
+        max_in_flight: Some(settings.max_in_flight),
+        window: Some(settings.window),
+        max_backlog: Some(settings.max_backlog),
+    }
+}
+
+fn stream(rng: &mut fastrand::Rng, pools: &[Arc<str>]) -> StreamSettings {
+    let ladder = Ladder {
+        timeout: Duration::from_millis(rng.u64(100..=2_000)),
+        jitter: Duration::from_millis(rng.u64(0..=1_000)),
+        multiplier_permille: rng.u32(1_000..=3_000),
+        max_attempts: rng.u32(1..=5),
+    };
+    let passes = rng.u8(..6) == 0;
+    StreamSettings {
+        pool: (!passes).then(|| pools[rng.usize(..pools.len())].clone()),
+        ladder,
+        on_exhausted: if rng.u8(..3) == 0 { OnExhausted::Skip } else { OnExhausted::Hold },
+        max_in_flight: [1, 2, 8, 256][rng.usize(..4)],
+        window: [1, 2, 7, 32, 4096][rng.usize(..5)],
+        max_backlog: [16, 50, 10_000][rng.usize(..3)],
+    }
+}
+
+fn pool(rng: &mut fastrand::Rng) -> PoolSettings {
+    PoolSettings { eject_after: rng.u32(1..=5), eject_for: Duration::from_secs(rng.u64(1..=30)) }
+}
+
+fn workers(rng: &mut fastrand::Rng, pools: &[Arc<str>]) -> Vec<WorkerPlan> {
+    let mut workers = Vec::new();
+    for pool in pools {
+        for _ in 0..rng.usize(1..=4) {
+            workers.push(WorkerPlan {
+                id: format!("w{}", workers.len()).into(),
+                pool: pool.clone(),
+                concurrency: [None, Some(1), Some(2), Some(16)][rng.usize(..4)],
+                beats: rng.bool(),
+                latency: Duration::from_millis([2, 20, 200][rng.usize(..3)]),
+            });
+        }
+    }
+    workers
+}
+
+fn subscriptions(rng: &mut fastrand::Rng) -> Vec<SubscriptionPlan> {
+    let mut subscriptions = Vec::new();
+    for index in 0..rng.usize(1..=3) {
+        let patterns: &[&str] = [&["*"][..], &["a.*"], &["b.*", "a.0"]][rng.usize(..3)];
+        let first = index == 0;
+        let late = !first || rng.u8(..4) == 0;
+        subscriptions.push(SubscriptionPlan {
+            name: format!("s{index}").into(),
+            patterns: patterns.iter().map(|text| Box::from(*text)).collect(),
+            at: Duration::from_secs(if late { rng.u64(0..60) } else { 0 }),
+            after: [None, Some(0), Some(rng.u64(..50))][rng.usize(..3)],
+            batch: [1, 1, 3, 10][rng.usize(..4)],
+            more: rng.bool(),
+        });
+    }
+    subscriptions
+}
+
+/// Each seed has some faults and not the others: together they would hide each other.
+fn faults(rng: &mut fastrand::Rng, memory: bool) -> Faults {
+    if rng.u8(..20) == 0 {
+        return Faults::default();
+    }
+    let mut draw = |most: u32| if rng.bool() { rng.u32(1..=most) } else { 0 };
+    let worker = WorkerFaults {
+        error: draw(300),
+        refuse: draw(100),
+        busy: draw(200),
+        misconfigured: draw(100),
+        unreachable: draw(100),
+        stale: draw(100),
+        broken: draw(100),
+        hang: draw(100),
+        late: draw(200),
+        twice: draw(100),
+        diverge: draw(500),
+        word: draw(60),
+    };
+    let destination = DestinationFaults {
+        error: draw(300),
+        busy: draw(100),
+        reject: draw(3) / 3 * 700,
+        gone: draw(30) / 10,
+        lost: draw(150),
+        partly: draw(200),
+        down: draw(1) == 1,
+        slow: draw(1) == 1,
+    };
+    Faults {
+        net_loss: draw(200),
+        worker: if draw(3) == 0 { WorkerFaults::default() } else { worker },
+        destination: if draw(3) == 0 { DestinationFaults::default() } else { destination },
+        churn: draw(1) == 1,
+        people: draw(1) == 1,
+        settings: draw(1) == 1,
+        space: draw(1) == 1 && !memory,
+        crashes: draw(8),
+        cursed: draw(60),
+        poisoned: draw(60),
+    }
+}

@@ -1,0 +1,113 @@
+//! Things that must have happened at least once over many seeds: a fault that no seed ever hit
+//! proves nothing.
+
+use std::collections::BTreeMap;
+
+macro_rules! somethings {
+    ($($name:ident = $text:literal,)*) => {
+        /// Something that must happen sometimes.
+        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+        pub enum Something { $(#[doc = $text] $name,)* }
+
+        impl Something {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// In words.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+somethings! {
+    AckLost = "acknowledgement lost, and asked for again",
+    Backlogged = "backlog at its bound",
+    BatchTaken = "batch taken in",
+    BecamePassing = "stream lost its processing step while it was busy",
+    Busy = "worker was busy",
+    Conflict = "key seen with other content",
+    CrashBeforeSync = "crash between append and sync, with acknowledgements outstanding",
+    CrashInRecovery = "crash during recovery",
+    CrashMidTurn = "crash between two effects",
+    DiskFull = "disk full while writing",
+    Diverging = "late answer differs from the accepted one",
+    Drained = "worker drained",
+    Duplicate = "key seen with the same content",
+    Ejected = "worker ejected",
+    Fetched = "message fetched from the journal",
+    Gone = "destination said that it is gone",
+    Held = "stream held after five refusals by a destination",
+    LateAccepted = "late answer accepted",
+    LateBeaten = "answer came after another one was accepted",
+    LateResolves = "late answer after parking",
+    LaneMore = "sender went on along its lane",
+    Misconfigured = "worker was misconfigured",
+    NotParked = "decision on a message that is not parked",
+    Parked = "attempts used up, message parked",
+    ParkedByWord = "worker asked for a person",
+    PartlyTaken = "destination took part of a batch",
+    Paused = "stream paused",
+    Redelivered = "result delivered again",
+    Refused = "refused by two workers, and parked",
+    Resolved = "person supplied a result",
+    Retried = "person sent a message back to the workers",
+    RetryRestored = "waiting retry restored after a crash",
+    Rolled = "journal went on in another segment",
+    Scanned = "subscription looked at older results in the journal",
+    SettingsChanged = "settings changed",
+    SkippedByPerson = "person skipped a message",
+    SkippedBySetting = "exhausted head skipped by its stream's settings",
+    SkippedByWord = "worker said that there is no result",
+    SpaceLow = "intake refused for lack of space",
+    Stale = "reused connection was closed",
+    StandingParked = "stream ended at a parked head",
+    SyncFailed = "sync failed",
+    TimedOut = "attempt timed out",
+    Torn = "torn tail cut off",
+    Unreachable = "worker was not reached",
+    WorkerDied = "worker died with work in hand",
+    WorkerLeft = "worker left",
+    WorkerSilent = "worker's heartbeats stopped",
+    WriteFailed = "crash in the middle of a write",
+}
+
+/// How often each thing happened.
+#[derive(Clone, Debug, Default)]
+pub struct Sometimes(BTreeMap<Something, u64>);
+
+impl Sometimes {
+    /// Notes that it happened.
+    pub fn note(&mut self, something: Something) {
+        self.add(something, 1);
+    }
+
+    /// Notes that it happened `count` times.
+    pub fn add(&mut self, something: Something, count: u64) {
+        if count > 0 {
+            *self.0.entry(something).or_default() += count;
+        }
+    }
+
+    /// Adds what happened elsewhere.
+    pub fn merge(&mut self, other: &Self) {
+        for (something, count) in &other.0 {
+            self.add(*something, *count);
+        }
+    }
+
+    /// How often it happened.
+    #[must_use]
+    pub fn count(&self, something: Something) -> u64 {
+        self.0.get(&something).copied().unwrap_or_default()
+    }
+
+    /// What never happened.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Something> {
+        let all = Something::ALL.iter().copied();
+        all.filter(|something| self.count(*something) == 0).collect()
+    }
+}

@@ -1,0 +1,1 @@
+//! A few seeds with every test run; many more with the binary.
