@@ -1,5 +1,6 @@
 //! The proof: an oracle that knows what the outside must see, a simulator that plays the
 //! supervisor against it, and whatever else tests share.
 
+pub mod bench;
 pub mod oracle;
 pub mod sim;
