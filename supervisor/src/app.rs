@@ -36,9 +36,11 @@ use crate::{
     record::codec::DecodeError,
     views::Views,
     workers::{
+        self,
         link::Link,
         membership::{self, ConfiguredPool},
         registry::Registry,
+        routes::Membership,
     },
 };
 
@@ -178,13 +180,18 @@ impl Edge {
         let api = Api {
             handle: self.intake.handle.clone(),
             views: Arc::clone(&opened.views),
-            registry: Arc::clone(&self.registry),
             journal: Arc::clone(&opened.journal),
             clock: self.intake.clock,
-            heartbeat_ms,
             shutdown: self.intake.shutdown.clone(),
         };
+        let membership = Membership {
+            handle: self.intake.handle.clone(),
+            registry: Arc::clone(&self.registry),
+            clock: self.intake.clock,
+            heartbeat_ms,
+        };
         ingress::routes(Arc::clone(&self.intake))
+            .merge(workers::routes::routes(Arc::new(membership)))
             .merge(api::routes(Arc::new(api)))
             .fallback(api::not_found)
             .method_not_allowed_fallback(api::wrong_method)

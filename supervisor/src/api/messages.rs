@@ -15,12 +15,12 @@ use rollcall_common::{
 };
 use serde_json::{Value, json};
 
-use super::{Answer, Api};
+use super::Api;
 use crate::{
     dispatcher::MessageState,
-    ingress::respond::{bad_request, internal, json},
     record::AttemptReport,
     views::ReleasedResult,
+    web::respond::{Answer, bad_request, internal, json},
 };
 
 pub(super) fn routes() -> Router<Arc<Api>> {

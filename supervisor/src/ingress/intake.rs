@@ -32,14 +32,16 @@ use super::{
     batch::{self, Item},
     cloudevents::{self, Mode},
     headers::{self, Kept},
-    read_body,
-    respond::{bad_request, internal, json, problem, stopping, unknown_stream},
 };
 use crate::{
     dispatcher::{Reply, Taken},
     driver::Handle,
     record::Outcome,
     views::{ReleasedResult, Views},
+    web::{
+        read_body,
+        respond::{bad_request, internal, json, problem, stopping, unknown_stream},
+    },
 };
 
 /// How large what comes in may be.

@@ -18,10 +18,8 @@ use tokio::{
 };
 use tower::ServiceExt as _;
 
-use super::{
-    guard::{self, Tape, Taped},
-    respond::problem,
-};
+use super::guard::{self, Tape, Taped};
+use crate::web::respond::problem;
 
 /// How long to wait when the system has no descriptor left for a connection.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);

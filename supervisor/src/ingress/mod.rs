@@ -2,13 +2,10 @@
 //! formats.
 
 mod batch;
-mod body;
 mod cloudevents;
 mod guard;
 mod headers;
 mod intake;
 pub mod listener;
-pub mod respond;
 
-pub use body::read_body;
 pub use intake::{Intake, Sizes, routes};
