@@ -116,10 +116,7 @@ impl Dispatcher {
             }
         }
         ensure!(done == stream.waiting, "{name}: waiting is wrong");
-        ensure!(
-            parked == stream.parked.len(),
-            "{name}: parked is wrong"
-        );
+        ensure!(parked == stream.parked.len(), "{name}: parked is wrong");
         let counted = usize::try_from(stream.in_flight).unwrap_or(usize::MAX);
         ensure!(
             in_flight == counted && flying.len() == counted,
@@ -210,10 +207,7 @@ impl Dispatcher {
                 !room || entry.ready.is_empty(),
                 "{name}: a lane is ready, there is room, and nothing is sent"
             );
-            ensure!(
-                entry.scan.is_none() || entry.scanning,
-                "{name} catches up, and nobody looks"
-            );
+            ensure!(entry.scan.is_none() || entry.scanning, "{name} catches up, and nobody looks");
         }
         Ok(())
     }

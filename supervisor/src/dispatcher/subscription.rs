@@ -59,6 +59,15 @@ pub(super) enum LaneState {
     Waiting { due: Time },
 }
 
+/// Whether a destination is there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Presence {
+    /// As far as is known.
+    Here,
+    /// It said that it is gone (`410`).
+    Gone,
+}
+
 /// A push subscription.
 #[derive(Debug)]
 pub struct Subscription {
@@ -78,8 +87,8 @@ pub struct Subscription {
     pub(super) sending: usize,
     /// Whether a scan is out.
     pub(super) scanning: bool,
-    /// The destination said that it is gone.
-    pub(super) gone: bool,
+    /// Whether the destination is there.
+    pub(super) presence: Presence,
     /// What the destination last said when it did not take something.
     pub(super) last_error: Option<Box<str>>,
 }
@@ -101,16 +110,14 @@ impl Subscription {
             ready: VecDeque::new(),
             sending: 0,
             scanning: false,
-            gone: false,
+            presence: Presence::Here,
             last_error: None,
         }
     }
 
     /// Whether it gets the results of the stream `name`.
     pub(super) fn wants(&self, name: &StreamName) -> bool {
-        self.patterns
-            .iter()
-            .any(|pattern| pattern.matches(name.as_str()))
+        self.patterns.iter().any(|pattern| pattern.matches(name.as_str()))
     }
 
     /// Which streams it gets.
@@ -130,12 +137,7 @@ impl Subscription {
     /// A result was released.
     pub(super) fn released(&mut self, stream: StreamId, sequence: Sequence, position: Position) {
         if self.scan.is_none() {
-            self.extend(Found {
-                stream,
-                first: sequence,
-                position,
-                last: sequence,
-            });
+            self.extend(Found { stream, first: sequence, position, last: sequence });
         }
     }
 
@@ -146,8 +148,7 @@ impl Subscription {
         }
         self.scan = Some(to).filter(|to| *to < head);
         if self.scan.is_none() {
-            self.lanes
-                .retain(|_, lane| !lane.is_empty() || lane.state == LaneState::Sending);
+            self.lanes.retain(|_, lane| !lane.is_empty() || lane.state == LaneState::Sending);
         }
     }
 

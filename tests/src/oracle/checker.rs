@@ -68,25 +68,14 @@ pub(super) fn ensure(
     invariant: Invariant,
     detail: impl FnOnce() -> String,
 ) -> Checked {
-    if holds {
-        Ok(())
-    } else {
-        Err(Violation {
-            invariant,
-            detail: detail(),
-        })
-    }
+    if holds { Ok(()) } else { Err(Violation { invariant, detail: detail() }) }
 }
 
 impl Checker {
     /// A checker that is told of everything.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            knows_durable: true,
-            knows_offers: true,
-            ..Self::default()
-        }
+        Self { knows_durable: true, knows_offers: true, ..Self::default() }
     }
 
     /// A checker that sees only what a client, a worker and a destination see.
@@ -101,18 +90,11 @@ impl Checker {
     /// When it breaks a promise.
     pub fn see(&mut self, seen: Seen) -> Checked {
         match seen {
-            Seen::Acknowledged {
-                place,
-                id,
-                body,
-                client_key,
-            } => self.acknowledged(place, Known { id, body }, client_key),
+            Seen::Acknowledged { place, id, body, client_key } => {
+                self.acknowledged(place, Known { id, body }, client_key)
+            }
             Seen::Crashed => Ok(()),
-            Seen::Decided {
-                place,
-                outcome,
-                body,
-            } => {
+            Seen::Decided { place, outcome, body } => {
                 if let Some(outcome) = outcome {
                     self.decided.entry(place).or_default().push((outcome, body));
                 }
@@ -127,31 +109,20 @@ impl Checker {
                 self.durable_results.insert(place);
                 Ok(())
             }
-            Seen::Executed {
-                place,
-                attempt,
-                id,
-                body,
-            } => self.executed(&place, attempt, Known { id, body }),
+            Seen::Executed { place, attempt, id, body } => {
+                self.executed(&place, attempt, Known { id, body })
+            }
             Seen::Offered { id, body } => {
                 self.offered.entry(id).or_default().insert(body);
                 Ok(())
             }
             Seen::Released { place, result } => self.released(place, result),
-            Seen::Subscribed {
-                subscription,
-                streams,
-                after,
-                head,
-            } => {
+            Seen::Subscribed { subscription, streams, after, head } => {
                 let reader = self.readers.entry(subscription).or_default();
                 (reader.streams, reader.after, reader.head) = (Some(streams), after, head);
                 Ok(())
             }
-            Seen::Taken {
-                subscription,
-                through: (stream, sequence),
-            } => {
+            Seen::Taken { subscription, through: (stream, sequence) } => {
                 let reader = self.readers.entry(subscription).or_default();
                 reader.taken.insert(stream, sequence);
                 Ok(())
@@ -271,9 +242,7 @@ impl Checker {
             }
             Outcome::Resolved if self.knows_offers => {
                 let supplied = decided().any(|(_, body)| *body == result.body);
-                ensure(supplied, Invariant::I3, || {
-                    format!("{place:?} was resolved by nobody")
-                })
+                ensure(supplied, Invariant::I3, || format!("{place:?} was resolved by nobody"))
             }
             Outcome::Completed | Outcome::Resolved | Outcome::Skipped => Ok(()),
         }
@@ -304,11 +273,7 @@ impl Checker {
     fn step(&mut self, seen: &DeliverySeen) -> Checked {
         let ((stream, sequence), name) = (&seen.place, &seen.subscription);
         let reader = self.readers.entry(Arc::clone(name)).or_default();
-        ensure(
-            reader.wants(stream),
-            Invariant::I2,
-            || format!("{name} does not get {stream}"),
-        )?;
+        ensure(reader.wants(stream), Invariant::I2, || format!("{name} does not get {stream}"))?;
         let has = reader.given.get(stream);
         if seen.epoch < reader.epoch && has.is_some_and(|has| has.contains(sequence)) {
             // A process that has ended sent it; it was long under way.
@@ -319,24 +284,19 @@ impl Checker {
         ensure(seen.position > after, Invariant::I2, || {
             format!("{name} begins after {after} and is given {}", seen.position)
         })?;
-        ensure(
-            seen.replay == (seen.position <= head),
-            Invariant::I2,
-            || format!("{name}: {:?} has replay {}", seen.place, seen.replay),
-        )?;
+        ensure(seen.replay == (seen.position <= head), Invariant::I2, || {
+            format!("{name}: {:?} has replay {}", seen.place, seen.replay)
+        })?;
         let taken = reader.taken.get(stream).copied().unwrap_or(0);
         ensure(*sequence > taken, Invariant::I2, || {
             format!("{name} took {stream} up to {taken} and is given {sequence} again")
         })?;
         let given = reader.given.entry(Arc::clone(stream)).or_default();
         let last = given.last().copied();
-        let stepped_over = last
-            .map(|last| last + 1..*sequence)
-            .unwrap_or_default()
-            .find(|over| {
-                let over = self.results.get(&(Arc::clone(stream), *over));
-                over.is_none_or(|result| result.outcome != Outcome::Skipped)
-            });
+        let stepped_over = last.map(|last| last + 1..*sequence).unwrap_or_default().find(|over| {
+            let over = self.results.get(&(Arc::clone(stream), *over));
+            over.is_none_or(|result| result.outcome != Outcome::Skipped)
+        });
         ensure(stepped_over.is_none(), Invariant::I2, || {
             format!("{name}: {stream} goes from {last:?} to {sequence}")
         })?;

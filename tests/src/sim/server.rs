@@ -61,10 +61,7 @@ impl Server {
 }
 
 fn damaged(detail: &impl ToString) -> Halt {
-    Halt::Violation(Violation {
-        invariant: Invariant::I1,
-        detail: detail.to_string(),
-    })
+    Halt::Violation(Violation { invariant: Invariant::I1, detail: detail.to_string() })
 }
 
 impl World {
@@ -110,9 +107,7 @@ impl World {
         }
         self.durable(from)?;
         let process = self.incarnation;
-        self.tell(format_args!(
-            "START {process} epoch {epoch}, next entry {from}"
-        ));
+        self.tell(format_args!("START {process} epoch {epoch}, next entry {from}"));
         let seed = self.rng.u64(..);
         self.server = Some(Server {
             engine: Engine::new(settings, recovered, seed, self.now),
@@ -138,11 +133,8 @@ impl World {
             let epoch = (1..epoch).fold(Epoch::FIRST, |epoch, _| epoch.next());
             return Ok(Some((Store::Memory(Arc::clone(&self.memory)), epoch)));
         }
-        let options = Options {
-            segment_bytes: 24 << 10,
-            reserve_bytes: 4 << 10,
-            extend_bytes: 2 << 10,
-        };
+        let options =
+            Options { segment_bytes: 24 << 10, reserve_bytes: 4 << 10, extend_bytes: 2 << 10 };
         let identity = Uuid::from_u128(7);
         match Log::open(self.disk.clone(), &options, identity) {
             Ok((log, report)) => {
@@ -297,8 +289,7 @@ impl World {
             let number = appended.map_err(|error| damaged(&error))?;
             ticket = Some(number);
             let entry = (number.0, payload);
-            self.ledger
-                .appended(entry, &self.scenario.settings, &mut self.sometimes)?;
+            self.ledger.appended(entry, &self.scenario.settings, &mut self.sometimes)?;
             let on_disk = matches!(server.store, Store::Disk(_));
             if on_disk && !server.writing {
                 server.writing = true;
@@ -326,15 +317,9 @@ impl World {
             return Ok(());
         };
         let dispatcher = server.engine.dispatcher();
-        let broken = |detail| Violation {
-            invariant: Invariant::I8,
-            detail,
-        };
+        let broken = |detail| Violation { invariant: Invariant::I8, detail };
         let sizes = dispatcher.verify().map_err(broken)?;
-        let bound = |detail| Violation {
-            invariant: Invariant::I7,
-            detail,
-        };
+        let bound = |detail| Violation { invariant: Invariant::I7, detail };
         if sizes.held_bytes > CACHE_BYTES || sizes.timers > 20_000 || sizes.attempts > 20_000 {
             return Err(bound(format!("{sizes:?}")));
         }
@@ -347,9 +332,7 @@ impl World {
             let changes = self.scenario.faults.settings || self.healed;
             let over = in_flight > settings.max_in_flight || slots > settings.window as usize;
             if settings.pool.is_some() && over && !changes {
-                return Err(bound(format!(
-                    "{name}: {slots} slots, {in_flight} in flight"
-                )));
+                return Err(bound(format!("{name}: {slots} slots, {in_flight} in flight")));
             }
         }
         Ok(())
@@ -360,11 +343,7 @@ impl World {
         if process != self.incarnation {
             return Ok(());
         }
-        let Some(Server {
-            store: Store::Disk(journal),
-            ..
-        }) = &self.server
-        else {
+        let Some(Server { store: Store::Disk(journal), .. }) = &self.server else {
             return Ok(());
         };
         match journal.write() {
@@ -427,10 +406,8 @@ impl World {
         if self.scenario.memory {
             self.durable(next)?;
         }
-        while let Some((entry, outward)) = self
-            .server
-            .as_mut()
-            .and_then(|server| server.engine.poll_outward(next))
+        while let Some((entry, outward)) =
+            self.server.as_mut().and_then(|server| server.engine.poll_outward(next))
         {
             let mut others = Vec::new();
             let mut changes = Vec::new();
@@ -462,32 +439,18 @@ impl World {
         };
         match item {
             Outward::Deliver(delivery) => self.deliver(delivery),
-            Outward::Fetch {
-                stream,
-                first,
-                last,
-            } => return self.fetch(stream, first, last),
+            Outward::Fetch { stream, first, last } => return self.fetch(stream, first, last),
             Outward::Publish(_) => {}
             Outward::Reply(request, reply) => match server.askers.remove(&request.0) {
                 Some(Some((request, attempt))) => self.answer_client(request, attempt, reply),
                 Some(None) => self.answer_person(&reply),
                 None => return Err(damaged(&format!("{request:?} is answered twice"))),
             },
-            Outward::Scan {
-                subscription,
-                after,
-            } => {
+            Outward::Scan { subscription, after } => {
                 let wants = server.engine.dispatcher().wanted_by(subscription);
                 let (to, found) = server.views.scan(after, SCAN_RESULTS, |name| wants(name));
                 self.note(Something::Scanned);
-                self.tell_after(
-                    hop,
-                    Event::Scanned {
-                        subscription,
-                        to,
-                        found,
-                    },
-                );
+                self.tell_after(hop, Event::Scanned { subscription, to, found });
             }
         }
         Ok(())

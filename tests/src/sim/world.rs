@@ -183,14 +183,7 @@ impl World {
         self.plan_clients();
         self.plan_workers();
         self.plan_destinations();
-        let Faults {
-            churn,
-            people,
-            settings,
-            space,
-            crashes,
-            ..
-        } = self.scenario.faults;
+        let Faults { churn, people, settings, space, crashes, .. } = self.scenario.faults;
         let load = self.scenario.load;
         for _ in 0..crashes {
             let power = self.rng.bool() && !self.scenario.memory;
@@ -359,16 +352,11 @@ impl World {
         // Once more, with what a start makes of the journal.
         self.settled = true;
         self.after(Duration::from_secs(5), What::Settle);
-        Err(Halt::Crash {
-            power: !self.scenario.memory,
-        })
+        Err(Halt::Crash { power: !self.scenario.memory })
     }
 
     fn stuck(&self, why: &str) -> Violation {
-        Violation {
-            invariant: Invariant::I8,
-            detail: why.to_owned(),
-        }
+        Violation { invariant: Invariant::I8, detail: why.to_owned() }
     }
 
     pub(super) fn hash(&self) -> u64 {
