@@ -13,7 +13,7 @@ use super::{
     roster::WorkerKey,
     state::State,
     stream::{SlotState, Stream, Turn},
-    subscription::LaneState,
+    subscription::{LaneState, Presence},
     timers::Timer,
 };
 
@@ -202,7 +202,8 @@ impl Dispatcher {
                 }
             }
             ensure!(sending == entry.sending, "{name}: sending is wrong");
-            let room = sending < self.settings.deliveries_at_once && !entry.gone;
+            let room =
+                sending < self.settings.deliveries_at_once && entry.presence == Presence::Here;
             ensure!(
                 !room || entry.ready.is_empty(),
                 "{name}: a lane is ready, there is room, and nothing is sent"
