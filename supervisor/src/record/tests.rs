@@ -77,8 +77,7 @@ fn report() -> impl Strategy<Value = Arc<AttemptReport>> {
         Ending::Timeout,
         Ending::Unreachable,
     ];
-    let kinds = (prop::sample::select(&reasons[..]), prop::sample::select(&endings[..]));
-    let kinds = kinds.prop_map(|kinds| kinds);
+    let kinds = (prop::sample::select(reasons.to_vec()), prop::sample::select(endings.to_vec()));
     let status = proptest::option::of(1..=u16::MAX);
     (any::<u32>(), text(), kinds, (time(), time()), status, text()).prop_map(
         |(attempt, worker, (reason, ending), (started_at, ended_at), status, detail)| {
