@@ -11,7 +11,7 @@ use rollcall_common::{
     shutdown::{Phase, Shutdown},
     telemetry::{self, LogFormat},
 };
-use rollcall_worker::{AnyHandler, Exec, ExecStream, executor::BadCommand};
+use rollcall_worker::{AnyHandler, Exec, ExecStream};
 use tokio::sync::watch;
 
 use super::{Failure, span};
@@ -157,7 +157,6 @@ impl Options {
     }
 
     fn handler(&self, orders: &Orders) -> Result<Option<AnyHandler>, Failure> {
-        let wrong = |error: BadCommand| Failure::usage(error.to_string());
         if self.command.is_empty() {
             return Ok(None);
         }
@@ -166,10 +165,10 @@ impl Options {
                 .ok()
                 .and_then(NonZeroUsize::new);
             let children = children.unwrap_or(NonZeroUsize::MIN);
-            let exec = ExecStream::new(&self.command, children).map_err(wrong)?;
+            let exec = ExecStream::new(&self.command, children)?;
             AnyHandler::new(exec.output_limit(RESULT_BYTES))
         } else {
-            let exec = Exec::new(&self.command).map_err(wrong)?;
+            let exec = Exec::new(&self.command)?;
             AnyHandler::new(exec.output_limit(RESULT_BYTES).show_errors())
         };
         Ok(Some(handler))
