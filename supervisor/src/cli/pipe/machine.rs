@@ -33,9 +33,6 @@ const NO_TIMEOUT: Duration = Duration::from_secs(366 * 86_400);
 /// Before another try: up to this.
 const JITTER: Duration = Duration::from_millis(100);
 
-/// A process that overstays is killed by its job; that is to be known before the driver gives up.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// What is to be done.
 #[derive(Debug)]
 pub(super) struct Orders {
@@ -43,6 +40,8 @@ pub(super) struct Orders {
     pub(super) jobs: u32,
     /// How long a try may take.
     pub(super) timeout: Option<Duration>,
+    /// How much later the driver gives a try up by itself.
+    pub(super) grace: Duration,
     /// How many tries a line has.
     pub(super) tries: u32,
     /// Where the journal is kept, if it is.
@@ -53,7 +52,9 @@ impl Orders {
     /// The treatment of the stream. Waits and timeouts don't grow: nobody else is served here.
     fn settings(&self) -> Settings {
         let ladder = Ladder {
-            timeout: self.timeout.map_or(NO_TIMEOUT, |timeout| timeout + GRACE),
+            timeout: self
+                .timeout
+                .map_or(NO_TIMEOUT, |timeout| timeout + self.grace),
             jitter: JITTER,
             multiplier_permille: 1000,
             max_attempts: self.tries,

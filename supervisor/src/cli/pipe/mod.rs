@@ -43,6 +43,8 @@ const AHEAD_LINES: u32 = 10_000;
 const AHEAD_BYTES: usize = 16 << 20;
 /// The largest result of one line.
 const RESULT_BYTES: usize = 16 << 20;
+/// A process that overstays is killed by its job; that is to be known before the driver gives up.
+const GRACE: Duration = Duration::from_secs(5);
 
 const ABOUT: &str = "\
 Each line of standard input becomes the standard input of one run of CMD (a newline at its end), \
@@ -138,6 +140,11 @@ impl Options {
         Orders {
             jobs: self.jobs.unwrap_or_else(cpus),
             timeout: self.timeout,
+            grace: if self.command.is_empty() {
+                Duration::ZERO
+            } else {
+                GRACE
+            },
             tries: self.retries.saturating_add(1),
             data: self.data.clone(),
         }
