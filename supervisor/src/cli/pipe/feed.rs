@@ -87,14 +87,16 @@ impl<'a> Feed<'a> {
         if self.lines < self.machine.known.lines {
             return Err(failure.unwrap_or_else(|| self.too_short()).into());
         }
-        self.confirm(true);
+        self.confirmed
+            .send_modify(|confirmed| confirmed.ended = true);
         Ok(failure)
     }
 
-    fn confirm(&self, ended: bool) {
+    fn confirm(&self) {
+        let lines = self.lines;
         self.confirmed.send_replace(Confirmed {
-            lines: self.lines,
-            ended,
+            lines,
+            ended: false,
         });
     }
 
@@ -159,7 +161,12 @@ impl<'a> Feed<'a> {
                 let text = "the disk of the journal in --data is full".to_owned();
                 return Err(Failure { text, code: 1 }.into());
             }
-            reply => {
+            reply @ (Reply::Accepted { .. }
+            | Reply::Backlogged { .. }
+            | Reply::Done
+            | Reply::NotParked
+            | Reply::UnknownMessage
+            | Reply::UnknownStream) => {
                 let text = format!("line {first} was not taken in: {reply:?}");
                 return Err(Failure { text, code: 1 }.into());
             }
@@ -170,7 +177,7 @@ impl<'a> Feed<'a> {
             entry,
         });
         self.ahead_bytes += bytes;
-        self.confirm(false);
+        self.confirm();
         Ok(())
     }
 

@@ -132,7 +132,7 @@ impl Job {
     async fn run(self, mut work: mpsc::Receiver<Dispatch>) {
         while let Some(dispatch) = work.recv().await {
             let attempt = dispatch.attempt;
-            let reply = self.attempt(dispatch).await;
+            let reply = self.attempt(&dispatch).await;
             // Before the driver hears of it: it may have the next line at once.
             self.idle.put(self.way_in.clone());
             if self
@@ -146,7 +146,7 @@ impl Job {
         }
     }
 
-    async fn attempt(&self, dispatch: Dispatch) -> WorkerReply {
+    async fn attempt(&self, dispatch: &Dispatch) -> WorkerReply {
         let content_type = dispatch.message.content_type.clone();
         let work = self.handler.handle(self.request(dispatch));
         let reply = match self.timeout {
@@ -179,7 +179,7 @@ impl Job {
         }
     }
 
-    fn request(&self, dispatch: Dispatch) -> Request {
+    fn request(&self, dispatch: &Dispatch) -> Request {
         let Message {
             id,
             content_type,
