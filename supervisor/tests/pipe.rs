@@ -25,10 +25,7 @@ const LONG: Duration = Duration::from_secs(60);
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_supervisor"));
     command.arg("pipe").args(arguments);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -61,11 +58,7 @@ fn run(arguments: &[&str], input: impl AsRef<[u8]>) -> Output {
 /// Its exit code, output and errors.
 fn text(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (
-        output.status.code(),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 fn ok(output: &Output) -> String {
@@ -80,13 +73,7 @@ fn numbers(last: usize) -> String {
 
 fn signal(name: &str, id: u32) {
     let name = format!("-{name}");
-    assert!(
-        Command::new("kill")
-            .args([&name, &id.to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("kill").args([&name, &id.to_string()]).status().unwrap().success());
 }
 
 fn alive(id: &str) -> bool {
@@ -111,13 +98,7 @@ fn count(path: &Path) -> usize {
 fn results_keep_the_order_of_the_input() {
     let script = "read n; sleep 0.0$((n * 7 % 10)); echo $((n * 2))";
     let doubled: String = (1..=100).map(|n| format!("{}\n", n * 2)).collect();
-    assert_eq!(
-        ok(&run(
-            &["--jobs", "8", "--", "sh", "-c", script],
-            numbers(100)
-        )),
-        doubled
-    );
+    assert_eq!(ok(&run(&["--jobs", "8", "--", "sh", "-c", script], numbers(100))), doubled);
 }
 
 #[test]
@@ -150,10 +131,7 @@ fn bytes_are_left_alone() {
 
 #[test]
 fn results_may_have_many_lines_or_none() {
-    assert_eq!(
-        ok(&run(&["--", "sh", "-c", "printf 'a\\nb\\n\\n'"], "1\n")),
-        "a\nb\n\n"
-    );
+    assert_eq!(ok(&run(&["--", "sh", "-c", "printf 'a\\nb\\n\\n'"], "1\n")), "a\nb\n\n");
     assert_eq!(ok(&run(&["--", "true"], "1\n2\n")), "\n\n");
 }
 
@@ -163,10 +141,7 @@ fn a_line_that_fails_leaves_an_empty_line() {
     let output = run(&["--jobs", "1", "--", "sh", "-c", script], numbers(3));
     let (code, out, errors) = text(&output);
     assert_eq!((code, &*out), (Some(1), "1\n\n3\n"));
-    assert!(
-        errors.contains("line 2 failed after 1 attempt: no twos"),
-        "{errors}"
-    );
+    assert!(errors.contains("line 2 failed after 1 attempt: no twos"), "{errors}");
     assert_eq!(errors.matches("failed").count(), 1, "{errors}");
 }
 
@@ -178,14 +153,8 @@ fn lines_are_tried_again_only_when_told() {
     let tail = ["--", "sh", "-c", script, path];
     let (code, out, errors) = text(&run(&[&["--retries", "1"][..], &tail].concat(), numbers(2)));
     assert_eq!((code, &*out), (Some(1), "\n\n"));
-    assert!(
-        errors.contains("line 2 failed after 2 attempts"),
-        "{errors}"
-    );
-    assert_eq!(
-        ok(&run(&[&["--retries", "2"][..], &tail].concat(), "3\n4\n")),
-        "3\n4\n"
-    );
+    assert!(errors.contains("line 2 failed after 2 attempts"), "{errors}");
+    assert_eq!(ok(&run(&[&["--retries", "2"][..], &tail].concat(), "3\n4\n")), "3\n4\n");
     assert_eq!(count(&directory.path().join("1")), 2);
     assert_eq!(count(&directory.path().join("4")), 3);
 }
@@ -195,61 +164,29 @@ fn exit_code_65_ends_the_tries() {
     let directory = tempdir().unwrap();
     let tries = directory.path().join("tries");
     let script = "echo x >> \"$0\"; exit 65";
-    let arguments = [
-        "--retries",
-        "5",
-        "--",
-        "sh",
-        "-c",
-        script,
-        tries.to_str().unwrap(),
-    ];
+    let arguments = ["--retries", "5", "--", "sh", "-c", script, tries.to_str().unwrap()];
     let (code, out, errors) = text(&run(&arguments, "a\n"));
     assert_eq!((code, &*out, count(&tries)), (Some(1), "\n", 1));
-    assert!(
-        errors.contains("line 1 failed after 1 attempt:"),
-        "{errors}"
-    );
+    assert!(errors.contains("line 1 failed after 1 attempt:"), "{errors}");
 }
 
 #[test]
 fn a_process_that_takes_too_long_is_killed() {
     let started = Instant::now();
     let script = "read n; [ $n != 1 ] || sleep 1000; echo $n";
-    let output = run(
-        &[
-            "--timeout",
-            "300ms",
-            "--jobs",
-            "1",
-            "--",
-            "sh",
-            "-c",
-            script,
-        ],
-        numbers(2),
-    );
+    let output = run(&["--timeout", "300ms", "--jobs", "1", "--", "sh", "-c", script], numbers(2));
     let (code, out, errors) = text(&output);
     assert_eq!((code, &*out), (Some(1), "\n2\n"));
-    assert!(
-        errors.contains("line 1 failed after 1 attempt: no answer within 300ms"),
-        "{errors}"
-    );
+    assert!(errors.contains("line 1 failed after 1 attempt: no answer within 300ms"), "{errors}");
     assert!(started.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
 fn long_lived_processes_take_line_after_line() {
     let input = numbers(20_000);
-    assert_eq!(
-        ok(&run(&["--exec-stream", "--jobs", "3", "--", "cat"], &input)),
-        input
-    );
+    assert_eq!(ok(&run(&["--exec-stream", "--jobs", "3", "--", "cat"], &input)), input);
     let script = "while read n; do echo $$; done";
-    let out = ok(&run(
-        &["--exec-stream", "--jobs", "2", "--", "sh", "-c", script],
-        numbers(100),
-    ));
+    let out = ok(&run(&["--exec-stream", "--jobs", "2", "--", "sh", "-c", script], numbers(100)));
     let mut ids: Vec<&str> = out.lines().collect();
     ids.sort_unstable();
     ids.dedup();
@@ -262,10 +199,7 @@ fn long_lived_processes_take_line_after_line() {
 #[test]
 fn a_long_lived_process_that_dies_is_started_again() {
     let script = "while read n; do [ $n != 2 ] || exit 1; echo $n; done";
-    let output = run(
-        &["--exec-stream", "--jobs", "1", "--", "sh", "-c", script],
-        numbers(3),
-    );
+    let output = run(&["--exec-stream", "--jobs", "1", "--", "sh", "-c", script], numbers(3));
     let (code, out, errors) = text(&output);
     assert_eq!((code, &*out), (Some(1), "1\n\n3\n"));
     assert!(errors.contains("line 2 failed after 1 attempt"), "{errors}");
@@ -283,10 +217,7 @@ async fn http_workers_take_lines() {
     let other = Worker::new(from_fn(upper)).start().await.unwrap();
     let (one, other) = (one.url().to_owned(), other.url().to_owned());
     let output = tokio::task::spawn_blocking(move || {
-        run(
-            &["--jobs", "4", "--url", &one, "--url", &other],
-            "a\nbad\nb\n".repeat(500),
-        )
+        run(&["--jobs", "4", "--url", &one, "--url", &other], "a\nbad\nb\n".repeat(500))
     });
     let (code, out, errors) = text(&output.await.unwrap());
     assert_eq!((code, out), (Some(1), "A\n\nB\n".repeat(500)));
@@ -298,24 +229,13 @@ fn a_second_run_goes_on_where_the_first_was_killed() {
     let directory = tempdir().unwrap();
     let (data, runs) = (directory.path().join("data"), directory.path().join("runs"));
     let script = "read n; sleep 0.01; echo $n >> \"$0\"; echo $n";
-    let arguments = [
-        "--jobs",
-        "4",
-        "--data",
-        data.to_str().unwrap(),
-        "--",
-        "sh",
-        "-c",
-        script,
-    ];
+    let arguments = ["--jobs", "4", "--data", data.to_str().unwrap(), "--", "sh", "-c", script];
     let arguments = [&arguments[..], &[runs.to_str().unwrap()]].concat();
     let input = directory.path().join("input");
     fs::write(&input, numbers(300)).unwrap();
     for enough in [50, 150] {
         let mut first = command(&arguments);
-        first
-            .stdin(File::open(&input).unwrap())
-            .stdout(Stdio::null());
+        first.stdin(File::open(&input).unwrap()).stdout(Stdio::null());
         let mut first = first.spawn().unwrap();
         until("it works", || count(&runs) > enough);
         first.kill().unwrap();
@@ -335,14 +255,7 @@ fn a_second_run_goes_on_where_the_first_was_killed() {
 fn a_line_that_failed_stays_failed() {
     let directory = tempdir().unwrap();
     let data = directory.path().to_str().unwrap();
-    let failing = [
-        "--data",
-        data,
-        "--",
-        "sh",
-        "-c",
-        "read n; [ $n != 2 ] && echo $n",
-    ];
+    let failing = ["--data", data, "--", "sh", "-c", "read n; [ $n != 2 ] && echo $n"];
     for arguments in [&failing[..], &["--data", data, "--", "cat"]] {
         let (code, out, errors) = text(&run(arguments, numbers(3)));
         assert_eq!((code, &*out), (Some(1), "1\n\n3\n"));
@@ -370,16 +283,7 @@ fn a_signal_ends_it_and_its_processes() {
     let (data, ids) = (directory.path().join("data"), directory.path().join("ids"));
     let script = "read n; [ $n = 1 ] || { echo $$ >> \"$0\"; sleep 1000; }; echo $n";
     for name in ["INT", "TERM"] {
-        let arguments = [
-            "--jobs",
-            "2",
-            "--data",
-            data.to_str().unwrap(),
-            "--",
-            "sh",
-            "-c",
-            script,
-        ];
+        let arguments = ["--jobs", "2", "--data", data.to_str().unwrap(), "--", "sh", "-c", script];
         let mut child = command(&arguments);
         let mut child = child.arg(&ids).spawn().unwrap();
         // It stays open: more may come.
@@ -408,9 +312,7 @@ fn nobody_reading_ends_it_quietly() {
     let mut stdin = child.stdin.take().unwrap();
     let feeder = thread::spawn(move || while stdin.write_all(b"line\n").is_ok() {});
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "line\n");
     let (code, _, errors) = text(&watched(child));
     assert_eq!((code, &*errors), (Some(1), ""));
@@ -435,9 +337,7 @@ fn results_come_as_soon_as_they_can() {
 #[test]
 fn what_is_read_ahead_has_a_bound() {
     let script = "read n; [ $n != 1 ] || sleep 1000; echo $n";
-    let mut child = command(&["--jobs", "2", "--", "sh", "-c", script])
-        .spawn()
-        .unwrap();
+    let mut child = command(&["--jobs", "2", "--", "sh", "-c", script]).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let (said, lines) = std::sync::mpsc::channel();
     let feeder = thread::spawn(move || {
@@ -465,16 +365,10 @@ fn a_line_over_the_limit_is_named() {
     for end in [&b""[..], b"\nb\n"] {
         let (code, out, errors) = text(&run(&["--", "cat"], [&input[..], end].concat()));
         assert_eq!((code, &*out), (Some(1), "a\n"));
-        assert!(
-            errors.contains("line 2 is longer than 1048576 bytes"),
-            "{errors}"
-        );
+        assert!(errors.contains("line 2 is longer than 1048576 bytes"), "{errors}");
     }
     input.pop();
-    assert_eq!(
-        ok(&run(&["--", "wc", "-c"], &input)).replace(' ', ""),
-        "2\n1048577\n"
-    );
+    assert_eq!(ok(&run(&["--", "wc", "-c"], &input)).replace(' ', ""), "2\n1048577\n");
 }
 
 #[test]
@@ -484,10 +378,7 @@ fn large_results_come_whole() {
     let expected: String = (1..=10_000).map(|n| format!("{n} {:02000}\n", 0)).collect();
     assert_eq!(ok(&run(&arguments, numbers(10_000))), expected);
     let script = "head -c 3000000 /dev/zero | tr '\\0' y";
-    assert_eq!(
-        ok(&run(&["--", "sh", "-c", script], numbers(3))).len(),
-        9_000_003
-    );
+    assert_eq!(ok(&run(&["--", "sh", "-c", script], numbers(3))).len(), 9_000_003);
 }
 
 #[test]

@@ -87,17 +87,13 @@ impl<'a> Feed<'a> {
         if self.lines < self.machine.known.lines {
             return Err(failure.unwrap_or_else(|| self.too_short()).into());
         }
-        self.confirmed
-            .send_modify(|confirmed| confirmed.ended = true);
+        self.confirmed.send_modify(|confirmed| confirmed.ended = true);
         Ok(failure)
     }
 
     fn confirm(&self) {
         let lines = self.lines;
-        self.confirmed.send_replace(Confirmed {
-            lines,
-            ended: false,
-        });
+        self.confirmed.send_replace(Confirmed { lines, ended: false });
     }
 
     /// How many lines may be read now; waits until it is worth it.
@@ -142,9 +138,7 @@ impl<'a> Feed<'a> {
         let entry = self.tail.borrow().next;
         let bytes = lines.iter().map(Bytes::len).sum();
         let numbered = (first..).zip(lines);
-        let messages: Vec<_> = numbered
-            .map(|(line, body)| self.message(line, body))
-            .collect();
+        let messages: Vec<_> = numbered.map(|(line, body)| self.message(line, body)).collect();
         self.lines += u64::try_from(messages.len()).unwrap_or(u64::MAX);
         let stream = self.machine.stream.clone();
         match self.machine.handle.submit(stream, messages).await? {
@@ -171,36 +165,21 @@ impl<'a> Feed<'a> {
                 return Err(Failure { text, code: 1 }.into());
             }
         }
-        self.ahead.push_back(Batch {
-            last: self.lines,
-            bytes,
-            entry,
-        });
+        self.ahead.push_back(Batch { last: self.lines, bytes, entry });
         self.ahead_bytes += bytes;
         self.confirm();
         Ok(())
     }
 
     fn message(&mut self, line: u64, body: Bytes) -> Arc<Message> {
-        let key = (self.machine.kind == JournalKind::Local).then(|| Key {
-            text: format!("line {line}").into(),
-            fingerprint: fingerprint(&body),
-        });
+        let key = (self.machine.kind == JournalKind::Local)
+            .then(|| Key { text: format!("line {line}").into(), fingerprint: fingerprint(&body) });
         let id = MessageId::new(self.machine.clock.now(), &mut self.rng);
-        Arc::new(Message {
-            id,
-            key,
-            content_type: TYPE.into(),
-            headers: Box::default(),
-            body,
-        })
+        Arc::new(Message { id, key, content_type: TYPE.into(), headers: Box::default(), body })
     }
 
     fn unread(&self, error: &InputError) -> Failure {
-        Failure {
-            text: format!("line {} {error}", self.lines + 1),
-            code: 1,
-        }
+        Failure { text: format!("line {} {error}", self.lines + 1), code: 1 }
     }
 
     fn too_short(&self) -> Failure {
@@ -215,9 +194,6 @@ impl<'a> Feed<'a> {
 
 fn fingerprint(body: &Bytes) -> [u8; 16] {
     let mut digest = [0; 16];
-    digest
-        .iter_mut()
-        .zip(Sha256::digest(body))
-        .for_each(|(short, byte)| *short = byte);
+    digest.iter_mut().zip(Sha256::digest(body)).for_each(|(short, byte)| *short = byte);
     digest
 }

@@ -38,11 +38,7 @@ impl Input {
         // A thread of its own: it may wait for the input for ever, and nobody waits for it.
         let reader = std::thread::Builder::new().name("input".to_owned());
         reader.spawn(move || read(&sender))?;
-        Ok(Self {
-            chunks,
-            buffer: BytesMut::new(),
-            looked_at: 0,
-        })
+        Ok(Self { chunks, buffer: BytesMut::new(), looked_at: 0 })
     }
 
     /// The next lines: those that are there, at most `most`, and none at the end.

@@ -72,11 +72,7 @@ impl Jobs {
             task::spawn("job", job.run(work))
         };
         let running = (0..orders.jobs).map(start).collect();
-        Self {
-            idle,
-            running,
-            count: orders.jobs,
-        }
+        Self { idle, running, count: orders.jobs }
     }
 
     pub(super) fn edges(&self) -> Arc<dyn Edges> {
@@ -106,10 +102,7 @@ impl Jobs {
 
 impl Idle {
     fn put(&self, job: mpsc::Sender<Dispatch>) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(job);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(job);
     }
 
     fn take(&self) -> Option<mpsc::Sender<Dispatch>> {
@@ -135,12 +128,7 @@ impl Job {
             let reply = self.attempt(&dispatch).await;
             // Before the driver hears of it: it may have the next line at once.
             self.idle.put(self.way_in.clone());
-            if self
-                .handle
-                .tell(Event::Answered { attempt, reply })
-                .await
-                .is_err()
-            {
+            if self.handle.tell(Event::Answered { attempt, reply }).await.is_err() {
                 return;
             }
         }
@@ -152,45 +140,24 @@ impl Job {
         let reply = match self.timeout {
             None => work.await,
             Some(longest) => timeout(longest, work).await.unwrap_or_else(|_| {
-                Reply::retry(format!(
-                    "no answer within {}",
-                    rollcall_common::units::Span(longest)
-                ))
+                Reply::retry(format!("no answer within {}", rollcall_common::units::Span(longest)))
             }),
         };
-        let Reply {
-            status,
-            outcome,
-            reason,
-            content_type: stated,
-            retry_after,
-            body,
-        } = reply;
+        let Reply { status, outcome, reason, content_type: stated, retry_after, body } = reply;
         let seconds = retry_after.and_then(|seconds| seconds.parse().ok());
         WorkerReply::Answer {
             status: status.as_u16(),
             outcome,
             reason: reason.unwrap_or_default(),
             retry_after: seconds.map(Duration::from_secs),
-            payload: Payload {
-                content_type: stated.unwrap_or(content_type),
-                body,
-            },
+            payload: Payload { content_type: stated.unwrap_or(content_type), body },
         }
     }
 
     fn request(&self, dispatch: &Dispatch) -> Request {
-        let Message {
-            id,
-            content_type,
-            body,
-            ..
-        } = &*dispatch.message;
+        let Message { id, content_type, body, .. } = &*dispatch.message;
         if self.style == Style::Kept {
-            return Request {
-                body: body.clone(),
-                ..Request::default()
-            };
+            return Request { body: body.clone(), ..Request::default() };
         }
         let id: Box<str> = id.to_string().into();
         Request {

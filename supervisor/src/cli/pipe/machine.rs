@@ -52,9 +52,7 @@ impl Orders {
     /// The treatment of the stream. Waits and timeouts don't grow: nobody else is served here.
     fn settings(&self) -> Settings {
         let ladder = Ladder {
-            timeout: self
-                .timeout
-                .map_or(NO_TIMEOUT, |timeout| timeout + self.grace),
+            timeout: self.timeout.map_or(NO_TIMEOUT, |timeout| timeout + self.grace),
             jitter: JITTER,
             multiplier_permille: 1000,
             max_attempts: self.tries,
@@ -67,10 +65,7 @@ impl Orders {
             window: 2 * AHEAD_LINES,
             max_backlog: u64::MAX,
         };
-        Settings {
-            default_stream: Arc::new(stream),
-            ..Settings::default()
-        }
+        Settings { default_stream: Arc::new(stream), ..Settings::default() }
     }
 
     fn journal(&self) -> config::Journal {
@@ -78,11 +73,7 @@ impl Orders {
             Some(path) => (JournalKind::Local, path.clone()),
             None => (JournalKind::Memory, PathBuf::new()),
         };
-        config::Journal {
-            kind,
-            path,
-            ..config::Journal::default()
-        }
+        config::Journal { kind, path, ..config::Journal::default() }
     }
 }
 
@@ -117,12 +108,8 @@ impl Machine {
     ) -> Result<(Self, Driving), Failure> {
         let (settings, journal) = (Arc::new(orders.settings()), orders.journal());
         let kind = journal.kind;
-        let Opened {
-            journal,
-            epoch,
-            views,
-            recovered,
-        } = app::open(journal, Arc::clone(&settings)).await?;
+        let Opened { journal, epoch, views, recovered } =
+            app::open(journal, Arc::clone(&settings)).await?;
         let clock = Clock::start(recovered.state.last_time());
         let stream: StreamName = STREAM.parse()?;
         let engine = Engine::new(settings, recovered, dice::seed(), clock.now());
@@ -138,18 +125,7 @@ impl Machine {
             mailbox,
         });
         let driver = task::spawn("driver", driver.run());
-        Ok((
-            Self {
-                handle,
-                views,
-                journal,
-                kind,
-                stream,
-                known,
-                clock,
-            },
-            driver,
-        ))
+        Ok((Self { handle, views, journal, kind, stream, known, clock }, driver))
     }
 }
 
@@ -159,20 +135,12 @@ fn known(
     stream: &StreamName,
 ) -> Result<Known, Failure> {
     match (views.stream_count(), views.find(stream)) {
-        (0, _) => Ok(Known {
-            lines: 0,
-            finished: 0,
-        }),
+        (0, _) => Ok(Known { lines: 0, finished: 0 }),
         (1, Some(stream)) => {
             let status = dispatcher.stream_status(stream);
             let Sequence(finished) = status.released;
-            Ok(Known {
-                lines: status.next.0 - 1,
-                finished,
-            })
+            Ok(Known { lines: status.next.0 - 1, finished })
         }
-        _ => Err(Failure::usage(
-            "the journal in --data is not one of supervisor pipe",
-        )),
+        _ => Err(Failure::usage("the journal in --data is not one of supervisor pipe")),
     }
 }

@@ -140,22 +140,14 @@ impl Options {
         Orders {
             jobs: self.jobs.unwrap_or_else(cpus),
             timeout: self.timeout,
-            grace: if self.command.is_empty() {
-                Duration::ZERO
-            } else {
-                GRACE
-            },
+            grace: if self.command.is_empty() { Duration::ZERO } else { GRACE },
             tries: self.retries.saturating_add(1),
             data: self.data.clone(),
         }
     }
 
     fn crew(&self, orders: &Orders, handle: &Handle, shutdown: &Shutdown) -> Result<Crew, Failure> {
-        let style = if self.exec_stream {
-            Style::Kept
-        } else {
-            Style::PerLine
-        };
+        let style = if self.exec_stream { Style::Kept } else { Style::PerLine };
         let Some(handler) = self.handler(orders)? else {
             let remote = Remote::new(&self.url, handle.clone(), shutdown.clone());
             return Ok(Crew::Remote(remote));
@@ -168,9 +160,7 @@ impl Options {
             return Ok(None);
         }
         let handler = if self.exec_stream {
-            let children = usize::try_from(orders.jobs)
-                .ok()
-                .and_then(NonZeroUsize::new);
+            let children = usize::try_from(orders.jobs).ok().and_then(NonZeroUsize::new);
             let children = children.unwrap_or(NonZeroUsize::MIN);
             let exec = ExecStream::new(&self.command, children)?;
             AnyHandler::new(exec.output_limit(RESULT_BYTES))

@@ -105,9 +105,7 @@ impl<'a> Printer<'a> {
         }
         let views = Arc::clone(views);
         let read = move || views.stream_results(stream, after, most, READ_BYTES);
-        let read = tokio::task::spawn_blocking(read)
-            .await
-            .map_err(Failure::from)?;
+        let read = tokio::task::spawn_blocking(read).await.map_err(Failure::from)?;
         Ok(read.map_err(Failure::from)?)
     }
 
@@ -115,8 +113,7 @@ impl<'a> Printer<'a> {
         self.line = result.sequence.0;
         let answer = &result.answer;
         let body = &answer.payload.body;
-        self.block
-            .extend_from_slice(body.strip_suffix(b"\n").unwrap_or(body));
+        self.block.extend_from_slice(body.strip_suffix(b"\n").unwrap_or(body));
         self.block.push(b'\n');
         // A worker may say that a line has no result; that is no failure.
         if answer.outcome == Outcome::Skipped && answer.worker.is_empty() {
@@ -137,10 +134,7 @@ impl<'a> Printer<'a> {
 }
 
 fn failure(line: u64, answer: &Answer) -> String {
-    let reason = answer
-        .history
-        .last()
-        .map_or(&*answer.reason, |attempt| &*attempt.detail);
+    let reason = answer.history.last().map_or(&*answer.reason, |attempt| &*attempt.detail);
     let attempts = answer.attempts;
     let plural = if attempts == 1 { "" } else { "s" };
     format!("supervisor: line {line} failed after {attempts} attempt{plural}: {reason}")

@@ -45,22 +45,14 @@ impl Edges for Calls {
 impl Remote {
     pub(super) fn new(workers: &[Target], handle: Handle, shutdown: Shutdown) -> Self {
         let registry = Arc::new(Registry::default());
-        let link = Arc::new(Link {
-            registry,
-            handle,
-            result_bytes: RESULT_BYTES,
-        });
+        let link = Arc::new(Link { registry, handle, result_bytes: RESULT_BYTES });
         let (pools, _) = watch::channel(vec![ConfiguredPool {
             name: POOL.into(),
             workers: workers.to_vec(),
             concurrency: None,
             dns_refresh: DNS_REFRESH,
         }]);
-        Self {
-            link,
-            shutdown,
-            pools,
-        }
+        Self { link, shutdown, pools }
     }
 
     pub(super) fn edges(&self) -> Arc<dyn Edges> {
@@ -69,12 +61,7 @@ impl Remote {
 
     pub(super) fn join(&self) {
         let (registry, handle) = (Arc::clone(&self.link.registry), self.link.handle.clone());
-        membership::keep(
-            self.pools.subscribe(),
-            registry,
-            handle,
-            self.shutdown.clone(),
-        );
+        membership::keep(self.pools.subscribe(), registry, handle, self.shutdown.clone());
     }
 
     /// A worker that is not there costs no try, so the lines wait: people should know.
