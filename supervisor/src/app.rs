@@ -20,7 +20,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     api::{self, Api},
-    config::{Config, JournalKind, Pool, Subscription},
+    config::{self, Config, JournalKind, Pool, Subscription},
     dispatcher::{Delivery, Dispatch, Event, Settings},
     driver::{
         Driver, DriverError, Edges, Handle, Parts,
@@ -109,7 +109,7 @@ pub async fn start(
     let listener = listener::bind(listen).await.map_err(|error| AppError::Bind(listen, error))?;
     let address = listener.local_addr().map_err(|error| AppError::Bind(listen, error))?;
     let settings = Arc::new(config.settings());
-    let opened = open(&config, Arc::clone(&settings)).await?;
+    let opened = open(config.journal.clone(), Arc::clone(&settings)).await?;
     let clock = Clock::start(opened.recovered.state.last_time());
     let (handle, mailbox) = Handle::new();
     let edges = Edge::new(&config, &opened, (clock, &handle, &shutdown));
@@ -311,15 +311,18 @@ async fn drained(handle: &Handle) {
 }
 
 /// A journal, and what it says.
-struct Opened {
-    journal: Arc<dyn Journal>,
-    epoch: Epoch,
-    views: Arc<Views>,
-    recovered: Recovered,
+pub(crate) struct Opened {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) epoch: Epoch,
+    pub(crate) views: Arc<Views>,
+    pub(crate) recovered: Recovered,
 }
 
-async fn open(config: &Config, settings: Arc<Settings>) -> Result<Opened, AppError> {
-    let journal = config.journal.clone();
+/// Opens a journal, and folds what it says.
+pub(crate) async fn open(
+    journal: config::Journal,
+    settings: Arc<Settings>,
+) -> Result<Opened, AppError> {
     let opened = tokio::task::spawn_blocking(move || {
         let (journal, epoch): (Arc<dyn Journal>, Epoch) = match journal.kind {
             JournalKind::Local => {
