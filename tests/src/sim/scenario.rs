@@ -162,15 +162,17 @@ impl Scenario {
     /// Brings the settings up to date with how the streams are to be treated.
     pub fn lay_out(&mut self) {
         let streams = self.streams.iter().zip(&self.treatment);
-        let overlays = streams.map(|(plan, treatment)| {
-            (Pattern::new(plan.name.as_str()), overlay(treatment))
-        });
+        let overlays =
+            streams.map(|(plan, treatment)| (Pattern::new(plan.name.as_str()), overlay(treatment)));
         self.settings.streams = StreamTable::new(overlays);
     }
 }
 
 fn overlay(settings: &StreamSettings) -> StreamOverlay {
-    let processing = settings.pool.clone().map_or(Processing::None, Processing::Pool);
+    let processing = settings
+        .pool
+        .clone()
+        .map_or(Processing::None, Processing::Pool);
     let ladder = settings.ladder;
     StreamOverlay {
         processing: Some(processing),
