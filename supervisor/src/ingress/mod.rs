@@ -8,6 +8,7 @@ mod guard;
 mod headers;
 mod intake;
 pub mod listener;
+mod pace;
 pub mod respond;
 
 pub use body::read_body;
