@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 pub use client::{Answer, Client};
 pub use process::{Ended, Process, Signal};
-pub use raw::Raw;
+pub use raw::{Raw, exchange};
 pub use supervisor::{Setup, Supervisor};
 pub use worker::WorkerProcess;
 

@@ -1,5 +1,7 @@
 //! End-to-end tests: real processes, seen from the outside only.
 
+mod hardening;
+mod intake;
 mod load;
 
 use std::time::Duration;
