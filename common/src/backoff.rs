@@ -58,11 +58,7 @@ const LONGEST_MICROS: u128 = 86_400 * 1_000_000;
 #[must_use]
 pub fn below(bound: Duration, rng: &mut fastrand::Rng) -> Duration {
     let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX);
-    if micros == 0 {
-        Duration::ZERO
-    } else {
-        Duration::from_micros(rng.u64(0..micros))
-    }
+    if micros == 0 { Duration::ZERO } else { Duration::from_micros(rng.u64(0..micros)) }
 }
 
 /// The wait before retry number `tries` (1-based) of something that is tried for as long as it
@@ -70,9 +66,7 @@ pub fn below(bound: Duration, rng: &mut fastrand::Rng) -> Duration {
 /// waiting parties spread out but none comes back at once.
 #[must_use]
 pub fn doubling(first: Duration, most: Duration, tries: u32, rng: &mut fastrand::Rng) -> Duration {
-    let full = first
-        .saturating_mul(1 << tries.saturating_sub(1).min(20))
-        .min(most);
+    let full = first.saturating_mul(1 << tries.saturating_sub(1).min(20)).min(most);
     full / 2 + below(full / 2, rng)
 }
 
@@ -92,9 +86,7 @@ mod tests {
         let (ladder, mut rng) = (Ladder::default(), fastrand::Rng::with_seed(7));
         for failures in 1..=5_u32 {
             let bound = Duration::from_secs(1 << (failures - 1));
-            let waits: Vec<_> = (0..100)
-                .map(|_| ladder.wait_after(failures, &mut rng))
-                .collect();
+            let waits: Vec<_> = (0..100).map(|_| ladder.wait_after(failures, &mut rng)).collect();
             assert!(waits.iter().all(|wait| *wait < bound));
             assert!(waits.iter().any(|wait| *wait < bound / 4));
             assert!(waits.iter().any(|wait| *wait > bound * 3 / 4));
@@ -103,10 +95,7 @@ mod tests {
 
     #[test]
     fn a_steep_ladder_does_not_overflow() {
-        let ladder = Ladder {
-            multiplier_permille: u32::MAX,
-            ..Ladder::default()
-        };
+        let ladder = Ladder { multiplier_permille: u32::MAX, ..Ladder::default() };
         assert_eq!(ladder.timeout_after(u32::MAX), Duration::from_secs(86_400));
     }
 

@@ -61,7 +61,6 @@ impl Client {
     }
 
     /// A call to be added to: `path` begins with `/`.
-    #[must_use]
     pub fn call(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.url));
         match &self.token {
@@ -104,9 +103,9 @@ pub async fn checked(response: Response) -> Result<Response, ClientError> {
     }
     let body = response.bytes().await.unwrap_or_default();
     let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let detail = problem.get("detail").and_then(Value::as_str).map_or_else(
-        || String::from_utf8_lossy(&body).trim().to_owned(),
-        ToOwned::to_owned,
-    );
+    let detail = problem
+        .get("detail")
+        .and_then(Value::as_str)
+        .map_or_else(|| String::from_utf8_lossy(&body).trim().to_owned(), ToOwned::to_owned);
     Err(ClientError::Refused { status: status.as_u16(), detail })
 }

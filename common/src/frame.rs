@@ -31,10 +31,7 @@ pub enum FrameError {
 ///
 /// # Panics
 /// When `body` has 4 GiB or more.
-#[expect(
-    clippy::expect_used,
-    reason = "bodies are bounded far below 4 GiB by limits"
-)]
+#[expect(clippy::expect_used, reason = "bodies are bounded far below 4 GiB by limits")]
 pub fn put(out: &mut BytesMut, body: &[u8]) {
     out.put_u32(u32::try_from(body.len()).expect("a frame has less than 4 GiB"));
     out.put_slice(body);
@@ -53,11 +50,7 @@ pub fn split_all(mut bytes: Bytes, limit: usize) -> Result<Vec<Bytes>, FrameErro
         }
         let length = usize::try_from(bytes.get_u32()).unwrap_or(usize::MAX);
         if length > limit {
-            return Err(FrameError::TooLong {
-                index,
-                length,
-                limit,
-            });
+            return Err(FrameError::TooLong { index, length, limit });
         }
         if length > bytes.len() {
             return Err(FrameError::Truncated { index });
@@ -90,9 +83,6 @@ mod tests {
             let error = split_all(whole.slice(..cut), 10).unwrap_err();
             assert_eq!(error, FrameError::Truncated { index: 0 });
         }
-        assert!(matches!(
-            split_all(whole, 4),
-            Err(FrameError::TooLong { .. })
-        ));
+        assert!(matches!(split_all(whole, 4), Err(FrameError::TooLong { .. })));
     }
 }

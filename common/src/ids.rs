@@ -24,14 +24,8 @@ impl FromStr for StreamName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fits = (1..=STREAM_NAME_BYTES).contains(&text.len());
-        let plain = text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
-        if fits && plain {
-            Ok(Self(text.into()))
-        } else {
-            Err(BadStreamName)
-        }
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
+        if fits && plain { Ok(Self(text.into())) } else { Err(BadStreamName) }
     }
 }
 
@@ -49,9 +43,7 @@ impl Serialize for StreamName {
 
 impl<'de> Deserialize<'de> for StreamName {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -26,11 +26,8 @@ impl Message {
     /// Bytes that it takes up, about.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let headers: usize = self
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
+        let headers: usize =
+            self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         size_of::<Self>() + self.content_type.len() + headers + self.body.len()
     }
 }
@@ -60,9 +57,5 @@ const COPIED_BYTES: usize = 64 << 10;
 /// whole read, or the whole batch, that it came with.
 #[must_use]
 pub fn compact(body: Bytes) -> Bytes {
-    if body.len() < COPIED_BYTES {
-        Bytes::copy_from_slice(&body)
-    } else {
-        body
-    }
+    if body.len() < COPIED_BYTES { Bytes::copy_from_slice(&body) } else { body }
 }

@@ -33,9 +33,5 @@ pub fn init(format: LogFormat, default: &str) {
         LogFormat::Text => false,
     };
     // Err: something has set a logger before, and that one stays.
-    let _ = if json {
-        builder.json().try_init()
-    } else {
-        builder.try_init()
-    };
+    let _ = if json { builder.json().try_init() } else { builder.try_init() };
 }

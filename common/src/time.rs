@@ -53,10 +53,7 @@ impl Add<Duration> for Time {
     type Output = Self;
 
     fn add(self, span: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -64,10 +61,7 @@ impl Sub<Duration> for Time {
     type Output = Self;
 
     fn sub(self, span: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_sub(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -100,14 +94,9 @@ impl Clock {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
     pub fn start(not_before: Time) -> Self {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = Time(u64::try_from(wall.as_micros()).unwrap_or(u64::MAX));
-        Self {
-            base: wall.max(not_before),
-            started: Instant::now(),
-        }
+        Self { base: wall.max(not_before), started: Instant::now() }
     }
 
     /// The present moment.
@@ -129,14 +118,8 @@ mod tests {
 
     #[test]
     fn prints_as_rfc_3339() {
-        assert_eq!(
-            Time::from_micros(1_500).to_string(),
-            "1970-01-01T00:00:00.001Z"
-        );
-        assert_eq!(
-            Time::from_micros(u64::MAX).to_string(),
-            "9999-12-31T23:59:59.999Z"
-        );
+        assert_eq!(Time::from_micros(1_500).to_string(), "1970-01-01T00:00:00.001Z");
+        assert_eq!(Time::from_micros(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
     }
 
     #[test]

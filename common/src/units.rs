@@ -103,9 +103,7 @@ impl<'de> Deserialize<'de> for Size {
             }
 
             fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Size, E> {
-                u64::try_from(bytes)
-                    .map(Size)
-                    .map_err(|_| E::custom("a size is not negative"))
+                u64::try_from(bytes).map(Size).map_err(|_| E::custom("a size is not negative"))
             }
 
             fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<Size, E> {

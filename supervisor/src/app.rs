@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use axum::Router;
 use rollcall_common::{
     dice,
     ids::Epoch,
@@ -109,80 +110,101 @@ pub async fn start(
     let opened = open(&config, Arc::clone(&settings)).await?;
     let clock = Clock::start(opened.recovered.state.last_time());
     let (handle, mailbox) = Handle::new();
-    let result_bytes = usize::try_from(config.limits.message_bytes).unwrap_or(usize::MAX);
-    let registry = Arc::new(Registry::default());
-    let link = Arc::new(Link {
-        registry: Arc::clone(&registry),
-        handle: handle.clone(),
-        result_bytes,
-    });
-    let forwarder = Arc::new(Forwarder {
-        destinations: arc_swap::ArcSwap::from_pointee(destinations(&config)),
-        views: Arc::clone(&opened.views),
-        handle: handle.clone(),
-        epoch: opened.epoch,
-        clock,
-        shutdown: shutdown.clone(),
-    });
-    let intake = Arc::new(Intake {
-        handle: handle.clone(),
-        views: Arc::clone(&opened.views),
-        sizes: arc_swap::ArcSwap::from_pointee(sizes(&config)),
-        clock,
-        rng: Mutex::new(fastrand::Rng::with_seed(dice::seed())),
-        shutdown: shutdown.clone(),
-    });
-    let heartbeat = u64::try_from(settings.heartbeat.as_millis()).unwrap_or(u64::MAX);
-    let api = Arc::new(Api {
-        handle: handle.clone(),
-        views: Arc::clone(&opened.views),
-        registry: Arc::clone(&registry),
-        journal: Arc::clone(&opened.journal),
-        clock,
-        heartbeat_ms: heartbeat,
-        shutdown: shutdown.clone(),
-    });
+    let edges = Edge::new(&config, &opened, (clock, &handle, &shutdown));
+    let views = Arc::clone(&opened.views);
+    let router = edges.router(&opened, heartbeat_ms(&settings));
     let driver = Driver::new(Parts {
         engine: Engine::new(settings, opened.recovered, dice::seed(), clock.now()),
         journal: opened.journal,
         epoch: opened.epoch,
-        views: Arc::clone(&opened.views),
-        edges: Arc::new(Work { link, forwarder: Arc::clone(&forwarder) }),
+        views: opened.views,
+        edges: Arc::new(Work { link: edges.link, forwarder: Arc::clone(&edges.forwarder) }),
         clock,
         handle: handle.clone(),
         mailbox,
     });
-    let failing = trigger.clone();
-    let driver = task::spawn("driver", async move {
+    let driver = drive(driver, trigger.clone());
+    let (pools, wanted) = watch::channel(pools(&config.pools));
+    membership::keep(wanted, Arc::clone(&edges.registry), handle.clone(), shutdown.clone());
+    sweep(edges.registry, Arc::clone(&edges.forwarder), shutdown.clone());
+    task::spawn("listener", listener::serve(listener, router, shutdown.clone()));
+    let drain_timeout = config.server.drain_timeout;
+    let (intake, forwarder) = (edges.intake, edges.forwarder);
+    let reloading = Reloading { intake, forwarder, pools, config };
+    let running =
+        Running { address, handle, views, driver, shutdown, trigger, drain_timeout, reloading };
+    running.subscribe().await;
+    Ok(running)
+}
+
+/// What speaks to the outside.
+struct Edge {
+    intake: Arc<Intake>,
+    link: Arc<Link>,
+    forwarder: Arc<Forwarder>,
+    registry: Arc<Registry>,
+}
+
+impl Edge {
+    fn new(
+        config: &Config,
+        opened: &Opened,
+        (clock, handle, shutdown): (Clock, &Handle, &Shutdown),
+    ) -> Self {
+        let result_bytes = sizes(config).message;
+        let registry = Arc::new(Registry::default());
+        let link = Link { registry: Arc::clone(&registry), handle: handle.clone(), result_bytes };
+        let forwarder = Forwarder {
+            destinations: arc_swap::ArcSwap::from_pointee(destinations(config)),
+            views: Arc::clone(&opened.views),
+            handle: handle.clone(),
+            epoch: opened.epoch,
+            clock,
+            shutdown: shutdown.clone(),
+        };
+        let intake = Intake {
+            handle: handle.clone(),
+            views: Arc::clone(&opened.views),
+            sizes: arc_swap::ArcSwap::from_pointee(sizes(config)),
+            clock,
+            rng: Mutex::new(fastrand::Rng::with_seed(dice::seed())),
+            shutdown: shutdown.clone(),
+        };
+        let (link, forwarder) = (Arc::new(link), Arc::new(forwarder));
+        Self { intake: Arc::new(intake), link, forwarder, registry }
+    }
+
+    fn router(&self, opened: &Opened, heartbeat_ms: u64) -> Router {
+        let api = Api {
+            handle: self.intake.handle.clone(),
+            views: Arc::clone(&opened.views),
+            registry: Arc::clone(&self.registry),
+            journal: Arc::clone(&opened.journal),
+            clock: self.intake.clock,
+            heartbeat_ms,
+            shutdown: self.intake.shutdown.clone(),
+        };
+        ingress::routes(Arc::clone(&self.intake))
+            .merge(api::routes(Arc::new(api)))
+            .fallback(api::not_found)
+            .method_not_allowed_fallback(api::wrong_method)
+    }
+}
+
+fn heartbeat_ms(settings: &Settings) -> u64 {
+    u64::try_from(settings.heartbeat.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Runs the driver; if it can't go on, the process is told to end.
+fn drive(driver: Driver, trigger: Trigger) -> JoinHandle<Result<(), DriverError>> {
+    task::spawn("driver", async move {
         let ended = driver.run().await;
         if let Err(error) = &ended {
             tracing::error!(%error, "the supervisor can't go on");
-            failing.advance(Phase::Draining);
+            trigger.advance(Phase::Draining);
         }
         ended
-    });
-    let (pools, wanted) = watch::channel(pools(&config.pools));
-    membership::keep(wanted, Arc::clone(&registry), handle.clone(), shutdown.clone());
-    sweep(registry, Arc::clone(&forwarder), shutdown.clone());
-    let router = ingress::routes(Arc::clone(&intake))
-        .merge(api::routes(api))
-        .fallback(api::not_found)
-        .method_not_allowed_fallback(api::wrong_method);
-    task::spawn("listener", listener::serve(listener, router, shutdown.clone()));
-    let drain_timeout = config.server.drain_timeout;
-    let reloading = Reloading { intake, forwarder, pools, config };
-    let running = Running {
-        address,
-        handle,
-        views: opened.views,
-        driver,
-        shutdown,
-        trigger,
-        drain_timeout,
-        reloading,
-    };
-    running.subscribe().await;
-    Ok(running)
+    })
 }
 
 impl Running {
@@ -323,7 +345,9 @@ fn recover(
     let mut next = journal.first();
     loop {
         let entries = journal.read(next, RECOVERY_BYTES)?;
-        let Some(last) = entries.last().map(|entry| entry.number) else { break };
+        let Some(last) = entries.last().map(|entry| entry.number) else {
+            break;
+        };
         for entry in entries {
             let number = entry.number;
             let publish = |entry, change| views.publish(entry, [change]);

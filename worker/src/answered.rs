@@ -55,10 +55,7 @@ struct Remembered {
 
 impl Answered {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            clock: Clock::start(Time::default()),
-            state: Mutex::default(),
-        })
+        Arc::new(Self { clock: Clock::start(Time::default()), state: Mutex::default() })
     }
 
     /// The run of the message that goes by `key`: the one under way, one that is over already, or
@@ -83,11 +80,7 @@ impl Answered {
         let work = start()?;
         state.runs += 1;
         let (run, key) = (state.runs, Arc::from(key));
-        let ticket = Ticket {
-            answered: Arc::clone(self),
-            key: Arc::clone(&key),
-            run,
-        };
+        let ticket = Ticket { answered: Arc::clone(self), key: Arc::clone(&key), run };
         let work = async move {
             let reply = work.await;
             ticket.done(&reply);
@@ -123,11 +116,7 @@ impl State {
         let bytes = reply.body.len() + key.len();
         if self.done.insert(Arc::clone(key), reply.clone()).is_none() {
             self.bytes += bytes;
-            self.order.push_back(Remembered {
-                key: Arc::clone(key),
-                until: now + REMEMBER,
-                bytes,
-            });
+            self.order.push_back(Remembered { key: Arc::clone(key), until: now + REMEMBER, bytes });
         }
         self.forget(now);
     }
@@ -213,9 +202,6 @@ mod tests {
         assert_eq!(answered.lock().done.len(), REMEMBERED);
         answered.ask("large", large).unwrap().await;
         let state = answered.lock();
-        assert_eq!(
-            (state.done.len(), state.order.len(), state.bytes),
-            (0, 0, 0)
-        );
+        assert_eq!((state.done.len(), state.order.len(), state.bytes), (0, 0, 0));
     }
 }

@@ -31,10 +31,7 @@ pub fn main() -> ExitCode {
         }
     };
     telemetry::init(settings.log_format, "info");
-    let ended = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let ended = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(serve(*settings)),
         Err(error) => Err(error.into()),
     };

@@ -96,10 +96,7 @@ pub(crate) fn request(headers: HeaderMap, body: Bytes) -> Request {
         id,
         attempt: text(protocol::ATTEMPT).parse().unwrap_or(1),
         max_attempts: text(protocol::MAX_ATTEMPTS).parse().ok(),
-        timeout: text(protocol::TIMEOUT_MS)
-            .parse()
-            .ok()
-            .map(Duration::from_millis),
+        timeout: text(protocol::TIMEOUT_MS).parse().ok().map(Duration::from_millis),
         reason: boxed(protocol::REASON),
         content_type: boxed(header::CONTENT_TYPE.as_str()),
         headers,
@@ -112,10 +109,7 @@ pub(crate) fn answer(reply: Reply, message_type: &str) -> Answer {
     let silent = reply.body.is_empty() && !reply.is_ok() && !reply.status.is_success();
     let (content_type, body) = match &reply.reason {
         Some(reason) if silent => (problem::CONTENT_TYPE, explain(reply.status, reason)),
-        _ => (
-            reply.content_type.as_deref().unwrap_or(message_type),
-            reply.body,
-        ),
+        _ => (reply.content_type.as_deref().unwrap_or(message_type), reply.body),
     };
     let word = reply.outcome.and_then(word);
     let mut answer = Response::new(Full::new(body));
@@ -124,10 +118,7 @@ pub(crate) fn answer(reply: Reply, message_type: &str) -> Answer {
     for (name, value) in [
         (header::CONTENT_TYPE, has_type.then_some(content_type)),
         (HeaderName::from_static(protocol::OUTCOME), word),
-        (
-            HeaderName::from_static(protocol::REASON),
-            reply.reason.as_deref(),
-        ),
+        (HeaderName::from_static(protocol::REASON), reply.reason.as_deref()),
         (header::RETRY_AFTER, reply.retry_after.as_deref()),
     ] {
         let value = value.map(|value| HeaderValue::from_bytes(value.as_bytes()));
@@ -161,8 +152,6 @@ pub(crate) fn refused(problem: &Problem) -> Answer {
     let mut answer = Response::new(Full::from(problem.to_json()));
     *answer.status_mut() = status;
     let content_type = HeaderValue::from_static(problem::CONTENT_TYPE);
-    answer
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, content_type);
+    answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
     answer
 }

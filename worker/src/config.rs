@@ -37,10 +37,8 @@ pub enum Command {
 
 /// How to serve.
 #[derive(Args, Clone, Debug)]
-#[command(
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage. SIGTERM and SIGINT drain; a \
-                        second one stops at once. ROLLCALL_LOG sets what is logged."
-)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage. SIGTERM and SIGINT drain; a \
+                        second one stops at once. ROLLCALL_LOG sets what is logged.")]
 pub struct Serve {
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR", env = "ROLLCALL_LISTEN", value_parser = listen)]
@@ -67,12 +65,7 @@ pub struct Serve {
     #[arg(long, value_name = "URL", env = "ROLLCALL_ADVERTISE", value_parser = url)]
     pub advertise: Option<String>,
     /// Token to show to supervisors
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "ROLLCALL_TOKEN",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "TOKEN", env = "ROLLCALL_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
     /// Largest message and largest result
     #[arg(long, value_name = "SIZE", env = "ROLLCALL_MESSAGE_BYTES", default_value_t = Size(MESSAGE_BYTES))]
@@ -136,9 +129,7 @@ impl Serve {
             let name = format!("exec-stream {}", exec.program().name());
             return Ok((AnyHandler::new(exec), Some(bound), name));
         }
-        let exec = Exec::new(&work.cmd)?
-            .content_type(content_type)
-            .output_limit(limit);
+        let exec = Exec::new(&work.cmd)?.content_type(content_type).output_limit(limit);
         let name = format!("exec {}", exec.program().name());
         let bound = self.concurrency.unwrap_or(PROCESSES);
         Ok((AnyHandler::new(exec), Some(bound), name))
@@ -155,9 +146,7 @@ fn listen(text: &str) -> Result<String, String> {
 
 fn url(text: &str) -> Result<String, String> {
     let target: Result<Target, _> = text.parse();
-    target
-        .map(|_| text.to_owned())
-        .map_err(|error| error.to_string())
+    target.map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn id(text: &str) -> Result<String, String> {

@@ -55,10 +55,7 @@ impl Reply {
     /// The result, of the same content type as the message.
     #[must_use]
     pub fn ok(body: impl Into<Bytes>) -> Self {
-        Self {
-            outcome: Some(Outcome::Ok),
-            ..Self::bare(StatusCode::OK, body.into())
-        }
+        Self { outcome: Some(Outcome::Ok), ..Self::bare(StatusCode::OK, body.into()) }
     }
 
     /// It failed; another try may help.
@@ -89,10 +86,7 @@ impl Reply {
     /// A bare HTTP status with a reason; the contract says what the status means.
     #[must_use]
     pub fn of_status(status: StatusCode, reason: impl AsRef<str>) -> Self {
-        Self {
-            reason: Some(clean(reason.as_ref())),
-            ..Self::bare(status, Bytes::new())
-        }
+        Self { reason: Some(clean(reason.as_ref())), ..Self::bare(status, Bytes::new()) }
     }
 
     /// The same with a content type of its own.
@@ -119,21 +113,11 @@ impl Reply {
     }
 
     fn failed(status: StatusCode, outcome: Outcome, reason: impl AsRef<str>) -> Self {
-        Self {
-            outcome: Some(outcome),
-            ..Self::of_status(status, reason)
-        }
+        Self { outcome: Some(outcome), ..Self::of_status(status, reason) }
     }
 
     fn bare(status: StatusCode, body: Bytes) -> Self {
-        Self {
-            status,
-            outcome: None,
-            reason: None,
-            content_type: None,
-            retry_after: None,
-            body,
-        }
+        Self { status, outcome: None, reason: None, content_type: None, retry_after: None, body }
     }
 }
 

@@ -28,10 +28,7 @@ pub enum Ended {
 
 /// Passes the process's phases on to the worker.
 pub(crate) async fn follow(mut shutdown: Shutdown, stages: Stages) {
-    for (phase, stage) in [
-        (Phase::Draining, Stage::Draining),
-        (Phase::Now, Stage::Stopped),
-    ] {
+    for (phase, stage) in [(Phase::Draining, Stage::Draining), (Phase::Now, Stage::Stopped)] {
         tokio::select! {
             () = shutdown.reached(phase) => stages.advance(stage),
             () = stages.reached(Stage::Stopped) => return,
@@ -46,10 +43,8 @@ pub(crate) async fn live(
     beats: Vec<Heartbeat>,
     stages: Stages,
 ) -> Ended {
-    let beats: Vec<_> = beats
-        .into_iter()
-        .map(|beat| task::spawn("heartbeat", beat.run()))
-        .collect();
+    let beats: Vec<_> =
+        beats.into_iter().map(|beat| task::spawn("heartbeat", beat.run())).collect();
     let connections = task::spawn("server", Arc::clone(&server).run(listener));
     let drained = async {
         stages.reached(Stage::Draining).await;

@@ -149,11 +149,8 @@ impl Worker {
     /// # Errors
     /// When it can't listen, or a setting is wrong.
     pub async fn start(self) -> Result<Running, StartError> {
-        let supervisors: Vec<Target> = self
-            .supervisors
-            .iter()
-            .map(|url| url.parse())
-            .collect::<Result<_, _>>()?;
+        let supervisors: Vec<Target> =
+            self.supervisors.iter().map(|url| url.parse()).collect::<Result<_, _>>()?;
         let authorization = self.authorization()?;
         let failed = |error| StartError::Listen(self.listen.clone(), error);
         let listener = TcpListener::bind(&self.listen).await.map_err(failed)?;
@@ -162,12 +159,8 @@ impl Worker {
         let id = self.name(address)?;
         let stages = Stages::new();
         let concurrency = self.concurrency.map(NonZeroU32::get);
-        let registration = Registration {
-            url: url.clone(),
-            pool: self.pool,
-            concurrency,
-            version: self.version,
-        };
+        let registration =
+            Registration { url: url.clone(), pool: self.pool, concurrency, version: self.version };
         let beats = supervisors.into_iter().map(|supervisor| {
             let (authorization, stages) = (authorization.clone(), stages.clone());
             Heartbeat::new(supervisor, &id, &registration, authorization, stages)
@@ -189,13 +182,7 @@ impl Worker {
         }
         let life = live(server, listener, beats, stages.clone());
         let end = watched(life);
-        Ok(Running {
-            address,
-            url,
-            id,
-            stages,
-            end,
-        })
+        Ok(Running { address, url, id, stages, end })
     }
 
     fn authorization(&self) -> Result<Option<HeaderValue>, StartError> {
@@ -225,11 +212,7 @@ impl Worker {
         let id = self.id.clone().unwrap_or_else(|| {
             format!("{}-{}-{}", host_name(), std::process::id(), address.port())
         });
-        if is_id(&id) {
-            Ok(id)
-        } else {
-            Err(StartError::Id(id))
-        }
+        if is_id(&id) { Ok(id) } else { Err(StartError::Id(id)) }
     }
 }
 
@@ -244,9 +227,5 @@ fn host_name() -> String {
     let name = name.nodename().to_string_lossy();
     let plain = |letter: &char| letter.is_ascii_alphanumeric() || ".-".contains(*letter);
     let name: String = name.chars().filter(plain).take(64).collect();
-    if name.is_empty() {
-        "localhost".to_owned()
-    } else {
-        name
-    }
+    if name.is_empty() { "localhost".to_owned() } else { name }
 }

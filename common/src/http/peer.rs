@@ -125,10 +125,7 @@ impl Peer {
             }
         }
         let mut connection = self.connect().await.map_err(SendError::Connect)?;
-        let response = connection
-            .send_request(request)
-            .await
-            .map_err(SendError::Broken)?;
+        let response = connection.send_request(request).await.map_err(SendError::Broken)?;
         self.finish(connection, response, limit).await
     }
 
@@ -189,30 +186,18 @@ impl Peer {
         self.note_keep_alive(&parts.headers);
         let mut idle = self.lock_idle();
         if idle.len() < IDLE_CONNECTIONS && !connection.is_closed() {
-            idle.push(Idle {
-                connection,
-                since: self.clock.now(),
-            });
+            idle.push(Idle { connection, since: self.clock.now() });
         }
         drop(idle);
-        Ok(Reply {
-            status: parts.status,
-            headers: parts.headers,
-            body: body.to_bytes(),
-        })
+        Ok(Reply { status: parts.status, headers: parts.headers, body: body.to_bytes() })
     }
 
     /// `Keep-Alive: timeout=N`: a second less, so that the peer is never the first to close.
     fn note_keep_alive(&self, headers: &HeaderMap) {
-        let Some(value) = headers
-            .get("keep-alive")
-            .and_then(|value| value.to_str().ok())
-        else {
+        let Some(value) = headers.get("keep-alive").and_then(|value| value.to_str().ok()) else {
             return;
         };
-        let timeout = value
-            .split(',')
-            .find_map(|part| part.trim().strip_prefix("timeout="));
+        let timeout = value.split(',').find_map(|part| part.trim().strip_prefix("timeout="));
         if let Some(seconds) = timeout.and_then(|seconds| seconds.trim().parse::<u64>().ok()) {
             let ours = millis(IDLE_CONNECTION);
             let theirs = seconds.saturating_mul(1000).saturating_sub(1000);
@@ -245,13 +230,8 @@ fn before_any_byte(error: &hyper::Error) -> bool {
 /// A reset while the answer's first byte is awaited looks like any other broken read to hyper.
 fn is_reset(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error);
-    let kind = source
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .map(io::Error::kind);
-    matches!(
-        kind,
-        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
-    )
+    let kind = source.and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
+    matches!(kind, Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe))
 }
 
 fn millis(span: Duration) -> u64 {

@@ -34,11 +34,7 @@ impl Target {
     /// The value of the `Host` header.
     #[must_use]
     pub fn authority(&self) -> String {
-        if self.port == 80 {
-            self.host.to_string()
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        if self.port == 80 { self.host.to_string() } else { format!("{}:{}", self.host, self.port) }
     }
 }
 
@@ -64,10 +60,7 @@ impl FromStr for Target {
         Ok(Self {
             host: authority.host().into(),
             port: port.ok_or_else(|| bad("its port is not from 1 to 65535"))?,
-            path: uri
-                .path_and_query()
-                .map_or("/", http::uri::PathAndQuery::as_str)
-                .into(),
+            path: uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).into(),
         })
     }
 }
@@ -90,29 +83,16 @@ mod tests {
     #[test]
     fn urls_are_taken_apart() {
         let target: Target = "http://[::1]:9000/hook?x=1".parse().unwrap();
-        assert_eq!(
-            (target.host(), target.port(), target.path()),
-            ("::1", 9000, "/hook?x=1")
-        );
+        assert_eq!((target.host(), target.port(), target.path()), ("::1", 9000, "/hook?x=1"));
         assert_eq!(target.authority(), "[::1]:9000");
         let target: Target = "http://example".parse().unwrap();
-        assert_eq!(
-            (target.port(), target.path(), &*target.authority()),
-            (80, "/", "example")
-        );
+        assert_eq!((target.port(), target.path(), &*target.authority()), (80, "/", "example"));
     }
 
     #[test]
     fn other_things_are_refused() {
-        for bad in [
-            "",
-            "example",
-            "https://x",
-            "http://",
-            "http://u:p@x/",
-            "ftp://x",
-            "http://x y",
-        ] {
+        for bad in ["", "example", "https://x", "http://", "http://u:p@x/", "ftp://x", "http://x y"]
+        {
             assert!(bad.parse::<Target>().is_err(), "{bad}");
         }
     }

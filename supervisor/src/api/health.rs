@@ -83,9 +83,9 @@ impl Api {
         let all = self.views.streams(None, usize::MAX);
         let stuck = all.iter().filter_map(|(name, id)| {
             let (status, _) = self.views.status(*id)?;
-            let cause = status.cause.filter(|cause| {
-                matches!(cause, Cause::NoWorker | Cause::Parked | Cause::Paused)
-            })?;
+            let cause = status
+                .cause
+                .filter(|cause| matches!(cause, Cause::NoWorker | Cause::Parked | Cause::Paused))?;
             let sequence = status.released.next();
             Some(json!({ "stream": name, "sequence": sequence, "cause": cause.as_str() }))
         });

@@ -119,7 +119,8 @@ impl Api {
     async fn list_parked(&self, stream: Option<String>) -> Result<Response, Box<Problem>> {
         let only = stream.map(|name| self.stream(&name)).transpose()?.map(|(_, id)| id);
         let parked = self.handle.look(move |dispatcher| {
-            let all = dispatcher.parked().filter(|(stream, ..)| only.is_none_or(|id| id == *stream));
+            let all =
+                dispatcher.parked().filter(|(stream, ..)| only.is_none_or(|id| id == *stream));
             all.map(|(stream, sequence, parking, attempts)| {
                 let behind = dispatcher.stream_status(stream).next.0 - 1 - sequence.0;
                 json!({

@@ -20,10 +20,7 @@ use rollcall_common::{
 use serde_json::{json, value::to_raw_value};
 
 use super::{Answer, Api, number, result::ResultBody};
-use crate::{
-    ingress::respond::internal,
-    views::ReleasedResult,
-};
+use crate::{ingress::respond::internal, views::ReleasedResult};
 
 /// Results in a page, where the reader does not say.
 const PAGE: usize = 100;
@@ -95,8 +92,10 @@ impl Api {
             return Ok(lines(&results));
         }
         let next = results.last().map_or(after, |result| feed.cursor(result));
-        let items: Vec<_> =
-            results.iter().filter_map(|result| to_raw_value(&ResultBody::of(result)).ok()).collect();
+        let items: Vec<_> = results
+            .iter()
+            .filter_map(|result| to_raw_value(&ResultBody::of(result)).ok())
+            .collect();
         let caught_up = next >= self.newest(feed);
         let body = json!({ "next": next, "caught_up": caught_up });
         let items = serde_json::to_string(&items).unwrap_or_default();

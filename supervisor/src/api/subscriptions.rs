@@ -16,15 +16,13 @@ use super::{Answer, Api};
 use crate::{dispatcher::SubscriptionStatus, ingress::respond::json};
 
 pub(super) fn routes() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/v1/subscriptions", get(list))
-        .route("/v1/subscriptions/{name}", get(one))
+    Router::new().route("/v1/subscriptions", get(list)).route("/v1/subscriptions/{name}", get(one))
 }
 
 async fn list(State(api): State<Arc<Api>>) -> Answer {
-    Answer(api.subscriptions().await.map(|all| {
-        json(StatusCode::OK, &json!({ "subscriptions": all }))
-    }))
+    Answer(
+        api.subscriptions().await.map(|all| json(StatusCode::OK, &json!({ "subscriptions": all }))),
+    )
 }
 
 async fn one(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Answer {
@@ -59,7 +57,7 @@ fn show(status: &SubscriptionStatus, head: Position) -> Value {
         "checkpoint": status.checkpoint,
         "head": head,
         "lag": head.0 - status.checkpoint.0,
-        "mode": if status.replaying { "replaying" } else { "live" },
+        "mode": status.mode.as_str(),
         "last_error": status.last_error.as_deref(),
         "held_streams": status.held,
         "paused": status.gone,

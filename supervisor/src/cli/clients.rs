@@ -149,16 +149,20 @@ async fn status(server: &Server) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let show = |name: &str| value.get(name).map_or_else(|| "-".to_owned(), table::cell);
-    let stuck: Vec<String> = table::rows(
-        value.get("stuck").unwrap_or(&Value::Null),
-        &["stream", "sequence", "cause"],
-    )
-    .into_iter()
-    .map(|row| row.join(" "))
-    .collect();
+    let stuck: Vec<String> =
+        table::rows(value.get("stuck").unwrap_or(&Value::Null), &["stream", "sequence", "cause"])
+            .into_iter()
+            .map(|row| row.join(" "))
+            .collect();
     let stuck = if stuck.is_empty() { "none".to_owned() } else { stuck.join(", ") };
     let mut out = io::stdout().lock();
-    writeln!(out, "supervisor  {} {}, {} streams", show("version"), show("phase"), show("streams"))?;
+    writeln!(
+        out,
+        "supervisor  {} {}, {} streams",
+        show("version"),
+        show("phase"),
+        show("streams")
+    )?;
     writeln!(
         out,
         "messages    {} accepted, {} released, {} delivered since the start",
@@ -167,12 +171,7 @@ async fn status(server: &Server) -> Result<ExitCode, Failure> {
         show("delivered")
     )?;
     writeln!(out, "workers     {} of {} active", show("workers_active"), show("workers"))?;
-    writeln!(
-        out,
-        "journal     {} bytes, space {}",
-        show("journal_bytes"),
-        show("journal_space")
-    )?;
+    writeln!(out, "journal     {} bytes, space {}", show("journal_bytes"), show("journal_space"))?;
     writeln!(out, "stuck       {stuck}; {} parked", show("parked"))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -227,10 +226,7 @@ async fn send_lines(client: &Client, options: &SendOptions) -> Result<ExitCode, 
         let request = client
             .call(Method::POST, &path)
             .header(header::CONTENT_TYPE, rollcall_common::protocol::FRAMES)
-            .header(
-                rollcall_common::protocol::CONTENT_TYPE_OF_FRAMES,
-                &options.content_type,
-            );
+            .header(rollcall_common::protocol::CONTENT_TYPE_OF_FRAMES, &options.content_type);
         let response = checked(request.body(frames).send().await?).await.map_err(|error| {
             Failure { text: format!("{error}, after {sent} lines were taken in"), code: 1 }
         })?;
@@ -278,10 +274,8 @@ pub(super) async fn results(options: &ResultsOptions) -> Result<ExitCode, Failur
     let mut after = options.after;
     let wait = if options.follow { FOLLOW_WAIT } else { 0 };
     loop {
-        let path = format!(
-            "/v1/streams/{}/results?after={after}&limit=1000&wait={wait}",
-            options.stream
-        );
+        let path =
+            format!("/v1/streams/{}/results?after={after}&limit=1000&wait={wait}", options.stream);
         let page = client.get(&path).await?;
         for result in page.get("results").and_then(Value::as_array).into_iter().flatten() {
             show(result, options.server.output)?;

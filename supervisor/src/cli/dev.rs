@@ -83,7 +83,7 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     loop {
         tokio::select! {
             Some(delivery) = arrivals.recv() => {
-                let line = lock(&watch).delivered(delivery);
+                let line = lock(&watch).delivered(&delivery);
                 screen.line(&line)?;
             }
             _ = tick.tick() => screen.status(&client, &watch).await?,
@@ -100,7 +100,7 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     running.finished().await?;
     while let Ok(delivery) = arrivals.try_recv() {
-        let line = lock(&watch).delivered(delivery);
+        let line = lock(&watch).delivered(&delivery);
         screen.line(&line)?;
     }
     lock(&watch).summary(options)
@@ -144,8 +144,8 @@ fn configure(
 ) -> Result<Config, Failure> {
     let overrides =
         Overrides { listen: Some(options.listen.clone()), data: Some(data.join("journal")) };
-    let mut config = Config::load(None, [], overrides)
-        .map_err(|error| Failure::usage(error.to_string()))?;
+    let mut config =
+        Config::load(None, [], overrides).map_err(|error| Failure::usage(error.to_string()))?;
     let target = destination.parse().map_err(|error| Failure::usage(format!("{error}")))?;
     config.subscriptions.push(Subscription::new("destination", vec![target]));
     Ok(config)
@@ -170,7 +170,10 @@ async fn start_destination(
     Ok(format!("http://{address}/"))
 }
 
-async fn receive(State(delivered): State<mpsc::Sender<Delivery>>, headers: HeaderMap) -> StatusCode {
+async fn receive(
+    State(delivered): State<mpsc::Sender<Delivery>>,
+    headers: HeaderMap,
+) -> StatusCode {
     let number = |name: &str| {
         let text = headers.get(name).and_then(|value| value.to_str().ok());
         text.and_then(|text| text.parse().ok()).unwrap_or_default()
@@ -184,10 +187,7 @@ async fn receive(State(delivered): State<mpsc::Sender<Delivery>>, headers: Heade
     StatusCode::NO_CONTENT
 }
 
-async fn start_workers(
-    options: &Options,
-    supervisor: &str,
-) -> Result<Vec<RunningWorker>, Failure> {
+async fn start_workers(options: &Options, supervisor: &str) -> Result<Vec<RunningWorker>, Failure> {
     let mut workers = Vec::new();
     for number in 1..=options.workers {
         let work = options.work;
@@ -303,7 +303,7 @@ impl Watch {
         self.accepted.is_empty()
     }
 
-    fn delivered(&mut self, delivery: Delivery) -> String {
+    fn delivered(&mut self, delivery: &Delivery) -> String {
         let now = self.clock.now();
         if delivery.previous != self.last {
             self.disorder += 1;
@@ -342,7 +342,9 @@ impl Watch {
             share(95),
             share(100),
             alone.as_secs_f64(),
-            alone.saturating_sub(options.every.saturating_mul(count.saturating_sub(1))).as_secs_f64(),
+            alone
+                .saturating_sub(options.every.saturating_mul(count.saturating_sub(1)))
+                .as_secs_f64(),
         )?;
         Ok(if self.disorder == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -374,7 +376,9 @@ impl Screen {
     async fn status(&self, client: &Client, watch: &Mutex<Watch>) -> Result<(), Failure> {
         let Some(bar) = &self.0 else { return Ok(()) };
         // Err: it is on its way down, or has no message yet.
-        let Ok(stream) = client.get(&format!("/v1/streams/{STREAM}")).await else { return Ok(()) };
+        let Ok(stream) = client.get(&format!("/v1/streams/{STREAM}")).await else {
+            return Ok(());
+        };
         let number = |name: &str| stream.get(name).and_then(Value::as_u64).unwrap_or_default();
         let cause = stream.pointer("/head/cause").and_then(Value::as_str).unwrap_or("-");
         bar.set_message(format!(

@@ -179,7 +179,14 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             Command::Results(options) => clients::results(&options).await,
             Command::Send(options) => clients::send(&options).await,
             Command::Serve(options) => serve::run(options).await,
-            other => clients::run(other).await,
+            client @ (Command::Parked { .. }
+            | Command::Resolve { .. }
+            | Command::Retry { .. }
+            | Command::Skip { .. }
+            | Command::Status(_)
+            | Command::Streams(_)
+            | Command::Subscriptions(_)
+            | Command::Workers(_)) => clients::run(client).await,
         }
     });
     // What still waits somewhere has nothing left to do.

@@ -1,8 +1,10 @@
 //! x
-use std::process::ExitCode;
-use clap::Args;
 use super::Failure;
+use clap::Args;
+use std::process::ExitCode;
 /// x
 #[derive(Args, Debug)]
 pub(super) struct Options {}
-pub(super) async fn run(_options: Options) -> Result<ExitCode, Failure> { Err(Failure::usage("x")) }
+pub(super) async fn run(_options: Options) -> Result<ExitCode, Failure> {
+    Err(Failure::usage("x"))
+}

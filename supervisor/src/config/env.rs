@@ -60,9 +60,7 @@ fn set(tree: &mut Table, path: &[String], value: Node) -> Result<(), String> {
     }
     if rest.is_empty() {
         if let Some(Place::Variable(other)) = tree.get(key).map(|node| &node.place) {
-            return Err(format!(
-                "sets the same key as {other}; expected one of them"
-            ));
+            return Err(format!("sets the same key as {other}; expected one of them"));
         }
         tree.insert(key.clone(), value);
         return Ok(());

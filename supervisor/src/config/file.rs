@@ -32,9 +32,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, (Place, String)> {
     }
     let mut bytes = Vec::new();
     // One byte more shows that there is more; the length that a file claims may be wrong.
-    file.take(FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(fail)?;
+    file.take(FILE_BYTES + 1).read_to_end(&mut bytes).map_err(fail)?;
     Ok(bytes)
 }
 
@@ -46,10 +44,7 @@ fn text(bytes: Vec<u8>) -> Result<String, (Place, String)> {
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let lines = error.as_bytes().iter().take(good).filter(|b| **b == b'\n');
-        (
-            Place::Line(lines.count() + 1),
-            "is not UTF-8; expected UTF-8 text".to_owned(),
-        )
+        (Place::Line(lines.count() + 1), "is not UTF-8; expected UTF-8 text".to_owned())
     })
 }
 
@@ -60,9 +55,8 @@ pub(super) fn parse(text: &str, problems: &mut Problems) -> Table {
         problems.add(Place::Line(1), why);
         return Table::new();
     }
-    let starts: Vec<usize> = std::iter::once(0)
-        .chain(text.match_indices('\n').map(|(at, _)| at + 1))
-        .collect();
+    let starts: Vec<usize> =
+        std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
     let place = |offset| Place::Line(starts.partition_point(|start| *start <= offset).max(1));
     let (parsed, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {

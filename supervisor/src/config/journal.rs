@@ -68,10 +68,7 @@ impl Journal {
             let text = "nothing is kept there when journal.kind is \"memory\"; expected \"local\"";
             section.problem(Some(Place::Flag("--data")), "path", text);
         }
-        if data
-            .as_ref()
-            .is_some_and(|data| data.as_os_str().is_empty())
-        {
+        if data.as_ref().is_some_and(|data| data.as_os_str().is_empty()) {
             let text = "is empty; expected a path";
             section.problem(Some(Place::Flag("--data")), "path", text);
         }

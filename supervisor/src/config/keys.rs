@@ -3,16 +3,9 @@
 /// The path of `key` inside the section at `path`.
 pub(super) fn join(path: &str, key: &str) -> String {
     let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-    let key = if !key.is_empty() && key.bytes().all(bare) {
-        key.to_owned()
-    } else {
-        format!("{key:?}")
-    };
-    if path.is_empty() || key.is_empty() {
-        format!("{path}{key}")
-    } else {
-        format!("{path}.{key}")
-    }
+    let key =
+        if !key.is_empty() && key.bytes().all(bare) { key.to_owned() } else { format!("{key:?}") };
+    if path.is_empty() || key.is_empty() { format!("{path}{key}") } else { format!("{path}.{key}") }
 }
 
 /// What to write instead of `key`.

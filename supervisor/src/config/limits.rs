@@ -15,10 +15,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            message_bytes: MESSAGE_BYTES,
-            batch_bytes: BATCH_BYTES,
-        }
+        Self { message_bytes: MESSAGE_BYTES, batch_bytes: BATCH_BYTES }
     }
 }
 

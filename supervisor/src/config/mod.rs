@@ -109,17 +109,10 @@ impl Config {
             return problems.into_result(Self::default());
         }
         env::apply(env, &mut tree, &mut problems);
-        let root = Node {
-            place: Place::File,
-            value: Value::Table(tree),
-            raw: None,
-        };
+        let root = Node { place: Place::File, value: Value::Table(tree), raw: None };
         let mut root = Section::open(String::new(), Some(root), &mut problems);
         let config = Self {
-            server: Server::read(
-                root.part("server")
-                    .with("listen", "--listen", overrides.listen),
-            ),
+            server: Server::read(root.part("server").with("listen", "--listen", overrides.listen)),
             journal: Journal::read(root.part("journal"), overrides.data),
             limits: Limits::read(root.part("limits")),
             streams: Streams::read(root.part("streams")),
@@ -146,12 +139,9 @@ impl Config {
     /// The sections in which `new` differs from this and that only a restart applies.
     #[must_use]
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
-        [
-            ("server", self.server != new.server),
-            ("journal", self.journal != new.journal),
-        ]
-        .into_iter()
-        .filter_map(|(section, differs)| differs.then_some(section))
-        .collect()
+        [("server", self.server != new.server), ("journal", self.journal != new.journal)]
+            .into_iter()
+            .filter_map(|(section, differs)| differs.then_some(section))
+            .collect()
     }
 }

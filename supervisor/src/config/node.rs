@@ -70,11 +70,7 @@ impl Node {
 
     /// The list that this is.
     pub(super) fn list(&self) -> Option<&[Self]> {
-        if let Value::List(items) = &self.value {
-            Some(items)
-        } else {
-            None
-        }
+        if let Value::List(items) = &self.value { Some(items) } else { None }
     }
 
     /// Whether this is a table.
@@ -84,18 +80,12 @@ impl Node {
 
     /// That this is not what is expected.
     pub(super) fn unfit(&self, expected: &str) -> Wrong {
-        self.wrong(format!(
-            "{} does not fit; expected {expected}",
-            self.shown()
-        ))
+        self.wrong(format!("{} does not fit; expected {expected}", self.shown()))
     }
 
     /// That this is wrong.
     pub(super) fn wrong(&self, text: impl Into<String>) -> Wrong {
-        Wrong {
-            place: self.place.clone(),
-            text: text.into(),
-        }
+        Wrong { place: self.place.clone(), text: text.into() }
     }
 
     /// This value, for people.
@@ -140,19 +130,11 @@ pub(super) fn node(parsed: DeValue<'_>, at: Place, place: &dyn Fn(usize) -> Plac
         DeValue::Datetime(_) => Value::Date,
         DeValue::Float(value) => Value::Float(value.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::Integer(value) => {
-            let most = if value.as_str().starts_with('-') {
-                i128::MIN
-            } else {
-                i128::MAX
-            };
+            let most = if value.as_str().starts_with('-') { i128::MIN } else { i128::MAX };
             Value::Whole(i128::from_str_radix(value.as_str(), value.radix()).unwrap_or(most))
         }
         DeValue::String(text) => Value::Text(text.into_owned()),
         DeValue::Table(entries) => Value::Table(table(entries, place)),
     };
-    Node {
-        place: at,
-        value,
-        raw: None,
-    }
+    Node { place: at, value, raw: None }
 }

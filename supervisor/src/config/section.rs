@@ -32,13 +32,7 @@ impl<'a> Section<'a> {
                 problems.add(wrong.place, format!("{path}: {}", wrong.text));
             }
         }
-        Self {
-            path,
-            place,
-            left,
-            asked: Vec::new(),
-            problems,
-        }
+        Self { path, place, left, asked: Vec::new(), problems }
     }
 
     /// What `check` makes of the key's value; nothing, when it is absent or wrong.
@@ -61,11 +55,7 @@ impl<'a> Section<'a> {
     /// This section, with what a flag says of one key.
     pub(super) fn with(mut self, key: &str, flag: &'static str, said: Option<String>) -> Self {
         if let Some(text) = said {
-            let node = Node {
-                place: Place::Flag(flag),
-                value: Value::Text(text),
-                raw: None,
-            };
+            let node = Node { place: Place::Flag(flag), value: Value::Text(text), raw: None };
             self.left.insert(key.to_owned(), node);
         }
         self
@@ -143,8 +133,7 @@ impl<'a> Section<'a> {
                 }
                 Some(_) | None => keys::advice(&key, &self.asked),
             };
-            self.problems
-                .add(node.place, format!("unknown key {key:?} {place}; {advice}"));
+            self.problems.add(node.place, format!("unknown key {key:?} {place}; {advice}"));
         }
     }
 }

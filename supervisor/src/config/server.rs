@@ -36,18 +36,14 @@ impl Server {
         let mut server = Self::default();
         let place = section.place_of("listen");
         let listen = section.read("listen", |node| {
-            node.text()
-                .and_then(|text| text.parse().ok())
-                .ok_or_else(|| {
-                    node.unfit("an IP address and a port, as \"127.0.0.1:7400\" or \"[::1]:7400\"")
-                })
+            node.text().and_then(|text| text.parse().ok()).ok_or_else(|| {
+                node.unfit("an IP address and a port, as \"127.0.0.1:7400\" or \"[::1]:7400\"")
+            })
         });
         server.listen = listen.unwrap_or(server.listen);
         // A wrong value was meant for something; one problem is enough.
         let said = section.place_of("insecure").is_some();
-        let insecure = section
-            .read("insecure", boolean)
-            .or_else(|| said.then_some(true));
+        let insecure = section.read("insecure", boolean).or_else(|| said.then_some(true));
         server.insecure = insecure.unwrap_or(server.insecure);
         let drain = section.read("drain_timeout", |node| duration(node, Duration::ZERO..=DAY));
         server.drain_timeout = drain.unwrap_or(server.drain_timeout);

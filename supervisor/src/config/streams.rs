@@ -22,18 +22,13 @@ pub struct Streams {
 
 impl Default for Streams {
     fn default() -> Self {
-        Self {
-            create: true,
-            overlays: Vec::new(),
-        }
+        Self { create: true, overlays: Vec::new() }
     }
 }
 
 impl Streams {
     pub(super) fn read(mut section: Section<'_>) -> Self {
-        let create = section.read("create", |node| {
-            word(node, &[("auto", true), ("never", false)])
-        });
+        let create = section.read("create", |node| word(node, &[("auto", true), ("never", false)]));
         for (key, place) in section.scalars() {
             let text = "stands outside of a stream; expected [streams.NAME], \
                         or [streams.\"*\"] for all streams";
@@ -41,9 +36,8 @@ impl Streams {
         }
         Self {
             create: create.unwrap_or(true),
-            overlays: section.each(values::pattern, |name, section| {
-                (Pattern::new(name), overlay(section))
-            }),
+            overlays: section
+                .each(values::pattern, |name, section| (Pattern::new(name), overlay(section))),
         }
     }
 }
@@ -70,12 +64,7 @@ fn overlay(mut section: Section<'_>) -> StreamOverlay {
         window: section.read("window", |node| whole(node, 1..=1_048_576)),
         max_backlog: section.read("max_backlog", |node| whole(node, 1..=1_000_000_000_000)),
     };
-    section.refuse(&[
-        "retention",
-        "retention_bytes",
-        "retention_strict",
-        "hold_alert_after",
-    ]);
+    section.refuse(&["retention", "retention_bytes", "retention_strict", "hold_alert_after"]);
     section.close();
     overlay
 }

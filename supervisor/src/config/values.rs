@@ -23,9 +23,7 @@ pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// Text.
 pub(super) fn text(node: &Node) -> Checked<&str> {
-    node.text()
-        .filter(|text| !text.is_empty())
-        .ok_or_else(|| node.unfit("a string, not empty"))
+    node.text().filter(|text| !text.is_empty()).ok_or_else(|| node.unfit("a string, not empty"))
 }
 
 /// `true` or `false`.
@@ -51,11 +49,7 @@ pub(super) fn whole<T>(node: &Node, range: RangeInclusive<T>) -> Checked<T>
 where
     T: Copy + fmt::Display + PartialOrd + TryFrom<i128>,
 {
-    let value = if let Value::Whole(value) = node.value {
-        T::try_from(value).ok()
-    } else {
-        None
-    };
+    let value = if let Value::Whole(value) = node.value { T::try_from(value).ok() } else { None };
     value.filter(|value| range.contains(value)).ok_or_else(|| {
         let (least, most) = range.into_inner();
         node.unfit(&format!("a whole number from {least} to {most}"))
@@ -66,9 +60,7 @@ where
 pub(super) fn permille(node: &Node, range: RangeInclusive<u32>) -> Checked<u32> {
     let thousandths = match node.value {
         Value::Float(value) => format!("{:.0}", value * 1000.0).parse().ok(),
-        Value::Whole(value) => value
-            .checked_mul(1000)
-            .and_then(|value| u32::try_from(value).ok()),
+        Value::Whole(value) => value.checked_mul(1000).and_then(|value| u32::try_from(value).ok()),
         Value::Boolean(_) | Value::Date | Value::List(_) | Value::Table(_) | Value::Text(_) => None,
     };
     let fits = thousandths.filter(|value| range.contains(value));
@@ -101,9 +93,7 @@ pub(super) fn size(node: &Node, range: RangeInclusive<u64>) -> Checked<u64> {
     value.filter(|value| range.contains(value)).ok_or_else(|| {
         let (least, most) = (Size(*range.start()), Size(*range.end()));
         let range = format!("from {least} to {most}");
-        node.unfit(&format!(
-            "a number of bytes or a size as \"64 MiB\", {range}"
-        ))
+        node.unfit(&format!("a number of bytes or a size as \"64 MiB\", {range}"))
     })
 }
 
@@ -121,9 +111,8 @@ pub(super) fn url(node: &Node) -> Checked<Target> {
         let text = format!("a URL must not hold credentials; expected {EXPECTED}");
         return Err(node.wrong(text));
     }
-    let target: Target = text
-        .parse()
-        .map_err(|error| node.wrong(format!("{error}; expected {EXPECTED}")))?;
+    let target: Target =
+        text.parse().map_err(|error| node.wrong(format!("{error}; expected {EXPECTED}")))?;
     let after_host = text
         .strip_prefix("http://")
         .and_then(|rest| rest.split(['/', '?', '#']).next())

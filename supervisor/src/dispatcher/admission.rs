@@ -10,7 +10,7 @@ use rollcall_common::{
 };
 
 use super::{
-    Dispatcher,
+    Dispatcher, Space,
     effect::{Effect, Reply, Taken},
     event::Arrival,
     state::{Seen, digest},
@@ -27,8 +27,7 @@ impl Dispatcher {
                 refusal
             }
         };
-        self.effects
-            .push_back(Effect::Reply(arrival.request, reply));
+        self.effects.push_back(Effect::Reply(arrival.request, reply));
     }
 
     fn admit(&mut self, arrival: &Arrival, now: Time) -> Result<Vec<Taken>, Reply> {
@@ -46,7 +45,7 @@ impl Dispatcher {
             self.counters.duplicates += u64::try_from(taken.len()).unwrap_or(u64::MAX);
             return Ok(taken);
         }
-        if self.space_low {
+        if self.space == Space::Low {
             return Err(Reply::Full);
         }
         let limit = known.map_or_else(
@@ -64,16 +63,8 @@ impl Dispatcher {
             }
             self.counters.accepted += 1;
             let (sequence, message) = (taken.sequence, Arc::clone(message));
-            let held = Held {
-                accepted_at: now,
-                message: Arc::clone(&message),
-            };
-            self.commit(Record::Accepted {
-                stream,
-                sequence,
-                at: now,
-                message,
-            });
+            let held = Held { accepted_at: now, message: Arc::clone(&message) };
+            self.commit(Record::Accepted { stream, sequence, at: now, message });
             self.hold_in_window(stream, sequence, held);
         }
         self.dirty.insert(stream);
@@ -96,34 +87,16 @@ impl Dispatcher {
                 let before = stream.and_then(|stream| self.state.keys.get(&(stream, digest)));
                 if let Some(seen) = before.or_else(|| fresh.get(&digest)).copied() {
                     if seen.fingerprint != key.fingerprint {
-                        return Err(Reply::Conflict {
-                            index,
-                            sequence: seen.sequence,
-                        });
+                        return Err(Reply::Conflict { index, sequence: seen.sequence });
                     }
                     let (sequence, id) = (seen.sequence, seen.id);
-                    taken.push(Taken {
-                        sequence,
-                        id,
-                        duplicate: true,
-                    });
+                    taken.push(Taken { sequence, id, duplicate: true });
                     continue;
                 }
                 let fingerprint = key.fingerprint;
-                fresh.insert(
-                    digest,
-                    Seen {
-                        sequence: next,
-                        id: message.id,
-                        fingerprint,
-                    },
-                );
+                fresh.insert(digest, Seen { sequence: next, id: message.id, fingerprint });
             }
-            taken.push(Taken {
-                sequence: next,
-                id: message.id,
-                duplicate: false,
-            });
+            taken.push(Taken { sequence: next, id: message.id, duplicate: false });
             next = next.next();
         }
         Ok(taken)
@@ -141,10 +114,7 @@ impl Dispatcher {
 
     fn open(&mut self, name: &StreamName) -> StreamId {
         let stream = StreamId(u32::try_from(self.state.streams.len()).unwrap_or(u32::MAX));
-        self.commit(Record::Opened {
-            stream,
-            name: name.clone(),
-        });
+        self.commit(Record::Opened { stream, name: name.clone() });
         self.assign_pool(stream);
         stream
     }

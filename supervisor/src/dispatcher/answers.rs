@@ -34,31 +34,18 @@ impl Dispatcher {
             return;
         };
         match classify(reply) {
-            Verdict::Accept {
-                outcome,
-                payload,
-                status,
-                reason,
-            } => {
+            Verdict::Accept { outcome, payload, status, reason } => {
                 self.roster.praise(attempt.worker);
                 if let AttemptStanding::Beaten(accepted) = attempt.standing {
                     return self.compare(accepted, &payload);
                 }
-                let report = self.report(&attempt, Ending::Accepted, Some(status), "", now);
-                self.accept(
-                    &attempt,
-                    Accepted {
-                        report,
-                        outcome,
-                        payload,
-                        reason,
-                    },
-                    now,
-                );
+                let report = self.report(&attempt, (Ending::Accepted, Some(status)), "", now);
+                self.accept(&attempt, Accepted { report, outcome, payload, reason }, now);
             }
             Verdict::Park { status, reason } => {
                 if attempt.standing == AttemptStanding::Counting {
-                    let report = self.report(&attempt, Ending::Refused, Some(status), &reason, now);
+                    let refused = (Ending::Refused, Some(status));
+                    let report = self.report(&attempt, refused, &reason, now);
                     self.count(&attempt, report, now);
                     self.park(&attempt, &reason, now);
                 }
@@ -84,10 +71,7 @@ impl Dispatcher {
         let Some(attempt) = self.attempts.get_mut(&id) else {
             return;
         };
-        let failed = Attempt {
-            deadline: now + LATE_ANSWER,
-            ..*attempt
-        };
+        let failed = Attempt { deadline: now + LATE_ANSWER, ..*attempt };
         attempt.standing = AttemptStanding::Late;
         attempt.deadline = failed.deadline;
         self.timers.set(failed.deadline, Timer::Forget(id));
@@ -96,16 +80,9 @@ impl Dispatcher {
         self.mark(failed.worker, Mark::Strike, now);
         let (ending, status, mark) = (Ending::Timeout, None, Mark::Strike);
         let detail = "no answer in time".into();
-        self.failed(
-            &failed,
-            &Failure {
-                ending,
-                status,
-                detail,
-                mark,
-            },
-            now,
-        );
+        self.failed(&failed, &Failure { ending, status, detail, mark }, now);
+        // It no longer counts, so another one may go out.
+        self.enqueue(failed.stream);
     }
 
     /// A late attempt is given up: its worker may have work again.
@@ -155,12 +132,7 @@ impl Dispatcher {
             attempts: attempt.number,
             payload: accepted.payload,
         };
-        self.commit(Record::Answered {
-            stream,
-            sequence,
-            at: now,
-            answer: Arc::new(answer),
-        });
+        self.commit(Record::Answered { stream, sequence, at: now, answer: Arc::new(answer) });
         self.settle_head(stream, now);
         self.enqueue(stream);
     }
@@ -191,7 +163,7 @@ impl Dispatcher {
     /// A failure that counts: another try after a random wait, or a person.
     fn failed(&mut self, attempt: &Attempt, failure: &Failure, now: Time) {
         let (ending, detail) = (failure.ending, &failure.detail);
-        let report = self.report(attempt, ending, failure.status, detail, now);
+        let report = self.report(attempt, (ending, failure.status), detail, now);
         let Some(slot) = self.open_slot(attempt.stream, attempt.sequence) else {
             return;
         };
@@ -205,11 +177,7 @@ impl Dispatcher {
         if ending == Ending::Refused && agreed {
             self.park(attempt, &format!("refused: {detail}"), now);
         } else if failures >= ladder.max_attempts {
-            self.park(
-                attempt,
-                &format!("{failures} failures, the last: {detail}"),
-                now,
-            );
+            self.park(attempt, &format!("{failures} failures, the last: {detail}"), now);
         }
     }
 
@@ -223,12 +191,7 @@ impl Dispatcher {
         let failures = slot.failures + 1;
         let due = now + ladder.wait_after(failures, &mut self.rng);
         self.counters.failures += 1;
-        self.commit(Record::Failed {
-            stream,
-            sequence,
-            due,
-            report: Arc::new(report),
-        });
+        self.commit(Record::Failed { stream, sequence, due, report: Arc::new(report) });
         self.timers.set(due, Timer::Retry(stream, sequence));
         self.dirty.insert(stream);
         failures
@@ -236,21 +199,14 @@ impl Dispatcher {
 
     fn park(&mut self, attempt: &Attempt, reason: &str, now: Time) {
         let (stream, sequence) = (attempt.stream, attempt.sequence);
-        let Some(head) = self
-            .open_slot(stream, sequence)
-            .and_then(|slot| slot.head())
-        else {
+        let Some(head) = self.open_slot(stream, sequence).and_then(|slot| slot.head()) else {
             return;
         };
         self.counters.parked += 1;
-        self.commit(Record::Parked {
-            stream,
-            sequence,
-            at: now,
-            head,
-            reason: reason.into(),
-        });
+        self.commit(Record::Parked { stream, sequence, at: now, head, reason: reason.into() });
         self.settle_head(stream, now);
+        // A skip has moved the window.
+        self.enqueue(stream);
     }
 
     /// A parked head is skipped, where the stream's settings say so.
@@ -275,12 +231,7 @@ impl Dispatcher {
             };
             let sequence = entry.released.next();
             self.counters.skipped += 1;
-            self.commit(Record::Answered {
-                stream,
-                sequence,
-                at: now,
-                answer: Arc::new(answer),
-            });
+            self.commit(Record::Answered { stream, sequence, at: now, answer: Arc::new(answer) });
         }
     }
 
@@ -289,7 +240,7 @@ impl Dispatcher {
     fn turned_away(&mut self, attempt: &Attempt, failure: &Failure, now: Time) {
         let (stream, sequence) = (attempt.stream, attempt.sequence);
         let ending = failure.ending;
-        let report = self.report(attempt, ending, failure.status, &failure.detail, now);
+        let report = self.report(attempt, (ending, failure.status), &failure.detail, now);
         let worker = Arc::clone(&self.roster.worker(attempt.worker).id);
         let pool = self.roster.pool_of(attempt.worker);
         self.counters.turned_away += 1;
@@ -334,18 +285,13 @@ impl Dispatcher {
     /// The slot of a message that has no result yet.
     fn open_slot(&self, stream: StreamId, sequence: Sequence) -> Option<&Slot> {
         let slot = self.state.stream(stream).slot(sequence)?;
-        if matches!(slot.state, SlotState::Done { .. }) {
-            None
-        } else {
-            Some(slot)
-        }
+        if matches!(slot.state, SlotState::Done { .. }) { None } else { Some(slot) }
     }
 
     fn report(
         &self,
         attempt: &Attempt,
-        ending: Ending,
-        status: Option<u16>,
+        (ending, status): (Ending, Option<u16>),
         detail: &str,
         now: Time,
     ) -> AttemptReport {

@@ -20,8 +20,7 @@ impl Dispatcher {
     pub(super) fn decided(
         &mut self,
         request: RequestId,
-        stream: &StreamName,
-        sequence: Sequence,
+        (stream, sequence): (&StreamName, Sequence),
         decision: Decision,
         now: Time,
     ) {
@@ -61,28 +60,13 @@ impl Dispatcher {
         let record = match decision {
             Decision::Resolve(payload) => {
                 let answer = Arc::new(answer(Outcome::Resolved, "".into(), payload));
-                Record::Answered {
-                    stream,
-                    sequence,
-                    at: now,
-                    answer,
-                }
+                Record::Answered { stream, sequence, at: now, answer }
             }
             Decision::Skip { reason } => {
                 let answer = Arc::new(answer(Outcome::Skipped, reason, Payload::default()));
-                Record::Answered {
-                    stream,
-                    sequence,
-                    at: now,
-                    answer,
-                }
+                Record::Answered { stream, sequence, at: now, answer }
             }
-            Decision::Retry { reason } => Record::Retried {
-                stream,
-                sequence,
-                at: now,
-                reason,
-            },
+            Decision::Retry { reason } => Record::Retried { stream, sequence, at: now, reason },
         };
         let again = matches!(record, Record::Retried { .. });
         self.commit(record);
@@ -96,20 +80,29 @@ impl Dispatcher {
         Reply::Done
     }
 
-    pub(super) fn pause(&mut self, request: RequestId, name: &StreamName, paused: bool, now: Time) {
+    pub(super) fn pause(&mut self, request: RequestId, name: &StreamName, now: Time) {
         let reply = match self.state.names.get(name).copied() {
             Some(stream) => {
-                if self.state.stream(stream).paused != paused {
-                    let record = if paused {
-                        Record::Paused { stream, at: now }
-                    } else {
-                        Record::Resumed { stream, at: now }
-                    };
-                    self.commit(record);
+                if !self.state.stream(stream).paused {
+                    self.commit(Record::Paused { stream, at: now });
+                    self.dirty.insert(stream);
                 }
-                self.settle_head(stream, now);
-                self.enqueue(stream);
-                self.dirty.insert(stream);
+                Reply::Done
+            }
+            None => Reply::UnknownStream,
+        };
+        self.effects.push_back(Effect::Reply(request, reply));
+    }
+
+    pub(super) fn resume_stream(&mut self, request: RequestId, name: &StreamName, now: Time) {
+        let reply = match self.state.names.get(name).copied() {
+            Some(stream) => {
+                if self.state.stream(stream).paused {
+                    self.commit(Record::Resumed { stream, at: now });
+                    self.settle_head(stream, now);
+                    self.enqueue(stream);
+                    self.dirty.insert(stream);
+                }
                 Reply::Done
             }
             None => Reply::UnknownStream,

@@ -14,7 +14,7 @@ use super::{
     Dispatcher,
     effect::{Delivery, Effect},
     event::{Refusal, Start},
-    subscription::LaneState,
+    subscription::{LaneState, Presence},
     timers::Timer,
 };
 use crate::record::{Found, Record, SubscriptionId};
@@ -34,12 +34,7 @@ impl Dispatcher {
             Start::Live => self.state.head,
         };
         let subscription = self.state.next_subscription();
-        self.commit(Record::Subscribed {
-            subscription,
-            name,
-            streams,
-            after,
-        });
+        self.commit(Record::Subscribed { subscription, name, streams, after });
         self.look_ahead(subscription);
     }
 
@@ -55,9 +50,7 @@ impl Dispatcher {
         for id in ids {
             if let Some(subscription) = self.state.subscriptions.get_mut(&id) {
                 let streams: Vec<StreamId> = subscription.lanes.keys().copied().collect();
-                streams
-                    .into_iter()
-                    .for_each(|stream| subscription.line_up(stream));
+                streams.into_iter().for_each(|stream| subscription.line_up(stream));
             }
             self.look_ahead(id);
         }
@@ -77,7 +70,7 @@ impl Dispatcher {
     pub(super) fn pump_lanes(&mut self) {
         let at_once = self.settings.deliveries_at_once;
         for (id, subscription) in &mut self.state.subscriptions {
-            while subscription.sending < at_once && !subscription.gone {
+            while subscription.sending < at_once && subscription.presence == Presence::Here {
                 let Some(stream) = subscription.ready.pop_front() else {
                     break;
                 };
@@ -119,12 +112,7 @@ impl Dispatcher {
         }
         entry.last_error = None;
         self.counters.delivered += through.0 + 1 - lane.next.0;
-        self.commit(Record::Delivered {
-            subscription,
-            stream,
-            through,
-            floor,
-        });
+        self.commit(Record::Delivered { subscription, stream, through, floor });
     }
 
     /// A sender has done what it could of a lane, and left it.
@@ -160,7 +148,7 @@ impl Dispatcher {
         let (first, most) = RETRY_WAIT;
         let mut wait = backoff::doubling(first, most, lane.tries, &mut self.rng);
         match refusal {
-            Refusal::Gone => entry.gone = true,
+            Refusal::Gone => entry.presence = Presence::Gone,
             Refusal::Rejected => lane.rejections += 1,
             Refusal::Unavailable { retry_after } => {
                 lane.rejections = 0;
@@ -218,20 +206,13 @@ impl Dispatcher {
             self.commit_scan(subscription, self.state.head, found);
         } else if let Some(entry) = self.state.subscriptions.get_mut(&subscription) {
             entry.scanning = true;
-            self.effects.push_back(Effect::Scan {
-                subscription,
-                after,
-            });
+            self.effects.push_back(Effect::Scan { subscription, after });
         }
     }
 
     fn commit_scan(&mut self, subscription: SubscriptionId, to: Position, found: Vec<Found>) {
         let streams: Vec<StreamId> = found.iter().map(|run| run.stream).collect();
-        self.commit(Record::Scanned {
-            subscription,
-            to,
-            found,
-        });
+        self.commit(Record::Scanned { subscription, to, found });
         if let Some(entry) = self.state.subscriptions.get_mut(&subscription) {
             streams.into_iter().for_each(|stream| entry.line_up(stream));
         }
@@ -244,11 +225,7 @@ impl Dispatcher {
             .attempts
             .values()
             .any(|attempt| attempt.standing == super::AttemptStanding::Counting);
-        let sending = self
-            .state
-            .subscriptions
-            .values()
-            .any(|entry| entry.sending > 0);
+        let sending = self.state.subscriptions.values().any(|entry| entry.sending > 0);
         !working && !sending
     }
 
@@ -258,16 +235,9 @@ impl Dispatcher {
         &self,
         subscription: SubscriptionId,
     ) -> Arc<dyn Fn(&StreamName) -> bool + Send + Sync> {
-        let patterns = self
-            .state
-            .subscriptions
-            .get(&subscription)
-            .map(|entry| entry.patterns());
+        let patterns = self.state.subscriptions.get(&subscription).map(|entry| entry.patterns());
         Arc::new(move |name| {
-            patterns
-                .iter()
-                .flatten()
-                .any(|pattern| pattern.matches(name.as_str()))
+            patterns.iter().flatten().any(|pattern| pattern.matches(name.as_str()))
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Messages out to workers: which stream has its turn, which message of it, and which worker.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rollcall_common::{
     ids::{Sequence, StreamId},
@@ -21,8 +21,6 @@ use crate::record::{Reason, Record};
 
 /// How many messages after the one that is needed are read back with it.
 const FETCH_AHEAD: u64 = 255;
-/// Beats that a registered worker may miss.
-const MISSED_BEATS: u32 = 3;
 
 impl Dispatcher {
     /// Finds the stream's pool by its settings.
@@ -82,12 +80,9 @@ impl Dispatcher {
         let Some(held) = &slot.held else {
             entry.again.insert(sequence);
             entry.turn = Turn::Fetching;
-            let last = end.min(Sequence(sequence.0 + FETCH_AHEAD));
-            self.effects.push_back(Effect::Fetch {
-                stream,
-                first: sequence,
-                last,
-            });
+            // A window that was made smaller may end before it.
+            let last = end.min(Sequence(sequence.0 + FETCH_AHEAD)).max(sequence);
+            self.effects.push_back(Effect::Fetch { stream, first: sequence, last });
             return;
         };
         let Some(worker) = self.roster.pick(pool, &slot.tried, &mut self.rng) else {
@@ -110,16 +105,7 @@ impl Dispatcher {
         let (standing, started_at, deadline) = (AttemptStanding::Counting, now, now + timeout);
         self.start_attempt(
             attempt,
-            Attempt {
-                stream,
-                sequence,
-                worker,
-                number,
-                reason,
-                started_at,
-                deadline,
-                standing,
-            },
+            Attempt { stream, sequence, worker, number, reason, started_at, deadline, standing },
         );
         self.effects.push_back(Effect::Dispatch(Dispatch {
             attempt,
@@ -154,14 +140,7 @@ impl Dispatcher {
             // At least the one that is needed, however full the memory is.
             let needed = self.state.stream(stream).again.contains(&sequence);
             if needed || self.state.held_bytes < CACHE_BYTES {
-                self.state.hold(
-                    stream,
-                    sequence,
-                    Held {
-                        accepted_at,
-                        message,
-                    },
-                );
+                self.state.hold(stream, sequence, Held { accepted_at, message });
             }
         }
         self.state.stream_mut(stream).turn = Turn::None;
@@ -169,12 +148,13 @@ impl Dispatcher {
     }
 
     /// A message's wait is over.
-    pub(super) fn retry_due(&mut self, stream: StreamId, sequence: Sequence) {
+    pub(super) fn retry_due(&mut self, stream: StreamId, sequence: Sequence, now: Time) {
         let entry = self.state.stream_mut(stream);
         let Some(slot) = entry.slot_mut(sequence) else {
             return;
         };
-        if let SlotState::Waiting { .. } = slot.state {
+        // A timer may be left from an earlier wait.
+        if matches!(slot.state, SlotState::Waiting { due } if due <= now) {
             slot.state = SlotState::Idle;
             self.redispatch(stream, sequence);
         }
@@ -204,12 +184,7 @@ impl Dispatcher {
         }
         let at = self.state.last_time();
         for (first, last) in runs {
-            self.commit(Record::Passed {
-                stream,
-                first,
-                last,
-                at,
-            });
+            self.commit(Record::Passed { stream, first, last, at });
         }
     }
 
@@ -217,14 +192,13 @@ impl Dispatcher {
         &mut self,
         (id, pool): (&Arc<str>, &Arc<str>),
         concurrency: Option<u32>,
-        beats: bool,
+        silence: Option<Duration>,
         now: Time,
     ) {
         let settings = Arc::clone(&self.settings);
         let pool = self.roster.pool(pool, || settings.pool(pool));
         let worker = self.roster.seen(id, pool, concurrency.unwrap_or(u32::MAX));
-        let silence = self.settings.heartbeat.saturating_mul(MISSED_BEATS);
-        let silent_at = Some(now + silence).filter(|_| beats);
+        let silent_at = silence.map(|silence| now + silence);
         self.roster.beat(worker, silent_at);
         self.watch_worker(worker, silent_at);
         self.roster.refit(worker, now);

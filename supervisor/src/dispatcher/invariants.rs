@@ -13,7 +13,7 @@ use super::{
     roster::WorkerKey,
     state::State,
     stream::{SlotState, Stream, Turn},
-    subscription::LaneState,
+    subscription::{LaneState, Presence},
     timers::Timer,
 };
 
@@ -116,10 +116,7 @@ impl Dispatcher {
             }
         }
         ensure!(done == stream.waiting, "{name}: waiting is wrong");
-        ensure!(
-            parked == stream.parked.len(),
-            "{name}: parked is wrong"
-        );
+        ensure!(parked == stream.parked.len(), "{name}: parked is wrong");
         let counted = usize::try_from(stream.in_flight).unwrap_or(usize::MAX);
         ensure!(
             in_flight == counted && flying.len() == counted,
@@ -189,9 +186,10 @@ impl Dispatcher {
             for (stream, lane) in &entry.lanes {
                 match lane.state {
                     LaneState::Held => {}
-                    LaneState::Idle => {
-                        return Err(format!("{name}: the lane of {stream:?} is left idle"));
-                    }
+                    LaneState::Idle => ensure!(
+                        lane.is_empty() && entry.scan.is_some(),
+                        "{name}: the lane of {stream:?} is left idle"
+                    ),
                     LaneState::Ready => ensure!(
                         entry.ready.contains(stream),
                         "{name}: the lane of {stream:?} is not in line"
@@ -204,15 +202,13 @@ impl Dispatcher {
                 }
             }
             ensure!(sending == entry.sending, "{name}: sending is wrong");
-            let room = sending < self.settings.deliveries_at_once && !entry.gone;
+            let room =
+                sending < self.settings.deliveries_at_once && entry.presence == Presence::Here;
             ensure!(
                 !room || entry.ready.is_empty(),
                 "{name}: a lane is ready, there is room, and nothing is sent"
             );
-            ensure!(
-                entry.scan.is_none() || entry.scanning,
-                "{name} catches up, and nobody looks"
-            );
+            ensure!(entry.scan.is_none() || entry.scanning, "{name} catches up, and nobody looks");
         }
         Ok(())
     }

@@ -50,7 +50,7 @@ pub use event::{Arrival, AttemptId, Event, Refusal, RequestId, WorkerReply};
 pub use invariants::Sizes;
 pub use settings::Settings;
 pub use state::State;
-pub use status::{Cause, Counters, MessageState, StreamStatus, SubscriptionStatus};
+pub use status::{Cause, Counters, MessageState, Mode, StreamStatus, SubscriptionStatus};
 pub use stream::Parking;
 pub use subscription::Subscription;
 
@@ -58,6 +58,18 @@ use crate::record::{Reason, Record};
 use roster::{Roster, WorkerKey};
 use stream::Turn;
 use timers::{Timer, Timers};
+
+/// Beats that a registered worker may miss.
+const MISSED_BEATS: u32 = 3;
+
+/// The journal's room, as it was last told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Space {
+    /// There is.
+    Enough,
+    /// Only the reserve is left.
+    Low,
+}
 
 /// One attempt that may still answer.
 #[derive(Debug)]
@@ -98,8 +110,8 @@ pub struct Dispatcher {
     /// Streams whose status may have changed.
     dirty: BTreeSet<StreamId>,
     counters: Counters,
-    /// Whether the journal has only its reserve left.
-    space_low: bool,
+    /// The journal's room.
+    space: Space,
     draining: bool,
     /// The room that releases of one record are collected in.
     released: Vec<Released>,
@@ -121,7 +133,7 @@ impl Dispatcher {
             effects: VecDeque::new(),
             dirty: BTreeSet::new(),
             counters: Counters::default(),
-            space_low: false,
+            space: Space::Enough,
             draining: false,
             released: Vec::new(),
         };
@@ -136,21 +148,10 @@ impl Dispatcher {
         match event {
             Event::Answered { attempt, reply } => self.answered(attempt, reply, now),
             Event::Arrived(arrival) => self.arrived(&arrival, now),
-            Event::Decided {
-                request,
-                stream,
-                sequence,
-                decision,
-            } => {
-                self.decided(request, &stream, sequence, decision, now);
+            Event::Decided { request, stream, sequence, decision } => {
+                self.decided(request, (&stream, sequence), decision, now);
             }
-            Event::Delivered {
-                more,
-                subscription,
-                stream,
-                through,
-                floor,
-            } => {
+            Event::Delivered { more, subscription, stream, through, floor } => {
                 self.delivered((subscription, stream), through, floor);
                 if !more {
                     self.finished(subscription, stream);
@@ -158,44 +159,28 @@ impl Dispatcher {
             }
             Event::Drain => self.draining = true,
             Event::Fetched { stream, messages } => self.fetched(stream, messages),
-            Event::Paused {
-                request,
-                stream,
-                paused,
-            } => self.pause(request, &stream, paused, now),
-            Event::Scanned {
-                subscription,
-                to,
-                found,
-            } => self.scanned(subscription, to, found),
+            Event::Paused { request, stream, paused: true } => self.pause(request, &stream, now),
+            Event::Paused { request, stream, paused: false } => {
+                self.resume_stream(request, &stream, now);
+            }
+            Event::Scanned { subscription, to, found } => self.scanned(subscription, to, found),
             Event::Settings(settings) => {
                 self.settings = settings;
                 self.adopt_settings(now);
             }
-            Event::Space { low } => self.space_low = low,
-            Event::Subscribe {
-                name,
-                streams,
-                start,
-            } => self.subscribe(name, streams, start),
-            Event::Undelivered {
-                subscription,
-                stream,
-                refusal,
-                detail,
-            } => {
+            Event::Space { low } => {
+                self.space = if low { Space::Low } else { Space::Enough };
+            }
+            Event::Subscribe { name, streams, start } => self.subscribe(name, streams, start),
+            Event::Undelivered { subscription, stream, refusal, detail } => {
                 self.undelivered((subscription, stream), refusal, detail, now);
             }
             Event::Unsubscribe { name } => self.unsubscribe(&name),
             Event::WorkerDrained { id } => self.worker_drained(&id, now),
             Event::WorkerLeft { id } => self.worker_left(&id, now),
-            Event::WorkerSeen {
-                id,
-                pool,
-                concurrency,
-                beats,
-            } => {
-                self.worker_seen((&id, &pool), concurrency, beats, now);
+            Event::WorkerSeen { id, pool, concurrency, beats } => {
+                let silence = beats.then(|| self.settings.heartbeat.saturating_mul(MISSED_BEATS));
+                self.worker_seen((&id, &pool), concurrency, silence, now);
             }
         }
         self.pump(now);
@@ -208,7 +193,7 @@ impl Dispatcher {
                 Timer::Attempt(attempt) => self.timed_out(attempt, now),
                 Timer::Forget(attempt) => self.forget(attempt, now),
                 Timer::Lane(subscription, stream) => self.lane_due(subscription, stream),
-                Timer::Retry(stream, sequence) => self.retry_due(stream, sequence),
+                Timer::Retry(stream, sequence) => self.retry_due(stream, sequence, now),
                 Timer::Worker(worker) => self.roster.refit(worker, now),
             }
         }
@@ -234,8 +219,7 @@ impl Dispatcher {
 
     /// Writes a record down and takes it in: the only way in which state changes.
     fn commit(&mut self, record: Record) {
-        self.state
-            .apply(&record, &self.settings, &mut self.released);
+        self.state.apply(&record, &self.settings, &mut self.released);
         self.effects.push_back(Effect::Append(record));
         let mut released = std::mem::take(&mut self.released);
         for release in released.drain(..) {

@@ -15,12 +15,7 @@ use crate::record::{Ending, Outcome};
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Verdict {
     /// There is a result (or the worker's word that there is none).
-    Accept {
-        outcome: Outcome,
-        payload: Payload,
-        status: u16,
-        reason: Box<str>,
-    },
+    Accept { outcome: Outcome, payload: Payload, status: u16, reason: Box<str> },
     /// A person has to decide.
     Park { status: u16, reason: Box<str> },
     /// It failed in a way that counts.
@@ -55,67 +50,36 @@ pub(super) enum Mark {
 /// Reads the table.
 pub(super) fn classify(reply: WorkerReply) -> Verdict {
     match reply {
-        WorkerReply::Answer {
-            status,
-            outcome: Some(word),
-            reason,
-            payload,
-            ..
-        } => overridden(word, status, reason, payload),
-        WorkerReply::Answer {
-            status,
-            outcome: None,
-            reason,
-            retry_after,
-            payload,
-        } => by_status(status, reason, retry_after, payload),
+        WorkerReply::Answer { status, outcome: Some(word), reason, payload, .. } => {
+            overridden(word, status, reason, payload)
+        }
+        WorkerReply::Answer { status, outcome: None, reason, retry_after, payload } => {
+            by_status(status, reason, retry_after, payload)
+        }
         WorkerReply::Broken(detail) => {
             let (ending, mark) = (Ending::Broken, Mark::Strike);
-            Verdict::Fail(Failure {
-                ending,
-                status: None,
-                detail,
-                mark,
-            })
+            Verdict::Fail(Failure { ending, status: None, detail, mark })
         }
         WorkerReply::Unreachable(detail) => {
             let (ending, mark) = (Ending::Unreachable, Mark::Missing);
-            Verdict::Elsewhere(Failure {
-                ending,
-                status: None,
-                detail,
-                mark,
-            })
+            Verdict::Elsewhere(Failure { ending, status: None, detail, mark })
         }
         WorkerReply::Stale => {
             let (ending, mark) = (Ending::Unreachable, Mark::None);
             let detail = "the idle connection had been closed".into();
-            Verdict::Elsewhere(Failure {
-                ending,
-                status: None,
-                detail,
-                mark,
-            })
+            Verdict::Elsewhere(Failure { ending, status: None, detail, mark })
         }
     }
 }
 
 fn overridden(word: protocol::Outcome, status: u16, reason: Box<str>, payload: Payload) -> Verdict {
     match word {
-        protocol::Outcome::Ok => Verdict::Accept {
-            outcome: Outcome::Completed,
-            payload,
-            status,
-            reason,
-        },
+        protocol::Outcome::Ok => {
+            Verdict::Accept { outcome: Outcome::Completed, payload, status, reason }
+        }
         protocol::Outcome::Skip => {
             let payload = Payload::default();
-            Verdict::Accept {
-                outcome: Outcome::Skipped,
-                payload,
-                status,
-                reason,
-            }
+            Verdict::Accept { outcome: Outcome::Skipped, payload, status, reason }
         }
         protocol::Outcome::Park => Verdict::Park { status, reason },
         protocol::Outcome::Retry => Verdict::Fail(Failure {
@@ -134,31 +98,13 @@ fn by_status(
     payload: Payload,
 ) -> Verdict {
     let failure = |ending, mark| {
-        let detail = if reason.is_empty() {
-            excerpt(&payload)
-        } else {
-            reason.clone()
-        };
-        Failure {
-            ending,
-            status: Some(status),
-            detail,
-            mark,
-        }
+        let detail = if reason.is_empty() { excerpt(&payload) } else { reason.clone() };
+        Failure { ending, status: Some(status), detail, mark }
     };
     match status {
         200..=299 => {
-            let payload = if status == 204 {
-                Payload::default()
-            } else {
-                payload
-            };
-            Verdict::Accept {
-                outcome: Outcome::Completed,
-                payload,
-                status,
-                reason,
-            }
+            let payload = if status == 204 { Payload::default() } else { payload };
+            Verdict::Accept { outcome: Outcome::Completed, payload, status, reason }
         }
         429 | 503 => {
             let pause = retry_after.map(|span| span.min(RETRY_AFTER_MAX));
@@ -176,16 +122,9 @@ fn by_status(
 
 /// The beginning of an error's body, where it is text: often the only explanation there is.
 fn excerpt(payload: &Payload) -> Box<str> {
-    let start = payload
-        .body
-        .get(..REASON_BYTES.min(payload.body.len()))
-        .unwrap_or_default();
+    let start = payload.body.get(..REASON_BYTES.min(payload.body.len())).unwrap_or_default();
     let text = String::from_utf8_lossy(start);
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect::<String>()
-        .trim()
-        .into()
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().into()
 }
 
 #[cfg(test)]
@@ -198,10 +137,7 @@ mod tests {
             outcome,
             reason: "".into(),
             retry_after: Some(Duration::from_secs(1_000_000)),
-            payload: Payload {
-                content_type: "text/plain".into(),
-                body: "x\ny".into(),
-            },
+            payload: Payload { content_type: "text/plain".into(), body: "x\ny".into() },
         }
     }
 
@@ -227,10 +163,7 @@ mod tests {
                     assert_eq!(&*f.detail, "x y");
                 }
                 (_, Verdict::Fail(failure)) => {
-                    assert_eq!(
-                        (failure.ending, failure.mark),
-                        (Ending::Error, Mark::Strike)
-                    );
+                    assert_eq!((failure.ending, failure.mark), (Ending::Error, Mark::Strike));
                 }
                 _ => panic!("{status}: {got:?}"),
             }
@@ -241,52 +174,19 @@ mod tests {
     fn the_workers_word_overrides_the_status() {
         use protocol::Outcome::{Ok, Park, Retry, Skip};
         let ok = classify(answer(500, Some(Ok)));
-        assert!(matches!(
-            ok,
-            Verdict::Accept {
-                outcome: Outcome::Completed,
-                ..
-            }
-        ));
+        assert!(matches!(ok, Verdict::Accept { outcome: Outcome::Completed, .. }));
         let skip = classify(answer(200, Some(Skip)));
-        assert!(matches!(
-            skip,
-            Verdict::Accept {
-                outcome: Outcome::Skipped,
-                ..
-            }
-        ));
-        assert!(matches!(
-            classify(answer(200, Some(Park))),
-            Verdict::Park { .. }
-        ));
+        assert!(matches!(skip, Verdict::Accept { outcome: Outcome::Skipped, .. }));
+        assert!(matches!(classify(answer(200, Some(Park))), Verdict::Park { .. }));
         let retry = classify(answer(200, Some(Retry)));
-        assert!(matches!(
-            retry,
-            Verdict::Fail(Failure {
-                ending: Ending::Retry,
-                ..
-            })
-        ));
+        assert!(matches!(retry, Verdict::Fail(Failure { ending: Ending::Retry, .. })));
     }
 
     #[test]
     fn what_was_not_reached_does_not_count() {
-        assert!(matches!(
-            classify(WorkerReply::Stale),
-            Verdict::Elsewhere(_)
-        ));
+        assert!(matches!(classify(WorkerReply::Stale), Verdict::Elsewhere(_)));
         let unreachable = classify(WorkerReply::Unreachable("".into()));
-        assert!(matches!(
-            unreachable,
-            Verdict::Elsewhere(Failure {
-                mark: Mark::Missing,
-                ..
-            })
-        ));
-        assert!(matches!(
-            classify(WorkerReply::Broken("".into())),
-            Verdict::Fail(_)
-        ));
+        assert!(matches!(unreachable, Verdict::Elsewhere(Failure { mark: Mark::Missing, .. })));
+        assert!(matches!(classify(WorkerReply::Broken("".into())), Verdict::Fail(_)));
     }
 }

@@ -109,19 +109,14 @@ pub(super) struct Roster {
     pools_by_name: BTreeMap<Arc<str>, PoolKey>,
 }
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "keys are given out here and never taken back"
-)]
+#[expect(clippy::indexing_slicing, reason = "keys are given out here and never taken back")]
 impl Roster {
     pub(super) fn worker(&self, key: WorkerKey) -> &Worker {
         &self.workers[key.0]
     }
 
     pub(super) fn workers(&self) -> impl Iterator<Item = (&Arc<str>, &Worker)> {
-        self.workers
-            .iter()
-            .map(|worker| (&self.pools[worker.pool.0].name, worker))
+        self.workers.iter().map(|worker| (&self.pools[worker.pool.0].name, worker))
     }
 
     pub(super) fn keyed(&self) -> impl Iterator<Item = (WorkerKey, &Worker)> {
@@ -150,9 +145,7 @@ impl Roster {
 
     /// Whether some worker of the pool has work at the moment.
     pub(super) fn is_busy(&self, pool: PoolKey) -> bool {
-        self.workers
-            .iter()
-            .any(|w| w.pool == pool && w.in_flight > 0)
+        self.workers.iter().any(|w| w.pool == pool && w.in_flight > 0)
     }
 
     pub(super) fn members(&self, pool: PoolKey) -> usize {
@@ -184,11 +177,7 @@ impl Roster {
 
     /// Notes that a worker is there.
     pub(super) fn seen(&mut self, id: &Arc<str>, pool: PoolKey, concurrency: u32) -> WorkerKey {
-        let key = self
-            .by_id
-            .get(id)
-            .copied()
-            .unwrap_or(WorkerKey(self.workers.len()));
+        let key = self.by_id.get(id).copied().unwrap_or(WorkerKey(self.workers.len()));
         if key.0 == self.workers.len() {
             self.by_id.insert(Arc::clone(id), key);
             self.workers.push(Worker {
@@ -306,10 +295,7 @@ impl Roster {
         }
         worker.strikes = 0;
         worker.ejections = worker.ejections.saturating_add(1);
-        let span = settings
-            .eject_for
-            .saturating_mul(worker.ejections)
-            .min(LONGEST_EJECTION);
+        let span = settings.eject_for.saturating_mul(worker.ejections).min(LONGEST_EJECTION);
         // Up to a tenth more, so that workers put out together come back one by one.
         worker.ejected_until = now + span + backoff::below(span / 10, rng);
         Some(worker.ejected_until)
@@ -348,14 +334,8 @@ impl Roster {
         if fit.is_empty() {
             return None;
         }
-        let untried = fit
-            .iter()
-            .filter(|key| !tried.contains(&self.workers[key.0].id));
-        match if tried.is_empty() {
-            fit.len()
-        } else {
-            untried.clone().count()
-        } {
+        let untried = fit.iter().filter(|key| !tried.contains(&self.workers[key.0].id));
+        match if tried.is_empty() { fit.len() } else { untried.clone().count() } {
             0 => fit.get(rng.usize(..fit.len())).copied(),
             all if all == fit.len() => fit.get(rng.usize(..all)).copied(),
             some => untried.copied().nth(rng.usize(..some)),
@@ -364,9 +344,6 @@ impl Roster {
 
     /// Whether the pool has a fit worker that is not in `tried`.
     pub(super) fn has_untried(&self, pool: PoolKey, tried: &[Arc<str>]) -> bool {
-        self.pools[pool.0]
-            .fit
-            .iter()
-            .any(|key| !tried.contains(&self.workers[key.0].id))
+        self.pools[pool.0].fit.iter().any(|key| !tried.contains(&self.workers[key.0].id))
     }
 }

@@ -60,10 +60,7 @@ pub struct PoolSettings {
 
 impl Default for PoolSettings {
     fn default() -> Self {
-        Self {
-            eject_after: 5,
-            eject_for: Duration::from_secs(30),
-        }
+        Self { eject_after: 5, eject_for: Duration::from_secs(30) }
     }
 }
 
@@ -162,9 +159,7 @@ impl StreamOverlay {
             ladder: Ladder {
                 timeout: self.timeout.unwrap_or(ladder.timeout),
                 jitter: self.jitter.unwrap_or(ladder.jitter),
-                multiplier_permille: self
-                    .multiplier_permille
-                    .unwrap_or(ladder.multiplier_permille),
+                multiplier_permille: self.multiplier_permille.unwrap_or(ladder.multiplier_permille),
                 max_attempts: self.max_attempts.unwrap_or(ladder.max_attempts),
             },
             on_exhausted: self.on_exhausted.unwrap_or(under.on_exhausted),
@@ -222,11 +217,7 @@ impl StreamTable {
         }
         // Equally specific patterns need some order, and it must not be the file's.
         wild.sort_by(|(a, _), (b, _)| (a.specificity(), a).cmp(&(b.specificity(), b)));
-        Self {
-            exact,
-            wild,
-            shared: ArcSwap::default(),
-        }
+        Self { exact, wild, shared: ArcSwap::default() }
     }
 
     /// The whole settings of the stream `name`, all patterns laid over `base`, which is always
@@ -250,17 +241,14 @@ impl StreamTable {
         if let Some(found) = self.shared.load().get(&places) {
             return Arc::clone(found);
         }
-        let laid = fitting().fold(StreamSettings::clone(base), |under, (_, (_, overlay))| {
-            overlay.over(&under)
-        });
+        let laid = fitting()
+            .fold(StreamSettings::clone(base), |under, (_, (_, overlay))| overlay.over(&under));
         let laid = Arc::new(laid);
         self.shared.rcu(|shared| {
             let mut shared = BTreeMap::clone(shared);
             // Names come from outside, and so does how many combinations they make.
             if shared.len() < SHARED {
-                shared
-                    .entry(places.clone())
-                    .or_insert_with(|| Arc::clone(&laid));
+                shared.entry(places.clone()).or_insert_with(|| Arc::clone(&laid));
             }
             shared
         });
@@ -319,48 +307,26 @@ mod tests {
 
     #[test]
     fn patterns_lie_over_each_other() {
-        let window = |window| StreamOverlay {
-            window: Some(window),
-            ..StreamOverlay::default()
-        };
-        let backlog = |backlog| StreamOverlay {
-            max_backlog: Some(backlog),
-            ..StreamOverlay::default()
-        };
+        let window = |window| StreamOverlay { window: Some(window), ..StreamOverlay::default() };
+        let backlog =
+            |backlog| StreamOverlay { max_backlog: Some(backlog), ..StreamOverlay::default() };
         let settings = Settings {
             streams: StreamTable::new([
                 (Pattern::new("orders.eu"), backlog(7)),
                 (Pattern::new("orders.*"), window(5)),
-                (
-                    Pattern::new("*"),
-                    StreamOverlay {
-                        max_backlog: Some(3),
-                        ..window(2)
-                    },
-                ),
+                (Pattern::new("*"), StreamOverlay { max_backlog: Some(3), ..window(2) }),
             ]),
             ..Settings::default()
         };
         let of = |name: &str| settings.stream(&name.parse().unwrap());
         for (name, window, backlog) in [("orders.eu", 5, 7), ("orders.us", 5, 3), ("other", 2, 3)] {
             let settings = of(name);
-            assert_eq!(
-                (settings.window, settings.max_backlog),
-                (window, backlog),
-                "{name}"
-            );
+            assert_eq!((settings.window, settings.max_backlog), (window, backlog), "{name}");
         }
-        for (one, other) in [
-            ("orders.us", "orders.uk"),
-            ("orders.eu", "orders.eu"),
-            ("a", "b"),
-        ] {
+        for (one, other) in [("orders.us", "orders.uk"), ("orders.eu", "orders.eu"), ("a", "b")] {
             assert!(Arc::ptr_eq(&of(one), &of(other)), "{one} {other}");
         }
-        assert_eq!(
-            settings.clone().stream(&"orders.eu".parse().unwrap()),
-            of("orders.eu")
-        );
+        assert_eq!(settings.clone().stream(&"orders.eu".parse().unwrap()), of("orders.eu"));
     }
 
     #[test]
@@ -375,11 +341,7 @@ mod tests {
             ("a*a", "a", false),
             ("a*b*c", "a-b-b-c", true),
         ] {
-            assert_eq!(
-                Pattern::new(pattern).matches(name),
-                fits,
-                "{pattern} {name}"
-            );
+            assert_eq!(Pattern::new(pattern).matches(name), fits, "{pattern} {name}");
         }
     }
 }

@@ -2,23 +2,21 @@
 //! live running, recovery and a standby are the same calls. (Fields that say "soft" in
 //! `stream.rs` and `subscription.rs` belong to the dispatcher and mean nothing after a restart.)
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, VecDeque};
 
 use rollcall_common::{
-    ids::{Position, Sequence, StreamId, StreamName},
+    ids::{MessageId, Position, Sequence, StreamId, StreamName},
+    message::Message,
     time::Time,
 };
 
 use super::{
     effect::Released,
     settings::{Pattern, Settings},
-    stream::{Held, Parking, SlotState, Stream},
+    stream::{Held, Parking, Slot, SlotState, Stream},
     subscription::Subscription,
 };
-use crate::record::{Ending, Found, Outcome, Record, SubscriptionId};
+use crate::record::{Found, Outcome, Record, SubscriptionId};
 
 /// The fold of a journal.
 #[derive(Debug, Default)]
@@ -43,7 +41,7 @@ pub struct State {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
     pub(super) sequence: Sequence,
-    pub(super) id: rollcall_common::ids::MessageId,
+    pub(super) id: MessageId,
     pub(super) fingerprint: [u8; 16],
 }
 
@@ -76,104 +74,43 @@ impl State {
     #[must_use]
     pub fn find_subscription(&self, name: &str) -> Option<SubscriptionId> {
         let mut all = self.subscriptions.iter();
-        all.find(|(_, subscription)| &*subscription.name == name)
-            .map(|(id, _)| *id)
+        all.find(|(_, subscription)| &*subscription.name == name).map(|(id, _)| *id)
     }
 
     /// Names of the subscriptions, with their numbers.
     pub fn subscription_names(&self) -> impl Iterator<Item = (SubscriptionId, &str)> {
-        self.subscriptions
-            .iter()
-            .map(|(id, subscription)| (*id, &*subscription.name))
+        self.subscriptions.iter().map(|(id, subscription)| (*id, &*subscription.name))
     }
 
-    /// Takes in one record. What it releases is added to `released`. What the record says of the
-    /// settings (`settings`) only tells new streams how they are treated.
+    /// Takes in one record. What it releases is added to `released`; `settings` only tells new
+    /// streams how they are treated.
     ///
     /// # Panics
     /// When the record contradicts those before it: the journal is not one that this program
     /// wrote.
     pub fn apply(&mut self, record: &Record, settings: &Settings, released: &mut Vec<Released>) {
         match record {
-            Record::Accepted {
-                stream,
-                sequence,
-                at,
-                message,
-            } => {
+            Record::Accepted { stream, sequence, at, message } => {
                 self.last = self.last.max(*at);
-                let entry = self.stream_mut(*stream);
-                assert_eq!(entry.next, *sequence, "sequences of a stream have no gap");
-                entry.next = sequence.next();
-                if let Some(key) = &message.key {
-                    let (fingerprint, id) = (key.fingerprint, message.id);
-                    let seen = Seen {
-                        sequence: *sequence,
-                        id,
-                        fingerprint,
-                    };
-                    self.keys.insert((*stream, digest(&key.text)), seen);
-                }
+                self.take_in(*stream, *sequence, message);
             }
-            Record::Answered {
-                stream,
-                sequence,
-                at,
-                answer,
-            } => {
-                let skipped = answer.outcome == Outcome::Skipped;
-                self.settle(*stream, *sequence, skipped);
+            Record::Answered { stream, sequence, at, answer } => {
+                self.settle(*stream, *sequence, answer.outcome);
                 self.release(*stream, *at, (settings.recent, released));
             }
-            Record::Failed {
-                stream,
-                sequence,
-                due,
-                report,
-            } => {
+            Record::Failed { stream, sequence, due, report } => {
                 self.last = self.last.max(report.ended_at);
-                let slot = self.stream_mut(*stream).reach(*sequence);
-                let slot = slot.expect("an attempt belongs to an unreleased message");
-                slot.failures += 1;
-                slot.rounds = 0;
-                slot.state = SlotState::Waiting { due: *due };
-                slot.tried.push(Arc::clone(&report.worker));
-                slot.history.push(Arc::clone(report));
-                if report.ending == Ending::Refused {
-                    slot.refused_by = Some(Arc::clone(&report.worker));
-                }
+                self.slot(*stream, *sequence).fail(*due, report);
             }
             Record::Opened { stream, name } => self.open(*stream, name, settings),
-            Record::Parked {
-                stream,
-                sequence,
-                at,
-                head,
-                reason,
-            } => {
+            Record::Parked { stream, sequence, at, head, reason } => {
                 self.last = self.last.max(*at);
-                let parking = Parking {
-                    head: *head,
-                    at: *at,
-                    reason: reason.clone(),
-                };
-                let entry = self.stream_mut(*stream);
-                entry.parked.insert(*sequence);
-                let slot = entry
-                    .reach(*sequence)
-                    .expect("a parked message is unreleased");
-                slot.state = SlotState::Parked(Box::new(parking));
-                let held = slot.held.take();
-                self.held_bytes -= held.map_or(0, |held| held.message.weight());
+                let parking = Parking { head: *head, at: *at, reason: reason.clone() };
+                self.park(*stream, *sequence, parking);
             }
-            Record::Passed {
-                stream,
-                first,
-                last,
-                at,
-            } => {
+            Record::Passed { stream, first, last, at } => {
                 for sequence in first.0..=last.0 {
-                    self.settle(*stream, Sequence(sequence), false);
+                    self.settle(*stream, Sequence(sequence), Outcome::Completed);
                 }
                 self.release(*stream, *at, (settings.recent, released));
             }
@@ -185,22 +122,10 @@ impl State {
                 self.stream_mut(*stream).paused = false;
                 self.release(*stream, *at, (settings.recent, released));
             }
-            Record::Retried {
-                stream,
-                sequence,
-                at,
-                ..
-            } => {
+            Record::Retried { stream, sequence, at, .. } => {
                 self.last = self.last.max(*at);
-                let entry = self.stream_mut(*stream);
-                entry.parked.remove(sequence);
-                let slot = entry
-                    .reach(*sequence)
-                    .expect("a parked message is unreleased");
-                slot.state = SlotState::Idle;
-                (slot.failures, slot.rounds, slot.manual) = (0, 0, true);
-                slot.tried.clear();
-                slot.refused_by = None;
+                self.stream_mut(*stream).parked.remove(sequence);
+                self.slot(*stream, *sequence).start_over();
             }
             Record::Started { at } => self.last = self.last.max(*at),
             Record::Delivered { .. }
@@ -212,33 +137,19 @@ impl State {
 
     fn apply_to_subscriptions(&mut self, record: &Record) {
         match record {
-            Record::Delivered {
-                subscription,
-                stream,
-                through,
-                floor,
-            } => {
+            Record::Delivered { subscription, stream, through, floor } => {
                 // One that was removed meanwhile may still hear of a delivery.
                 if let Some(entry) = self.subscriptions.get_mut(subscription) {
                     entry.done(*stream, *through, *floor);
                 }
             }
-            Record::Scanned {
-                subscription,
-                to,
-                found,
-            } => {
+            Record::Scanned { subscription, to, found } => {
                 let head = self.head;
                 if let Some(entry) = self.subscriptions.get_mut(subscription) {
                     entry.scanned(*to, found, head);
                 }
             }
-            Record::Subscribed {
-                subscription,
-                name,
-                streams,
-                after,
-            } => {
+            Record::Subscribed { subscription, name, streams, after } => {
                 self.next_subscription = subscription.0 + 1;
                 let patterns = streams.iter().map(|text| Pattern::new(text)).collect();
                 let entry = Subscription::new((**name).into(), patterns, *after, self.head);
@@ -284,17 +195,9 @@ impl State {
         let skip = self.recent.len().checked_sub(behind)?;
         let mut runs: BTreeMap<StreamId, Found> = BTreeMap::new();
         for (position, (stream, sequence)) in (after.0 + 1..).zip(self.recent.iter().skip(skip)) {
-            if self
-                .stream_name(*stream)
-                .is_some_and(|name| wanted.wants(name))
-            {
+            if self.stream_name(*stream).is_some_and(|name| wanted.wants(name)) {
                 let (position, first) = (Position(position), *sequence);
-                let fresh = Found {
-                    stream: *stream,
-                    first,
-                    position,
-                    last: first,
-                };
+                let fresh = Found { stream: *stream, first, position, last: first };
                 runs.entry(*stream).or_insert(fresh).last = *sequence;
             }
         }
@@ -302,15 +205,11 @@ impl State {
     }
 
     pub(super) fn stream(&self, stream: StreamId) -> &Stream {
-        self.streams
-            .get(index(stream))
-            .expect("a stream's number is given at its opening")
+        self.streams.get(index(stream)).expect("a stream's number is given at its opening")
     }
 
     pub(super) fn stream_mut(&mut self, stream: StreamId) -> &mut Stream {
-        self.streams
-            .get_mut(index(stream))
-            .expect("a stream's number is given at its opening")
+        self.streams.get_mut(index(stream)).expect("a stream's number is given at its opening")
     }
 
     /// Keeps a message in its slot, unless it has its result or is there already.
@@ -327,11 +226,7 @@ impl State {
     }
 
     fn open(&mut self, stream: StreamId, name: &StreamName, settings: &Settings) {
-        assert_eq!(
-            self.streams.len(),
-            index(stream),
-            "streams are numbered without a gap"
-        );
+        assert_eq!(self.streams.len(), index(stream), "streams are numbered without a gap");
         let mut entry = Stream::new(name.clone(), settings.stream(name));
         let wanting = self.subscriptions.iter().filter(|(_, one)| one.wants(name));
         entry.subscriptions = wanting.map(|(id, _)| *id).collect();
@@ -339,16 +234,38 @@ impl State {
         self.names.insert(name.clone(), stream);
     }
 
-    fn settle(&mut self, stream: StreamId, sequence: Sequence, skipped: bool) {
+    fn take_in(&mut self, stream: StreamId, sequence: Sequence, message: &Message) {
+        let entry = self.stream_mut(stream);
+        assert_eq!(entry.next, sequence, "sequences of a stream have no gap");
+        entry.next = sequence.next();
+        if let Some(key) = &message.key {
+            let (fingerprint, id) = (key.fingerprint, message.id);
+            self.keys.insert((stream, digest(&key.text)), Seen { sequence, id, fingerprint });
+        }
+    }
+
+    fn park(&mut self, stream: StreamId, sequence: Sequence, parking: Parking) {
+        self.stream_mut(stream).parked.insert(sequence);
+        let slot = self.slot(stream, sequence);
+        slot.state = SlotState::Parked(Box::new(parking));
+        let held = slot.held.take();
+        self.held_bytes -= held.map_or(0, |held| held.message.weight());
+    }
+
+    /// The slot of a message that a record speaks of.
+    fn slot(&mut self, stream: StreamId, sequence: Sequence) -> &mut Slot {
+        let slot = self.stream_mut(stream).reach(sequence);
+        slot.expect("such records are of unreleased messages")
+    }
+
+    fn settle(&mut self, stream: StreamId, sequence: Sequence, outcome: Outcome) {
         let entry = self.stream_mut(stream);
         entry.parked.remove(&sequence);
         entry.waiting += 1;
-        let slot = entry
-            .reach(sequence)
-            .expect("only an unreleased message gets its result");
+        let slot = self.slot(stream, sequence);
         let done = matches!(slot.state, SlotState::Done { .. });
         assert!(!done, "a message gets one result");
-        slot.state = SlotState::Done { skipped };
+        slot.state = SlotState::Done { skipped: outcome == Outcome::Skipped };
         let held = slot.held.take();
         self.held_bytes -= held.map_or(0, |held| held.message.weight());
     }
@@ -367,19 +284,13 @@ impl State {
             while self.recent.len() > recent {
                 self.recent.pop_front();
             }
-            for subscription in &self.streams[index(stream)].subscriptions {
-                let entry = self.subscriptions.get_mut(subscription);
-                entry
-                    .expect("a stream lists its subscriptions")
-                    .released(stream, sequence, position);
+            let wanting = self.streams.get(index(stream)).into_iter();
+            for subscription in wanting.flat_map(|stream| &stream.subscriptions) {
+                if let Some(entry) = self.subscriptions.get_mut(subscription) {
+                    entry.released(stream, sequence, position);
+                }
             }
-            released.push(Released {
-                position,
-                stream,
-                sequence,
-                at,
-                skipped,
-            });
+            released.push(Released { position, stream, sequence, at, skipped });
         }
     }
 }
@@ -394,9 +305,6 @@ pub(super) fn digest(key: &str) -> [u8; 16] {
     use sha2::Digest as _;
     let mut digest = [0; 16];
     let whole = sha2::Sha256::digest(key.as_bytes());
-    digest
-        .iter_mut()
-        .zip(whole)
-        .for_each(|(short, byte)| *short = byte);
+    digest.iter_mut().zip(whole).for_each(|(short, byte)| *short = byte);
     digest
 }

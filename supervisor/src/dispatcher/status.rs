@@ -11,7 +11,7 @@ use super::{
     Dispatcher,
     roster::Worker,
     stream::{Parking, SlotState},
-    subscription::LaneState,
+    subscription::{LaneState, Presence},
 };
 use crate::record::{AttemptReport, SubscriptionId};
 
@@ -115,6 +115,26 @@ pub enum MessageState {
     Retrying,
 }
 
+/// What a subscription is given.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// What is new.
+    Live,
+    /// What was there when it was created.
+    Replaying,
+}
+
+impl Mode {
+    /// The word that the outside sees.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Replaying => "replaying",
+        }
+    }
+}
+
 /// A subscription, as people want to see it.
 #[derive(Clone, Debug)]
 pub struct SubscriptionStatus {
@@ -123,7 +143,7 @@ pub struct SubscriptionStatus {
     /// The last position of which the destination has all up to it.
     pub checkpoint: Position,
     /// Whether it has yet to reach the head as it stood when it was created.
-    pub replaying: bool,
+    pub mode: Mode,
     /// What the destination last said when it did not take something.
     pub last_error: Option<Box<str>>,
     /// Streams that the destination keeps refusing.
@@ -181,11 +201,7 @@ impl Dispatcher {
         };
         let fit = entry.pool.is_none_or(|pool| self.roster.has_fit(pool));
         let busy = entry.pool.is_some_and(|pool| self.roster.is_busy(pool));
-        if idle && !fit && !busy {
-            Cause::NoWorker
-        } else {
-            Cause::Waiting
-        }
+        if idle && !fit && !busy { Cause::NoWorker } else { Cause::Waiting }
     }
 
     /// Where an unreleased message stands, and the attempts that are over. `None` when it is
@@ -218,9 +234,7 @@ impl Dispatcher {
     /// Attempts of a message that are still out: number, worker, reason, start.
     pub fn attempts_out(&self, stream: StreamId, sequence: Sequence) -> Vec<AttemptReport> {
         let slot = self.state.stream(stream).slot(sequence);
-        let ids = slot
-            .map(|slot| slot.out.iter().collect::<Vec<_>>())
-            .unwrap_or_default();
+        let ids = slot.map(|slot| slot.out.iter().collect::<Vec<_>>()).unwrap_or_default();
         let out = ids.iter().filter_map(|id| self.attempts.get(id));
         out.filter(|attempt| attempt.standing == super::AttemptStanding::Counting)
             .map(|attempt| AttemptReport {
@@ -238,23 +252,18 @@ impl Dispatcher {
 
     /// The parked messages, in the order of their streams' numbers.
     pub fn parked(&self) -> impl Iterator<Item = (StreamId, Sequence, &Parking, u32)> {
-        (0_u32..)
-            .map(StreamId)
-            .zip(&self.state.streams)
-            .flat_map(|(id, stream)| {
-                stream.parked.iter().filter_map(move |sequence| {
-                    let slot = stream.slot(*sequence)?;
-                    match &slot.state {
-                        SlotState::Parked(parking) => {
-                            Some((id, *sequence, &**parking, slot.failures))
-                        }
-                        SlotState::Done { .. }
-                        | SlotState::Flying
-                        | SlotState::Idle
-                        | SlotState::Waiting { .. } => None,
-                    }
-                })
+        (0_u32..).map(StreamId).zip(&self.state.streams).flat_map(|(id, stream)| {
+            stream.parked.iter().filter_map(move |sequence| {
+                let slot = stream.slot(*sequence)?;
+                match &slot.state {
+                    SlotState::Parked(parking) => Some((id, *sequence, &**parking, slot.failures)),
+                    SlotState::Done { .. }
+                    | SlotState::Flying
+                    | SlotState::Idle
+                    | SlotState::Waiting { .. } => None,
+                }
             })
+        })
     }
 
     /// A subscription's status.
@@ -262,19 +271,14 @@ impl Dispatcher {
     pub fn subscription_status(&self, id: SubscriptionId) -> Option<SubscriptionStatus> {
         let entry = self.state.subscriptions.get(&id)?;
         let checkpoint = entry.checkpoint(self.state.head);
-        let held = entry
-            .lanes
-            .iter()
-            .filter(|(_, lane)| lane.state == LaneState::Held);
+        let held = entry.lanes.iter().filter(|(_, lane)| lane.state == LaneState::Held);
         Some(SubscriptionStatus {
             name: Arc::clone(&entry.name),
             checkpoint,
-            replaying: checkpoint < entry.replay_until,
+            mode: if checkpoint < entry.replay_until { Mode::Replaying } else { Mode::Live },
             last_error: entry.last_error.clone(),
-            held: held
-                .map(|(stream, _)| self.state.stream(*stream).name.clone())
-                .collect(),
-            gone: entry.gone,
+            held: held.map(|(stream, _)| self.state.stream(*stream).name.clone()).collect(),
+            gone: entry.presence == Presence::Gone,
         })
     }
 }

@@ -14,7 +14,7 @@ use rollcall_common::{
 };
 
 use super::{event::AttemptId, roster::PoolKey, settings::StreamSettings};
-use crate::record::{AttemptReport, Head, SubscriptionId};
+use crate::record::{AttemptReport, Ending, Head, SubscriptionId};
 
 /// Room for slots that an idle stream keeps.
 const KEPT_SLOTS: usize = 16;
@@ -87,13 +87,30 @@ impl Slot {
 }
 
 impl Slot {
+    /// An attempt failed in a way that counts.
+    pub(super) fn fail(&mut self, due: Time, report: &Arc<AttemptReport>) {
+        self.failures += 1;
+        self.rounds = 0;
+        self.state = SlotState::Waiting { due };
+        self.tried.push(Arc::clone(&report.worker));
+        self.history.push(Arc::clone(report));
+        if report.ending == Ending::Refused {
+            self.refused_by = Some(Arc::clone(&report.worker));
+        }
+    }
+
+    /// A person sent it back to the workers.
+    pub(super) fn start_over(&mut self) {
+        self.state = SlotState::Idle;
+        (self.failures, self.rounds, self.manual) = (0, 0, true);
+        self.tried.clear();
+        self.refused_by = None;
+    }
+
     /// What identifies the message, where that is known: while it is held, or parked.
     pub(super) fn head(&self) -> Option<Head> {
         match (&self.held, &self.state) {
-            (Some(held), _) => Some(Head {
-                id: held.message.id,
-                accepted_at: held.accepted_at,
-            }),
+            (Some(held), _) => Some(Head { id: held.message.id, accepted_at: held.accepted_at }),
             (None, SlotState::Parked(parking)) => Some(parking.head),
             (None, _) => None,
         }
@@ -261,10 +278,7 @@ impl Stream {
         while self.window_has_room() {
             let sequence = self.cursor;
             self.cursor = sequence.next();
-            if self
-                .slot(sequence)
-                .is_none_or(|slot| matches!(slot.state, SlotState::Idle))
-            {
+            if self.slot(sequence).is_none_or(|slot| matches!(slot.state, SlotState::Idle)) {
                 return Some(sequence);
             }
         }
@@ -273,16 +287,17 @@ impl Stream {
 
     /// Takes the next message that passes, in a stream without a processing step.
     pub(super) fn take_passing(&mut self) -> Option<Sequence> {
-        if let Some(sequence) = self.again.pop_first() {
-            return Some(sequence);
+        while let Some(sequence) = self.again.pop_first() {
+            // A late answer may have come while it stood in line.
+            let slot = self.slot(sequence);
+            if slot.is_some_and(|slot| matches!(slot.state, SlotState::Idle)) {
+                return Some(sequence);
+            }
         }
         while self.cursor < self.next {
             let sequence = self.cursor;
             self.cursor = sequence.next();
-            if self
-                .slot(sequence)
-                .is_none_or(|slot| matches!(slot.state, SlotState::Idle))
-            {
+            if self.slot(sequence).is_none_or(|slot| matches!(slot.state, SlotState::Idle)) {
                 return Some(sequence);
             }
         }

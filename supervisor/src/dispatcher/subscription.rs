@@ -36,8 +36,10 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// Whether the destination has all of it. Such a lane stays only while its sender is at it.
-    fn is_empty(&self) -> bool {
+    /// Whether the destination has all of it. Such a lane stays while its sender is at it, and
+    /// while the subscription catches up: a sender reads on where no scan has been yet, and what
+    /// it has delivered there must not be sent again when the scan comes by.
+    pub(super) fn is_empty(&self) -> bool {
         self.next > self.last
     }
 }
@@ -55,6 +57,15 @@ pub(super) enum LaneState {
     Sending,
     /// It waits for its next try.
     Waiting { due: Time },
+}
+
+/// Whether a destination is there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Presence {
+    /// As far as is known.
+    Here,
+    /// It said that it is gone (`410`).
+    Gone,
 }
 
 /// A push subscription.
@@ -76,8 +87,8 @@ pub struct Subscription {
     pub(super) sending: usize,
     /// Whether a scan is out.
     pub(super) scanning: bool,
-    /// The destination said that it is gone.
-    pub(super) gone: bool,
+    /// Whether the destination is there.
+    pub(super) presence: Presence,
     /// What the destination last said when it did not take something.
     pub(super) last_error: Option<Box<str>>,
 }
@@ -99,16 +110,14 @@ impl Subscription {
             ready: VecDeque::new(),
             sending: 0,
             scanning: false,
-            gone: false,
+            presence: Presence::Here,
             last_error: None,
         }
     }
 
     /// Whether it gets the results of the stream `name`.
     pub(super) fn wants(&self, name: &StreamName) -> bool {
-        self.patterns
-            .iter()
-            .any(|pattern| pattern.matches(name.as_str()))
+        self.patterns.iter().any(|pattern| pattern.matches(name.as_str()))
     }
 
     /// Which streams it gets.
@@ -128,12 +137,7 @@ impl Subscription {
     /// A result was released.
     pub(super) fn released(&mut self, stream: StreamId, sequence: Sequence, position: Position) {
         if self.scan.is_none() {
-            self.extend(Found {
-                stream,
-                first: sequence,
-                position,
-                last: sequence,
-            });
+            self.extend(Found { stream, first: sequence, position, last: sequence });
         }
     }
 
@@ -143,6 +147,9 @@ impl Subscription {
             self.extend(*run);
         }
         self.scan = Some(to).filter(|to| *to < head);
+        if self.scan.is_none() {
+            self.lanes.retain(|_, lane| !lane.is_empty() || lane.state == LaneState::Sending);
+        }
     }
 
     /// The destination has taken a stream's results up to and with `through`.
@@ -157,7 +164,7 @@ impl Subscription {
         lane.rejections = 0;
         if !lane.is_empty() {
             self.floors.insert((floor, stream));
-        } else if lane.state != LaneState::Sending {
+        } else if lane.state != LaneState::Sending && self.scan.is_none() {
             self.lanes.remove(&stream);
         }
     }
@@ -171,7 +178,7 @@ impl Subscription {
             return false;
         }
         lane.state = LaneState::Idle;
-        if lane.is_empty() {
+        if lane.is_empty() && self.scan.is_none() {
             self.lanes.remove(&stream);
         }
         true
@@ -181,6 +188,7 @@ impl Subscription {
     pub(super) fn line_up(&mut self, stream: StreamId) {
         if let Some(lane) = self.lanes.get_mut(&stream)
             && lane.state == LaneState::Idle
+            && !lane.is_empty()
         {
             lane.state = LaneState::Ready;
             self.ready.push_back(stream);
@@ -189,15 +197,14 @@ impl Subscription {
 
     fn extend(&mut self, run: Found) {
         if let Some(lane) = self.lanes.get_mut(&run.stream) {
-            if lane.is_empty() {
-                // Its sender is about to leave, or to see these as well.
-                lane.next = run.first;
-                lane.floor = run.position;
-                self.floors.insert((run.position, run.stream));
-            } else {
-                assert_eq!(lane.last.next(), run.first, "a lane has no hole");
-            }
+            assert_eq!(lane.last.next(), run.first, "a lane has no hole");
+            let was_empty = lane.is_empty();
             lane.last = run.last;
+            if was_empty && !lane.is_empty() {
+                // Its sender may have been past the first of these.
+                lane.floor = lane.floor.max(run.position);
+                self.floors.insert((lane.floor, run.stream));
+            }
             return;
         }
         let lane = Lane {

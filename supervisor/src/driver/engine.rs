@@ -120,8 +120,7 @@ impl Engine {
     pub fn finish_turn(&mut self) -> Option<Bytes> {
         for stream in self.dispatcher.take_dirty() {
             let status = self.dispatcher.stream_status(stream);
-            self.saying
-                .push(Outward::Publish(Change::Status { stream, status }));
+            self.saying.push(Outward::Publish(Change::Status { stream, status }));
         }
         (!self.encoder.is_empty()).then(|| self.encoder.finish())
     }
@@ -134,8 +133,7 @@ impl Engine {
             self.appended = ticket.0;
         }
         if !self.saying.is_empty() {
-            self.held
-                .push_back((self.appended, std::mem::take(&mut self.saying)));
+            self.held.push_back((self.appended, std::mem::take(&mut self.saying)));
         }
     }
 
@@ -143,11 +141,7 @@ impl Engine {
     /// entry that its records are in.
     pub fn poll_outward(&mut self, next: EntryNumber) -> Option<(EntryNumber, Vec<Outward>)> {
         let (entry, _) = self.held.front()?;
-        if *entry >= next {
-            None
-        } else {
-            self.held.pop_front()
-        }
+        if *entry >= next { None } else { self.held.pop_front() }
     }
 
     fn collect(&mut self) {
@@ -161,30 +155,15 @@ impl Engine {
                 }
                 Effect::Deliver(delivery) => self.saying.push(Outward::Deliver(delivery)),
                 Effect::Dispatch(dispatch) => self.dispatches.push_back(dispatch),
-                Effect::Fetch {
-                    stream,
-                    first,
-                    last,
-                } => {
-                    self.saying.push(Outward::Fetch {
-                        stream,
-                        first,
-                        last,
-                    });
+                Effect::Fetch { stream, first, last } => {
+                    self.saying.push(Outward::Fetch { stream, first, last });
                 }
                 Effect::Release(released) => {
-                    self.saying
-                        .push(Outward::Publish(Change::Released(released)));
+                    self.saying.push(Outward::Publish(Change::Released(released)));
                 }
                 Effect::Reply(request, reply) => self.saying.push(Outward::Reply(request, reply)),
-                Effect::Scan {
-                    subscription,
-                    after,
-                } => {
-                    self.saying.push(Outward::Scan {
-                        subscription,
-                        after,
-                    });
+                Effect::Scan { subscription, after } => {
+                    self.saying.push(Outward::Scan { subscription, after });
                 }
             }
         }

@@ -55,13 +55,7 @@ impl Loader {
         task::spawn("scan", async move {
             let (to, found) = views.scan(after, SCAN_RESULTS, |name| wants(name));
             // Err: the driver has ended, and nobody waits.
-            let _ = handle
-                .tell(Event::Scanned {
-                    subscription,
-                    to,
-                    found,
-                })
-                .await;
+            let _ = handle.tell(Event::Scanned { subscription, to, found }).await;
         });
     }
 }

@@ -70,14 +70,7 @@ impl Handle {
         stream: StreamName,
         messages: Vec<Arc<Message>>,
     ) -> Result<Reply, Gone> {
-        self.ask(move |request| {
-            Event::Arrived(Arrival {
-                request,
-                stream,
-                messages,
-            })
-        })
-        .await
+        self.ask(move |request| Event::Arrived(Arrival { request, stream, messages })).await
     }
 
     /// Sends an event that is answered.
@@ -99,10 +92,7 @@ impl Handle {
     /// # Errors
     /// When the driver is gone.
     pub async fn tell(&self, event: Event) -> Result<(), Gone> {
-        self.sender
-            .send(Command::Tell(event))
-            .await
-            .map_err(|_| Gone)
+        self.sender.send(Command::Tell(event)).await.map_err(|_| Gone)
     }
 
     /// Ends the driver, once all that it has appended is durable.
@@ -126,10 +116,7 @@ impl Handle {
             // Whoever has gone no longer wants to know.
             let _ = sender.send(look(dispatcher));
         });
-        self.sender
-            .send(Command::Look(look))
-            .await
-            .map_err(|_| Gone)?;
+        self.sender.send(Command::Look(look)).await.map_err(|_| Gone)?;
         receiver.await.map_err(|_| Gone)
     }
 }
@@ -191,17 +178,13 @@ pub struct Parts {
 
 impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parts")
-            .field("epoch", &self.epoch)
-            .finish_non_exhaustive()
+        f.debug_struct("Parts").field("epoch", &self.epoch).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver")
-            .field("epoch", &self.epoch)
-            .finish_non_exhaustive()
+        f.debug_struct("Driver").field("epoch", &self.epoch).finish_non_exhaustive()
     }
 }
 
@@ -328,11 +311,7 @@ impl Driver {
             tracing::warn!(low, "room on the journal's disk");
             self.engine.handle(Event::Space { low }, self.clock.now());
         }
-        while self
-            .unsynced
-            .front()
-            .is_some_and(|(entry, _)| *entry < tail.next)
-        {
+        while self.unsynced.front().is_some_and(|(entry, _)| *entry < tail.next) {
             let bytes = self.unsynced.pop_front().map_or(0, |(_, bytes)| bytes);
             self.unsynced_bytes -= bytes;
         }
@@ -343,9 +322,8 @@ impl Driver {
     /// Says what rests on entries before `next`.
     fn speak(&mut self, next: EntryNumber) {
         while let Some((entry, outward)) = self.engine.poll_outward(next) {
-            let (changes, others): (Vec<_>, Vec<_>) = outward
-                .into_iter()
-                .partition(|item| matches!(item, Outward::Publish(_)));
+            let (changes, others): (Vec<_>, Vec<_>) =
+                outward.into_iter().partition(|item| matches!(item, Outward::Publish(_)));
             let changes = changes.into_iter().filter_map(|item| match item {
                 Outward::Publish(change) => Some(change),
                 Outward::Deliver(_)
@@ -361,17 +339,10 @@ impl Driver {
     fn act(&mut self, item: Outward) {
         match item {
             Outward::Deliver(delivery) => self.edges.deliver(delivery),
-            Outward::Fetch {
-                stream,
-                first,
-                last,
-            } => self.loader.fetch(stream, first, last),
+            Outward::Fetch { stream, first, last } => self.loader.fetch(stream, first, last),
             Outward::Publish(_) => {}
             Outward::Reply(request, reply) => self.requests.answer(request, reply),
-            Outward::Scan {
-                subscription,
-                after,
-            } => {
+            Outward::Scan { subscription, after } => {
                 let wants = self.engine.dispatcher().wanted_by(subscription);
                 self.loader.scan(subscription, after, wants);
             }

@@ -110,6 +110,15 @@ impl Forwarder {
     }
 }
 
+/// What a sender does after its report.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Then {
+    /// It leaves the lane.
+    Leaves,
+    /// It goes on.
+    Stays,
+}
+
 /// One sender's way along a lane.
 struct Trip<'a> {
     forwarder: &'a Forwarder,
@@ -150,14 +159,14 @@ impl<'a> Trip<'a> {
             };
             let stopping = self.forwarder.shutdown.phase() > Phase::Running && self.count > 0;
             if results.is_empty() || self.count >= TURN || stopping {
-                return self.progress(false);
+                return self.progress(Then::Leaves);
             }
             for piece in results.chunks(destination.batch) {
                 if let Err((refusal, detail)) = self.send(&destination, piece).await {
-                    self.report(true).await;
+                    self.report().await;
                     return Event::Undelivered { subscription, stream, refusal, detail };
                 }
-                self.report(false).await;
+                self.report_now_and_then().await;
             }
         }
     }
@@ -186,7 +195,9 @@ impl<'a> Trip<'a> {
         let skipped = |result: &ReleasedResult| result.answer.outcome == Outcome::Skipped;
         let wanted: Vec<ReleasedResult> =
             piece.iter().filter(|result| !skipped(result)).cloned().collect();
-        let Some(last) = piece.last().map(|result| result.sequence) else { return Ok(()) };
+        let Some(last) = piece.last().map(|result| result.sequence) else {
+            return Ok(());
+        };
         if !wanted.is_empty()
             && let Err((taken, refusal, detail)) = self.push(destination, &wanted).await
         {
@@ -244,20 +255,26 @@ impl<'a> Trip<'a> {
         }
     }
 
-    /// Tells the dispatcher how far the lane is: now and then, or at once.
-    async fn report(&mut self, at_once: bool) {
-        let done = Sequence(self.next.0 - 1);
-        let now = self.forwarder.clock.now();
-        let much = self.count % REPORT_EVERY == 0;
-        let long = now.since(self.reported_at) >= REPORT_AFTER;
-        if done > self.reported && (at_once || much || long) {
-            (self.reported, self.reported_at) = (done, now);
-            // Err: the driver has ended; the next start delivers again.
-            let _ = self.forwarder.handle.tell(self.progress(true)).await;
+    /// Tells the dispatcher how far the lane is, if that was not just done.
+    async fn report_now_and_then(&mut self) {
+        let long = self.forwarder.clock.now().since(self.reported_at) >= REPORT_AFTER;
+        if long || self.count.is_multiple_of(REPORT_EVERY) {
+            self.report().await;
         }
     }
 
-    fn progress(&self, more: bool) -> Event {
+    /// Tells the dispatcher how far the lane is.
+    async fn report(&mut self) {
+        let done = Sequence(self.next.0 - 1);
+        if done > self.reported {
+            (self.reported, self.reported_at) = (done, self.forwarder.clock.now());
+            // Err: the driver has ended; the next start delivers again.
+            let _ = self.forwarder.handle.tell(self.progress(Then::Stays)).await;
+        }
+    }
+
+    fn progress(&self, then: Then) -> Event {
+        let more = then == Then::Stays;
         let (subscription, stream) = (self.delivery.subscription, self.delivery.stream);
         let through = Sequence(self.next.0 - 1);
         let views = &self.forwarder.views;

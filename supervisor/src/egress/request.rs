@@ -13,8 +13,7 @@ use rollcall_common::{
 
 use super::signature::{Secret, sign};
 use crate::{
-    api::result::ResultBody, dispatcher::Refusal, views::ReleasedResult,
-    workers::link::retry_after,
+    api::result::ResultBody, dispatcher::Refusal, views::ReleasedResult, workers::link::retry_after,
 };
 
 /// What goes with every push of a delivery.
@@ -99,9 +98,7 @@ fn request(
     let first = results.first()?;
     let (content_type, body) = match batched {
         Batched::Yes => ("application/x-ndjson", lines(results)),
-        Batched::No => {
-            (&*first.answer.payload.content_type, first.answer.payload.body.clone())
-        }
+        Batched::No => (&*first.answer.payload.content_type, first.answer.payload.body.clone()),
     };
     let mut request = Request::new(Full::new(body.clone()));
     *request.method_mut() = Method::POST;

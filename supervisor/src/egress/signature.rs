@@ -48,7 +48,9 @@ pub(super) fn sign(secrets: &[Secret], id: &str, timestamp: u64, body: &[u8]) ->
     let mut signatures = Vec::with_capacity(secrets.len());
     for secret in secrets {
         // A key of any length will do for HMAC.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&secret.0) else { continue };
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&secret.0) else {
+            continue;
+        };
         mac.update(format!("{id}.{timestamp}.").as_bytes());
         mac.update(body);
         signatures.push(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())));
@@ -67,7 +69,7 @@ mod tests {
         let body = br#"{"email":"test@example.com","username":"test_user"}"#;
         let id = "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk";
         let expected = "v1,tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw=";
-        assert_eq!(sign(&[secret.clone()], id, 1_649_367_553, body), expected);
+        assert_eq!(sign(std::slice::from_ref(&secret), id, 1_649_367_553, body), expected);
         let both = sign(&[secret.clone(), secret], id, 1_649_367_553, body);
         assert_eq!(both, format!("{expected} {expected}"));
     }

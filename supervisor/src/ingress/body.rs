@@ -39,7 +39,9 @@ pub async fn read_body(
                 return Err(Problem::new(408, "slow-body", "Request timeout", detail).into());
             }
         };
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         length += data.len();
         if length > limit {
             return Err(too_large(limit));

@@ -148,7 +148,8 @@ mod tests {
     fn binary_events_are_percent_decoded_once() {
         let mut headers = HeaderMap::new();
         assert_eq!(binary(&headers).unwrap(), None);
-        for (name, value) in [("ce-specversion", "1.0"), ("ce-id", "a%20b%2525"), ("ce-type", "t")] {
+        for (name, value) in [("ce-specversion", "1.0"), ("ce-id", "a%20b%2525"), ("ce-type", "t")]
+        {
             headers.insert(name, HeaderValue::from_static(value));
         }
         assert!(binary(&headers).is_err());

@@ -40,7 +40,9 @@ impl Tape {
     fn has_content_length(&self, method: &Method, uri: &Uri) -> bool {
         let tape = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let line = format!("{method} {uri} HTTP/1.1");
-        let Some(start) = find_last(&tape, line.as_bytes()) else { return true };
+        let Some(start) = find_last(&tape, line.as_bytes()) else {
+            return true;
+        };
         let head = tape.get(start..).unwrap_or_default();
         head.split(|byte| *byte == b'\n')
             .skip(1)

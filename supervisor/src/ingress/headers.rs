@@ -108,8 +108,8 @@ mod tests {
     use super::*;
 
     fn key(value: &'static [u8]) -> Result<Option<Box<str>>, Box<Problem>> {
-        let mut headers = HeaderMap::new();
-        headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_bytes(value).unwrap());
+        let value = HeaderValue::from_bytes(value).expect("a header's value");
+        let headers = HeaderMap::from_iter([(HeaderName::from_static(IDEMPOTENCY_KEY), value)]);
         idempotency_key(&headers)
     }
 

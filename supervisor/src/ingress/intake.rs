@@ -183,7 +183,13 @@ impl Intake {
     ) -> Result<Vec<Taken>, Refused> {
         match self.handle.submit(stream.clone(), messages).await? {
             Reply::Accepted { taken } => Ok(taken),
-            refusal => Err(refused(&stream, &refusal).into()),
+            refusal @ (Reply::Backlogged { .. }
+            | Reply::Conflict { .. }
+            | Reply::Done
+            | Reply::Full
+            | Reply::NotParked
+            | Reply::UnknownMessage
+            | Reply::UnknownStream) => Err(refused(&stream, &refusal).into()),
         }
     }
 
@@ -194,7 +200,9 @@ impl Intake {
         sequence: Sequence,
         seconds: u64,
     ) -> Result<Option<ReleasedResult>, Refused> {
-        let Some(stream) = self.views.find(name) else { return Ok(None) };
+        let Some(stream) = self.views.find(name) else {
+            return Ok(None);
+        };
         let released = self.views.when_released(stream, sequence);
         if self.views.position(stream, sequence).is_none() {
             let mut draining = self.shutdown.clone();

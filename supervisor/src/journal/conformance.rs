@@ -40,11 +40,8 @@ impl Default for RealDisk {
     }
 }
 
-const SMALL: Options = Options {
-    segment_bytes: 16 << 10,
-    reserve_bytes: 4 << 10,
-    extend_bytes: 4 << 10,
-};
+const SMALL: Options =
+    Options { segment_bytes: 16 << 10, reserve_bytes: 4 << 10, extend_bytes: 4 << 10 };
 
 impl Ground for RealDisk {
     const LASTS: bool = true;
@@ -68,10 +65,7 @@ impl Ground for SimulatedDisk {
 }
 
 fn wait_until(journal: &dyn Journal, good: impl FnMut(&Tail) -> bool) -> Tail {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut tail = journal.tail();
     runtime.block_on(async {
         let waited = tokio::time::timeout(Duration::from_secs(20), tail.wait_for(good));
@@ -80,9 +74,7 @@ fn wait_until(journal: &dyn Journal, good: impl FnMut(&Tail) -> bool) -> Tail {
 }
 
 fn append(journal: &dyn Journal, payload: &[u8], epoch: Epoch) -> Ticket {
-    journal
-        .append(Bytes::copy_from_slice(payload), epoch)
-        .unwrap()
+    journal.append(Bytes::copy_from_slice(payload), epoch).unwrap()
 }
 
 fn settle(journal: &dyn Journal, ticket: Ticket) {
@@ -152,11 +144,7 @@ fn the_tail_passes_a_ticket_when_it_is_good<G: Ground>() {
     let ground = G::default();
     let journal = ground.open();
     let before = journal.tail().borrow().clone();
-    let fresh = Tail {
-        next: EntryNumber::FIRST,
-        space: Space::Enough,
-        failed: None,
-    };
+    let fresh = Tail { next: EntryNumber::FIRST, space: Space::Enough, failed: None };
     assert_eq!(before, fresh);
     let ticket = append(&*journal, b"one", Epoch::FIRST);
     let tail = wait_until(&*journal, |tail| tail.next > ticket.0);
@@ -175,11 +163,7 @@ fn entries_are_whole_at_any_size<G: Ground>() {
         let entries = journal.read(EntryNumber::FIRST, usize::MAX).unwrap();
         let found: Vec<usize> = entries.iter().map(|entry| entry.payload.len()).collect();
         assert_eq!(found, sizes);
-        assert!(
-            entries
-                .iter()
-                .all(|entry| entry.payload.iter().all(|byte| *byte == 0xa5))
-        );
+        assert!(entries.iter().all(|entry| entry.payload.iter().all(|byte| *byte == 0xa5)));
     }
     if G::LASTS {
         let entries = ground.open().read(EntryNumber::FIRST, usize::MAX).unwrap();
@@ -192,14 +176,9 @@ fn too_large_an_entry_is_refused<G: Ground>() {
     let ground = G::default();
     let journal = ground.open();
     let refused = journal.append(vec![0; ENTRY_BYTES + 1].into(), Epoch::FIRST);
-    let expected = AppendError::TooLarge {
-        bytes: ENTRY_BYTES + 1,
-        limit: ENTRY_BYTES,
-    };
+    let expected = AppendError::TooLarge { bytes: ENTRY_BYTES + 1, limit: ENTRY_BYTES };
     assert_eq!(refused, Err(expected));
-    let ticket = journal
-        .append(vec![1; ENTRY_BYTES].into(), Epoch::FIRST)
-        .unwrap();
+    let ticket = journal.append(vec![1; ENTRY_BYTES].into(), Epoch::FIRST).unwrap();
     settle(&*journal, ticket);
     let entries = journal.read(EntryNumber::FIRST, 1).unwrap();
     assert_eq!(entries[0].payload.len(), ENTRY_BYTES);
@@ -211,10 +190,7 @@ fn an_older_epoch_is_refused<G: Ground>() {
     let second = Epoch::FIRST.next();
     let _ticket = append(&*journal, b"first", Epoch::FIRST);
     let _ticket = append(&*journal, b"second", second);
-    let stale = AppendError::StaleEpoch {
-        given: Epoch::FIRST,
-        current: second,
-    };
+    let stale = AppendError::StaleEpoch { given: Epoch::FIRST, current: second };
     let refused = journal.append(Bytes::new(), Epoch::FIRST);
     assert_eq!(refused, Err(stale));
     let ticket = append(&*journal, b"second", second);
@@ -234,10 +210,7 @@ fn a_seal_shuts_out_older_epochs<G: Ground>() {
     journal.seal(third);
     journal.seal(second);
     for stale in [Epoch::FIRST, second] {
-        let expected = AppendError::StaleEpoch {
-            given: stale,
-            current: third,
-        };
+        let expected = AppendError::StaleEpoch { given: stale, current: third };
         assert_eq!(journal.append(Bytes::new(), stale), Err(expected));
     }
     assert_eq!(append(&*journal, b"third", third).0, EntryNumber(2));

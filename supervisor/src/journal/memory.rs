@@ -68,27 +68,17 @@ impl State {
 impl Journal for MemoryJournal {
     fn append(&self, payload: Bytes, epoch: Epoch) -> Result<Ticket, AppendError> {
         if payload.len() > ENTRY_BYTES {
-            return Err(AppendError::TooLarge {
-                bytes: payload.len(),
-                limit: ENTRY_BYTES,
-            });
+            return Err(AppendError::TooLarge { bytes: payload.len(), limit: ENTRY_BYTES });
         }
         let mut state = self.state();
         if epoch < state.floor {
-            return Err(AppendError::StaleEpoch {
-                given: epoch,
-                current: state.floor,
-            });
+            return Err(AppendError::StaleEpoch { given: epoch, current: state.floor });
         }
         let number = state.next;
         state.floor = epoch;
         state.next = number.next();
         state.bytes += bytes(&payload);
-        state.entries.push_back(Entry {
-            number,
-            epoch,
-            payload,
-        });
+        state.entries.push_back(Entry { number, epoch, payload });
         self.tail.send_modify(|tail| tail.next = number.next());
         Ok(Ticket(number))
     }

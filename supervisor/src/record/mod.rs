@@ -223,10 +223,7 @@ impl Answer {
     #[must_use]
     pub fn passed(message: &Message, accepted_at: Time) -> Self {
         Self {
-            head: Head {
-                id: message.id,
-                accepted_at,
-            },
+            head: Head { id: message.id, accepted_at },
             outcome: Outcome::Completed,
             worker: "".into(),
             reason: "".into(),

@@ -69,39 +69,16 @@ impl Change {
     #[must_use]
     pub fn of(record: Record, index: u32) -> Option<Self> {
         match record {
-            Record::Accepted {
-                stream,
-                sequence,
-                at,
-                ..
-            } => Some(Self::Accepted {
-                stream,
-                sequence,
-                at,
-                index,
-            }),
-            Record::Answered {
-                stream,
-                sequence,
-                answer,
-                ..
-            } => Some(Self::Answered {
-                stream,
-                sequence,
-                answer: Some(answer),
-                index,
-            }),
+            Record::Accepted { stream, sequence, at, .. } => {
+                Some(Self::Accepted { stream, sequence, at, index })
+            }
+            Record::Answered { stream, sequence, answer, .. } => {
+                Some(Self::Answered { stream, sequence, answer: Some(answer), index })
+            }
             Record::Opened { stream, name } => Some(Self::Opened { stream, name }),
-            Record::Passed {
-                stream,
-                first,
-                last,
-                ..
-            } => Some(Self::Passed {
-                stream,
-                first,
-                last,
-            }),
+            Record::Passed { stream, first, last, .. } => {
+                Some(Self::Passed { stream, first, last })
+            }
             Record::Delivered { .. }
             | Record::Failed { .. }
             | Record::Parked { .. }

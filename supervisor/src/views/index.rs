@@ -89,22 +89,12 @@ pub(super) struct Index {
 impl Index {
     pub(super) fn take(&mut self, entry: EntryNumber, change: Change) {
         match change {
-            Change::Accepted {
-                stream,
-                sequence,
-                at,
-                index,
-            } => {
+            Change::Accepted { stream, sequence, at, index } => {
                 if let Some(view) = self.stream_mut(stream) {
                     view.accepted(sequence, at, Place { entry, index });
                 }
             }
-            Change::Answered {
-                stream,
-                sequence,
-                answer,
-                index,
-            } => {
+            Change::Answered { stream, sequence, answer, index } => {
                 if let Some(answer) = &answer {
                     self.kept_bytes += answer.weight();
                     self.kept.push_back((stream, sequence));
@@ -172,20 +162,13 @@ impl Index {
     ) -> Vec<(StreamName, StreamId)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let found = self.names.range::<StreamName, _>((from, Bound::Unbounded));
-        found
-            .take(limit)
-            .map(|(name, stream)| (name.clone(), *stream))
-            .collect()
+        found.take(limit).map(|(name, stream)| (name.clone(), *stream)).collect()
     }
 
     pub(super) fn places(&self, after: Position, limit: usize) -> Vec<Wanted> {
-        let skip = usize::try_from(after.0)
-            .unwrap_or(usize::MAX)
-            .min(self.positions.len());
+        let skip = usize::try_from(after.0).unwrap_or(usize::MAX).min(self.positions.len());
         let found = self.positions.range(skip..).take(limit);
-        found
-            .filter_map(|(stream, sequence)| self.stream(*stream)?.wanted(*sequence))
-            .collect()
+        found.filter_map(|(stream, sequence)| self.stream(*stream)?.wanted(*sequence)).collect()
     }
 
     pub(super) fn stream_places(
@@ -198,10 +181,7 @@ impl Index {
             return Vec::new();
         };
         let sequences = (after.0..u64::MAX).map(|before| Sequence(before + 1));
-        sequences
-            .map_while(|sequence| view.wanted(sequence))
-            .take(limit)
-            .collect()
+        sequences.map_while(|sequence| view.wanted(sequence)).take(limit).collect()
     }
 
     pub(super) fn message_places(
@@ -213,8 +193,7 @@ impl Index {
             return Vec::new();
         };
         let all = (sequences.start().0..=sequences.end().0).map(Sequence);
-        all.map_while(|sequence| Some((sequence, view.message(sequence)?)))
-            .collect()
+        all.map_while(|sequence| Some((sequence, view.message(sequence)?))).collect()
     }
 
     pub(super) fn scan(
@@ -223,9 +202,7 @@ impl Index {
         limit: usize,
         wants: impl Fn(&StreamName) -> bool,
     ) -> (Position, Vec<Found>) {
-        let skip = usize::try_from(after.0)
-            .unwrap_or(usize::MAX)
-            .min(self.positions.len());
+        let skip = usize::try_from(after.0).unwrap_or(usize::MAX).min(self.positions.len());
         let mut runs: BTreeMap<StreamId, Option<Found>> = BTreeMap::new();
         let mut to = after;
         for (stream, sequence) in self.positions.range(skip..).take(limit) {
@@ -233,12 +210,7 @@ impl Index {
             let (position, first) = (to, *sequence);
             let fresh = || {
                 let wanted = self.stream(*stream).is_some_and(|view| wants(&view.name));
-                wanted.then_some(Found {
-                    stream: *stream,
-                    first,
-                    position,
-                    last: first,
-                })
+                wanted.then_some(Found { stream: *stream, first, position, last: first })
             };
             if let Some(run) = runs.entry(*stream).or_insert_with(fresh) {
                 run.last = *sequence;
@@ -281,8 +253,7 @@ impl StreamView {
     }
 
     pub(super) fn result(&self, sequence: Sequence) -> Option<&ResultPlace> {
-        self.results
-            .get(usize::try_from(sequence.0.checked_sub(1)?).ok()?)
+        self.results.get(usize::try_from(sequence.0.checked_sub(1)?).ok()?)
     }
 
     pub(super) fn previous(&self, sequence: Sequence) -> Sequence {
@@ -301,22 +272,14 @@ impl StreamView {
         {
             run.count += 1;
         } else {
-            self.messages.push_back(Run {
-                first: sequence,
-                place,
-                count: 1,
-                at,
-            });
+            self.messages.push_back(Run { first: sequence, place, count: 1, at });
         }
     }
 
     fn message(&self, sequence: Sequence) -> Option<Place> {
         let run = self.run(sequence)?;
         let offset = u32::try_from(sequence.0 - run.first.0).ok()?;
-        Some(Place {
-            index: run.place.index + offset,
-            ..run.place
-        })
+        Some(Place { index: run.place.index + offset, ..run.place })
     }
 
     fn run(&self, sequence: Sequence) -> Option<&Run> {

@@ -32,6 +32,9 @@ use crate::{
 use index::Index;
 use reader::Reader;
 
+/// Who waits for which message.
+type Waiters = BTreeMap<(StreamId, Sequence), Vec<oneshot::Sender<()>>>;
+
 /// What readers see. One for the process; shared.
 #[derive(Debug)]
 pub struct Views {
@@ -40,7 +43,7 @@ pub struct Views {
     /// The last position that readers see.
     head: watch::Sender<Position>,
     /// Who waits for a message's release.
-    waiters: Mutex<BTreeMap<(StreamId, Sequence), Vec<oneshot::Sender<()>>>>,
+    waiters: Mutex<Waiters>,
 }
 
 impl Views {
@@ -115,20 +118,14 @@ impl Views {
     /// The position of a released result.
     #[must_use]
     pub fn position(&self, stream: StreamId, sequence: Sequence) -> Option<Position> {
-        self.read()
-            .stream(stream)?
-            .result(sequence)?
-            .released
-            .map(|(position, _)| position)
+        self.read().stream(stream)?.result(sequence)?.released.map(|(position, _)| position)
     }
 
     /// The last result before `sequence` that was not skipped; 0 when there is none.
     #[must_use]
     pub fn previous(&self, stream: StreamId, sequence: Sequence) -> Sequence {
         let index = self.read();
-        index
-            .stream(stream)
-            .map_or(Sequence(0), |view| view.previous(sequence))
+        index.stream(stream).map_or(Sequence(0), |view| view.previous(sequence))
     }
 
     /// A signal for when a message is released. Look whether it is after asking for it.

@@ -71,27 +71,13 @@ impl Reader {
         let mut chunk = Chunk::default();
         let mut results = Vec::with_capacity(wanted.len());
         let mut room = bytes;
-        for Wanted {
-            position,
-            stream,
-            sequence,
-            released_at,
-            place,
-            answer,
-        } in wanted
-        {
+        for Wanted { position, stream, sequence, released_at, place, answer } in wanted {
             let answer = match answer {
                 Some(answer) => answer,
                 None => self.answer(&mut chunk, place)?,
             };
             let weight = answer.weight();
-            results.push(ReleasedResult {
-                position,
-                stream,
-                sequence,
-                released_at,
-                answer,
-            });
+            results.push(ReleasedResult { position, stream, sequence, released_at, answer });
             if weight >= room {
                 break;
             }
@@ -125,14 +111,7 @@ impl Reader {
             };
             let weight = message.weight();
             let body = compact(message.body.clone());
-            messages.push((
-                sequence,
-                at,
-                Arc::new(Message {
-                    body,
-                    ..(*message).clone()
-                }),
-            ));
+            messages.push((sequence, at, Arc::new(Message { body, ..(*message).clone() })));
             if weight >= room {
                 break;
             }
@@ -168,7 +147,6 @@ impl Chunk {
 
     fn entry(&self, place: Place) -> Option<&Entry> {
         let first = self.0.first()?.number;
-        self.0
-            .get(usize::try_from(place.entry.0.checked_sub(first.0)?).ok()?)
+        self.0.get(usize::try_from(place.entry.0.checked_sub(first.0)?).ok()?)
     }
 }

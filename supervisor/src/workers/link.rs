@@ -18,7 +18,6 @@ use super::registry::{Member, Registry};
 use crate::{
     dispatcher::{Dispatch, Event, WorkerReply},
     driver::Handle,
-
 };
 
 /// Hands messages to workers.
@@ -40,7 +39,9 @@ impl Link {
             let attempt = dispatch.attempt;
             // An attempt whose time is up is not withdrawn; but no call is for ever.
             let longest = dispatch.timeout + LATE_ANSWER;
-            let Ok(reply) = tokio::time::timeout(longest, link.call(dispatch)).await else { return };
+            let Ok(reply) = tokio::time::timeout(longest, link.call(dispatch)).await else {
+                return;
+            };
             // Err: the driver has ended, and nobody waits.
             let _ = link.handle.tell(Event::Answered { attempt, reply }).await;
         });
@@ -85,10 +86,7 @@ fn request(member: &Member, dispatch: &Dispatch) -> Option<Request<Full<Bytes>>>
     headers.insert(protocol::SEQUENCE, dispatch.sequence.0.into());
     let id = message.id.to_string();
     headers.insert(protocol::MESSAGE_ID, HeaderValue::from_str(&id).ok()?);
-    headers.insert(
-        protocol::IDEMPOTENCY_KEY,
-        HeaderValue::from_str(&format!("\"{id}\"")).ok()?,
-    );
+    headers.insert(protocol::IDEMPOTENCY_KEY, HeaderValue::from_str(&format!("\"{id}\"")).ok()?);
     headers.insert(protocol::ATTEMPT, dispatch.number.into());
     headers.insert(protocol::MAX_ATTEMPTS, dispatch.max_attempts.into());
     let timeout = u64::try_from(dispatch.timeout.as_millis()).unwrap_or(u64::MAX);

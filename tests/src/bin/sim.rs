@@ -48,11 +48,7 @@ fn main() -> ExitCode {
     if let Some(seeds) = arguments.seeds {
         good &= many(seeds, arguments.threads);
     }
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn one(seed: u64, all: bool) -> bool {
@@ -73,10 +69,7 @@ fn twice(seed: u64) -> bool {
     let (first, second) = (play(seed, Telling::Hash), play(seed, Telling::Hash));
     let same = first.hash == second.hash;
     if !same {
-        println!(
-            "seed {seed}: two stories, {:016x} and {:016x}",
-            first.hash, second.hash
-        );
+        println!("seed {seed}: two stories, {:016x} and {:016x}", first.hash, second.hash);
     }
     same && first.failure.is_none()
 }
@@ -91,11 +84,7 @@ fn many((from, to): (u64, u64), threads: usize) -> bool {
     let summary = play_all((from, to), threads, |summary| {
         if summary.seeds.is_multiple_of(250) {
             let failed = summary.failures.len();
-            eprintln!(
-                "{} seeds, {failed} failed, {}",
-                summary.seeds,
-                rate(summary)
-            );
+            eprintln!("{} seeds, {failed} failed, {}", summary.seeds, rate(summary));
         }
     });
     table(&summary.sometimes);
@@ -106,15 +95,12 @@ fn many((from, to): (u64, u64), threads: usize) -> bool {
         rate(&summary),
         begun.elapsed().as_secs_f64()
     );
-    for (seed, failure) in summary.failures.iter().take(20) {
+    for (seed, failure) in summary.failures.iter().take(5_000) {
         println!("seed {seed}: {failure}");
     }
     if let Some((seed, _)) = summary.failures.first() {
         one(*seed, false);
-        println!(
-            "{} seeds failed. To play the first again:",
-            summary.failures.len()
-        );
+        println!("{} seeds failed. To play the first again:", summary.failures.len());
         println!("  cargo run --profile sim -p tests --bin sim -- --seed {seed} --trace");
     }
     let missing = summary.sometimes.missing();
@@ -129,10 +115,6 @@ fn many((from, to): (u64, u64), threads: usize) -> bool {
 
 fn table(sometimes: &Sometimes) {
     for something in Something::ALL {
-        println!(
-            "{:>10}  {}",
-            sometimes.count(*something),
-            something.as_str()
-        );
+        println!("{:>10}  {}", sometimes.count(*something), something.as_str());
     }
 }

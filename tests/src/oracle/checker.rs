@@ -19,13 +19,24 @@ pub(super) struct Known {
 /// A subscription, as far as it is known.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reader {
-    pub(super) streams: BTreeSet<Arc<str>>,
+    /// `None`: not known.
+    pub(super) streams: Option<BTreeSet<Arc<str>>>,
     pub(super) after: u64,
     pub(super) head: u64,
+    /// The latest epoch that delivered something.
+    epoch: u64,
     /// What it was given, by stream.
     pub(super) given: BTreeMap<Arc<str>, BTreeSet<u64>>,
     /// What stable storage says that it has taken, by stream.
     taken: BTreeMap<Arc<str>, u64>,
+}
+
+impl Reader {
+    /// Whether it gets a stream's results.
+    pub(super) fn wants(&self, stream: &Arc<str>) -> bool {
+        let streams = self.streams.as_ref();
+        streams.is_none_or(|streams| streams.contains(stream))
+    }
 }
 
 /// Takes in what was seen, and says what may not be.
@@ -57,25 +68,14 @@ pub(super) fn ensure(
     invariant: Invariant,
     detail: impl FnOnce() -> String,
 ) -> Checked {
-    if holds {
-        Ok(())
-    } else {
-        Err(Violation {
-            invariant,
-            detail: detail(),
-        })
-    }
+    if holds { Ok(()) } else { Err(Violation { invariant, detail: detail() }) }
 }
 
 impl Checker {
     /// A checker that is told of everything.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            knows_durable: true,
-            knows_offers: true,
-            ..Self::default()
-        }
+        Self { knows_durable: true, knows_offers: true, ..Self::default() }
     }
 
     /// A checker that sees only what a client, a worker and a destination see.
@@ -90,18 +90,11 @@ impl Checker {
     /// When it breaks a promise.
     pub fn see(&mut self, seen: Seen) -> Checked {
         match seen {
-            Seen::Acknowledged {
-                place,
-                id,
-                body,
-                client_key,
-            } => self.acknowledged(place, Known { id, body }, client_key),
+            Seen::Acknowledged { place, id, body, client_key } => {
+                self.acknowledged(place, Known { id, body }, client_key)
+            }
             Seen::Crashed => Ok(()),
-            Seen::Decided {
-                place,
-                outcome,
-                body,
-            } => {
+            Seen::Decided { place, outcome, body } => {
                 if let Some(outcome) = outcome {
                     self.decided.entry(place).or_default().push((outcome, body));
                 }
@@ -116,31 +109,20 @@ impl Checker {
                 self.durable_results.insert(place);
                 Ok(())
             }
-            Seen::Executed {
-                place,
-                attempt,
-                id,
-                body,
-            } => self.executed(&place, attempt, Known { id, body }),
+            Seen::Executed { place, attempt, id, body } => {
+                self.executed(&place, attempt, Known { id, body })
+            }
             Seen::Offered { id, body } => {
                 self.offered.entry(id).or_default().insert(body);
                 Ok(())
             }
             Seen::Released { place, result } => self.released(place, result),
-            Seen::Subscribed {
-                subscription,
-                streams,
-                after,
-                head,
-            } => {
+            Seen::Subscribed { subscription, streams, after, head } => {
                 let reader = self.readers.entry(subscription).or_default();
-                (reader.streams, reader.after, reader.head) = (streams, after, head);
+                (reader.streams, reader.after, reader.head) = (Some(streams), after, head);
                 Ok(())
             }
-            Seen::Taken {
-                subscription,
-                through: (stream, sequence),
-            } => {
+            Seen::Taken { subscription, through: (stream, sequence) } => {
                 let reader = self.readers.entry(subscription).or_default();
                 reader.taken.insert(stream, sequence);
                 Ok(())
@@ -260,9 +242,7 @@ impl Checker {
             }
             Outcome::Resolved if self.knows_offers => {
                 let supplied = decided().any(|(_, body)| *body == result.body);
-                ensure(supplied, Invariant::I3, || {
-                    format!("{place:?} was resolved by nobody")
-                })
+                ensure(supplied, Invariant::I3, || format!("{place:?} was resolved by nobody"))
             }
             Outcome::Completed | Outcome::Resolved | Outcome::Skipped => Ok(()),
         }
@@ -293,33 +273,30 @@ impl Checker {
     fn step(&mut self, seen: &DeliverySeen) -> Checked {
         let ((stream, sequence), name) = (&seen.place, &seen.subscription);
         let reader = self.readers.entry(Arc::clone(name)).or_default();
-        ensure(
-            reader.streams.is_empty() || reader.streams.contains(stream),
-            Invariant::I2,
-            || format!("{name} does not get {stream}"),
-        )?;
+        ensure(reader.wants(stream), Invariant::I2, || format!("{name} does not get {stream}"))?;
+        let has = reader.given.get(stream);
+        if seen.epoch < reader.epoch && has.is_some_and(|has| has.contains(sequence)) {
+            // A process that has ended sent it; it was long under way.
+            return Ok(());
+        }
+        reader.epoch = reader.epoch.max(seen.epoch);
         let (after, head) = (reader.after, reader.head);
         ensure(seen.position > after, Invariant::I2, || {
             format!("{name} begins after {after} and is given {}", seen.position)
         })?;
-        ensure(
-            seen.replay == (seen.position <= head),
-            Invariant::I2,
-            || format!("{name}: {:?} has replay {}", seen.place, seen.replay),
-        )?;
+        ensure(seen.replay == (seen.position <= head), Invariant::I2, || {
+            format!("{name}: {:?} has replay {}", seen.place, seen.replay)
+        })?;
         let taken = reader.taken.get(stream).copied().unwrap_or(0);
         ensure(*sequence > taken, Invariant::I2, || {
             format!("{name} took {stream} up to {taken} and is given {sequence} again")
         })?;
         let given = reader.given.entry(Arc::clone(stream)).or_default();
         let last = given.last().copied();
-        let stepped_over = last
-            .map(|last| last + 1..*sequence)
-            .unwrap_or_default()
-            .find(|over| {
-                let over = self.results.get(&(Arc::clone(stream), *over));
-                over.is_none_or(|result| result.outcome != Outcome::Skipped)
-            });
+        let stepped_over = last.map(|last| last + 1..*sequence).unwrap_or_default().find(|over| {
+            let over = self.results.get(&(Arc::clone(stream), *over));
+            over.is_none_or(|result| result.outcome != Outcome::Skipped)
+        });
         ensure(stepped_over.is_none(), Invariant::I2, || {
             format!("{name}: {stream} goes from {last:?} to {sequence}")
         })?;

@@ -38,9 +38,7 @@ impl Checker {
                 format!("{place:?} says it follows {previous}, but it follows {really}")
             })?;
         }
-        self.readers
-            .iter()
-            .try_for_each(|(name, reader)| self.has_all(name, reader))
+        self.readers.iter().try_for_each(|(name, reader)| self.has_all(name, reader))
     }
 
     fn arrived(&self, place: &Place, known: &Known, end: &End) -> Checked {
@@ -50,10 +48,7 @@ impl Checker {
             });
         }
         let (stream, sequence) = place;
-        let behind = end
-            .standing
-            .get(stream)
-            .is_some_and(|last| sequence <= last);
+        let behind = end.standing.get(stream).is_some_and(|last| sequence <= last);
         ensure(end.parked.contains(place) || behind, Invariant::I1, || {
             format!("{place:?} was acknowledged, and is neither released nor to be seen")
         })
@@ -61,20 +56,14 @@ impl Checker {
 
     fn may_be_skipped(&self, place: &Place, end: &End) -> Checked {
         let decided = self.decided.get(place).into_iter().flatten();
-        let person = decided
-            .clone()
-            .any(|(outcome, _)| *outcome == Outcome::Skipped);
-        ensure(
-            person || end.may_skip.contains(place),
-            Invariant::I1,
-            || format!("{place:?} was skipped, and nobody said so"),
-        )
+        let person = decided.clone().any(|(outcome, _)| *outcome == Outcome::Skipped);
+        ensure(person || end.may_skip.contains(place), Invariant::I1, || {
+            format!("{place:?} was skipped, and nobody said so")
+        })
     }
 
     fn really_previous(&self, (stream, sequence): &Place) -> u64 {
-        let before = self
-            .results
-            .range((Arc::clone(stream), 0)..(Arc::clone(stream), *sequence));
+        let before = self.results.range((Arc::clone(stream), 0)..(Arc::clone(stream), *sequence));
         let mut pushed = before.filter(|(_, result)| result.outcome != Outcome::Skipped);
         pushed.next_back().map_or(0, |((_, sequence), _)| *sequence)
     }
@@ -85,7 +74,7 @@ impl Checker {
             let (stream, sequence) = place;
             let wanted = result.outcome != Outcome::Skipped
                 && result.position > reader.after
-                && (reader.streams.contains(stream) || reader.streams.is_empty());
+                && reader.wants(stream);
             let given = || {
                 let given = reader.given.get(stream);
                 given.is_some_and(|given| given.contains(sequence))

@@ -101,6 +101,8 @@ pub struct DeliverySeen {
     pub body: Bytes,
     /// Whether it is marked as replayed.
     pub replay: bool,
+    /// The epoch of the supervisor that sent it.
+    pub epoch: u64,
 }
 
 /// Something that the outside saw.

@@ -50,9 +50,8 @@ impl World {
                 let left = (stream.messages - made).min(largest);
                 let batch = self.rng.u8(..4) == 0;
                 let count = if batch { self.rng.u32(1..=left) } else { 1 };
-                let items = (made..made + count)
-                    .map(|number| self.item(index, number, keyed))
-                    .collect();
+                let items =
+                    (made..made + count).map(|number| self.item(index, number, keyed)).collect();
                 made += count;
                 let at = self.within(self.scenario.load);
                 self.request(index, items, at);
@@ -125,11 +124,7 @@ impl World {
             return;
         };
         let request = server.open(Some((request, attempt)));
-        let arrival = Arrival {
-            request,
-            stream,
-            messages,
-        };
+        let arrival = Arrival { request, stream, messages };
         self.hear(self.incarnation, Event::Arrived(arrival));
     }
 
@@ -177,10 +172,7 @@ impl World {
             if taken.duplicate {
                 self.note(Something::Duplicate);
             }
-            let client_key = item
-                .key
-                .as_ref()
-                .map(|key| format!("{stream}/{key}").into());
+            let client_key = item.key.as_ref().map(|key| format!("{stream}/{key}").into());
             self.see(Seen::Acknowledged {
                 place: (stream.clone(), taken.sequence.0),
                 id: taken.id.0.as_u128(),
@@ -227,11 +219,7 @@ impl World {
 }
 
 fn wrong(detail: String) -> super::world::Halt {
-    Violation {
-        invariant: Invariant::I4,
-        detail,
-    }
-    .into()
+    Violation { invariant: Invariant::I4, detail }.into()
 }
 
 /// A digest of a content; only its being equal counts.

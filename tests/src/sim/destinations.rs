@@ -29,6 +29,7 @@ pub(super) struct Destination {
 /// A sender's way: what it has yet to bring, and what it carries.
 #[derive(Debug)]
 pub(super) struct Parcel {
+    process: u32,
     delivery: Delivery,
     index: usize,
     carried: Vec<(ReleasedResult, u64)>,
@@ -81,11 +82,7 @@ impl World {
     pub(super) fn streams_of(&self, name: &str) -> BTreeSet<Arc<str>> {
         let found = self.scenario.subscriptions.iter();
         let plan = found.clone().find(|plan| &*plan.name == name);
-        let names = self
-            .scenario
-            .streams
-            .iter()
-            .map(|stream| stream.name.as_str());
+        let names = self.scenario.streams.iter().map(|stream| stream.name.as_str());
         let wants = |name: &str| {
             plan.is_some_and(|plan| {
                 let mut patterns = plan.patterns.iter();
@@ -103,6 +100,7 @@ impl World {
         };
         let done = Sequence(delivery.first.0 - 1);
         let parcel = Parcel {
+            process: self.incarnation,
             delivery,
             index,
             carried: Vec::new(),
@@ -124,9 +122,7 @@ impl World {
         };
         let plan = &self.destinations[parcel.index].plan;
         let stream = parcel.delivery.stream;
-        let read = server
-            .views
-            .stream_results(stream, parcel.through, plan.batch, 1 << 20);
+        let read = server.views.stream_results(stream, parcel.through, plan.batch, 1 << 20);
         let results = read.map_err(|error| unreadable(&error))?;
         if results.is_empty() {
             if parcel.through < parcel.delivery.first {
@@ -168,10 +164,7 @@ impl World {
         if self.rng.bool() {
             self.report(&mut parcel, true);
         }
-        self.after(
-            Duration::from_micros(10),
-            What::Push(process, Box::new(parcel)),
-        );
+        self.after(Duration::from_micros(10), What::Push(process, Box::new(parcel)));
     }
 
     /// Tells the supervisor that all up to here is done.
@@ -232,12 +225,7 @@ impl World {
         let detail = format!("{refusal:?}").into();
         self.tell_after(
             Duration::from_millis(1),
-            Event::Undelivered {
-                subscription,
-                stream,
-                refusal,
-                detail,
-            },
+            Event::Undelivered { subscription, stream, refusal, detail },
         );
         Ok(())
     }
@@ -273,9 +261,7 @@ impl World {
         if !destination.given.insert(place.clone()) {
             self.note(Something::Redelivered);
         }
-        self.tell(format_args!(
-            "{subscription} is given {place:?} at {position}"
-        ));
+        self.tell(format_args!("{subscription} is given {place:?} at {position}"));
         self.see(Seen::Delivered(DeliverySeen {
             subscription,
             place,
@@ -284,6 +270,7 @@ impl World {
             id: result.answer.head.id.0.as_u128(),
             body: result.answer.payload.body.clone(),
             replay: position <= parcel.delivery.replay_until,
+            epoch: parcel.process.into(),
         }))?;
         Ok(())
     }
@@ -355,8 +342,5 @@ impl World {
 }
 
 fn unreadable(detail: &impl ToString) -> Halt {
-    Halt::Violation(Violation {
-        invariant: Invariant::I1,
-        detail: detail.to_string(),
-    })
+    Halt::Violation(Violation { invariant: Invariant::I1, detail: detail.to_string() })
 }

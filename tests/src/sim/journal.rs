@@ -35,21 +35,10 @@ impl SimJournal {
     /// A journal that goes on in `log`.
     #[must_use]
     pub fn new(log: Log<SimDisk>, floor: Epoch) -> Self {
-        let tail = watch::Sender::new(Tail {
-            next: log.durable(),
-            space: log.space(),
-            failed: None,
-        });
-        let state = State {
-            next: log.next(),
-            log,
-            waiting: VecDeque::new(),
-            floor,
-        };
-        Self {
-            state: Mutex::new(state),
-            tail,
-        }
+        let tail =
+            watch::Sender::new(Tail { next: log.durable(), space: log.space(), failed: None });
+        let state = State { next: log.next(), log, waiting: VecDeque::new(), floor };
+        Self { state: Mutex::new(state), tail }
     }
 
     /// Writes what waits; gives back whether the disk is too full for all of it.
@@ -98,10 +87,7 @@ impl Journal for SimJournal {
     fn append(&self, payload: Bytes, epoch: Epoch) -> Result<Ticket, AppendError> {
         let mut state = self.state();
         if epoch < state.floor {
-            return Err(AppendError::StaleEpoch {
-                given: epoch,
-                current: state.floor,
-            });
+            return Err(AppendError::StaleEpoch { given: epoch, current: state.floor });
         }
         let number = state.next;
         state.floor = epoch;

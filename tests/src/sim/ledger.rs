@@ -50,9 +50,9 @@ fn broken<T>(invariant: Invariant, detail: String) -> Result<T, Violation> {
 
 fn digest(payload: &[u8]) -> u64 {
     let start = 0xcbf2_9ce4_8422_2325_u64;
-    payload.iter().fold(start, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    payload
+        .iter()
+        .fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 impl Ledger {
@@ -67,10 +67,8 @@ impl Ledger {
             return broken(Invariant::I4, format!("entry {number} is out of order"));
         }
         self.digests.push(digest(&payload));
-        let records = decode(payload).map_err(|error| Violation {
-            invariant: Invariant::I3,
-            detail: error.to_string(),
-        })?;
+        let records = decode(payload)
+            .map_err(|error| Violation { invariant: Invariant::I3, detail: error.to_string() })?;
         for record in &records {
             self.fold(record, settings, sometimes)?;
         }
@@ -98,9 +96,7 @@ impl Ledger {
     pub fn follows(&self, before: &Self) -> Result<(), Violation> {
         let kept = before.digests.iter().take(before.synced);
         let same = self.digests.len() >= before.synced
-            && kept
-                .zip(&self.digests)
-                .all(|(before, after)| before == after);
+            && kept.zip(&self.digests).all(|(before, after)| before == after);
         if same {
             Ok(())
         } else {
@@ -140,10 +136,7 @@ impl Ledger {
             let due = entry.due;
             return broken(
                 Invariant::I9,
-                format!(
-                    "{place:?}: attempt {} is due at {due:?}, now is {now:?}",
-                    dispatch.number
-                ),
+                format!("{place:?}: attempt {} is due at {due:?}, now is {now:?}", dispatch.number),
             );
         }
         let Some(name) = self.streams.get(dispatch.stream.0 as usize) else {
@@ -155,10 +148,7 @@ impl Ledger {
         } else {
             broken(
                 Invariant::I9,
-                format!(
-                    "{place:?}: has {:?}, should have {timeout:?}",
-                    dispatch.timeout
-                ),
+                format!("{place:?}: has {:?}, should have {timeout:?}", dispatch.timeout),
             )
         }
     }
@@ -177,25 +167,14 @@ impl Ledger {
         sometimes: &mut Sometimes,
     ) -> Result<(), Violation> {
         match record {
-            Record::Answered {
-                stream,
-                sequence,
-                answer,
-                ..
-            } => self.fold_answer((*stream, *sequence), answer, settings, sometimes),
-            Record::Failed {
-                stream,
-                sequence,
-                due,
-                report,
-            } => return self.fold_failure((*stream, *sequence), *due, report, settings),
+            Record::Answered { stream, sequence, answer, .. } => {
+                self.fold_answer((*stream, *sequence), answer, settings, sometimes)
+            }
+            Record::Failed { stream, sequence, due, report } => {
+                return self.fold_failure((*stream, *sequence), *due, report, settings);
+            }
             Record::Opened { name, .. } => self.streams.push(name.clone()),
-            Record::Parked {
-                stream,
-                sequence,
-                reason,
-                ..
-            } => {
+            Record::Parked { stream, sequence, reason, .. } => {
                 sometimes.note(if reason.starts_with("refused") {
                     Something::Refused
                 } else {
@@ -207,20 +186,13 @@ impl Ledger {
                 entry.parked = true;
                 entry.due = None;
             }
-            Record::Retried {
-                stream, sequence, ..
-            } => *self.message(*stream, *sequence) = Entry::default(),
-            Record::Subscribed {
-                subscription, name, ..
-            } => {
+            Record::Retried { stream, sequence, .. } => {
+                *self.message(*stream, *sequence) = Entry::default()
+            }
+            Record::Subscribed { subscription, name, .. } => {
                 self.subscriptions.insert(subscription.0, (**name).into());
             }
-            Record::Accepted {
-                stream,
-                sequence,
-                message,
-                ..
-            } => {
+            Record::Accepted { stream, sequence, message, .. } => {
                 let content = (message.id.0.as_u128(), message.body.clone());
                 self.arrivals.insert((stream.0, sequence.0), content);
             }
@@ -242,10 +214,7 @@ impl Ledger {
         settings: &Settings,
         sometimes: &mut Sometimes,
     ) {
-        let ladder = self
-            .streams
-            .get(stream.0 as usize)
-            .map(|name| settings.stream(name).ladder);
+        let ladder = self.streams.get(stream.0 as usize).map(|name| settings.stream(name).ladder);
         let entry = self.message(stream, sequence);
         entry.answered = true;
         if answer.outcome != Outcome::Completed {
@@ -305,24 +274,15 @@ impl Ledger {
 
     fn tell(&self, record: &Record, seen: &mut Vec<(Seen, Option<Arc<str>>)>) {
         match record {
-            Record::Accepted {
-                stream, sequence, ..
-            } => {
+            Record::Accepted { stream, sequence, .. } => {
                 let place = self.place(*stream, *sequence);
                 seen.push((Seen::DurableArrival { place }, None));
             }
-            Record::Answered {
-                stream, sequence, ..
-            } => {
+            Record::Answered { stream, sequence, .. } => {
                 let place = self.place(*stream, *sequence);
                 seen.push((Seen::DurableResult { place }, None));
             }
-            Record::Passed {
-                stream,
-                first,
-                last,
-                ..
-            } => {
+            Record::Passed { stream, first, last, .. } => {
                 for sequence in first.0..=last.0 {
                     // It is its own result.
                     if let Some((id, body)) = self.arrivals.get(&(stream.0, sequence)).cloned() {
@@ -332,21 +292,10 @@ impl Ledger {
                     seen.push((Seen::DurableResult { place }, None));
                 }
             }
-            Record::Delivered {
-                subscription,
-                stream,
-                through,
-                ..
-            } => {
+            Record::Delivered { subscription, stream, through, .. } => {
                 if let Some(name) = self.subscriptions.get(&subscription.0) {
                     let (subscription, through) = (name.clone(), self.place(*stream, *through));
-                    seen.push((
-                        Seen::Taken {
-                            subscription,
-                            through,
-                        },
-                        None,
-                    ));
+                    seen.push((Seen::Taken { subscription, through }, None));
                 }
             }
             Record::Subscribed { name, after, .. } => {

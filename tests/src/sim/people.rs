@@ -18,11 +18,7 @@ use crate::oracle::{End, Invariant, Outcome, Seen, Violation};
 impl World {
     /// People look at what is parked and at what is paused.
     pub(super) fn people(&mut self) -> Step {
-        let next = if self.healed {
-            2_000
-        } else {
-            self.rng.u64(100..4_000)
-        };
+        let next = if self.healed { 2_000 } else { self.rng.u64(100..4_000) };
         self.after(Duration::from_millis(next), What::People);
         let Some(server) = &self.server else {
             return Ok(());
@@ -91,15 +87,7 @@ impl World {
             Some(_) => Something::Resolved,
             None => Something::Retried,
         });
-        self.hear(
-            self.incarnation,
-            Event::Decided {
-                request,
-                stream,
-                sequence,
-                decision,
-            },
-        );
+        self.hear(self.incarnation, Event::Decided { request, stream, sequence, decision });
         Ok(())
     }
 
@@ -111,14 +99,7 @@ impl World {
         if paused {
             self.note(Something::Paused);
         }
-        self.hear(
-            self.incarnation,
-            Event::Paused {
-                request,
-                stream,
-                paused,
-            },
-        );
+        self.hear(self.incarnation, Event::Paused { request, stream, paused });
     }
 
     pub(super) fn answer_person(&mut self, reply: &Reply) {
@@ -187,10 +168,7 @@ impl World {
         }
         let dispatcher = server.engine.dispatcher();
         let parked = self.end().standing;
-        for id in (0_u32..)
-            .map(StreamId)
-            .take(dispatcher.state().stream_count())
-        {
+        for id in (0_u32..).map(StreamId).take(dispatcher.state().stream_count()) {
             let name = dispatcher.state().stream_name(id)?;
             if !parked.contains_key(name.as_str())
                 && let Some(standing) = self.standing(id)
@@ -203,14 +181,10 @@ impl World {
 
     /// What is left to be seen.
     fn end(&self) -> End {
-        let mut end = End {
-            may_skip: self.may_skip.clone(),
-            ..End::default()
-        };
+        let mut end = End { may_skip: self.may_skip.clone(), ..End::default() };
         let skipping = |name: &str| self.skipping.contains(name);
         let parked = self.ledger.parked.iter();
-        end.may_skip
-            .extend(parked.filter(|(stream, _)| skipping(stream)).cloned());
+        end.may_skip.extend(parked.filter(|(stream, _)| skipping(stream)).cloned());
         let Some(server) = &self.server else {
             return end;
         };
@@ -238,10 +212,7 @@ impl World {
         };
         let dispatcher = server.engine.dispatcher();
         for (stream, last) in &end.standing {
-            let found = stream
-                .parse()
-                .ok()
-                .and_then(|name| server.views.find(&name));
+            let found = stream.parse().ok().and_then(|name| server.views.find(&name));
             let Some(id) = found else { continue };
             let released = dispatcher.stream_status(id).released.0;
             let hidden = (released + 1..=*last)
@@ -254,17 +225,10 @@ impl World {
                 .into());
             }
         }
-        let counters = *dispatcher.counters();
         if !end.standing.is_empty() {
             self.note(Something::StandingParked);
         }
-        if !self.settled || self.scenario.memory {
-            self.checker.finish(&end)?;
-        }
-        if self.settled {
-            self.checker.finish(&end)?;
-            self.sum_up(&counters);
-        }
+        self.checker.finish(&end)?;
         Ok(())
     }
 }

@@ -116,11 +116,8 @@ impl Scenario {
     /// The scenario of a seed.
     #[must_use]
     pub fn draw(rng: &mut fastrand::Rng) -> Self {
-        let pools: Vec<Arc<str>> = ["default", "slow"]
-            .into_iter()
-            .take(rng.usize(1..=2))
-            .map(Arc::from)
-            .collect();
+        let pools: Vec<Arc<str>> =
+            ["default", "slow"].into_iter().take(rng.usize(1..=2)).map(Arc::from).collect();
         let memory = rng.u8(..8) == 0;
         let faults = faults(rng, memory);
         let mut budget = rng.u32(40..=400);
@@ -133,11 +130,7 @@ impl Scenario {
             treatment.push(stream(rng, &pools));
             let messages = rng.u32(1..=budget.max(1));
             budget = budget.saturating_sub(messages);
-            streams.push(StreamPlan {
-                name,
-                messages,
-                leave_parked: rng.u8(..10) == 0,
-            });
+            streams.push(StreamPlan { name, messages, leave_parked: rng.u8(..10) == 0 });
         }
         let settings = Settings {
             pools: pools.iter().map(|name| (name.clone(), pool(rng))).collect(),
@@ -198,11 +191,7 @@ fn stream(rng: &mut fastrand::Rng, pools: &[Arc<str>]) -> StreamSettings {
     StreamSettings {
         pool: (!passes).then(|| pools[rng.usize(..pools.len())].clone()),
         ladder,
-        on_exhausted: if rng.u8(..3) == 0 {
-            OnExhausted::Skip
-        } else {
-            OnExhausted::Hold
-        },
+        on_exhausted: if rng.u8(..3) == 0 { OnExhausted::Skip } else { OnExhausted::Hold },
         max_in_flight: [1, 2, 8, 256][rng.usize(..4)],
         window: [1, 2, 7, 32, 4096][rng.usize(..5)],
         max_backlog: [16, 50, 10_000][rng.usize(..3)],
@@ -210,10 +199,7 @@ fn stream(rng: &mut fastrand::Rng, pools: &[Arc<str>]) -> StreamSettings {
 }
 
 fn pool(rng: &mut fastrand::Rng) -> PoolSettings {
-    PoolSettings {
-        eject_after: rng.u32(1..=5),
-        eject_for: Duration::from_secs(rng.u64(1..=30)),
-    }
+    PoolSettings { eject_after: rng.u32(1..=5), eject_for: Duration::from_secs(rng.u64(1..=30)) }
 }
 
 fn workers(rng: &mut fastrand::Rng, pools: &[Arc<str>]) -> Vec<WorkerPlan> {
@@ -273,7 +259,7 @@ fn faults(rng: &mut fastrand::Rng, memory: bool) -> Faults {
     let destination = DestinationFaults {
         error: draw(300),
         busy: draw(100),
-        reject: draw(150),
+        reject: draw(3) / 3 * 700,
         gone: draw(30) / 10,
         lost: draw(150),
         partly: draw(200),
@@ -282,16 +268,8 @@ fn faults(rng: &mut fastrand::Rng, memory: bool) -> Faults {
     };
     Faults {
         net_loss: draw(200),
-        worker: if draw(3) == 0 {
-            WorkerFaults::default()
-        } else {
-            worker
-        },
-        destination: if draw(3) == 0 {
-            DestinationFaults::default()
-        } else {
-            destination
-        },
+        worker: if draw(3) == 0 { WorkerFaults::default() } else { worker },
+        destination: if draw(3) == 0 { DestinationFaults::default() } else { destination },
         churn: draw(1) == 1,
         people: draw(1) == 1,
         settings: draw(1) == 1,

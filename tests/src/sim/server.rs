@@ -13,11 +13,11 @@ use rollcall_common::{
     time::Time,
 };
 use rollcall_supervisor::{
-    dispatcher::{Counters, Dispatch, Event, Reply, RequestId},
+    dispatcher::{Dispatch, Event, Reply, RequestId},
     driver::engine::{Engine, Outward, Recovered},
     journal::{
         EntryNumber, Space,
-        local::{Log, Options},
+        local::{Log, Options, disk::Disk as _},
     },
     views::Views,
 };
@@ -61,10 +61,7 @@ impl Server {
 }
 
 fn damaged(detail: &impl ToString) -> Halt {
-    Halt::Violation(Violation {
-        invariant: Invariant::I1,
-        detail: detail.to_string(),
-    })
+    Halt::Violation(Violation { invariant: Invariant::I1, detail: detail.to_string() })
 }
 
 impl World {
@@ -76,6 +73,7 @@ impl World {
         if dies {
             let calls = self.rng.u64(..12);
             self.disk.power_off_after(calls);
+            self.disk_fails = true;
         }
         let Some((store, epoch)) = self.open_store(dies)? else {
             self.note(Something::CrashInRecovery);
@@ -109,9 +107,7 @@ impl World {
         }
         self.durable(from)?;
         let process = self.incarnation;
-        self.tell(format_args!(
-            "START {process} epoch {epoch}, next entry {from}"
-        ));
+        self.tell(format_args!("START {process} epoch {epoch}, next entry {from}"));
         let seed = self.rng.u64(..);
         self.server = Some(Server {
             engine: Engine::new(settings, recovered, seed, self.now),
@@ -137,11 +133,8 @@ impl World {
             let epoch = (1..epoch).fold(Epoch::FIRST, |epoch, _| epoch.next());
             return Ok(Some((Store::Memory(Arc::clone(&self.memory)), epoch)));
         }
-        let options = Options {
-            segment_bytes: 24 << 10,
-            reserve_bytes: 4 << 10,
-            extend_bytes: 2 << 10,
-        };
+        let options =
+            Options { segment_bytes: 24 << 10, reserve_bytes: 4 << 10, extend_bytes: 2 << 10 };
         let identity = Uuid::from_u128(7);
         match Log::open(self.disk.clone(), &options, identity) {
             Ok((log, report)) => {
@@ -197,8 +190,17 @@ impl World {
             && server.turn_due.is_none_or(|due| at < due)
         {
             server.turn_due = Some(at);
-            self.after(at.since(self.now), What::Turn(process));
+            self.after(at.since(self.now), What::Turn(process, at));
         }
+    }
+
+    /// The supervisor's turn has come, unless it had an earlier one meanwhile.
+    pub(super) fn turn_comes(&mut self, process: u32, due: Time) -> Step {
+        let server = self.server.as_ref();
+        if server.is_some_and(|server| server.turn_due == Some(due)) {
+            return self.turn(process);
+        }
+        Ok(())
     }
 
     /// One round of the driver.
@@ -287,8 +289,7 @@ impl World {
             let number = appended.map_err(|error| damaged(&error))?;
             ticket = Some(number);
             let entry = (number.0, payload);
-            self.ledger
-                .appended(entry, &self.scenario.settings, &mut self.sometimes)?;
+            self.ledger.appended(entry, &self.scenario.settings, &mut self.sometimes)?;
             let on_disk = matches!(server.store, Store::Disk(_));
             if on_disk && !server.writing {
                 server.writing = true;
@@ -316,15 +317,9 @@ impl World {
             return Ok(());
         };
         let dispatcher = server.engine.dispatcher();
-        let broken = |detail| Violation {
-            invariant: Invariant::I8,
-            detail,
-        };
+        let broken = |detail| Violation { invariant: Invariant::I8, detail };
         let sizes = dispatcher.verify().map_err(broken)?;
-        let bound = |detail| Violation {
-            invariant: Invariant::I7,
-            detail,
-        };
+        let bound = |detail| Violation { invariant: Invariant::I7, detail };
         if sizes.held_bytes > CACHE_BYTES || sizes.timers > 20_000 || sizes.attempts > 20_000 {
             return Err(bound(format!("{sizes:?}")));
         }
@@ -337,9 +332,7 @@ impl World {
             let changes = self.scenario.faults.settings || self.healed;
             let over = in_flight > settings.max_in_flight || slots > settings.window as usize;
             if settings.pool.is_some() && over && !changes {
-                return Err(bound(format!(
-                    "{name}: {slots} slots, {in_flight} in flight"
-                )));
+                return Err(bound(format!("{name}: {slots} slots, {in_flight} in flight")));
             }
         }
         Ok(())
@@ -350,11 +343,7 @@ impl World {
         if process != self.incarnation {
             return Ok(());
         }
-        let Some(Server {
-            store: Store::Disk(journal),
-            ..
-        }) = &self.server
-        else {
+        let Some(Server { store: Store::Disk(journal), .. }) = &self.server else {
             return Ok(());
         };
         match journal.write() {
@@ -417,10 +406,8 @@ impl World {
         if self.scenario.memory {
             self.durable(next)?;
         }
-        while let Some((entry, outward)) = self
-            .server
-            .as_mut()
-            .and_then(|server| server.engine.poll_outward(next))
+        while let Some((entry, outward)) =
+            self.server.as_mut().and_then(|server| server.engine.poll_outward(next))
         {
             let mut others = Vec::new();
             let mut changes = Vec::new();
@@ -452,32 +439,18 @@ impl World {
         };
         match item {
             Outward::Deliver(delivery) => self.deliver(delivery),
-            Outward::Fetch {
-                stream,
-                first,
-                last,
-            } => return self.fetch(stream, first, last),
+            Outward::Fetch { stream, first, last } => return self.fetch(stream, first, last),
             Outward::Publish(_) => {}
             Outward::Reply(request, reply) => match server.askers.remove(&request.0) {
                 Some(Some((request, attempt))) => self.answer_client(request, attempt, reply),
                 Some(None) => self.answer_person(&reply),
                 None => return Err(damaged(&format!("{request:?} is answered twice"))),
             },
-            Outward::Scan {
-                subscription,
-                after,
-            } => {
+            Outward::Scan { subscription, after } => {
                 let wants = server.engine.dispatcher().wanted_by(subscription);
                 let (to, found) = server.views.scan(after, SCAN_RESULTS, |name| wants(name));
                 self.note(Something::Scanned);
-                self.tell_after(
-                    hop,
-                    Event::Scanned {
-                        subscription,
-                        to,
-                        found,
-                    },
-                );
+                self.tell_after(hop, Event::Scanned { subscription, to, found });
             }
         }
         Ok(())
@@ -510,8 +483,12 @@ impl World {
             1 if power => {
                 let calls = self.rng.u64(..6);
                 self.disk.power_off_after(calls);
+                self.disk_fails = true;
             }
-            2 if power => self.disk.fail_sync(1),
+            2 if power => {
+                self.disk.fail_sync(1);
+                self.disk_fails = true;
+            }
             _ => self.crash_in = Some(self.rng.u32(..20)),
         }
         Ok(())
@@ -523,13 +500,12 @@ impl World {
             if self.ledger.is_behind() && !server.askers.is_empty() {
                 self.note(Something::CrashBeforeSync);
             }
-            self.sum_up(server.engine.dispatcher().counters());
+            self.sum_up(&server);
         }
         self.tell(format_args!("CRASH power {power}"));
-        if power {
+        // A disk that has begun to fail is not trusted again without its machine.
+        if power || std::mem::take(&mut self.disk_fails) {
             self.disk.crash(&mut self.rng);
-        } else {
-            self.disk.power_off_after(u64::MAX >> 1);
         }
         self.crash_in = None;
         self.incarnation += 1;
@@ -538,8 +514,10 @@ impl World {
         self.see(Seen::Crashed)
     }
 
-    /// Notes what one process has counted.
-    pub(super) fn sum_up(&mut self, counters: &Counters) {
+    /// Notes what one process has come to.
+    fn sum_up(&mut self, server: &Server) {
+        let dispatcher = server.engine.dispatcher();
+        let counters = dispatcher.counters();
         for (something, count) in [
             (Something::Diverging, counters.diverging_answers),
             (Something::LateBeaten, counters.late_answers),
@@ -548,6 +526,16 @@ impl World {
             (Something::TimedOut, counters.timeouts),
         ] {
             self.sometimes.add(something, count);
+        }
+        for (id, _) in dispatcher.state().subscription_names() {
+            let status = dispatcher.subscription_status(id);
+            if status.is_some_and(|status| !status.held.is_empty()) {
+                self.sometimes.note(Something::Held);
+            }
+        }
+        let segments = self.disk.list().unwrap_or_default();
+        if segments.iter().filter(|name| name.ends_with(".seg")).count() > 1 {
+            self.sometimes.note(Something::Rolled);
         }
     }
 

@@ -108,7 +108,6 @@ impl Sometimes {
     #[must_use]
     pub fn missing(&self) -> Vec<Something> {
         let all = Something::ALL.iter().copied();
-        all.filter(|something| self.count(*something) == 0)
-            .collect()
+        all.filter(|something| self.count(*something) == 0).collect()
     }
 }

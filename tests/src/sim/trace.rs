@@ -37,12 +37,7 @@ impl Trace {
     /// An empty story.
     #[must_use]
     pub fn new(telling: Telling) -> Self {
-        Self {
-            telling,
-            hash: 0xcbf2_9ce4_8422_2325,
-            line: String::new(),
-            kept: VecDeque::new(),
-        }
+        Self { telling, hash: 0xcbf2_9ce4_8422_2325, line: String::new(), kept: VecDeque::new() }
     }
 
     /// Adds a line.
@@ -53,12 +48,7 @@ impl Trace {
         self.line.clear();
         let micros = at.since(since).as_micros();
         // Writing to a string does not fail.
-        let _ = write!(
-            self.line,
-            "{:>10}.{:06} ",
-            micros / 1_000_000,
-            micros % 1_000_000
-        );
+        let _ = write!(self.line, "{:>10}.{:06} ", micros / 1_000_000, micros % 1_000_000);
         let _ = self.line.write_fmt(what);
         for byte in self.line.bytes() {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

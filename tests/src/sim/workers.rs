@@ -149,11 +149,7 @@ impl World {
         let times = if self.happens(faults.twice) { 2 } else { 1 };
         for _ in 0..times {
             let diverges = self.happens(faults.diverge);
-            let suffix = if diverges {
-                self.rng.u8(..).to_string()
-            } else {
-                String::new()
-            };
+            let suffix = if diverges { self.rng.u8(..).to_string() } else { String::new() };
             let message = String::from_utf8_lossy(&dispatch.message.body);
             let body: Bytes = format!("result {suffix} of {message}").into();
             let body = if status == 204 { Bytes::new() } else { body };
@@ -167,10 +163,7 @@ impl World {
                 outcome: word,
                 reason: "".into(),
                 retry_after,
-                payload: Payload {
-                    content_type: "text/plain".into(),
-                    body,
-                },
+                payload: Payload { content_type: "text/plain".into(), body },
             };
             let done = Box::new((dispatch.clone(), reply));
             let generation = self.workers[index].generation;
@@ -184,11 +177,7 @@ impl World {
     fn draw_work(&mut self, index: usize, dispatch: &Dispatch) -> Work {
         if !self.workers[index].up {
             // The machine is there, and refuses; or nobody is there at all.
-            return if self.rng.u8(..4) > 0 {
-                Work::Unreachable
-            } else {
-                Work::Hang
-            };
+            return if self.rng.u8(..4) > 0 { Work::Unreachable } else { Work::Hang };
         }
         let body = &dispatch.message.body;
         if body.starts_with(b"cursed") {

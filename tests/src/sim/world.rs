@@ -71,7 +71,7 @@ pub(super) enum What {
     /// The supervisor hears something.
     Tell(u32, Box<Event>),
     /// The supervisor's turn.
-    Turn(u32),
+    Turn(u32, Time),
     /// A worker has done its work.
     WorkDone(u32, usize, u32, Box<(Dispatch, WorkerReply)>),
     /// A message reaches a worker.
@@ -125,6 +125,8 @@ pub(super) struct World {
     /// Streams whose settings ever said that an exhausted head is skipped.
     pub(super) skipping: BTreeSet<Arc<str>>,
     pub(super) crash_in: Option<u32>,
+    /// Whether the disk is about to fail.
+    pub(super) disk_fails: bool,
     pub(super) healed: bool,
     settle_until: Time,
     pub(super) settled: bool,
@@ -156,6 +158,7 @@ impl World {
             may_skip: BTreeSet::new(),
             skipping: BTreeSet::new(),
             crash_in: None,
+            disk_fails: false,
             healed: false,
             settle_until: Time::default(),
             settled: false,
@@ -180,14 +183,7 @@ impl World {
         self.plan_clients();
         self.plan_workers();
         self.plan_destinations();
-        let Faults {
-            churn,
-            people,
-            settings,
-            space,
-            crashes,
-            ..
-        } = self.scenario.faults;
+        let Faults { churn, people, settings, space, crashes, .. } = self.scenario.faults;
         let load = self.scenario.load;
         for _ in 0..crashes {
             let power = self.rng.bool() && !self.scenario.memory;
@@ -269,7 +265,7 @@ impl World {
                 self.hear(process, *event);
                 Ok(())
             }
-            What::Turn(process) => self.turn(process),
+            What::Turn(process, due) => self.turn_comes(process, due),
             What::WorkDone(process, worker, generation, done) => {
                 let (dispatch, reply) = *done;
                 self.work_done(process, (worker, generation), &dispatch, reply);
@@ -356,16 +352,11 @@ impl World {
         // Once more, with what a start makes of the journal.
         self.settled = true;
         self.after(Duration::from_secs(5), What::Settle);
-        Err(Halt::Crash {
-            power: !self.scenario.memory,
-        })
+        Err(Halt::Crash { power: !self.scenario.memory })
     }
 
     fn stuck(&self, why: &str) -> Violation {
-        Violation {
-            invariant: Invariant::I8,
-            detail: why.to_owned(),
-        }
+        Violation { invariant: Invariant::I8, detail: why.to_owned() }
     }
 
     pub(super) fn hash(&self) -> u64 {

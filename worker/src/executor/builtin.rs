@@ -43,10 +43,7 @@ impl FromStr for Builtin {
     type Err = BadBuiltin;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.split('+')
-            .map(step)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        text.split('+').map(step).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -102,10 +99,7 @@ impl Handler for Builtin {
                 Step::Reverse => body = reverse(&body),
                 Step::Sleep(range) => sleep(draw(range)).await,
                 Step::Status(status) if status.is_success() => {
-                    return Reply {
-                        status: *status,
-                        ..Reply::ok(body)
-                    };
+                    return Reply { status: *status, ..Reply::ok(body) };
                 }
                 Step::Status(status) => return Reply::of_status(*status, "as asked for"),
                 Step::Sometimes(mishap, percent) => {
@@ -157,11 +151,7 @@ mod tests {
     fn steps_are_read() {
         let builtin: Builtin = "sleep=5ms..50ms+fail=2.5+upper".parse().unwrap();
         let range = Duration::from_millis(5)..=Duration::from_millis(50);
-        let steps = vec![
-            Step::Sleep(range),
-            Step::Sometimes(Mishap::Fail, 2.5),
-            Step::Upper,
-        ];
+        let steps = vec![Step::Sleep(range), Step::Sometimes(Mishap::Fail, 2.5), Step::Upper];
         assert_eq!(builtin, Builtin(steps));
         for bad in [
             "",

@@ -94,15 +94,8 @@ impl Exec {
     fn spawn(&self, request: &Request) -> io::Result<Child> {
         let mut command = self.program.command();
         // Without a body there is nothing to feed, and one pipe less.
-        let stdin = if request.body.is_empty() {
-            Stdio::null()
-        } else {
-            Stdio::piped()
-        };
-        command
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let stdin = if request.body.is_empty() { Stdio::null() } else { Stdio::piped() };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         describe(&mut command, request);
         command.spawn()
     }
@@ -156,10 +149,7 @@ impl Handler for Exec {
             Err(error) => return Reply::retry(format!("can't run the command: {error}")),
         };
         if status.success() {
-            return Reply {
-                content_type: self.content_type.clone(),
-                ..Reply::ok(output.result)
-            };
+            return Reply { content_type: self.content_type.clone(), ..Reply::ok(output.result) };
         }
         let reason = output.reason(status);
         match status.code() {

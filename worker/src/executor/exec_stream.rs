@@ -108,20 +108,15 @@ impl ExecStream {
     /// The results' content type; otherwise that of the message. Before the first message only.
     #[must_use]
     pub fn content_type(self, content_type: Option<impl Into<Box<str>>>) -> Self {
-        let settings = Settings {
-            content_type: content_type.map(Into::into),
-            ..self.0.settings.clone()
-        };
+        let settings =
+            Settings { content_type: content_type.map(Into::into), ..self.0.settings.clone() };
         Self::with(settings, self.0.seats().len())
     }
 
     /// Most bytes of a result. Before the first message only.
     #[must_use]
     pub fn output_limit(self, bytes: usize) -> Self {
-        let settings = Settings {
-            output_limit: bytes,
-            ..self.0.settings.clone()
-        };
+        let settings = Settings { output_limit: bytes, ..self.0.settings.clone() };
         Self::with(settings, self.0.seats().len())
     }
 
@@ -178,12 +173,7 @@ enum Progress {
 impl<'a> Taken<'a> {
     fn from(children: &'a Children) -> Option<Self> {
         let seat = children.seats().pop()?;
-        Some(Self {
-            children,
-            seat: Some(seat),
-            at: Progress::Before,
-            calm: false,
-        })
+        Some(Self { children, seat: Some(seat), at: Progress::Before, calm: false })
     }
 
     async fn work(&mut self, request: &Request) -> Reply {
@@ -203,10 +193,7 @@ impl<'a> Taken<'a> {
         let error = match result {
             Ok(line) => {
                 seat.reconnect.reset();
-                return Reply {
-                    content_type: settings.content_type.clone(),
-                    ..Reply::ok(line)
-                };
+                return Reply { content_type: settings.content_type.clone(), ..Reply::ok(line) };
             }
             Err(error) => error,
         };
@@ -275,12 +262,7 @@ impl Seat {
 
     /// Ends the child, and says how it ended if it did so by itself.
     async fn end(&mut self) -> Option<String> {
-        let Live {
-            _group,
-            mut child,
-            stdin,
-            ..
-        } = self.live.take()?;
+        let Live { _group, mut child, stdin, .. } = self.live.take()?;
         // Some only end when their input does.
         drop(stdin);
         let status = timeout(LAST_WORDS, child.wait()).await.ok()?.ok()?;
@@ -290,11 +272,7 @@ impl Seat {
 
 impl Live {
     fn start(program: &Program) -> io::Result<Self> {
-        let mut child = program
-            .command()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut child = program.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let missing = || io::Error::other("the child has no pipe");
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;

@@ -40,11 +40,7 @@ impl Program {
         let mut words = command.into_iter().map(Into::into);
         let name = words.next().ok_or(BadCommand::Empty)?;
         let path = look_up(&name).ok_or_else(|| BadCommand::NotFound(name.clone()))?;
-        Ok(Self {
-            path,
-            name,
-            arguments: words.collect(),
-        })
+        Ok(Self { path, name, arguments: words.collect() })
     }
 
     /// The command's first word, without its directory.
@@ -71,8 +67,7 @@ impl Program {
 /// Once at the start instead of at each spawn: it saves a walk through `PATH` for every message.
 fn look_up(name: &OsStr) -> Option<PathBuf> {
     let executable = |path: &PathBuf| {
-        path.metadata()
-            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
     };
     if name.is_empty() {
         return None;
@@ -81,9 +76,7 @@ fn look_up(name: &OsStr) -> Option<PathBuf> {
         return Some(PathBuf::from(name)).filter(executable);
     }
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|directory| directory.join(name))
-        .find(executable)
+    env::split_paths(&path).map(|directory| directory.join(name)).find(executable)
 }
 
 /// Ends a child's whole process group when dropped. Drop it before the [`Child`]: once the child

@@ -46,11 +46,7 @@ impl Proxy {
     }
 
     async fn send(&self, request: &Request) -> Result<Reply, SendError> {
-        if self
-            .sent
-            .fetch_add(1, Ordering::Relaxed)
-            .is_multiple_of(SWEEP)
-        {
+        if self.sent.fetch_add(1, Ordering::Relaxed).is_multiple_of(SWEEP) {
             self.peer.sweep();
         }
         let mut stale = 0;
@@ -68,12 +64,7 @@ impl Proxy {
         let mut call = http::Request::new(Full::new(request.body.clone()));
         *call.method_mut() = Method::POST;
         // A target's path has been parsed as one before.
-        *call.uri_mut() = self
-            .peer
-            .target()
-            .path()
-            .parse()
-            .unwrap_or_else(|_| Uri::default());
+        *call.uri_mut() = self.peer.target().path().parse().unwrap_or_else(|_| Uri::default());
         for (name, value) in &request.headers {
             if passes(name) {
                 call.headers_mut().append(name, value.clone());
@@ -90,10 +81,7 @@ impl Handler for Proxy {
             Err(error @ SendError::Connect(_)) => Reply::busy(1, error.to_string()),
             Err(error @ SendError::TooLarge(_)) => Reply::park(error.to_string()),
             Err(error @ (SendError::Stale | SendError::Broken(_) | SendError::Truncated(_))) => {
-                Reply {
-                    status: StatusCode::BAD_GATEWAY,
-                    ..Reply::retry(error.to_string())
-                }
+                Reply { status: StatusCode::BAD_GATEWAY, ..Reply::retry(error.to_string()) }
             }
         }
     }

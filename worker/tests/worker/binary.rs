@@ -41,14 +41,7 @@ async fn wrong_usage_ends_with_2() {
 
 #[tokio::test]
 async fn what_fails_ends_with_1() {
-    let missing = [
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--exec",
-        "--",
-        "no-such-command-here",
-    ];
+    let missing = ["serve", "--listen", "127.0.0.1:0", "--exec", "--", "no-such-command-here"];
     let (code, errors) = exit_code(&missing).await;
     assert_eq!(code, Some(1));
     assert!(errors.contains("not found"), "{errors}");
@@ -62,22 +55,10 @@ async fn what_fails_ends_with_1() {
 #[tokio::test]
 async fn it_says_where_it_is_and_drains_on_a_signal() {
     let supervisor = Supervisor::start().await;
-    let arguments = [
-        "--supervisor",
-        &supervisor.url,
-        "--id",
-        "w1",
-        "--exec",
-        "--",
-        "rev",
-    ];
+    let arguments = ["--supervisor", &supervisor.url, "--id", "w1", "--exec", "--", "rev"];
     for signal in ["TERM", "INT"] {
         let mut worker = Process::worker(&arguments).await;
-        assert!(
-            worker
-                .first_line
-                .starts_with("worker w1 listening on http://127.0.0.1:")
-        );
+        assert!(worker.first_line.starts_with("worker w1 listening on http://127.0.0.1:"));
         assert_eq!(post(&worker.url, &[], "abc").await.body, "cba");
         supervisor.hears("PUT /v1/workers/w1", 1).await;
         worker.signal(signal).await;
@@ -85,10 +66,7 @@ async fn it_says_where_it_is_and_drains_on_a_signal() {
     }
     assert_eq!(supervisor.count("DELETE /v1/workers/w1"), 2);
     let version = &supervisor.heard()[0].body;
-    assert!(
-        version.contains("exec rev") && version.contains("\"concurrency\":32"),
-        "{version}"
-    );
+    assert!(version.contains("exec rev") && version.contains("\"concurrency\":32"), "{version}");
 }
 
 #[tokio::test]
@@ -103,10 +81,7 @@ async fn a_second_signal_stops_at_once_and_leaves_nobody() {
     until("it runs", || async { lines(&pids).len() == 2 }).await;
     worker.signal("TERM").await;
     // Signals of one kind that come together count as one.
-    until("it drains", || async {
-        post(&worker.url, &[], "y").await.status.as_u16() == 503
-    })
-    .await;
+    until("it drains", || async { post(&worker.url, &[], "y").await.status.as_u16() == 503 }).await;
     for pid in lines(&pids) {
         assert!(alive(&pid), "draining ends nothing");
     }

@@ -17,12 +17,7 @@ use crate::harness::{alive, header, lines, post, send, soon, start, until};
 /// A worker whose processes note that they run, and end when the file `go` is there.
 async fn patient(dir: &TempDir, concurrency: u32) -> Running {
     let script = "echo $$ >> $0/runs; while [ ! -e $0/go ]; do sleep 0.01; done; cat";
-    let words = [
-        "sh".into(),
-        "-c".into(),
-        script.into(),
-        dir.path().to_owned(),
-    ];
+    let words = ["sh".into(), "-c".into(), script.into(), dir.path().to_owned()];
     let worker = Worker::new(Exec::new(words).unwrap());
     let concurrency = NonZeroU32::new(concurrency).unwrap();
     worker.concurrency(concurrency).start().await.unwrap()
@@ -58,9 +53,7 @@ async fn asked_twice_run_once() {
     let worker = patient(&dir, 1).await;
     let ask = |key: &'static str| {
         let url = worker.url().to_owned();
-        task::spawn("caller", async move {
-            post(&url, &[("idempotency-key", key)], "x").await
-        })
+        task::spawn("caller", async move { post(&url, &[("idempotency-key", key)], "x").await })
     };
     let first = ask("\"k\"");
     running(&dir, 1).await;
@@ -68,10 +61,7 @@ async fn asked_twice_run_once() {
     let second = ask("\"k\"");
     let url = worker.url();
     let other = [("rollcall-message-id", "other")];
-    assert_eq!(
-        post(url, &other, "x").await.status,
-        StatusCode::TOO_MANY_REQUESTS
-    );
+    assert_eq!(post(url, &other, "x").await.status, StatusCode::TOO_MANY_REQUESTS);
     go(dir.path());
     assert_eq!(soon(first).await.unwrap().body, "x");
     assert_eq!(soon(second).await.unwrap().body, "x");
@@ -84,12 +74,7 @@ async fn asked_twice_run_once() {
 async fn a_failure_is_run_again() {
     let dir = tempdir().unwrap();
     let runs = dir.path().join("runs");
-    let words = [
-        "sh".into(),
-        "-c".into(),
-        "echo >> $0; exit 75".into(),
-        runs.clone(),
-    ];
+    let words = ["sh".into(), "-c".into(), "echo >> $0; exit 75".into(), runs.clone()];
     let worker = start(Exec::new(words).unwrap()).await;
     for _ in 0..2 {
         let reply = post(worker.url(), &[("rollcall-message-id", "m")], "").await;
@@ -128,10 +113,7 @@ async fn the_work_goes_on_while_somebody_waits() {
     second.write_all(call.as_bytes()).await.unwrap();
     // An answer on another connection shows that the second call has been read by then, or will
     // be a call of its own, which the bound refuses.
-    assert_eq!(
-        post(&url, &[], "").await.status,
-        StatusCode::TOO_MANY_REQUESTS
-    );
+    assert_eq!(post(&url, &[], "").await.status, StatusCode::TOO_MANY_REQUESTS);
     first.abort();
     assert!(soon(first).await.is_err());
     let pid = lines(&dir.path().join("runs")).remove(0);
@@ -139,20 +121,14 @@ async fn the_work_goes_on_while_somebody_waits() {
     go(dir.path());
     let mut answer = String::new();
     soon(second.read_to_string(&mut answer)).await.unwrap();
-    assert!(
-        answer.starts_with("HTTP/1.1 200") && answer.ends_with('x'),
-        "{answer}"
-    );
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with('x'), "{answer}");
 }
 
 #[tokio::test]
 async fn messages_are_bounded() {
     let exec = Exec::new(["cat"]).unwrap();
     let worker = Worker::new(exec).body_limit(10).start().await.unwrap();
-    assert_eq!(
-        post(worker.url(), &[], "0123456789").await.status,
-        StatusCode::OK
-    );
+    assert_eq!(post(worker.url(), &[], "0123456789").await.status, StatusCode::OK);
     let reply = post(worker.url(), &[], "0123456789x").await;
     assert_eq!(reply.status, StatusCode::PAYLOAD_TOO_LARGE);
 }
@@ -167,14 +143,8 @@ async fn other_calls_are_told_so() {
         soon(stream.read_to_string(&mut answer)).await.unwrap();
         answer[9..12].to_owned()
     };
-    assert_eq!(
-        ask("GET /livez HTTP/1.1\r\nhost: w\r\nconnection: close\r\n\r\n").await,
-        "200"
-    );
-    assert_eq!(
-        ask("PUT / HTTP/1.1\r\nhost: w\r\nconnection: close\r\n\r\n").await,
-        "405"
-    );
+    assert_eq!(ask("GET /livez HTTP/1.1\r\nhost: w\r\nconnection: close\r\n\r\n").await, "200");
+    assert_eq!(ask("PUT / HTTP/1.1\r\nhost: w\r\nconnection: close\r\n\r\n").await, "405");
     let two_hosts = "POST / HTTP/1.1\r\nhost: w\r\nhost: v\r\nconnection: close\r\n\r\n";
     assert_eq!(ask(two_hosts).await, "400");
 }

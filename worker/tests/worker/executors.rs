@@ -17,20 +17,14 @@ fn stream_of(command: &[&str]) -> ExecStream {
 }
 
 fn message(body: &str) -> Request {
-    Request {
-        body: body.to_owned().into(),
-        ..Request::default()
-    }
+    Request { body: body.to_owned().into(), ..Request::default() }
 }
 
 #[tokio::test]
 async fn exec_gives_input_output_and_content_type() {
     let worker = start(Exec::new(["tr", "a-z", "A-Z"]).unwrap()).await;
     let reply = post(worker.url(), &[("content-type", "text/x")], "abc\ndef").await;
-    assert_eq!(
-        (reply.status.as_u16(), &*reply.body),
-        (200, &b"ABC\nDEF"[..])
-    );
+    assert_eq!((reply.status.as_u16(), &*reply.body), (200, &b"ABC\nDEF"[..]));
     assert_eq!(header(&reply, "content-type"), Some("text/x"));
     assert_eq!(header(&reply, "rollcall-outcome"), None);
     let json = sh("cat").content_type(Some("application/json"));
@@ -70,13 +64,8 @@ async fn exit_codes_decide_and_the_last_lines_are_the_reason() {
         assert_eq!(header(&reply, "rollcall-reason"), Some("first | bad thing"));
     }
     let killed = sh("kill -9 $$").handle(message("x")).await;
-    assert_eq!(
-        killed.reason.as_deref(),
-        Some("the command ended with signal: 9 (SIGKILL)")
-    );
-    let long = sh("yes reason | head -c 100000 >&2; exit 1")
-        .handle(message(""))
-        .await;
+    assert_eq!(killed.reason.as_deref(), Some("the command ended with signal: 9 (SIGKILL)"));
+    let long = sh("yes reason | head -c 100000 >&2; exit 1").handle(message("")).await;
     let long = long.reason.unwrap();
     assert!(long.len() <= 1024 && long.len() > 1000, "{}", long.len());
 }
@@ -86,10 +75,7 @@ async fn exec_need_not_read_its_input_and_may_be_stopped_by_its_output() {
     let deaf = sh("exec true").handle(message(&"x".repeat(1 << 20))).await;
     assert!(deaf.is_ok(), "{deaf:?}");
     let loud = sh("yes").output_limit(1000).handle(message("")).await;
-    assert_eq!(
-        loud.reason.as_deref(),
-        Some("the result is larger than 1000 bytes")
-    );
+    assert_eq!(loud.reason.as_deref(), Some("the result is larger than 1000 bytes"));
     let large = "0123456789".repeat(100_000);
     let whole = sh("cat").handle(message(&large)).await;
     assert_eq!(whole.body, large);
@@ -99,10 +85,7 @@ async fn exec_need_not_read_its_input_and_may_be_stopped_by_its_output() {
 async fn what_a_process_leaves_behind_holds_nothing_up() {
     let reply = sh("sleep 1000 & echo $!").handle(message("")).await;
     let pid = String::from_utf8(reply.body.to_vec()).unwrap();
-    until("the one left behind is gone", || async {
-        !alive(pid.trim())
-    })
-    .await;
+    until("the one left behind is gone", || async { !alive(pid.trim()) }).await;
 }
 
 #[test]
@@ -164,14 +147,7 @@ async fn exec_stream_takes_lines_of_any_length_up_to_the_limit() {
     let stream = stream_of(&["cat"]);
     assert_eq!(stream.handle(message(&long)).await.body, long);
     let narrow = stream_of(&["cat"]).output_limit(1000);
-    assert!(
-        narrow
-            .handle(message(&long))
-            .await
-            .reason
-            .unwrap()
-            .contains("larger")
-    );
+    assert!(narrow.handle(message(&long)).await.reason.unwrap().contains("larger"));
     assert_eq!(narrow.handle(message("y")).await, Reply::ok("y"));
 }
 
@@ -181,13 +157,7 @@ async fn exec_stream_does_not_mix_up_answers_after_a_hang_up() {
     let (seen, go) = (dir.path().join("seen"), dir.path().join("go"));
     let script = "while read -r line; do echo $line >> $0; \
                   while [ ! -e $1 ]; do sleep 0.01; done; echo $line; done";
-    let words = [
-        "sh".into(),
-        "-c".into(),
-        script.into(),
-        seen.clone(),
-        go.clone(),
-    ];
+    let words = ["sh".into(), "-c".into(), script.into(), seen.clone(), go.clone()];
     let stream = ExecStream::new(words, NonZeroUsize::MIN).unwrap();
     tokio::select! {
         _ = stream.handle(message("lost")) => panic!("it waits"),
@@ -202,13 +172,7 @@ async fn exec_stream_does_not_mix_up_answers_after_a_hang_up() {
 async fn proxy_passes_everything_on_and_back() {
     let service = start(from_fn(|request: Request| async move {
         let named = |name: &str| request.headers.get(name).cloned();
-        let names = [
-            "ce-type",
-            "traceparent",
-            "idempotency-key",
-            "x-private",
-            "rollcall-stream",
-        ];
+        let names = ["ce-type", "traceparent", "idempotency-key", "x-private", "rollcall-stream"];
         let seen: Vec<bool> = names.map(|name| named(name).is_some()).into();
         let seen = format!("{seen:?} {}", String::from_utf8_lossy(&request.body));
         if request.attempt == 2 {

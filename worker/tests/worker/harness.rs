@@ -79,9 +79,7 @@ pub(crate) fn lines(path: &Path) -> Vec<String> {
 /// Whether a process runs. A zombie doesn't.
 pub(crate) fn alive(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit_once(") ")
-        .and_then(|(_, rest)| rest.chars().next());
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     state.is_some_and(|state| state != 'Z')
 }
 
@@ -105,11 +103,7 @@ impl Process {
         let mut first_line = String::new();
         soon(out.read_line(&mut first_line)).await.unwrap();
         let at = first_line.find("http://").expect("a URL in the first line");
-        Self {
-            url: first_line[at..].trim().to_owned(),
-            child,
-            first_line,
-        }
+        Self { url: first_line[at..].trim().to_owned(), child, first_line }
     }
 
     pub(crate) async fn worker(arguments: &[&str]) -> Self {
@@ -168,9 +162,7 @@ impl Supervisor {
                 task::spawn("supervisor-connection", async move {
                     let service = service_fn(|call| hear(call, &heard, &answer));
                     let stream = TokioIo::new(stream);
-                    let _ = http1::Builder::new()
-                        .serve_connection(stream, service)
-                        .await;
+                    let _ = http1::Builder::new().serve_connection(stream, service).await;
                 });
             }
         });

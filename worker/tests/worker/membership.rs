@@ -92,22 +92,14 @@ async fn held(supervisor: &Supervisor, shutdown: Shutdown) -> Held {
     });
     let worker = Worker::new(handler).id("w1").supervisor(&supervisor.url);
     let worker = worker.shutdown(shutdown).start().await.unwrap();
-    Held {
-        worker,
-        entered,
-        go,
-    }
+    Held { worker, entered, go }
 }
 
 #[tokio::test]
 async fn draining_finishes_what_runs_and_takes_nothing_new() {
     let supervisor = Supervisor::start().await;
     let (trigger, shutdown) = Shutdown::new();
-    let Held {
-        worker,
-        entered,
-        go,
-    } = held(&supervisor, shutdown).await;
+    let Held { worker, entered, go } = held(&supervisor, shutdown).await;
     let url = worker.url().to_owned();
     let call = task::spawn("call", async move { post(&url, &[], "one").await });
     soon(entered.acquire()).await.unwrap().forget();

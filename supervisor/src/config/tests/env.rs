@@ -26,10 +26,7 @@ fn the_environment_is_read() {
     ])
     .unwrap();
     assert_eq!(config.server.listen.port(), 1);
-    assert_eq!(
-        (config.limits.message_bytes, config.limits.batch_bytes),
-        (17, 2 << 20)
-    );
+    assert_eq!((config.limits.message_bytes, config.limits.batch_bytes), (17, 2 << 20));
     assert_eq!(config.journal.path, Path::new("1234"));
     assert!(!config.streams.create);
     let orders = stream(&config, "orders");
@@ -51,10 +48,7 @@ fn the_environment_is_checked() {
             "ROLLCALL_SERVER__: names no key; expected ROLLCALL_SECTION__NAME__KEY",
         ),
         (
-            &[
-                ("ROLLCALL_STREAMS__CREATE", "never"),
-                ("ROLLCALL_STREAMS__CREATE__WINDOW", "1"),
-            ],
+            &[("ROLLCALL_STREAMS__CREATE", "never"), ("ROLLCALL_STREAMS__CREATE__WINDOW", "1")],
             "ROLLCALL_STREAMS__CREATE__WINDOW: create is no table",
         ),
         (
@@ -78,10 +72,7 @@ fn the_environment_is_checked() {
         let error = of_env(env).unwrap_err().to_string();
         assert!(error.starts_with(said), "{error}");
     }
-    let twice = [
-        ("ROLLCALL_SERVER_INSECURE", "true"),
-        ("ROLLCALL_SERVER__INSECURE", "true"),
-    ];
+    let twice = [("ROLLCALL_SERVER_INSECURE", "true"), ("ROLLCALL_SERVER__INSECURE", "true")];
     let said = "ROLLCALL_SERVER__INSECURE: sets the same key as ROLLCALL_SERVER_INSECURE; \
                 expected one of them";
     assert_eq!(of_env(&twice).unwrap_err().to_string(), said);

@@ -13,9 +13,7 @@ fn files_that_are_none_are_refused() {
     let file = dir.path().join("c.toml");
     let said = |path: &Path| {
         let error = load(path).unwrap_err();
-        let [line] = error.lines() else {
-            panic!("{error}")
-        };
+        let [line] = error.lines() else { panic!("{error}") };
         let path = path.display().to_string();
         line.strip_prefix(&path).unwrap().to_owned()
     };

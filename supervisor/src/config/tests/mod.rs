@@ -19,9 +19,7 @@ const EXAMPLE: &str = include_str!("../../../../docs/rollcall.example.toml");
 type Loaded = Result<Config, ConfigError>;
 
 fn from(text: &str, env: &[(&str, &str)], overrides: Overrides) -> Loaded {
-    let env = env
-        .iter()
-        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    let env = env.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
     Config::read(text, env, overrides, Problems::new("c.toml".to_owned()))
 }
 
@@ -34,9 +32,7 @@ fn of_env(env: &[(&str, &str)]) -> Loaded {
 }
 
 fn stream(config: &Config, name: &str) -> Arc<StreamSettings> {
-    config
-        .settings()
-        .stream(&name.parse::<StreamName>().unwrap())
+    config.settings().stream(&name.parse::<StreamName>().unwrap())
 }
 
 #[test]
@@ -63,10 +59,7 @@ fn the_example_says_the_defaults() {
     assert_eq!(config.limits, default.limits);
     assert!(config.streams.create);
     assert_eq!(*stream(&config, "a"), StreamSettings::default());
-    let pool = Pool {
-        concurrency: Some(16),
-        ..Pool::new("default")
-    };
+    let pool = Pool { concurrency: Some(16), ..Pool::new("default") };
     assert_eq!(config.pools, [pool]);
     assert_eq!(config.settings().pool("default"), PoolSettings::default());
     let said = &config.subscriptions[0];
@@ -121,37 +114,19 @@ fn all_is_read() {
     assert_eq!(config.server.drain_timeout, Duration::ZERO);
     assert_eq!(config.journal.kind, JournalKind::Memory);
     assert_eq!(config.journal.segment_bytes, 65_536);
-    assert_eq!(
-        (config.limits.message_bytes, config.limits.batch_bytes),
-        (32 << 20, 32 << 20)
-    );
+    assert_eq!((config.limits.message_bytes, config.limits.batch_bytes), (32 << 20, 32 << 20));
     assert!(!config.settings().create_streams);
     let eu = stream(&config, "orders.eu");
     assert_eq!(eu.pool.as_deref(), Some("fast"));
     assert_eq!(eu.ladder.timeout, Duration::from_millis(750));
     assert_eq!(eu.ladder.jitter, Duration::ZERO);
-    assert_eq!(
-        (eu.ladder.multiplier_permille, eu.ladder.max_attempts),
-        (1500, 1000)
-    );
+    assert_eq!((eu.ladder.multiplier_permille, eu.ladder.max_attempts), (1500, 1000));
     assert_eq!(eu.on_exhausted, OnExhausted::Skip);
-    assert_eq!(
-        (eu.max_in_flight, eu.window, eu.max_backlog),
-        (65_536, 1_048_576, 1)
-    );
-    assert_eq!(
-        (
-            stream(&config, "orders.us").window,
-            &stream(&config, "x").pool
-        ),
-        (4096, &None)
-    );
+    assert_eq!((eu.max_in_flight, eu.window, eu.max_backlog), (65_536, 1_048_576, 1));
+    assert_eq!((stream(&config, "orders.us").window, &stream(&config, "x").pool), (4096, &None));
     let pool = &config.pools[0];
     assert_eq!(pool.workers[1].to_string(), "http://[::1]:9000/x");
-    assert_eq!(
-        (pool.concurrency, pool.dns_refresh),
-        (Some(3), Duration::from_secs(1))
-    );
+    assert_eq!((pool.concurrency, pool.dns_refresh), (Some(3), Duration::from_secs(1)));
     assert_eq!(config.settings().pool("fast").eject_after, 1);
     let out = &config.subscriptions[0];
     assert_eq!(*out.streams, ["orders.*".into(), "a".into()]);
@@ -163,14 +138,8 @@ fn all_is_read() {
 #[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
     let text = "server.listen = '127.0.0.1:1'\njournal.path = 'file'";
-    let env = [
-        ("ROLLCALL_SERVER_LISTEN", "127.0.0.1:2"),
-        ("ROLLCALL_JOURNAL_PATH", "env"),
-    ];
-    let flags = Overrides {
-        listen: Some("127.0.0.1:3".to_owned()),
-        data: Some("flag".into()),
-    };
+    let env = [("ROLLCALL_SERVER_LISTEN", "127.0.0.1:2"), ("ROLLCALL_JOURNAL_PATH", "env")];
+    let flags = Overrides { listen: Some("127.0.0.1:3".to_owned()), data: Some("flag".into()) };
     for (env, flags, port, path) in [
         ([].as_slice(), Overrides::default(), 1, "file"),
         (&env, Overrides::default(), 2, "env"),
@@ -180,22 +149,11 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
         assert_eq!(config.server.listen.port(), port);
         assert_eq!(config.journal.path, Path::new(path));
     }
-    let bad = Overrides {
-        listen: Some("0.0.0.0:1".to_owned()),
-        ..flags
-    };
+    let bad = Overrides { listen: Some("0.0.0.0:1".to_owned()), ..flags };
     let error = from("journal.kind = 'memory'", &[], bad).unwrap_err();
-    let [listen, data] = error.lines() else {
-        panic!("{error}")
-    };
-    assert!(
-        data.starts_with("--listen: server.listen: 0.0.0.0:1 is not loopback"),
-        "{data}"
-    );
-    assert!(
-        listen.starts_with("--data: journal.path: nothing is kept there"),
-        "{listen}"
-    );
+    let [listen, data] = error.lines() else { panic!("{error}") };
+    assert!(data.starts_with("--listen: server.listen: 0.0.0.0:1 is not loopback"), "{data}");
+    assert!(listen.starts_with("--data: journal.path: nothing is kept there"), "{listen}");
 }
 
 #[test]

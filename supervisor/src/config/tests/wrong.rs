@@ -9,10 +9,7 @@ const WRONG: &[(&str, &str)] = &[
         "[streams.orders]\nwindw = 3",
         "c.toml:2: unknown key \"windw\" in [streams.orders]; did you mean \"window\"?",
     ),
-    (
-        "\n[stream.orders]",
-        "c.toml:2: unknown key \"stream\" at the top; did you mean \"streams\"?",
-    ),
+    ("\n[stream.orders]", "c.toml:2: unknown key \"stream\" at the top; did you mean \"streams\"?"),
     (
         "[limits]\nsomething = 3",
         "c.toml:2: unknown key \"something\" in [limits]; known keys: batch_bytes, message_bytes",
@@ -39,10 +36,7 @@ const WRONG: &[(&str, &str)] = &[
              refuses to start unless server.insecure = true",
     ),
     // Wrong kinds of values.
-    (
-        "server = 1",
-        "c.toml:1: server: 1 does not fit; expected a table, [server]",
-    ),
+    ("server = 1", "c.toml:1: server: 1 does not fit; expected a table, [server]"),
     (
         "[[streams.a]]",
         "c.toml:1: streams.a: stands outside of a stream; expected [streams.NAME], or \
@@ -143,11 +137,7 @@ fn what_is_wrong_is_said() {
 fn bad_values_name_their_key() {
     let stream = |key: &str| format!("[streams.orders]\n{key} = ");
     for (key, bad, range) in [
-        (
-            "window",
-            "0 -1 1048577 18446744073709551616 1e3 '5' nan",
-            "from 1 to 1048576",
-        ),
+        ("window", "0 -1 1048577 18446744073709551616 1e3 '5' nan", "from 1 to 1048576"),
         (
             "max_in_flight",
             "0 -1 65537 99999999999999999999999999999999999999999",
@@ -155,29 +145,16 @@ fn bad_values_name_their_key() {
         ),
         ("max_attempts", "0 1001 true [] {}", "from 1 to 1000"),
         ("max_backlog", "0 -1 1979-05-27", "from 1 to 1000000000000"),
-        (
-            "multiplier",
-            "nan inf -inf -1.0 0.99 1000.1 1001 -1 '2' 1e300",
-            "from 1.0 to 1000.0",
-        ),
-        (
-            "timeout",
-            "'0s' '-1s' '2' 2 '2d' '' '1e400s' 'nan' '1ns' true",
-            "from 1ms to 1day",
-        ),
+        ("multiplier", "nan inf -inf -1.0 0.99 1000.1 1001 -1 '2' 1e300", "from 1.0 to 1000.0"),
+        ("timeout", "'0s' '-1s' '2' 2 '2d' '' '1e400s' 'nan' '1ns' true", "from 1ms to 1day"),
         ("jitter", "'-1s' -1 '25h' 'x' inf", "from 0s to 1day"),
         ("on_exhausted", "'stop' 1", "expected \"hold\" or \"skip\""),
         ("pool", "1 '' []", "expected a string, not empty"),
     ] {
         for bad in bad.split(' ') {
             let error = of_text(&format!("{}{bad}", stream(key))).unwrap_err();
-            let [line] = error.lines() else {
-                panic!("{error}")
-            };
-            assert!(
-                line.starts_with(&format!("c.toml:2: streams.orders.{key}: ")),
-                "{line}"
-            );
+            let [line] = error.lines() else { panic!("{error}") };
+            assert!(line.starts_with(&format!("c.toml:2: streams.orders.{key}: ")), "{line}");
             assert!(line.ends_with(range), "{line}");
         }
     }
@@ -186,17 +163,10 @@ fn bad_values_name_their_key() {
 #[test]
 fn bad_urls_and_secrets_are_refused() {
     let read = |key: &str, bad: &str| {
-        let url = if key == "url" {
-            ""
-        } else {
-            "url = 'http://a'\n"
-        };
+        let url = if key == "url" { "" } else { "url = 'http://a'\n" };
         let text = format!("[subscriptions.a]\n{url}{key} = {bad}");
         let error = of_text(&text).unwrap_err().to_string();
-        assert!(
-            error.contains(&format!(": subscriptions.a.{key}: ")),
-            "{bad}: {error}"
-        );
+        assert!(error.contains(&format!(": subscriptions.a.{key}: ")), "{bad}: {error}");
         assert!(!error.contains('\n'), "{bad}: {error}");
         error
     };
@@ -217,14 +187,8 @@ fn bad_urls_and_secrets_are_refused() {
         read("url", bad);
     }
     assert!(!read("url", "'http://user:hunter2@a'").contains("hunter2"));
-    for bad in [
-        "''",
-        "'whsec_'",
-        "'whsec_hunter2*'",
-        "'hunter2'",
-        "['whsec_AQ', 'hunter2']",
-        "[]",
-    ] {
+    for bad in ["''", "'whsec_'", "'whsec_hunter2*'", "'hunter2'", "['whsec_AQ', 'hunter2']", "[]"]
+    {
         assert!(!read("secret", bad).contains("hunter2"));
     }
     for bad in ["[]", "['']", "['a b']", "[1]", "['a', 'a']"] {
@@ -259,24 +223,9 @@ fn what_is_not_there_yet_is_refused() {
 #[test]
 fn all_problems_are_said_by_line() {
     let text = "[server]\nlisten = 5\nlistn = 1\n[streams.a]\nwindow = 0\n[limits]\nx = 1";
-    let error = from(
-        text,
-        &[("ROLLCALL_JOURNAL_KIND", "x")],
-        Overrides::default(),
-    )
-    .unwrap_err();
-    let places: Vec<_> = error
-        .lines()
-        .iter()
-        .map(|line| line.split(": ").next())
-        .collect();
-    let expected = [
-        "c.toml:2",
-        "c.toml:3",
-        "c.toml:5",
-        "c.toml:7",
-        "ROLLCALL_JOURNAL_KIND",
-    ];
+    let error = from(text, &[("ROLLCALL_JOURNAL_KIND", "x")], Overrides::default()).unwrap_err();
+    let places: Vec<_> = error.lines().iter().map(|line| line.split(": ").next()).collect();
+    let expected = ["c.toml:2", "c.toml:3", "c.toml:5", "c.toml:7", "ROLLCALL_JOURNAL_KIND"];
     assert_eq!(places, expected.map(Some));
     assert_eq!(error.to_string().lines().count(), 5);
 }
@@ -289,8 +238,5 @@ fn long_lists_and_many_problems_are_cut() {
     let error = of_text(&"=\n".repeat(1000)).unwrap_err();
     assert_eq!(error.lines().len(), 51);
     let last = &error.lines()[50];
-    assert!(
-        last.starts_with("c.toml: and ") && last.ends_with(" more problems"),
-        "{last}"
-    );
+    assert!(last.starts_with("c.toml: and ") && last.ends_with(" more problems"), "{last}");
 }

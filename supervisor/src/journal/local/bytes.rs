@@ -2,9 +2,7 @@
 
 /// The first `N` bytes, and the rest.
 pub(super) fn split_array<const N: usize>(bytes: &[u8]) -> Option<([u8; N], &[u8])> {
-    bytes
-        .split_first_chunk::<N>()
-        .map(|(first, rest)| (*first, rest))
+    bytes.split_first_chunk::<N>().map(|(first, rest)| (*first, rest))
 }
 
 /// A size in memory as a size on disk.

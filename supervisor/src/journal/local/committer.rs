@@ -89,10 +89,7 @@ impl Queue {
             return Err(AppendError::Failed(reason.clone()));
         }
         if epoch < state.floor {
-            return Err(AppendError::StaleEpoch {
-                given: epoch,
-                current: state.floor,
-            });
+            return Err(AppendError::StaleEpoch { given: epoch, current: state.floor });
         }
         let number = state.next;
         state.floor = epoch;
@@ -187,8 +184,7 @@ impl Queue {
         let waiting = mem::take(&mut state.waiting);
         drop(state);
         drop(waiting);
-        self.tail
-            .send_modify(|tail| tail.failed = Some(reason.clone()));
+        self.tail.send_modify(|tail| tail.failed = Some(reason.clone()));
     }
 }
 
@@ -203,11 +199,7 @@ pub(super) struct Committer<D: Disk> {
 impl<D: Disk> Committer<D> {
     /// Writes what is in `queue` to `log`.
     pub(super) fn new(log: Log<D>, queue: Arc<Queue>) -> Self {
-        Self {
-            log,
-            queue,
-            group: VecDeque::new(),
-        }
+        Self { log, queue, group: VecDeque::new() }
     }
 
     /// Works until the queue is closed and empty, or storage has failed.
@@ -234,8 +226,7 @@ impl<D: Disk> Committer<D> {
             if idle {
                 self.log.mark()?;
             }
-            self.log
-                .maintain(if idle { Load::Idle } else { Load::Busy })?;
+            self.log.maintain(if idle { Load::Idle } else { Load::Busy })?;
             self.queue.publish(&self.log);
             pause = if full {
                 Pause::Retry

@@ -96,13 +96,7 @@ impl FileDisk {
     /// # Errors
     /// When another process has locked it, or the system refuses.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let failed = |what| {
-            move |source| OpenError::Io {
-                what,
-                path: path.to_owned(),
-                source,
-            }
-        };
+        let failed = |what| move |source| OpenError::Io { what, path: path.to_owned(), source };
         if !path.is_dir() {
             fs::create_dir_all(path).map_err(failed("create"))?;
             sync_parents(path).map_err(failed("sync the parents of"))?;
@@ -116,9 +110,7 @@ impl FileDisk {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(OpenError::Locked {
-                    path: path.to_owned(),
-                });
+                return Err(OpenError::Locked { path: path.to_owned() });
             }
             Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
         }
@@ -156,10 +148,7 @@ impl Disk for FileDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
-        File::options()
-            .read(true)
-            .write(true)
-            .open(self.path.join(name))
+        File::options().read(true).write(true).open(self.path.join(name))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

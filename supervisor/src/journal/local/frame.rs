@@ -43,9 +43,7 @@ impl Kind {
     }
 
     fn from_code(code: [u8; 4]) -> Option<Self> {
-        [Self::Data, Self::Mark, Self::Roll]
-            .into_iter()
-            .find(|kind| *kind.code() == code)
+        [Self::Data, Self::Mark, Self::Roll].into_iter().find(|kind| *kind.code() == code)
     }
 }
 
@@ -130,10 +128,7 @@ impl Header {
             &self.payload_crc.to_le_bytes(),
         ];
         let source = fields.into_iter().flatten();
-        bytes
-            .iter_mut()
-            .zip(source)
-            .for_each(|(to, from)| *to = *from);
+        bytes.iter_mut().zip(source).for_each(|(to, from)| *to = *from);
         into.extend_from_slice(&bytes);
         into.extend_from_slice(&salt.crc(&bytes).to_le_bytes());
     }

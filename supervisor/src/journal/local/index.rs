@@ -27,11 +27,7 @@ pub(super) struct Point {
 impl Index {
     /// The index of a segment that begins with entry `first`.
     pub(super) fn new(first: u64) -> Self {
-        Self {
-            first,
-            points: Vec::new(),
-            due: segment::HEADER_BYTES + STEP,
-        }
+        Self { first, points: Vec::new(), due: segment::HEADER_BYTES + STEP }
     }
 
     /// Whether [`note`](Self::note) would keep a point at this offset.
@@ -52,15 +48,10 @@ impl Index {
     /// The nearest point at or before entry `number`.
     pub(super) fn find(&self, number: u64) -> Point {
         let distance = number.saturating_sub(self.first);
-        let after = self
-            .points
-            .partition_point(|(point, _)| u64::from(*point) <= distance);
+        let after = self.points.partition_point(|(point, _)| u64::from(*point) <= distance);
         let at = after.checked_sub(1).and_then(|at| self.points.get(at));
         at.map_or(
-            Point {
-                number: self.first,
-                offset: segment::HEADER_BYTES,
-            },
+            Point { number: self.first, offset: segment::HEADER_BYTES },
             |(number, offset)| Point {
                 number: self.first + u64::from(*number),
                 offset: u64::from(*offset),

@@ -51,21 +51,14 @@ impl<D: Disk> Log<D> {
         }
         let found = recovery::recover(&disk, &numbers)?;
         let disk = Arc::new(disk);
-        let shelf = Shelf::new(
-            disk.clone(),
-            found.identity,
-            found.segments,
-            found.place.next,
-        );
+        let shelf = Shelf::new(disk.clone(), found.identity, found.segments, found.place.next);
         let shelf = Arc::new(shelf);
         let settings = (found.identity, options);
         let path = disk.path(&segment::name(found.place.segment.number));
         let writer = Writer::new(disk, shelf.clone(), settings, found.place);
         let mut log = Self { writer, shelf };
-        let begun = log
-            .maintain(Load::Busy)
-            .and_then(|()| log.mark())
-            .and_then(|()| log.writer.sync());
+        let begun =
+            log.maintain(Load::Busy).and_then(|()| log.mark()).and_then(|()| log.writer.sync());
         begun.map_err(|error| OpenError::Io {
             what: "begin to write",
             path,
@@ -88,11 +81,7 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// When storage has failed. There is no second try.
     pub fn sync(&mut self) -> Result<(), WriteError> {
-        if self.writer.is_behind() {
-            self.writer.sync()
-        } else {
-            self.writer.check()
-        }
+        if self.writer.is_behind() { self.writer.sync() } else { self.writer.check() }
     }
 
     /// Extends the zeros ahead.
@@ -189,26 +178,17 @@ fn tidy<D: Disk>(disk: &D) -> Result<BTreeSet<u64>, OpenError> {
     for name in names.iter().filter(|name| segment::is_spare(name)) {
         disk.remove(name).map_err(failed("remove", name))?;
     }
-    Ok(names
-        .iter()
-        .filter_map(|name| segment::number(name))
-        .collect())
+    Ok(names.iter().filter_map(|name| segment::number(name)).collect())
 }
 
 /// Makes the first segment. It gets its name when it is whole.
 fn create<D: Disk>(disk: &D, options: &Options, identity: Uuid) -> io::Result<()> {
-    let header = segment::Header {
-        identity,
-        number: 1,
-        first: EntryNumber::FIRST.0,
-        epoch: 0,
-    };
+    let header = segment::Header { identity, number: 1, first: EntryNumber::FIRST.0, epoch: 0 };
     let file = disk.create(&segment::spare_name(1))?;
     file.write_at(&header.encode(), 0)?;
     let mut zeroed = segment::HEADER_BYTES;
-    let to = (zeroed + options.extend_bytes)
-        .min(options.segment_bytes)
-        .max(zeroed + frame::MARK_BYTES);
+    let to =
+        (zeroed + options.extend_bytes).min(options.segment_bytes).max(zeroed + frame::MARK_BYTES);
     match room::write_zeros(&file, &mut zeroed, to) {
         Err(error) if !super::writer::is_full(&error) => return Err(error),
         Ok(()) | Err(_) => {}

@@ -90,11 +90,7 @@ impl<D: Disk> LocalJournal<D> {
                 path,
                 source,
             })?;
-        let journal = Self {
-            queue,
-            shelf,
-            committer: Some(committer),
-        };
+        let journal = Self { queue, shelf, committer: Some(committer) };
         Ok((journal, recovered))
     }
 
@@ -127,10 +123,7 @@ impl<D: Disk> Drop for LocalJournal<D> {
 impl<D: Disk> Journal for LocalJournal<D> {
     fn append(&self, payload: Bytes, epoch: Epoch) -> Result<Ticket, AppendError> {
         if payload.len() > ENTRY_BYTES {
-            return Err(AppendError::TooLarge {
-                bytes: payload.len(),
-                limit: ENTRY_BYTES,
-            });
+            return Err(AppendError::TooLarge { bytes: payload.len(), limit: ENTRY_BYTES });
         }
         self.queue.append(payload, epoch)
     }

@@ -16,11 +16,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            segment_bytes: 64 << 20,
-            reserve_bytes: 8 << 20,
-            extend_bytes: 1 << 20,
-        }
+        Self { segment_bytes: 64 << 20, reserve_bytes: 8 << 20, extend_bytes: 1 << 20 }
     }
 }
 

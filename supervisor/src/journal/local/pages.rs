@@ -20,13 +20,7 @@ pub(super) struct Pages<'a, F> {
 impl<'a, F: DiskFile> Pages<'a, F> {
     /// Reads `file` in pieces of `piece` bytes.
     pub(super) fn new(file: &'a F, piece: usize) -> Self {
-        Self {
-            file,
-            buffer: Vec::new(),
-            start: 0,
-            filled: 0,
-            piece,
-        }
+        Self { file, buffer: Vec::new(), start: 0, filled: 0, piece }
     }
 
     /// The bytes from `offset` on: `length` of them, or fewer where the file ends.

@@ -181,10 +181,9 @@ impl<D: Disk> Files<'_, D> {
         }
         let what = match &scan.stop {
             Stop::Wrong(what) => what.clone(),
-            Stop::Unreadable | Stop::Mark | Stop::Roll => format!(
-                "entry {} can't be read, but there is a later segment",
-                scan.next
-            ),
+            Stop::Unreadable | Stop::Mark | Stop::Roll => {
+                format!("entry {} can't be read, but there is a later segment", scan.next)
+            }
         };
         Err(self.damaged(header.number, scan.end, &what))
     }

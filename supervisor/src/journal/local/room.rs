@@ -143,8 +143,7 @@ impl<D: Disk> Writer<D> {
     /// name is durable, everything before it is, too.
     fn roll(&mut self, bytes: u64) -> Result<(), WriteError> {
         self.write_staged()?;
-        self.extend_spare(OVERHEAD + bytes)
-            .inspect_err(|_| self.set_space(Space::Low))?;
+        self.extend_spare(OVERHEAD + bytes).inspect_err(|_| self.set_space(Space::Low))?;
         if self.is_behind() {
             self.sync()?;
         }
@@ -160,19 +159,12 @@ impl<D: Disk> Writer<D> {
         let (first, epoch, identity) = (self.next, self.epoch, self.identity);
         let spare = self.spare()?;
         let number = spare.number;
-        let header = segment::Header {
-            identity,
-            number,
-            first,
-            epoch,
-        };
+        let header = segment::Header { identity, number, first, epoch };
         let written = spare.file.write_at(&header.encode(), 0);
         written.map_err(|error| self.fault("write the segment after", &error))?;
         let synced = self.spare()?.file.sync_data();
         synced.map_err(|error| self.failure("sync the segment after", &error))?;
-        let named = self
-            .disk
-            .rename(&segment::spare_name(number), &segment::name(number));
+        let named = self.disk.rename(&segment::spare_name(number), &segment::name(number));
         named.map_err(|error| self.fault("name the segment after", &error))?;
         let synced = self.disk.sync_dir();
         synced.map_err(|error| self.failure("sync the directory of", &error))

@@ -129,19 +129,12 @@ impl Walk {
         }
         self.epoch = header.epoch;
         self.watermark = header.watermark;
-        while self
-            .unproven
-            .pop_front_if(|point| point.number < header.watermark)
-            .is_some()
-        {}
+        while self.unproven.pop_front_if(|point| point.number < header.watermark).is_some() {}
         match header.kind {
             Kind::Mark => Some(Stop::Mark),
             Kind::Roll => Some(Stop::Roll),
             Kind::Data => {
-                let point = Point {
-                    number: self.next,
-                    offset: self.end,
-                };
+                let point = Point { number: self.next, offset: self.end };
                 self.index.note(point);
                 self.unproven.push_back(point);
                 self.next += 1;
@@ -161,10 +154,7 @@ pub(super) fn remains<F: DiskFile>(
 ) -> io::Result<Remains> {
     let salt = Salt::new(header.identity, header.number);
     let mut pages = Pages::new(file, PIECE);
-    let mut remains = Remains {
-        end: from,
-        proof: None,
-    };
+    let mut remains = Remains { end: from, proof: None };
     let mut at = from;
     loop {
         // A header may begin in one block and end in the next.

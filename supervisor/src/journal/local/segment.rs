@@ -110,6 +110,5 @@ pub(super) fn number(file: &str) -> Option<u64> {
 
 /// Whether a file's name is that of a segment that was being prepared.
 pub(super) fn is_spare(file: &str) -> bool {
-    file.strip_suffix(".tmp")
-        .is_some_and(|number| number.parse::<u64>().is_ok())
+    file.strip_suffix(".tmp").is_some_and(|number| number.parse::<u64>().is_ok())
 }

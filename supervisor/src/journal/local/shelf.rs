@@ -40,12 +40,7 @@ pub(super) struct Segment {
 impl Segment {
     /// A segment whose file is `bytes` long.
     pub(super) fn new(number: u64, index: Index, first: u64, bytes: u64) -> Self {
-        Self {
-            number,
-            first,
-            bytes: AtomicU64::new(bytes),
-            index: Mutex::new(index),
-        }
+        Self { number, first, bytes: AtomicU64::new(bytes), index: Mutex::new(index) }
     }
 
     /// Says how large its file is now.
@@ -129,21 +124,14 @@ impl<D: Disk> Shelf<D> {
     pub(super) fn size_bytes(&self) -> u64 {
         let spare = self.spare_bytes.load(Ordering::Relaxed);
         self.look(|segments| {
-            segments
-                .iter()
-                .map(|segment| segment.bytes.load(Ordering::Relaxed))
-                .sum::<u64>()
+            segments.iter().map(|segment| segment.bytes.load(Ordering::Relaxed)).sum::<u64>()
                 + spare
         })
     }
 
     /// Durable entries from `from` on, see [`Journal::read`](super::super::Journal::read).
     pub(super) fn read(&self, from: EntryNumber, limit: usize) -> Result<Vec<Entry>, ReadError> {
-        let mut found = Found {
-            entries: Vec::new(),
-            left: limit,
-            full: false,
-        };
+        let mut found = Found { entries: Vec::new(), left: limit, full: false };
         let mut next = from.0;
         while let Some(range) = self.range(next, &mut found)? {
             next = range.until;
@@ -152,9 +140,7 @@ impl<D: Disk> Shelf<D> {
                 // Trimmed in the meantime: what comes before is still right.
                 Err(_) if self.first().0 > range.from && !found.entries.is_empty() => break,
                 Err(_) if self.first().0 > range.from => {
-                    return Err(ReadError::Trimmed {
-                        first: self.first(),
-                    });
+                    return Err(ReadError::Trimmed { first: self.first() });
                 }
                 Err(error) => return Err(error),
             }
@@ -169,27 +155,18 @@ impl<D: Disk> Shelf<D> {
         let durable = self.durable.load(Ordering::Acquire);
         let (segment, until) = self.look(|segments| {
             let after = segments.partition_point(|segment| segment.first <= from);
-            let segment = after
-                .checked_sub(1)
-                .and_then(|at| segments.get(at))
-                .cloned();
+            let segment = after.checked_sub(1).and_then(|at| segments.get(at)).cloned();
             let end = segments.get(after).map_or(u64::MAX, |next| next.first);
             (segment, end.min(durable))
         });
         match segment {
-            Some(segment) if from < until => Ok(Some(Range {
-                segment,
-                from,
-                until,
-            })),
+            Some(segment) if from < until => Ok(Some(Range { segment, from, until })),
             Some(_) => Ok(None),
             None if !found.entries.is_empty() => {
                 found.full = true;
                 Ok(None)
             }
-            None => Err(ReadError::Trimmed {
-                first: self.first(),
-            }),
+            None => Err(ReadError::Trimmed { first: self.first() }),
         }
     }
 
@@ -212,15 +189,11 @@ impl<D: Disk> Shelf<D> {
                 .ok_or_else(|| damaged("the frame's header is not as written"))?;
             if at.number >= range.from {
                 let bytes = pages.at(at.offset, header.frame_bytes())?;
-                let payload = header
-                    .payload(bytes)
-                    .ok_or_else(|| damaged("the entry is not as written"))?;
+                let payload =
+                    header.payload(bytes).ok_or_else(|| damaged("the entry is not as written"))?;
                 found.add(&header, payload);
             }
-            at = Point {
-                number: at.number + 1,
-                offset: frame::end(at.offset, &header),
-            };
+            at = Point { number: at.number + 1, offset: frame::end(at.offset, &header) };
         }
         Ok(())
     }
@@ -229,9 +202,7 @@ impl<D: Disk> Shelf<D> {
     pub(super) fn trim(&self, below: EntryNumber) -> io::Result<EntryNumber> {
         let _one_at_a_time = self.trimming.lock().unwrap_or_else(PoisonError::into_inner);
         if self.trim_failed.load(Ordering::Relaxed) {
-            return Err(io::Error::other(
-                "an earlier removal is not known to be durable",
-            ));
+            return Err(io::Error::other("an earlier removal is not known to be durable"));
         }
         let below = below.0.min(self.durable.load(Ordering::Acquire));
         while let Some(oldest) = self.take_oldest(below) {
@@ -265,10 +236,7 @@ impl<D: Disk> Shelf<D> {
     }
 
     fn change<T>(&self, how: impl FnOnce(&mut VecDeque<Arc<Segment>>) -> T) -> T {
-        how(&mut self
-            .segments
-            .write()
-            .unwrap_or_else(PoisonError::into_inner))
+        how(&mut self.segments.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

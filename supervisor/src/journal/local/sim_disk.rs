@@ -113,10 +113,7 @@ impl SimDisk {
     /// capacity are over.
     pub fn crash(&self, rng: &mut fastrand::Rng) {
         let mut state = self.state();
-        state.faults = Faults {
-            capacity: state.faults.capacity,
-            ..Faults::default()
-        };
+        state.faults = Faults { capacity: state.faults.capacity, ..Faults::default() };
         let odds = Odds::draw(rng);
         let changes = std::mem::take(&mut state.changes);
         for change in changes {
@@ -136,10 +133,7 @@ impl SimDisk {
     /// capacity are over.
     pub fn restart(&self) {
         let mut state = self.state();
-        state.faults = Faults {
-            capacity: state.faults.capacity,
-            ..Faults::default()
-        };
+        state.faults = Faults { capacity: state.faults.capacity, ..Faults::default() };
     }
 
     /// Flips bits of a byte, synced or not. Gives whether there is such a byte.
@@ -169,11 +163,7 @@ impl SimDisk {
     pub fn put(&self, name: &str, content: Option<Vec<u8>>) {
         let mut state = self.state();
         let inode = content.map(|content| {
-            state.add(Inode {
-                durable: content.clone(),
-                content,
-                pending: Vec::new(),
-            })
+            state.add(Inode { durable: content.clone(), content, pending: Vec::new() })
         });
         let change = vec![(name.to_owned(), inode)];
         apply(&mut state.durable_names, change.clone());
@@ -223,10 +213,7 @@ impl Odds {
 
 impl Inode {
     fn write(&mut self, bytes: &[u8], offset: usize) {
-        let write = Write {
-            offset,
-            bytes: bytes.to_vec(),
-        };
+        let write = Write { offset, bytes: bytes.to_vec() };
         write.apply(&mut self.content);
         self.pending.push(write);
     }
@@ -276,9 +263,7 @@ impl Write {
     fn apply_sector(&self, sector: usize, content: &mut [u8]) {
         let from = self.offset.max(sector * SECTOR);
         let to = self.end().min((sector + 1) * SECTOR).min(content.len());
-        let bytes = self
-            .bytes
-            .get(from - self.offset..to.saturating_sub(self.offset));
+        let bytes = self.bytes.get(from - self.offset..to.saturating_sub(self.offset));
         if let (Some(into), Some(bytes)) = (content.get_mut(from..to), bytes) {
             into.copy_from_slice(bytes);
         }
@@ -326,10 +311,7 @@ impl State {
 
     fn used(&self) -> usize {
         let inodes = self.names.values();
-        inodes
-            .filter_map(|inode| self.inodes.get(inode))
-            .map(|inode| inode.content.len())
-            .sum()
+        inodes.filter_map(|inode| self.inodes.get(inode)).map(|inode| inode.content.len()).sum()
     }
 
     /// How much room there is for a file to grow.
@@ -360,18 +342,12 @@ impl Disk for SimDisk {
         state.call()?;
         let inode = state.add(Inode::default());
         state.change(vec![(name.to_owned(), Some(inode))]);
-        Ok(SimFile {
-            disk: self.clone(),
-            inode,
-        })
+        Ok(SimFile { disk: self.clone(), inode })
     }
 
     fn open(&self, name: &str) -> io::Result<SimFile> {
         let inode = self.state().names.get(name).copied();
-        Ok(SimFile {
-            disk: self.clone(),
-            inode: inode.ok_or_else(missing)?,
-        })
+        Ok(SimFile { disk: self.clone(), inode: inode.ok_or_else(missing)? })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -432,15 +408,8 @@ impl DiskFile for SimFile {
         let room = state.room();
         let offset = to_usize(offset);
         let inode = state.inodes.get_mut(&self.inode).ok_or_else(missing)?;
-        let fits = room
-            .saturating_add(inode.content.len())
-            .saturating_sub(offset);
-        let size = if failing {
-            bytes.len() / 2
-        } else {
-            bytes.len()
-        }
-        .min(fits);
+        let fits = room.saturating_add(inode.content.len()).saturating_sub(offset);
+        let size = if failing { bytes.len() / 2 } else { bytes.len() }.min(fits);
         inode.write(bytes.get(..size).unwrap_or_default(), offset);
         if failing {
             return Err(io::Error::other("input/output error"));

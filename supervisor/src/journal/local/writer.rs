@@ -182,10 +182,7 @@ impl<D: Disk> Writer<D> {
             payload: &entry.payload,
         };
         data.encode(&self.active.salt, &mut self.staged);
-        let point = Point {
-            number: self.next,
-            offset: self.active.offset,
-        };
+        let point = Point { number: self.next, offset: self.active.offset };
         self.active.segment.index().note(point);
         self.active.offset += to_u64(self.staged.len() - before);
         self.epoch = data.epoch;
@@ -199,10 +196,7 @@ impl<D: Disk> Writer<D> {
         }
         let at = self.active.offset - to_u64(self.staged.len());
         self.marked = false;
-        self.active
-            .file
-            .write_at(&self.staged, at)
-            .map_err(|error| self.fault("write", &error))?;
+        self.active.file.write_at(&self.staged, at).map_err(|error| self.fault("write", &error))?;
         self.staged.clear();
         self.staged.shrink_to(STAGE_BYTES);
         self.written = self.next;
@@ -241,18 +235,12 @@ impl<D: Disk> Writer<D> {
 
     /// Refuses if storage has failed.
     pub(super) fn check(&self) -> Result<(), WriteError> {
-        self.failed
-            .clone()
-            .map_or(Ok(()), |reason| Err(WriteError::Failed(reason)))
+        self.failed.clone().map_or(Ok(()), |reason| Err(WriteError::Failed(reason)))
     }
 
     /// What an error of the disk means to the log.
     pub(super) fn fault(&mut self, what: &str, error: &io::Error) -> WriteError {
-        if is_full(error) {
-            WriteError::Full
-        } else {
-            self.failure(what, error)
-        }
+        if is_full(error) { WriteError::Full } else { self.failure(what, error) }
     }
 
     /// Remembers that storage has failed.
@@ -267,8 +255,5 @@ impl<D: Disk> Writer<D> {
 
 /// Whether there was no room.
 pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

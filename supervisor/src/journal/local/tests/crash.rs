@@ -26,16 +26,8 @@ impl Model {
         self.lives += 1;
         self.cuts += u64::from(recovered.cut.is_some());
         let count = usize::try_from(log.next().0 - 1).unwrap();
-        assert!(
-            count >= self.acknowledged,
-            "{count} of {}",
-            self.acknowledged
-        );
-        assert!(
-            count <= self.entries.len(),
-            "{count} of {}",
-            self.entries.len()
-        );
+        assert!(count >= self.acknowledged, "{count} of {}", self.acknowledged);
+        assert!(count <= self.entries.len(), "{count} of {}", self.entries.len());
         assert!(log.first().0 <= self.trimmed.max(1));
         assert_eq!(log.durable(), log.next());
         assert_eq!(recovered.entries, log.next().0 - log.first().0);
@@ -85,9 +77,7 @@ impl Model {
             }
             8..14 => log.sync().ok(),
             14..17 => log.mark().ok(),
-            17..19 => log
-                .maintain(if rng.bool() { Load::Idle } else { Load::Busy })
-                .ok(),
+            17..19 => log.maintain(if rng.bool() { Load::Idle } else { Load::Busy }).ok(),
             _ => {
                 let below = rng.u64(self.trimmed..=self.trimmed.max(log.next().0));
                 self.trimmed = self.trimmed.max(below);
@@ -187,9 +177,7 @@ fn the_same_seed_leaves_the_same_disk() {
         disk.power_off_after(150);
         Model::default().live(&disk, &mut rng);
         disk.crash(&mut rng);
-        (1..9)
-            .map(|number| disk.content(&format!("{number:08}.seg")))
-            .collect::<Vec<_>>()
+        (1..9).map(|number| disk.content(&format!("{number:08}.seg"))).collect::<Vec<_>>()
     };
     assert_eq!(run(8), run(8));
     assert_ne!(run(8), run(9));

@@ -57,8 +57,7 @@ fn an_end_torn_at_any_byte_is_cut() {
         for n in 0..5 {
             store(&mut log, &[n; 50]);
         }
-        log.write_group(&mut group([[9; 50].get(..size).unwrap()]))
-            .unwrap();
+        log.write_group(&mut group([[9; 50].get(..size).unwrap()])).unwrap();
         drop(log);
         let whole = disk.content(FIRST).unwrap();
         let start = usize::try_from(frame_start(6)).unwrap();
@@ -156,10 +155,7 @@ fn a_flip_is_seen_by_a_reader() {
         disk.flip(FIRST, offset, 1);
         let error = log.read(EntryNumber(4), usize::MAX).unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.contains(&format!("{FIRST} at byte {}", frame_start(5))),
-            "{text}"
-        );
+        assert!(text.contains(&format!("{FIRST} at byte {}", frame_start(5))), "{text}");
         disk.flip(FIRST, offset, 1);
     }
 }
@@ -195,8 +191,7 @@ fn an_entry_that_was_never_safe_goes_with_those_after_it() {
     for n in 0..6 {
         store(&mut log, &[n; 50]);
     }
-    log.write_group(&mut group([[7; 50].as_slice(), &[8; 50], &[9; 50]]))
-        .unwrap();
+    log.write_group(&mut group([[7; 50].as_slice(), &[8; 50], &[9; 50]])).unwrap();
     drop(log);
     let mut content = disk.content(FIRST).unwrap();
     let start = usize::try_from(frame_start(7)).unwrap();
@@ -255,12 +250,7 @@ fn frames_of_another_place_do_not_count() {
     second[4096..].copy_from_slice(&third[4096..size]);
     disk.put("00000002.seg", Some(second));
     let error = open(&disk).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("00000002.seg is damaged at byte 4096"),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("00000002.seg is damaged at byte 4096"), "{error}");
 }
 
 #[test]
@@ -289,17 +279,7 @@ fn a_newer_format_is_named() {
     content[52..56].copy_from_slice(&crc.to_le_bytes());
     disk.put(FIRST, Some(content));
     let error = open(&disk).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            OpenError::Newer {
-                version: 9,
-                known: 1,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, OpenError::Newer { version: 9, known: 1, .. }), "{error}");
 }
 
 #[test]

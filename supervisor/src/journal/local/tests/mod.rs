@@ -13,11 +13,8 @@ use uuid::Uuid;
 
 use super::{super::EntryNumber, sim_disk::SimDisk, *};
 
-const SMALL: Options = Options {
-    segment_bytes: 16 << 10,
-    reserve_bytes: 4 << 10,
-    extend_bytes: 4 << 10,
-};
+const SMALL: Options =
+    Options { segment_bytes: 16 << 10, reserve_bytes: 4 << 10, extend_bytes: 4 << 10 };
 
 fn identity() -> Uuid {
     Uuid::from_u128(0x0f1e_2d3c_4b5a_6978)
@@ -30,10 +27,7 @@ fn open(disk: &SimDisk) -> Result<(Log<SimDisk>, Recovered), OpenError> {
 fn group<const N: usize>(payloads: [&[u8]; N]) -> VecDeque<Unwritten> {
     payloads
         .into_iter()
-        .map(|payload| Unwritten {
-            epoch: Epoch::FIRST,
-            payload: Bytes::copy_from_slice(payload),
-        })
+        .map(|payload| Unwritten { epoch: Epoch::FIRST, payload: Bytes::copy_from_slice(payload) })
         .collect()
 }
 

@@ -6,10 +6,7 @@ use super::*;
 use crate::journal::{Space, Tail};
 
 fn wait_until(journal: &impl Journal, good: impl FnMut(&Tail) -> bool) -> Tail {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut tail = journal.tail();
     runtime.block_on(async {
         let waited = tokio::time::timeout(Duration::from_secs(20), tail.wait_for(good));
@@ -44,10 +41,7 @@ fn a_full_disk_leaves_the_reserve() {
         let reserve = stored - low_at.unwrap();
         let size = u64::try_from(size).unwrap();
         let waste = 2 * size + 200;
-        assert!(
-            reserve * (size + 48) + waste >= SMALL.reserve_bytes - 1000,
-            "{reserve}"
-        );
+        assert!(reserve * (size + 48) + waste >= SMALL.reserve_bytes - 1000, "{reserve}");
         assert_eq!(log.durable(), log.next());
         let next = log.next();
         drop(log);
@@ -80,10 +74,7 @@ fn an_entry_too_large_for_what_is_left_waits_and_loses_nothing() {
     disk.set_capacity(None);
     log.write_group(&mut group).unwrap();
     log.sync().unwrap();
-    assert_eq!(
-        payloads(&log),
-        [Bytes::from("small"), large.into(), "after".into()]
-    );
+    assert_eq!(payloads(&log), [Bytes::from("small"), large.into(), "after".into()]);
 }
 
 #[test]
@@ -101,9 +92,7 @@ fn low_space_is_published_and_passes() {
     assert_eq!(tail.failed, None);
     assert!(tail.next <= last.0);
     disk.set_capacity(None);
-    let tail = wait_until(&journal, |tail| {
-        tail.next > last.0 && tail.space == Space::Enough
-    });
+    let tail = wait_until(&journal, |tail| tail.next > last.0 && tail.space == Space::Enough);
     assert_eq!(tail.failed, None);
     assert_eq!(journal.read(EntryNumber(1), usize::MAX).unwrap().len(), 40);
     journal.close().unwrap();
@@ -115,9 +104,7 @@ fn closing_on_a_full_disk_says_that_not_all_is_stored() {
     let opened = LocalJournal::open_on(disk.clone(), &SMALL, identity());
     let (journal, _) = opened.unwrap();
     disk.set_capacity(Some(journal.size_bytes()));
-    let _ticket = journal
-        .append(vec![0; 50_000].into(), Epoch::FIRST)
-        .unwrap();
+    let _ticket = journal.append(vec![0; 50_000].into(), Epoch::FIRST).unwrap();
     assert!(journal.close().unwrap_err().contains("full"));
 }
 
@@ -149,16 +136,10 @@ fn a_failed_write_is_the_end_and_its_half_is_cut() {
     store(&mut log, b"stored");
     disk.fail_write(1);
     let mut torn = group([[5; 900].as_slice()]);
-    assert!(matches!(
-        log.write_group(&mut torn),
-        Err(WriteError::Failed(_))
-    ));
+    assert!(matches!(log.write_group(&mut torn), Err(WriteError::Failed(_))));
     assert!(matches!(log.sync(), Err(WriteError::Failed(_))));
     assert!(matches!(log.mark(), Err(WriteError::Failed(_))));
-    assert!(matches!(
-        log.maintain(Load::Idle),
-        Err(WriteError::Failed(_))
-    ));
+    assert!(matches!(log.maintain(Load::Idle), Err(WriteError::Failed(_))));
     assert_eq!(log.durable(), EntryNumber(2));
     drop(log);
     let (log, recovered) = open(&disk).unwrap();
@@ -172,8 +153,7 @@ fn what_a_failed_sync_left_in_memory_is_written_again() {
     let (mut log, _) = open(&disk).unwrap();
     store(&mut log, b"stored");
     disk.fail_sync(1);
-    log.write_group(&mut group([b"unknown".as_slice()]))
-        .unwrap();
+    log.write_group(&mut group([b"unknown".as_slice()])).unwrap();
     assert!(log.sync().is_err());
     drop(log);
     disk.restart();

@@ -42,18 +42,14 @@ fn a_flip_on_the_real_disk_names_file_and_byte() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, recovered) = LocalJournal::open(dir.path(), &SMALL).unwrap();
     for _ in 0..10 {
-        let _ticket = journal
-            .append("12345678".into(), recovered.next_epoch)
-            .unwrap();
+        let _ticket = journal.append("12345678".into(), recovered.next_epoch).unwrap();
     }
     journal.close().unwrap();
     let file = dir.path().join("00000001.seg");
     let mut content = std::fs::read(&file).unwrap();
     content[4096 + 48 * 4 + 45] ^= 1;
     std::fs::write(&file, content).unwrap();
-    let text = LocalJournal::open(dir.path(), &SMALL)
-        .unwrap_err()
-        .to_string();
+    let text = LocalJournal::open(dir.path(), &SMALL).unwrap_err().to_string();
     let expected = format!("{} is damaged at byte {}", file.display(), 4096 + 48 * 4);
     assert!(text.starts_with(&expected), "{text}");
 }
@@ -79,9 +75,7 @@ fn appending_reading_and_trimming_go_together() {
         });
         for n in 1..=COUNT {
             let payload = vec![u8::try_from(n % 251).unwrap(); usize::try_from(n % 400).unwrap()];
-            let ticket = journal
-                .append(payload.into(), recovered.next_epoch)
-                .unwrap();
+            let ticket = journal.append(payload.into(), recovered.next_epoch).unwrap();
             assert_eq!(ticket.0, EntryNumber(n));
             // Some pace, so that groups of all sizes are written.
             if n % 64 == 0 {
@@ -118,10 +112,7 @@ fn follow(journal: &LocalJournal, done: &AtomicBool, limit: usize) {
         for entry in entries {
             assert_eq!(entry.number, next);
             let size = usize::try_from(next.0 % 400).unwrap();
-            assert_eq!(
-                entry.payload,
-                vec![u8::try_from(next.0 % 251).unwrap(); size]
-            );
+            assert_eq!(entry.payload, vec![u8::try_from(next.0 % 251).unwrap(); size]);
             next = next.next();
         }
         thread::yield_now();

@@ -1,0 +1,236 @@
+//! Bytes to records.
+
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes};
+use rollcall_common::{
+    ids::{MessageId, Position, Sequence, StreamId},
+    message::{Key, Message, Payload},
+    time::Time,
+};
+use uuid::Uuid;
+
+use crate::record::{
+    Answer, AttemptReport, Ending, Found, Head, Outcome, Reason, Record, SubscriptionId,
+};
+
+/// Reads fields one behind the other. An error is the name of the field that is wrong.
+pub(super) struct Fields(Bytes);
+
+type Read<T> = Result<T, &'static str>;
+
+impl Fields {
+    pub(super) fn new(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Reads the fields of a record of this kind.
+    pub(super) fn record(&mut self, kind: u8) -> Read<Record> {
+        match kind {
+            3 | 10 | 12 | 13 => self.subscription_record(kind),
+            5 | 7 | 8 | 11 | 14 => self.stream_record(kind),
+            _ => self.message_record(kind),
+        }
+    }
+
+    fn message_record(&mut self, kind: u8) -> Read<Record> {
+        let (stream, sequence, at) = self.place()?;
+        Ok(match kind {
+            1 => Record::Accepted { stream, sequence, at, message: Arc::new(self.message()?) },
+            2 => Record::Answered { stream, sequence, at, answer: Arc::new(self.answer()?) },
+            4 => {
+                let report = Arc::new(self.report()?);
+                Record::Failed { stream, sequence, due: at, report }
+            }
+            6 => {
+                let head = self.head()?;
+                Record::Parked { stream, sequence, at, head, reason: self.text()? }
+            }
+            9 => Record::Retried { stream, sequence, at, reason: self.text()? },
+            _ => return Err("kind"),
+        })
+    }
+
+    fn stream_record(&mut self, kind: u8) -> Read<Record> {
+        Ok(match kind {
+            5 => {
+                let stream = self.stream()?;
+                Record::Opened { stream, name: self.text()?.parse().map_err(|_| "stream name")? }
+            }
+            7 => Record::Paused { stream: self.stream()?, at: self.time()? },
+            8 => Record::Resumed { stream: self.stream()?, at: self.time()? },
+            11 => Record::Started { at: self.time()? },
+            14 => {
+                let (stream, first, at) = self.place()?;
+                Record::Passed { stream, first, last: Sequence(self.u64("sequence")?), at }
+            }
+            _ => return Err("kind"),
+        })
+    }
+
+    fn subscription_record(&mut self, kind: u8) -> Read<Record> {
+        let subscription = SubscriptionId(self.u32("subscription")?);
+        Ok(match kind {
+            3 => Record::Delivered {
+                subscription,
+                stream: self.stream()?,
+                through: Sequence(self.u64("sequence")?),
+                floor: self.position()?,
+            },
+            10 => {
+                let to = self.position()?;
+                Record::Scanned { subscription, to, found: self.many(Self::found)? }
+            }
+            12 => {
+                let after = self.position()?;
+                let name = self.text()?;
+                let streams = self.many(Self::text)?.into();
+                Record::Subscribed { subscription, name, streams, after }
+            }
+            13 => Record::Unsubscribed { subscription },
+            _ => return Err("kind"),
+        })
+    }
+
+    fn stream(&mut self) -> Read<StreamId> {
+        self.u32("stream").map(StreamId)
+    }
+
+    fn position(&mut self) -> Read<Position> {
+        self.u64("position").map(Position)
+    }
+
+    fn u8(&mut self, what: &'static str) -> Read<u8> {
+        self.0.try_get_u8().map_err(|_| what)
+    }
+
+    fn u16(&mut self, what: &'static str) -> Read<u16> {
+        self.0.try_get_u16_le().map_err(|_| what)
+    }
+
+    fn u32(&mut self, what: &'static str) -> Read<u32> {
+        self.0.try_get_u32_le().map_err(|_| what)
+    }
+
+    fn u64(&mut self, what: &'static str) -> Read<u64> {
+        self.0.try_get_u64_le().map_err(|_| what)
+    }
+
+    fn time(&mut self) -> Read<Time> {
+        self.u64("time").map(Time::from_micros)
+    }
+
+    fn place(&mut self) -> Read<(StreamId, Sequence, Time)> {
+        let stream = StreamId(self.u32("stream")?);
+        Ok((stream, Sequence(self.u64("sequence")?), self.time()?))
+    }
+
+    fn body(&mut self) -> Read<Bytes> {
+        let length = usize::try_from(self.u32("length")?).unwrap_or(usize::MAX);
+        if length > self.0.len() { Err("length") } else { Ok(self.0.split_to(length)) }
+    }
+
+    fn text(&mut self) -> Read<Box<str>> {
+        let body = self.body()?;
+        std::str::from_utf8(&body).map(Into::into).map_err(|_| "text")
+    }
+
+    fn many<T>(&mut self, mut read: impl FnMut(&mut Self) -> Read<T>) -> Read<Vec<T>> {
+        let count = self.u32("count")?;
+        let mut items = Vec::new();
+        for _ in 0..count {
+            items.push(read(self)?);
+        }
+        Ok(items)
+    }
+
+    fn id(&mut self) -> Read<MessageId> {
+        let mut id = [0; 16];
+        self.0.try_copy_to_slice(&mut id).map_err(|_| "id")?;
+        Ok(MessageId(Uuid::from_bytes(id)))
+    }
+
+    fn head(&mut self) -> Read<Head> {
+        Ok(Head { id: self.id()?, accepted_at: self.time()? })
+    }
+
+    fn key(&mut self) -> Read<Option<Key>> {
+        let text = self.text()?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let mut fingerprint = [0; 16];
+        self.0.try_copy_to_slice(&mut fingerprint).map_err(|_| "fingerprint")?;
+        Ok(Some(Key { text, fingerprint }))
+    }
+
+    fn found(&mut self) -> Read<Found> {
+        Ok(Found {
+            stream: StreamId(self.u32("stream")?),
+            first: Sequence(self.u64("sequence")?),
+            position: Position(self.u64("position")?),
+            last: Sequence(self.u64("sequence")?),
+        })
+    }
+
+    fn message(&mut self) -> Read<Message> {
+        Ok(Message {
+            id: self.id()?,
+            key: self.key()?,
+            content_type: self.text()?,
+            headers: self.many(|fields| Ok((fields.text()?, fields.text()?)))?.into(),
+            body: self.body()?,
+        })
+    }
+
+    fn answer(&mut self) -> Read<Answer> {
+        Ok(Answer {
+            head: self.head()?,
+            outcome: match self.u8("outcome")? {
+                1 => Outcome::Completed,
+                2 => Outcome::Resolved,
+                3 => Outcome::Skipped,
+                _ => return Err("outcome"),
+            },
+            worker: self.text()?,
+            reason: self.text()?,
+            history: self.many(|fields| fields.report().map(Arc::new))?,
+            attempts: self.u32("attempts")?,
+            payload: Payload { content_type: self.text()?, body: self.body()? },
+        })
+    }
+
+    fn report(&mut self) -> Read<AttemptReport> {
+        Ok(AttemptReport {
+            attempt: self.u32("attempt")?,
+            worker: self.text()?.into(),
+            reason: match self.u8("reason")? {
+                1 => Reason::First,
+                2 => Reason::Hedge,
+                3 => Reason::Manual,
+                4 => Reason::Retry,
+                _ => return Err("reason"),
+            },
+            started_at: self.time()?,
+            ended_at: self.time()?,
+            ending: match self.u8("ending")? {
+                1 => Ending::Accepted,
+                2 => Ending::Broken,
+                3 => Ending::Busy,
+                4 => Ending::Error,
+                5 => Ending::Misconfigured,
+                6 => Ending::Refused,
+                7 => Ending::Retry,
+                8 => Ending::Timeout,
+                9 => Ending::Unreachable,
+                _ => return Err("ending"),
+            },
+            status: Some(self.u16("status")?).filter(|status| *status != 0),
+            detail: self.text()?,
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! Records to bytes.
+
+use bytes::{BufMut as _, BytesMut};
+use rollcall_common::{
+    ids::{Position, Sequence, StreamId},
+    message::Message,
+    time::Time,
+};
+
+use crate::record::{
+    Answer, AttemptReport, Ending, Found, Head, Outcome, Reason, Record, SubscriptionId,
+};
+
+/// Writes fields one behind the other.
+pub(super) struct Writer<'a>(pub(super) &'a mut BytesMut);
+
+impl Writer<'_> {
+    /// Writes a record's fields; gives back its kind.
+    pub(super) fn record(&mut self, record: &Record) -> u8 {
+        match record {
+            Record::Accepted { stream, sequence, at, message } => {
+                self.place(*stream, *sequence, *at).message(message).kind(1)
+            }
+            Record::Answered { stream, sequence, at, answer } => {
+                self.place(*stream, *sequence, *at).answer(answer).kind(2)
+            }
+            Record::Delivered { subscription, stream, through, floor } => self
+                .subscription(*subscription)
+                .u32(stream.0)
+                .u64(through.0)
+                .position(*floor)
+                .kind(3),
+            Record::Failed { stream, sequence, due, report } => {
+                self.place(*stream, *sequence, *due).report(report).kind(4)
+            }
+            Record::Opened { stream, name } => self.u32(stream.0).text(name.as_str()).kind(5),
+            Record::Parked { stream, sequence, at, head, reason } => {
+                self.place(*stream, *sequence, *at).head(*head).text(reason).kind(6)
+            }
+            Record::Passed { stream, first, last, at } => {
+                self.place(*stream, *first, *at).u64(last.0).kind(14)
+            }
+            Record::Paused { stream, at } => self.u32(stream.0).time(*at).kind(7),
+            Record::Resumed { stream, at } => self.u32(stream.0).time(*at).kind(8),
+            Record::Retried { stream, sequence, at, reason } => {
+                self.place(*stream, *sequence, *at).text(reason).kind(9)
+            }
+            Record::Scanned { subscription, to, found } => {
+                self.subscription(*subscription).position(*to).found(found).kind(10)
+            }
+            Record::Started { at } => self.time(*at).kind(11),
+            Record::Subscribed { subscription, name, streams, after } => {
+                self.subscription(*subscription).position(*after).text(name).texts(streams).kind(12)
+            }
+            Record::Unsubscribed { subscription } => self.subscription(*subscription).kind(13),
+        }
+    }
+
+    fn kind(&mut self, kind: u8) -> u8 {
+        kind
+    }
+
+    fn u32(&mut self, number: u32) -> &mut Self {
+        self.0.put_u32_le(number);
+        self
+    }
+
+    fn u64(&mut self, number: u64) -> &mut Self {
+        self.0.put_u64_le(number);
+        self
+    }
+
+    fn length(&mut self, length: usize) -> &mut Self {
+        self.u32(u32::try_from(length).unwrap_or(u32::MAX))
+    }
+
+    fn time(&mut self, at: Time) -> &mut Self {
+        self.u64(at.as_micros())
+    }
+
+    fn position(&mut self, position: Position) -> &mut Self {
+        self.u64(position.0)
+    }
+
+    fn subscription(&mut self, subscription: SubscriptionId) -> &mut Self {
+        self.u32(subscription.0)
+    }
+
+    fn place(&mut self, stream: StreamId, sequence: Sequence, at: Time) -> &mut Self {
+        self.u32(stream.0).u64(sequence.0).time(at)
+    }
+
+    fn body(&mut self, body: &[u8]) -> &mut Self {
+        self.length(body.len()).0.put_slice(body);
+        self
+    }
+
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.body(text.as_bytes())
+    }
+
+    fn texts(&mut self, texts: &[Box<str>]) -> &mut Self {
+        self.length(texts.len());
+        for text in texts {
+            self.text(text);
+        }
+        self
+    }
+
+    fn head(&mut self, head: Head) -> &mut Self {
+        self.0.put_slice(head.id.0.as_bytes());
+        self.time(head.accepted_at)
+    }
+
+    fn found(&mut self, found: &[Found]) -> &mut Self {
+        self.length(found.len());
+        for run in found {
+            self.u32(run.stream.0).u64(run.first.0).position(run.position).u64(run.last.0);
+        }
+        self
+    }
+
+    fn message(&mut self, message: &Message) -> &mut Self {
+        self.0.put_slice(message.id.0.as_bytes());
+        self.text(message.key.as_ref().map_or("", |key| &key.text));
+        if let Some(key) = &message.key {
+            self.0.put_slice(&key.fingerprint);
+        }
+        self.text(&message.content_type).length(message.headers.len());
+        for (name, value) in &message.headers {
+            self.text(name).text(value);
+        }
+        self.body(&message.body)
+    }
+
+    fn answer(&mut self, answer: &Answer) -> &mut Self {
+        self.head(answer.head).0.put_u8(match answer.outcome {
+            Outcome::Completed => 1,
+            Outcome::Resolved => 2,
+            Outcome::Skipped => 3,
+        });
+        self.text(&answer.worker).text(&answer.reason).length(answer.history.len());
+        for report in &answer.history {
+            self.report(report);
+        }
+        self.u32(answer.attempts).text(&answer.payload.content_type).body(&answer.payload.body)
+    }
+
+    fn report(&mut self, report: &AttemptReport) -> &mut Self {
+        self.u32(report.attempt).text(&report.worker).0.put_u8(match report.reason {
+            Reason::First => 1,
+            Reason::Hedge => 2,
+            Reason::Manual => 3,
+            Reason::Retry => 4,
+        });
+        self.time(report.started_at).time(report.ended_at).0.put_u8(match report.ending {
+            Ending::Accepted => 1,
+            Ending::Broken => 2,
+            Ending::Busy => 3,
+            Ending::Error => 4,
+            Ending::Misconfigured => 5,
+            Ending::Refused => 6,
+            Ending::Retry => 7,
+            Ending::Timeout => 8,
+            Ending::Unreachable => 9,
+        });
+        self.0.put_u16_le(report.status.unwrap_or_default());
+        self.text(&report.detail)
+    }
+}

@@ -1,0 +1,93 @@
+//! Child processes: started, asked for their CPU time, and killed by their number.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+/// A process that ends with this value.
+pub(super) struct Process {
+    child: Child,
+    /// What its first line says it listens at.
+    pub(super) url: String,
+}
+
+impl Process {
+    /// Starts a program that prints its address on its first line.
+    pub(super) fn start(program: &Path, arguments: &[&str]) -> Result<Self, String> {
+        let mut child = spawn(program, arguments, Stdio::piped())?;
+        let stdout = child.stdout.take().ok_or("no output")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).map_err(|error| error.to_string())?;
+        let url = line.split_whitespace().find(|word| word.starts_with("http://"));
+        let url = url.ok_or_else(|| format!("{}: {line:?}", program.display()))?.to_owned();
+        Ok(Self { child, url })
+    }
+
+    /// Starts a program that prints nothing; `url` is where it will listen.
+    pub(super) fn start_silent(
+        program: &Path,
+        arguments: &[&str],
+        url: String,
+    ) -> Result<Self, String> {
+        Ok(Self { child: spawn(program, arguments, Stdio::null())?, url })
+    }
+
+    /// Its CPU seconds so far, and those of its children that run.
+    pub(super) fn cpu_seconds(&self) -> f64 {
+        let own = cpu_seconds(self.child.id());
+        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        let pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        own + pids.map(cpu_seconds).sum::<f64>()
+    }
+
+    /// Its resident memory at its highest, in MiB.
+    pub(super) fn peak_mib(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
+        kib.unwrap_or_default() / 1024.0
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(program: &Path, arguments: &[&str], stdout: Stdio) -> Result<Child, String> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null());
+    command.spawn().map_err(|error| format!("{}: {error}", program.display()))
+}
+
+/// User and system time of a process: fields 14 and 15 of its `stat`, in hundredths of seconds.
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks = after_name.split_whitespace().skip(11).take(2);
+    ticks.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+/// A program that was built beside this one.
+pub(super) fn beside(name: &str) -> Result<PathBuf, String> {
+    let me = std::env::current_exe().map_err(|error| error.to_string())?;
+    let path = me.with_file_name(name);
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(format!("{} is missing: run `cargo build --release --workspace` first", path.display()))
+}
+
+/// A program on the search path.
+pub(super) fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let mut places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    places.find_map(|place| Some(place.join(name)).filter(|program| program.exists()))
+}
