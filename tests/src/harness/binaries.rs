@@ -19,34 +19,17 @@ pub(super) fn program(program: &str) -> PathBuf {
 fn build() -> PathBuf {
     let test = env::current_exe().expect("this program has a path");
     // …/target/[TRIPLE/]PROFILE/deps/TEST
-    let folder = test
-        .ancestors()
-        .nth(2)
-        .expect("tests stand two levels deep")
-        .to_owned();
+    let folder = test.ancestors().nth(2).expect("tests stand two levels deep").to_owned();
     let profile = match name(&folder) {
         "debug" => "dev",
         other => other,
     };
-    let above = folder
-        .parent()
-        .expect("a profile's folder stands in another");
+    let above = folder.parent().expect("a profile's folder stands in another");
     let crossed = !above.join("CACHEDIR.TAG").exists();
-    let target = if crossed {
-        above.parent().unwrap_or(above)
-    } else {
-        above
-    };
+    let target = if crossed { above.parent().unwrap_or(above) } else { above };
     let mut command = Command::new(env!("CARGO"));
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    command.args([
-        "build",
-        "--quiet",
-        "--workspace",
-        "--bins",
-        "--profile",
-        profile,
-    ]);
+    command.args(["build", "--quiet", "--workspace", "--bins", "--profile", profile]);
     command.arg("--target-dir").arg(target);
     if crossed {
         command.args(["--target", name(above)]);
@@ -57,8 +40,5 @@ fn build() -> PathBuf {
 }
 
 fn name(folder: &Path) -> &str {
-    folder
-        .file_name()
-        .and_then(|name| name.to_str())
-        .expect("a plain name")
+    folder.file_name().and_then(|name| name.to_str()).expect("a plain name")
 }

@@ -28,21 +28,13 @@ pub fn check_deliveries(deliveries: &[Delivered]) {
         let highest = seen.last_key_value().map_or(0, |(sequence, _)| *sequence);
         assert!(one.sequence <= highest + 1, "{place} came after {highest}");
         assert_eq!(one.previous, one.sequence - 1, "{place}: previous sequence");
-        let new = First {
-            key: &one.key,
-            body: &one.body,
-            position: one.position,
-        };
+        let new = First { key: &one.key, body: &one.body, position: one.position };
         let first = seen.entry(one.sequence).or_insert(new);
         assert_eq!(first.key, one.key, "{place}: another key");
         assert_eq!(first.body, &one.body, "{place}: other bytes");
         assert_eq!(first.position, one.position, "{place}: another position");
         if let Some((epoch, sequence, taken)) = last.get(&*one.stream).copied() {
-            assert!(
-                one.epoch >= epoch,
-                "{place}: epoch {} after {epoch}",
-                one.epoch
-            );
+            assert!(one.epoch >= epoch, "{place}: epoch {} after {epoch}", one.epoch);
             if one.epoch == epoch {
                 let expected = sequence + u64::from(taken);
                 assert_eq!(one.sequence, expected, "{place}: out of turn");
@@ -59,17 +51,10 @@ fn check_positions(streams: &BTreeMap<&str, BTreeMap<u64, First<'_>>>) {
     for (stream, messages) in streams {
         let mut before = 0;
         for (sequence, first) in messages {
-            assert!(
-                first.position > before,
-                "{stream}/{sequence}: position falls"
-            );
+            assert!(first.position > before, "{stream}/{sequence}: position falls");
             before = first.position;
             let other = given.insert(first.position, (stream, sequence));
-            assert!(
-                other.is_none(),
-                "position {} twice: {other:?}",
-                first.position
-            );
+            assert!(other.is_none(), "position {} twice: {other:?}", first.position);
         }
     }
 }

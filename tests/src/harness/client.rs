@@ -30,9 +30,7 @@ impl Answer {
     /// A header's text; empty when it is not there.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap_or("?"))
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap_or("?"))
     }
 
     /// The body as JSON.
@@ -65,13 +63,8 @@ impl Client {
     /// A client of what is at `url`.
     #[must_use]
     pub fn new(url: &str) -> Self {
-        let builder = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(60));
-        Self {
-            http: builder.build().expect("a client"),
-            url: url.trim_end_matches('/').to_owned(),
-        }
+        let builder = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60));
+        Self { http: builder.build().expect("a client"), url: url.trim_end_matches('/').to_owned() }
     }
 
     /// The base of its requests.
@@ -97,11 +90,7 @@ impl Client {
         }
         let response = request.body(body.into()).send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Ok(Answer {
-            status,
-            headers,
-            body: response.bytes().await?,
-        })
+        Ok(Answer { status, headers, body: response.bytes().await? })
     }
 
     /// Makes a request.
@@ -129,8 +118,7 @@ impl Client {
     /// `PUT` of JSON.
     pub async fn put(&self, path: &str, body: &Value) -> Answer {
         let headers = [("content-type", "application/json")];
-        self.call(Method::PUT, path, &headers, body.to_string())
-            .await
+        self.call(Method::PUT, path, &headers, body.to_string()).await
     }
 
     /// `DELETE`.
@@ -173,25 +161,19 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
-        self.post(&format!("/v1/streams/{stream}/messages"), headers, body)
-            .await
+        self.post(&format!("/v1/streams/{stream}/messages"), headers, body).await
     }
 
     /// Sends JSON values as one batch.
     pub async fn lines(&self, stream: &str, values: impl IntoIterator<Item = Value>) -> Answer {
-        let body: String = values
-            .into_iter()
-            .map(|value| format!("{value}\n"))
-            .collect();
+        let body: String = values.into_iter().map(|value| format!("{value}\n")).collect();
         let path = format!("/v1/streams/{stream}/messages:batch");
-        self.post(&path, &[("content-type", "application/x-ndjson")], body)
-            .await
+        self.post(&path, &[("content-type", "application/x-ndjson")], body).await
     }
 
     /// A message's timeline.
     pub async fn timeline(&self, stream: &str, sequence: u64) -> Value {
-        self.json(&format!("/v1/streams/{stream}/messages/{sequence}"))
-            .await
+        self.json(&format!("/v1/streams/{stream}/messages/{sequence}")).await
     }
 
     /// Waits until a message is in `state`; gives back its timeline.
@@ -202,10 +184,7 @@ impl Client {
             if timeline["state"] == state {
                 return timeline;
             }
-            assert!(
-                started.elapsed() < super::LONGEST,
-                "never {state}: {timeline}"
-            );
+            assert!(started.elapsed() < super::LONGEST, "never {state}: {timeline}");
             tokio::time::sleep(super::LOOK).await;
         }
     }
@@ -221,8 +200,7 @@ impl Client {
 
     /// All released results of a stream.
     pub async fn results(&self, stream: &str) -> Vec<Value> {
-        self.all_results(&format!("/v1/streams/{stream}/results"))
-            .await
+        self.all_results(&format!("/v1/streams/{stream}/results")).await
     }
 
     /// All results at a path, page by page.
@@ -241,9 +219,7 @@ impl Client {
     /// A figure of `/metrics`.
     pub async fn metric(&self, name: &str) -> u64 {
         let text = self.get("/metrics").await.text();
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("{name} ")));
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
         let line = line.unwrap_or_else(|| panic!("no {name} in {text}"));
         line.trim().parse().expect("a figure")
     }

@@ -70,3 +70,13 @@ pub fn scale() -> u64 {
 pub fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
+
+/// Runs `future` beside the test. A panic in it fails nothing but itself, and a test that panics
+/// does not take the others with it.
+#[expect(clippy::disallowed_methods, reason = "the program's own spawning ends the process")]
+pub fn spawn<F>(future: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    tokio::spawn(future)
+}

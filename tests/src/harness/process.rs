@@ -44,11 +44,7 @@ impl Process {
             .stderr(File::create(&stderr).expect("a file for its log"))
             .kill_on_drop(true);
         let child = command.spawn().expect("the process starts");
-        Self {
-            child,
-            stdout,
-            stderr,
-        }
+        Self { child, stdout, stderr }
     }
 
     /// Waits for a line of its output with `words` in it, and gives back what follows them there.
@@ -60,11 +56,7 @@ impl Process {
             let line = whole.lines().find_map(|line| line.split_once(words));
             found = line.map(|(_, rest)| rest.to_owned());
             let ended = self.child.try_wait().expect("its state is known");
-            assert!(
-                found.is_some() || ended.is_none(),
-                "{ended:?}: {}",
-                read(&self.stderr)
-            );
+            assert!(found.is_some() || ended.is_none(), "{ended:?}: {}", read(&self.stderr));
             std::future::ready(found.is_some())
         })
         .await;
@@ -79,10 +71,7 @@ impl Process {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .expect("a process id");
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(id, signal).expect("the signal goes out");
     }
 
@@ -95,11 +84,7 @@ impl Process {
     /// Waits for its end.
     pub async fn ended(mut self) -> Ended {
         let status = soon(self.child.wait()).await.expect("it can be waited for");
-        Ended {
-            code: status.code(),
-            stdout: read(&self.stdout),
-            stderr: read(&self.stderr),
-        }
+        Ended { code: status.code(), stdout: read(&self.stdout), stderr: read(&self.stderr) }
     }
 
     /// Kills it (`SIGKILL`) and waits until it is gone.
@@ -111,10 +96,7 @@ impl Process {
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
         let status = read(Path::new(&format!("/proc/{}/status", self.id())));
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
         let number = line.trim().trim_end_matches(" kB").parse::<u64>();
         number.expect("a figure in kB") * 1024
     }

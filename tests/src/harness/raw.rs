@@ -21,14 +21,9 @@ impl Raw {
     /// Connects to `http://HOST:PORT`.
     pub async fn connect(url: &str) -> Self {
         let address = url.trim_start_matches("http://").trim_end_matches('/');
-        let stream = soon(TcpStream::connect(address))
-            .await
-            .expect("a connection");
+        let stream = soon(TcpStream::connect(address)).await.expect("a connection");
         stream.set_nodelay(true).expect("an option");
-        Self {
-            stream,
-            received: Vec::new(),
-        }
+        Self { stream, received: Vec::new() }
     }
 
     /// Sends bytes. Whether the other side still takes them is not asked.
@@ -85,9 +80,7 @@ impl Raw {
 fn answer_end(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
-    let length = text
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length:"));
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
     let length = length.map_or(0, |length| length.trim().parse().expect("a length"));
     (bytes.len() >= head + length).then_some(head + length)
 }

@@ -32,11 +32,7 @@ impl Setup {
     #[must_use]
     pub fn new(config: impl AsRef<str>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let setup = Self {
-            data: folder.path().join("data"),
-            folder,
-            runs: AtomicU32::new(0),
-        };
+        let setup = Self { data: folder.path().join("data"), folder, runs: AtomicU32::new(0) };
         setup.configure(config);
         setup
     }
@@ -75,10 +71,7 @@ impl Setup {
     pub async fn start(&self) -> Supervisor {
         let mut process = self.launch();
         let url = process.said("listening on ").await;
-        Supervisor {
-            process,
-            client: Client::new(&url),
-        }
+        Supervisor { process, client: Client::new(&url) }
     }
 
     /// Starts the supervisor, which is not to get far, and waits for its end.
@@ -90,16 +83,12 @@ impl Setup {
     pub async fn run(&self, arguments: &[&str]) -> Ended {
         let mut command = Command::new(binaries::program("supervisor"));
         command.args(arguments);
-        Process::start(command, self.folder(), &self.next_name())
-            .ended()
-            .await
+        Process::start(command, self.folder(), &self.next_name()).ended().await
     }
 
     fn launch(&self) -> Process {
         let mut command = Command::new(binaries::program("supervisor"));
-        command
-            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
-            .arg(self.config());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(self.config());
         command.arg("--data").arg(&self.data);
         Process::start(command, self.folder(), &self.next_name())
     }

@@ -18,16 +18,10 @@ impl WorkerProcess {
     pub async fn start(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut command = Command::new(binaries::program("worker"));
-        command
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(arguments);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
         let mut process = Process::start(command, folder.path(), "worker");
         let url = process.said("listening on ").await;
-        Self {
-            process,
-            url,
-            _folder: folder,
-        }
+        Self { process, url, _folder: folder }
     }
 
     /// Where it listens.

@@ -43,12 +43,7 @@ impl Reply {
     #[must_use]
     pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
         let headers = vec![("content-type", "text/plain".to_owned())];
-        Self {
-            after: Duration::ZERO,
-            status,
-            headers,
-            body: body.into(),
-        }
+        Self { after: Duration::ZERO, status, headers, body: body.into() }
     }
 
     /// The same, later.

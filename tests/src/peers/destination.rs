@@ -82,11 +82,7 @@ impl Destination {
             lock(&shared).push(delivered);
             act
         });
-        Self {
-            server: server.await,
-            mode,
-            deliveries,
-        }
+        Self { server: server.await, mode, deliveries }
     }
 
     /// Changes its mode.
@@ -110,9 +106,7 @@ impl Destination {
     #[must_use]
     pub fn taken(&self, stream: &str) -> Vec<u64> {
         let deliveries = lock(&self.deliveries);
-        let taken = deliveries
-            .iter()
-            .filter(|one| one.taken && one.stream == stream);
+        let taken = deliveries.iter().filter(|one| one.taken && one.stream == stream);
         taken.map(|one| one.sequence).collect()
     }
 }

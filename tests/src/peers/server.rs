@@ -9,7 +9,6 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use rollcall_common::task;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
@@ -18,7 +17,7 @@ use tokio::{
 };
 
 use super::{Act, Reply};
-use crate::harness::now;
+use crate::harness::{now, spawn};
 
 /// A request that was read whole.
 #[derive(Clone, Debug)]
@@ -37,9 +36,7 @@ impl Request {
     /// A header's text; empty when it is not there.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap_or("?"))
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap_or("?"))
     }
 
     /// A header's number; 0 when it is not there.
@@ -67,12 +64,7 @@ impl Server {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let server = Self {
-            address,
-            handler: Arc::new(handler),
-            idle,
-            up: Mutex::default(),
-        };
+        let server = Self { address, handler: Arc::new(handler), idle, up: Mutex::default() };
         server.serve(listener);
         server
     }
@@ -85,10 +77,7 @@ impl Server {
 
     /// Closes its port and all its connections: who connects is refused.
     pub fn go_down(&self) {
-        self.up
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.up.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Listens again.
@@ -109,7 +98,7 @@ impl Server {
         let (sender, up) = watch::channel(());
         *self.up.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         let (handler, idle) = (Arc::clone(&self.handler), self.idle);
-        task::spawn("peer", async move {
+        spawn(async move {
             let mut down = up.clone();
             loop {
                 let accepted = tokio::select! {
@@ -118,7 +107,7 @@ impl Server {
                 };
                 let Ok((stream, _)) = accepted else { continue };
                 let (handler, mut down) = (Arc::clone(&handler), up.clone());
-                task::spawn("peer-connection", async move {
+                spawn(async move {
                     tokio::select! {
                         () = connection(stream, handler, idle) => {}
                         _ = down.changed() => {}
@@ -155,17 +144,10 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
         let value = HeaderValue::from_bytes(value.trim().as_bytes()).ok()?;
         headers.append(HeaderName::from_bytes(name.as_bytes()).ok()?, value);
     }
-    let length = headers
-        .get("content-length")
-        .and_then(|value| value.to_str().ok());
+    let length = headers.get("content-length").and_then(|value| value.to_str().ok());
     let mut body = vec![0; length.map_or(Ok(0), str::parse).ok()?];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Request {
-        at: now(),
-        line,
-        headers,
-        body: body.into(),
-    })
+    Some(Request { at: now(), line, headers, body: body.into() })
 }
 
 async fn read_line(stream: &mut BufReader<TcpStream>) -> Option<String> {

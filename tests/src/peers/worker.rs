@@ -72,11 +72,7 @@ impl FakeWorker {
             lock(&shared_calls).push(call);
             act
         });
-        Self {
-            server: server.await,
-            mode,
-            calls,
-        }
+        Self { server: server.await, mode, calls }
     }
 
     /// A worker that answers with the message in upper case.

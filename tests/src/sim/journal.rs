@@ -62,9 +62,7 @@ impl SimJournal {
         if idle {
             state.log.mark()?;
         }
-        state
-            .log
-            .maintain(if idle { Load::Idle } else { Load::Busy })?;
+        state.log.maintain(if idle { Load::Idle } else { Load::Busy })?;
         let (next, space) = (state.log.durable(), state.log.space());
         drop(state);
         self.tail.send_modify(|tail| {

@@ -162,10 +162,7 @@ impl Scenario {
 }
 
 fn overlay(settings: &StreamSettings) -> StreamOverlay {
-    let processing = settings
-        .pool
-        .clone()
-        .map_or(Processing::None, Processing::Pool);
+    let processing = settings.pool.clone().map_or(Processing::None, Processing::Pool);
     let ladder = settings.ladder;
     StreamOverlay {
         processing: Some(processing),

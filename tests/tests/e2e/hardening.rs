@@ -91,12 +91,9 @@ async fn half_a_body_is_no_message() {
         assert!(closed, "{cut:?}: {text}");
         assert!(!text.contains(" 202 "), "{cut:?}: {text}");
     }
-    for malformed in [
-        "x\r\nhalf\r\n0\r\n\r\n",
-        "4\r\nhalfandmore\r\n",
-        "-1\r\n",
-        "fffffffffffffffff\r\n",
-    ] {
+    for malformed in
+        ["x\r\nhalf\r\n0\r\n\r\n", "4\r\nhalfandmore\r\n", "-1\r\n", "fffffffffffffffff\r\n"]
+    {
         let bytes = request("Transfer-Encoding: chunked\r\n", malformed);
         let (status, text) = exchange(url, &bytes).await;
         assert_eq!(status, 400, "{malformed:?}: {text}");
@@ -110,26 +107,15 @@ async fn other_protocols_are_turned_away() {
     let hello =
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n\r\n";
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    for bytes in [
-        &hello[..],
-        preface,
-        b"\0\0\0\0\r\n\r\n",
-        b"\x80\xff\xfe\r\n\r\n",
-    ] {
+    for bytes in [&hello[..], preface, b"\0\0\0\0\r\n\r\n", b"\x80\xff\xfe\r\n\r\n"] {
         let mut raw = Raw::connect(supervisor.url()).await;
         raw.send(bytes).await;
         let (text, closed) = raw.read_for(Duration::from_secs(5)).await;
         assert!(closed, "{bytes:?}: {text}");
-        assert!(
-            text.is_empty() || text.starts_with("HTTP/1.1 400"),
-            "{text}"
-        );
+        assert!(text.is_empty() || text.starts_with("HTTP/1.1 400"), "{text}");
     }
     assert_eq!(supervisor.get("/livez").await.status, 200);
-    assert_eq!(
-        supervisor.json("/v1/streams").await["streams"],
-        serde_json::json!([])
-    );
+    assert_eq!(supervisor.json("/v1/streams").await["streams"], serde_json::json!([]));
 }
 
 #[tokio::test]
@@ -144,15 +130,10 @@ async fn whatever_way_of_saying_it_is_right_is_taken() {
         assert!(status == 202 && text.contains(sequence), "{text}");
     }
     let chunked = "2;ext=1\r\nth\r\n3\r\nree\r\n0\r\nTrailer: x\r\n\r\n";
-    raw.send(request(
-        "Transfer-Encoding: chunked\r\nTrailer: Trailer\r\n",
-        chunked,
-    ))
-    .await;
+    raw.send(request("Transfer-Encoding: chunked\r\nTrailer: Trailer\r\n", chunked)).await;
     assert_eq!(raw.answer().await.0, 202);
     // Who asks first is told to go on.
-    raw.send(request("Content-Length: 4\r\nExpect: 100-continue\r\n", ""))
-        .await;
+    raw.send(request("Content-Length: 4\r\nExpect: 100-continue\r\n", "")).await;
     assert_eq!(raw.answer().await.0, 100);
     raw.send("four").await;
     assert_eq!(raw.answer().await.0, 202);
@@ -165,29 +146,19 @@ async fn whatever_way_of_saying_it_is_right_is_taken() {
     raw.send(request("Content-Length: 3\r\n", "six")).await;
     raw.finish().await;
     assert_eq!(raw.answer().await.0, 202);
-    assert_eq!(
-        supervisor.json("/v1/streams/hard").await["next_sequence"],
-        7
-    );
+    assert_eq!(supervisor.json("/v1/streams/hard").await["next_sequence"], 7);
 }
 
 #[tokio::test]
 async fn garbage_after_a_request_is_not_part_of_it() {
     let (_setup, supervisor) = start().await;
     let mut raw = Raw::connect(supervisor.url()).await;
-    raw.send(request("Content-Length: 3\r\n", "one") + "trailing garbage\r\n\r\n")
-        .await;
+    raw.send(request("Content-Length: 3\r\n", "one") + "trailing garbage\r\n\r\n").await;
     assert_eq!(raw.answer().await.0, 202);
     let (text, closed) = raw.read_for(Duration::from_secs(5)).await;
     assert!(closed, "{text}");
-    assert!(
-        text.is_empty() || text.starts_with("HTTP/1.1 400"),
-        "{text}"
-    );
-    assert_eq!(
-        supervisor.json("/v1/streams/hard").await["next_sequence"],
-        2
-    );
+    assert!(text.is_empty() || text.starts_with("HTTP/1.1 400"), "{text}");
+    assert_eq!(supervisor.json("/v1/streams/hard").await["next_sequence"], 2);
 }
 
 /// Sends the head's first bytes, then a bit every 200 ms; gives back when it was closed.
@@ -211,11 +182,7 @@ async fn trickle(url: &str, first: &str, bit: &str) -> Duration {
 async fn who_is_too_slow_is_let_go_and_who_is_idle_is_not() {
     let (_setup, supervisor) = start().await;
     let url = supervisor.url();
-    let slow_head = trickle(
-        url,
-        "POST /v1/streams/hard/messages HTTP/1.1\r\n",
-        "X-Slow: 1\r\n",
-    );
+    let slow_head = trickle(url, "POST /v1/streams/hard/messages HTTP/1.1\r\n", "X-Slow: 1\r\n");
     let silent_head = trickle(url, "POST /v1/str", "");
     let stalled_body = async {
         let mut raw = Raw::connect(url).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 use tests::{
-    harness::{Setup, Supervisor, checker::check_deliveries, now, scale, until_within},
+    harness::{Setup, Supervisor, checker::check_deliveries, now, scale, spawn, until_within},
     peers::{Act, Destination, FakeWorker},
 };
 
@@ -31,10 +31,7 @@ async fn start(
 }
 
 async fn until_delivered(destination: &Destination, count: u64) {
-    until_within(LONG, "all delivered", || async {
-        destination.count() as u64 >= count
-    })
-    .await;
+    until_within(LONG, "all delivered", || async { destination.count() as u64 >= count }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,11 +55,8 @@ async fn three_workers_keep_up_with_work_that_takes_three_times_as_long_as_the_i
     let deliveries = destination.deliveries();
     check_deliveries(&deliveries);
     assert_eq!(destination.taken("main"), (1..=count).collect::<Vec<_>>());
-    let mut latencies: Vec<_> = deliveries
-        .iter()
-        .zip(&sent)
-        .map(|(one, sent)| one.at.duration_since(*sent))
-        .collect();
+    let mut latencies: Vec<_> =
+        deliveries.iter().zip(&sent).map(|(one, sent)| one.at.duration_since(*sent)).collect();
     // One worker alone would be 50 ms further behind with each message: 10 s at the end.
     let end = *latencies.last().unwrap();
     latencies.sort();
@@ -70,11 +64,7 @@ async fn three_workers_keep_up_with_work_that_takes_three_times_as_long_as_the_i
     assert!(median < ms(250), "median {median:?}");
     assert!(end < ms(2000), "the last one took {end:?}");
     for worker in &workers {
-        assert!(
-            worker.count() > 30,
-            "the work is shared: {}",
-            worker.count()
-        );
+        assert!(worker.count() > 30, "the work is shared: {}", worker.count());
     }
 }
 
@@ -82,9 +72,7 @@ async fn three_workers_keep_up_with_work_that_takes_three_times_as_long_as_the_i
 async fn send_numbers(supervisor: &Supervisor, stream: &str, count: u64) {
     for first in (1..=count).step_by(500) {
         let last = count.min(first + 499);
-        let answer = supervisor
-            .lines(stream, (first..=last).map(|number| json!(number)))
-            .await;
+        let answer = supervisor.lines(stream, (first..=last).map(|number| json!(number))).await;
         assert_eq!(answer.status, 202, "{}", answer.text());
         assert_eq!(answer.json()["last_sequence"], last);
     }
@@ -126,7 +114,7 @@ async fn a_stream_never_has_more_calls_out_than_max_in_flight() {
         highest.fetch_max(counted.fetch_add(1, SeqCst) + 1, SeqCst);
         let after = ms(rng.lock().unwrap().u64(0..=5));
         let counted = Arc::clone(&counted);
-        rollcall_common::task::spawn("count", async move {
+        spawn(async move {
             tokio::time::sleep(after).await;
             counted.fetch_sub(1, SeqCst);
         });

@@ -1,8 +1,10 @@
 //! End-to-end tests: real processes, seen from the outside only.
 
+mod crashes;
 mod hardening;
 mod intake;
 mod load;
+mod replies;
 
 use std::time::Duration;
 
@@ -13,9 +15,6 @@ const fn ms(milliseconds: u64) -> Duration {
 
 /// A list of URLs as it stands in a configuration.
 fn urls<'a>(servers: impl IntoIterator<Item = &'a tests::peers::FakeWorker>) -> String {
-    let urls: Vec<_> = servers
-        .into_iter()
-        .map(|server| format!("{:?}", server.url()))
-        .collect();
+    let urls: Vec<_> = servers.into_iter().map(|server| format!("{:?}", server.url())).collect();
     format!("[{}]", urls.join(", "))
 }
