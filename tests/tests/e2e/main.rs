@@ -1,9 +1,11 @@
 //! End-to-end tests: real processes, seen from the outside only.
 
 mod crashes;
+mod delivery;
 mod hardening;
 mod intake;
 mod load;
+mod reading;
 mod replies;
 
 use std::time::Duration;
