@@ -25,6 +25,8 @@ pub const HEADERS: usize = 100;
 pub const CONNECTIONS: usize = 16_384;
 /// How long a client may take to send a request's head.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client's connection may be idle between two requests.
+pub const IDLE_CLIENT: Duration = Duration::from_secs(300);
 /// How long a client's body may stand still.
 pub const BODY_STALL: Duration = Duration::from_secs(20);
 /// Headers of a message that are kept and passed on (`ce-*`, `traceparent`, `tracestate`): count.

@@ -2,5 +2,7 @@
 //! supervisor against it, and whatever else tests share.
 
 pub mod bench;
+pub mod harness;
 pub mod oracle;
+pub mod peers;
 pub mod sim;

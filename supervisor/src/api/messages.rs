@@ -1,6 +1,6 @@
 //! One message: where it stands, and every attempt that was made.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -14,6 +14,7 @@ use rollcall_common::{
     problem::Problem,
 };
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::Api;
 use crate::{
@@ -22,6 +23,9 @@ use crate::{
     views::ReleasedResult,
     web::respond::{Answer, bad_request, internal, json},
 };
+
+/// How long a release may take from its decision until everybody sees it.
+const VISIBLE: Duration = Duration::from_secs(10);
 
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new().route("/v1/streams/{stream}/messages/{sequence}", get(message))
@@ -65,7 +69,7 @@ impl Api {
             .await?;
         let Some((state, history, out)) = look else {
             // It was released between the two looks, or isn't there.
-            let result = self.released_result(stream, sequence).await?;
+            let result = self.about_to_be_released(stream, sequence).await?;
             let result = result.ok_or_else(|| unknown_message(&name, sequence))?;
             return Ok(json(StatusCode::OK, &released(&result)));
         };
@@ -92,6 +96,21 @@ impl Api {
             members.insert("reason".to_owned(), parking.reason.to_string().into());
         }
         Ok(json(StatusCode::OK, &value))
+    }
+
+    /// The result of a message whose release is decided, and perhaps not durable yet.
+    async fn about_to_be_released(
+        &self,
+        stream: StreamId,
+        sequence: Sequence,
+    ) -> Result<Option<ReleasedResult>, Box<Problem>> {
+        let decided = self.handle.look(move |d| sequence <= d.stream_status(stream).released);
+        let visible = self.views.when_released(stream, sequence);
+        if decided.await? && self.views.position(stream, sequence).is_none() {
+            // Err: the journal has failed, and the process ends.
+            let _ = timeout(VISIBLE, visible).await;
+        }
+        self.released_result(stream, sequence).await
     }
 
     async fn released_result(

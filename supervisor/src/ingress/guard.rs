@@ -18,6 +18,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::pace::Pace;
+
 /// Bytes that are kept: a whole head, and the beginning of what was read with it.
 const KEPT: usize = 2 * HEAD_BYTES;
 
@@ -75,11 +77,12 @@ pub(super) fn check(
     Ok(())
 }
 
-/// A connection whose newest bytes are kept.
+/// A connection whose newest bytes are kept, and whose pace is watched.
 #[derive(Debug)]
 pub(super) struct Taped {
     pub(super) stream: TcpStream,
     pub(super) tape: Tape,
+    pub(super) pace: Pace,
 }
 
 impl AsyncRead for Taped {
@@ -90,8 +93,9 @@ impl AsyncRead for Taped {
     ) -> Poll<std::io::Result<()>> {
         let before = buffer.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.tape.add(buffer.filled().get(before..).unwrap_or_default());
-        poll
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        self.tape.add(new);
+        self.pace.watch(poll, new.len(), context)
     }
 }
 

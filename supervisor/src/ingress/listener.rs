@@ -6,9 +6,9 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{Router, body::Body, response::Response};
 use http::{HeaderValue, Request, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rollcall_common::{
-    limits::{CONNECTIONS, HEAD_BYTES, HEAD_TIMEOUT, HEADERS},
+    limits::{CONNECTIONS, HEAD_BYTES, HEADERS},
     shutdown::{Phase, Shutdown},
     task,
 };
@@ -18,7 +18,10 @@ use tokio::{
 };
 use tower::ServiceExt as _;
 
-use super::guard::{self, Tape, Taped};
+use super::{
+    guard::{self, Tape, Taped},
+    pace::{Pace, Turns},
+};
 use crate::web::respond::problem;
 
 /// How long to wait when the system has no descriptor left for a connection.
@@ -70,12 +73,17 @@ async fn connection(stream: TcpStream, router: Router, mut shutdown: Shutdown) {
     // Err: the peer is gone already, and reading says so.
     let _ = stream.set_nodelay(true);
     let tape = Tape::default();
-    let io = TokioIo::new(Taped { stream, tape: tape.clone() });
+    let turns = Turns::default();
+    let pace = Pace::new(turns.clone());
+    let io = TokioIo::new(Taped { stream, tape: tape.clone(), pace });
     let draining = shutdown.clone();
     let service = service_fn(move |request| {
         let (router, tape, draining) = (router.clone(), tape.clone(), draining.clone());
+        let turns = turns.clone();
         async move {
+            turns.turn();
             let mut response = respond(request, router, tape).await?;
+            turns.turn();
             if draining.phase() > Phase::Running {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
@@ -84,13 +92,13 @@ async fn connection(stream: TcpStream, router: Router, mut shutdown: Shutdown) {
         }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        // `pace` watches that. Nor are answers held back for requests that follow: hyper would
+        // lose them when what follows is no request.
+        .header_read_timeout(None)
         .max_headers(HEADERS)
         .max_buf_size(2 * HEAD_BYTES)
         .max_header_size(HEAD_BYTES)
         .half_close(true)
-        .pipeline_flush(true)
         .serve_connection(io, service);
     tokio::pin!(connection);
     tokio::select! {

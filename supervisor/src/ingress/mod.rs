@@ -7,5 +7,6 @@ mod guard;
 mod headers;
 mod intake;
 pub mod listener;
+mod pace;
 
 pub use intake::{Intake, Sizes, routes};

@@ -1,0 +1,44 @@
+//! The programs under test. Cargo tells a package's tests where its own programs are, and not
+//! those of others; so they are built here, once in a test process, into the place where this
+//! test itself was built. Cargo does nothing when they are up to date, and its own lock keeps
+//! test processes apart.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+/// Where `program` is.
+pub(super) fn program(program: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(build).join(program)
+}
+
+fn build() -> PathBuf {
+    let test = env::current_exe().expect("this program has a path");
+    // …/target/[TRIPLE/]PROFILE/deps/TEST
+    let folder = test.ancestors().nth(2).expect("tests stand two levels deep").to_owned();
+    let profile = match name(&folder) {
+        "debug" => "dev",
+        other => other,
+    };
+    let above = folder.parent().expect("a profile's folder stands in another");
+    let crossed = !above.join("CACHEDIR.TAG").exists();
+    let target = if crossed { above.parent().unwrap_or(above) } else { above };
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    command.args(["build", "--quiet", "--workspace", "--bins", "--profile", profile]);
+    command.arg("--target-dir").arg(target);
+    if crossed {
+        command.args(["--target", name(above)]);
+    }
+    let built = command.status().expect("cargo runs");
+    assert!(built.success(), "the programs under test can't be built");
+    folder
+}
+
+fn name(folder: &Path) -> &str {
+    folder.file_name().and_then(|name| name.to_str()).expect("a plain name")
+}

@@ -1,0 +1,22 @@
+//! End-to-end tests: real processes, seen from the outside only.
+
+mod crashes;
+mod delivery;
+mod hardening;
+mod intake;
+mod load;
+mod reading;
+mod replies;
+
+use std::time::Duration;
+
+/// So many milliseconds.
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// A list of URLs as it stands in a configuration.
+fn urls<'a>(servers: impl IntoIterator<Item = &'a tests::peers::FakeWorker>) -> String {
+    let urls: Vec<_> = servers.into_iter().map(|server| format!("{:?}", server.url())).collect();
+    format!("[{}]", urls.join(", "))
+}
