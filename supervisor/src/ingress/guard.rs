@@ -7,7 +7,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
@@ -23,27 +23,53 @@ use super::pace::Pace;
 /// Bytes that are kept: a whole head, and the beginning of what was read with it.
 const KEPT: usize = 2 * HEAD_BYTES;
 
-/// The newest bytes of a connection.
+/// The newest bytes of a connection, from the end of one answer to the head of the next request.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tape(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Tape(Arc<Mutex<Reel>>);
+
+#[derive(Debug, Default)]
+struct Reel {
+    bytes: Vec<u8>,
+    /// Whether a request is served: its body need not be kept.
+    stopped: bool,
+}
 
 impl Tape {
     fn add(&self, bytes: &[u8]) {
-        let mut tape = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let over = (tape.len() + bytes.len()).saturating_sub(KEPT).min(tape.len());
-        tape.drain(..over);
-        tape.extend_from_slice(bytes.get(bytes.len().saturating_sub(KEPT)..).unwrap_or_default());
+        let mut reel = self.reel();
+        if reel.stopped {
+            return;
+        }
+        let over = (reel.bytes.len() + bytes.len()).saturating_sub(KEPT).min(reel.bytes.len());
+        reel.bytes.drain(..over);
+        let kept = bytes.get(bytes.len().saturating_sub(KEPT)..).unwrap_or_default();
+        reel.bytes.extend_from_slice(kept);
+    }
+
+    /// A request was checked. (The head of one that was sent along with it is lost by this, so
+    /// that one is refused if it needs the tape.)
+    fn stop(&self) {
+        let mut reel = self.reel();
+        reel.bytes.clear();
+        reel.stopped = true;
+    }
+
+    /// A request was answered.
+    pub(super) fn go_on(&self) {
+        self.reel().stopped = false;
+    }
+
+    fn reel(&self) -> MutexGuard<'_, Reel> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the newest head that begins with this request line has a `Content-Length`, or is
     /// no longer there to tell.
     fn has_content_length(&self, method: &Method, uri: &Uri) -> bool {
-        let tape = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let reel = self.reel();
         let line = format!("{method} {uri} HTTP/1.1");
-        let Some(start) = find_last(&tape, line.as_bytes()) else {
-            return true;
-        };
-        let head = tape.get(start..).unwrap_or_default();
+        let Some(start) = find_last(&reel.bytes, line.as_bytes()) else { return true };
+        let head = reel.bytes.get(start..).unwrap_or_default();
         head.split(|byte| *byte == b'\n')
             .skip(1)
             .take_while(|line| !line.is_empty() && *line != b"\r")
@@ -74,6 +100,7 @@ pub(super) fn check(
     if headers.contains_key(header::TRANSFER_ENCODING) && tape.has_content_length(method, uri) {
         return Err(bad("a request has Content-Length or Transfer-Encoding, not both"));
     }
+    tape.stop();
     Ok(())
 }
 

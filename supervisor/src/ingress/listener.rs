@@ -82,7 +82,8 @@ async fn connection(stream: TcpStream, router: Router, mut shutdown: Shutdown) {
         let turns = turns.clone();
         async move {
             turns.turn();
-            let mut response = respond(request, router, tape).await?;
+            let mut response = respond(request, router, &tape).await?;
+            tape.go_on();
             turns.turn();
             if draining.phase() > Phase::Running {
                 let close = HeaderValue::from_static("close");
@@ -111,9 +112,9 @@ async fn connection(stream: TcpStream, router: Router, mut shutdown: Shutdown) {
 async fn respond(
     request: Request<Incoming>,
     router: Router,
-    tape: Tape,
+    tape: &Tape,
 ) -> Result<Response, std::convert::Infallible> {
-    let checked = guard::check(request.method(), request.uri(), request.headers(), &tape);
+    let checked = guard::check(request.method(), request.uri(), request.headers(), tape);
     if let Err(refusal) = checked {
         return Ok(problem(&refusal));
     }
