@@ -110,7 +110,7 @@ impl Checker {
                 Ok(())
             }
             Seen::Executed { place, attempt, id, body } => {
-                self.executed(&place, attempt, Known { id, body })
+                self.executed(&place, attempt, &Known { id, body })
             }
             Seen::Offered { id, body } => {
                 self.offered.entry(id).or_default().insert(body);
@@ -168,7 +168,7 @@ impl Checker {
         Ok(())
     }
 
-    fn executed(&mut self, place: &Place, (number, most): (u32, u32), known: Known) -> Checked {
+    fn executed(&mut self, place: &Place, (number, most): (u32, u32), known: &Known) -> Checked {
         ensure((1..=most.max(1)).contains(&number), Invariant::I9, || {
             format!("{place:?}: attempt {number} of {most}")
         })?;

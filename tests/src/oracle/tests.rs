@@ -112,10 +112,9 @@ fn a_good_history_is_good() {
 
 #[test]
 fn a_lost_message_is_noticed() {
-    let lost = |seen: &Seen| match seen {
-        Seen::Released { place, .. } => place.1 == 3,
-        Seen::Delivered(delivery) => delivery.place.1 == 3,
-        _ => false,
+    let lost = |seen: &Seen| {
+        matches!(seen, Seen::Released { place, .. } if place.1 == 3)
+            || matches!(seen, Seen::Delivered(delivery) if delivery.place.1 == 3)
     };
     assert_eq!(broken(without(lost)), Invariant::I1);
 }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 /// A journal whose writes and syncs wait to be asked for.
 #[derive(Debug)]
-pub struct SimJournal {
+pub(super) struct SimJournal {
     state: Mutex<State>,
     tail: watch::Sender<Tail>,
 }
@@ -34,7 +34,7 @@ struct State {
 impl SimJournal {
     /// A journal that goes on in `log`.
     #[must_use]
-    pub fn new(log: Log<SimDisk>, floor: Epoch) -> Self {
+    pub(super) fn new(log: Log<SimDisk>, floor: Epoch) -> Self {
         let tail =
             watch::Sender::new(Tail { next: log.durable(), space: log.space(), failed: None });
         let state = State { next: log.next(), log, waiting: VecDeque::new(), floor };
@@ -42,7 +42,7 @@ impl SimJournal {
     }
 
     /// Writes what waits; gives back whether the disk is too full for all of it.
-    pub fn write(&self) -> Result<bool, WriteError> {
+    pub(super) fn write(&self) -> Result<bool, WriteError> {
         let mut state = self.state();
         let mut waiting = std::mem::take(&mut state.waiting);
         let written = state.log.write_group(&mut waiting);
@@ -55,7 +55,7 @@ impl SimJournal {
     }
 
     /// Syncs what was written, and says so.
-    pub fn sync(&self) -> Result<(), WriteError> {
+    pub(super) fn sync(&self) -> Result<(), WriteError> {
         let mut state = self.state();
         state.log.sync()?;
         let idle = state.waiting.is_empty();
@@ -72,7 +72,7 @@ impl SimJournal {
     }
 
     /// Whether something waits to be written.
-    pub fn has_waiting(&self) -> bool {
+    pub(super) fn has_waiting(&self) -> bool {
         !self.state().waiting.is_empty()
     }
 
@@ -122,7 +122,7 @@ impl Journal for SimJournal {
 
 /// Either of the two.
 #[derive(Clone, Debug)]
-pub enum Store {
+pub(super) enum Store {
     /// On the simulated disk.
     Disk(Arc<SimJournal>),
     /// In memory: it is durable at once, and outlives the process that uses it.
@@ -132,10 +132,10 @@ pub enum Store {
 impl Store {
     /// As the supervisor sees it.
     #[must_use]
-    pub fn journal(&self) -> Arc<dyn Journal> {
+    pub(super) fn journal(&self) -> Arc<dyn Journal> {
         match self {
-            Self::Disk(journal) => Arc::clone(journal) as Arc<dyn Journal>,
-            Self::Memory(journal) => Arc::clone(journal) as Arc<dyn Journal>,
+            Self::Disk(journal) => journal.clone(),
+            Self::Memory(journal) => journal.clone(),
         }
     }
 }

@@ -31,7 +31,7 @@ struct Entry {
 
 /// What the records say.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger {
+pub(super) struct Ledger {
     streams: Vec<StreamName>,
     subscriptions: BTreeMap<u32, Arc<str>>,
     messages: BTreeMap<(u32, u64), Entry>,
@@ -41,7 +41,7 @@ pub struct Ledger {
     digests: Vec<u64>,
     synced: usize,
     /// Messages that were ever parked.
-    pub parked: BTreeSet<Place>,
+    pub(super) parked: BTreeSet<Place>,
 }
 
 fn broken<T>(invariant: Invariant, detail: String) -> Result<T, Violation> {
@@ -57,7 +57,7 @@ fn digest(payload: &[u8]) -> u64 {
 
 impl Ledger {
     /// Takes in an entry that was appended.
-    pub fn appended(
+    pub(super) fn appended(
         &mut self,
         (number, payload): (EntryNumber, Bytes),
         settings: &Settings,
@@ -78,18 +78,18 @@ impl Ledger {
 
     /// Whether something is not yet durable.
     #[must_use]
-    pub fn is_behind(&self) -> bool {
+    pub(super) fn is_behind(&self) -> bool {
         !self.unsynced.is_empty()
     }
 
     /// Whether anything is durable.
     #[must_use]
-    pub fn has_durable(&self) -> bool {
+    pub(super) fn has_durable(&self) -> bool {
         self.synced > 0
     }
 
     /// Takes in that all before `next` is durable; gives back what that says.
-    pub fn synced(&mut self, next: EntryNumber, seen: &mut Vec<(Seen, Option<Arc<str>>)>) {
+    pub(super) fn synced(&mut self, next: EntryNumber, seen: &mut Vec<(Seen, Option<Arc<str>>)>) {
         while let Some((_, records)) = self.unsynced.pop_front_if(|(number, _)| *number < next) {
             self.synced += 1;
             for record in &records {
@@ -99,7 +99,7 @@ impl Ledger {
     }
 
     /// Checks that what was durable before a crash is what `self` was recovered from.
-    pub fn follows(&self, before: &Self) -> Result<(), Violation> {
+    pub(super) fn follows(&self, before: &Self) -> Result<(), Violation> {
         let kept = before.digests.iter().take(before.synced);
         let same = self.digests.len() >= before.synced
             && kept.zip(&self.digests).all(|(before, after)| before == after);
@@ -116,13 +116,13 @@ impl Ledger {
 
     /// Whether a retry is due after `now`.
     #[must_use]
-    pub fn has_due_after(&self, now: Time) -> bool {
+    pub(super) fn has_due_after(&self, now: Time) -> bool {
         let mut all = self.messages.values();
         all.any(|entry| !entry.answered && !entry.parked && entry.due > Some(now))
     }
 
     /// Checks an attempt that goes out.
-    pub fn check_dispatch(
+    pub(super) fn check_dispatch(
         &self,
         dispatch: &Dispatch,
         now: Time,
@@ -161,7 +161,7 @@ impl Ledger {
 
     /// A message's place, as the outside names it.
     #[must_use]
-    pub fn place(&self, stream: StreamId, sequence: Sequence) -> Place {
+    pub(super) fn place(&self, stream: StreamId, sequence: Sequence) -> Place {
         let name = self.streams.get(stream.0 as usize);
         (name.map_or("?", StreamName::as_str).into(), sequence.0)
     }
@@ -174,7 +174,7 @@ impl Ledger {
     ) -> Result<(), Violation> {
         match record {
             Record::Answered { stream, sequence, answer, .. } => {
-                self.fold_answer((*stream, *sequence), answer, settings, sometimes)
+                self.fold_answer((*stream, *sequence), answer, settings, sometimes);
             }
             Record::Failed { stream, sequence, due, report } => {
                 return self.fold_failure((*stream, *sequence), *due, report, settings);
@@ -193,7 +193,7 @@ impl Ledger {
                 entry.due = None;
             }
             Record::Retried { stream, sequence, .. } => {
-                *self.message(*stream, *sequence) = Entry::default()
+                *self.message(*stream, *sequence) = Entry::default();
             }
             Record::Subscribed { subscription, name, .. } => {
                 self.subscriptions.insert(subscription.0, (**name).into());

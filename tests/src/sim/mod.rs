@@ -13,6 +13,7 @@ mod clients;
 mod destinations;
 mod journal;
 mod ledger;
+mod life;
 mod people;
 mod scenario;
 mod server;

@@ -10,112 +10,112 @@ use rollcall_supervisor::dispatcher::settings::{
 
 /// How often what goes wrong, in thousandths; 0: never in this seed.
 #[derive(Clone, Debug, Default)]
-pub struct Faults {
+pub(super) struct Faults {
     /// Requests and answers of clients that get lost.
-    pub net_loss: u32,
+    pub(super) net_loss: u32,
     /// What a worker does with a message.
-    pub worker: WorkerFaults,
+    pub(super) worker: WorkerFaults,
     /// What a destination does with a result.
-    pub destination: DestinationFaults,
+    pub(super) destination: DestinationFaults,
     /// Whether workers come and go.
-    pub churn: bool,
+    pub(super) churn: bool,
     /// Whether people decide, pause and resume.
-    pub people: bool,
+    pub(super) people: bool,
     /// Whether settings change.
-    pub settings: bool,
+    pub(super) settings: bool,
     /// Whether the disk fills up.
-    pub space: bool,
+    pub(super) space: bool,
     /// How many crashes there are.
-    pub crashes: u32,
+    pub(super) crashes: u32,
     /// Messages that every worker refuses.
-    pub cursed: u32,
+    pub(super) cursed: u32,
     /// Messages that fail again and again.
-    pub poisoned: u32,
+    pub(super) poisoned: u32,
 }
 
 /// See [`Faults`].
 #[derive(Clone, Debug, Default)]
-pub struct WorkerFaults {
-    pub error: u32,
-    pub refuse: u32,
-    pub busy: u32,
-    pub misconfigured: u32,
-    pub unreachable: u32,
-    pub stale: u32,
-    pub broken: u32,
-    pub hang: u32,
-    pub late: u32,
-    pub twice: u32,
-    pub diverge: u32,
-    pub word: u32,
+pub(super) struct WorkerFaults {
+    pub(super) error: u32,
+    pub(super) refuse: u32,
+    pub(super) busy: u32,
+    pub(super) misconfigured: u32,
+    pub(super) unreachable: u32,
+    pub(super) stale: u32,
+    pub(super) broken: u32,
+    pub(super) hang: u32,
+    pub(super) late: u32,
+    pub(super) twice: u32,
+    pub(super) diverge: u32,
+    pub(super) word: u32,
 }
 
 /// See [`Faults`].
 #[derive(Clone, Debug, Default)]
-pub struct DestinationFaults {
-    pub error: u32,
-    pub busy: u32,
-    pub reject: u32,
-    pub gone: u32,
-    pub lost: u32,
-    pub down: bool,
-    pub slow: bool,
-    pub partly: u32,
+pub(super) struct DestinationFaults {
+    pub(super) error: u32,
+    pub(super) busy: u32,
+    pub(super) reject: u32,
+    pub(super) gone: u32,
+    pub(super) lost: u32,
+    pub(super) down: bool,
+    pub(super) slow: bool,
+    pub(super) partly: u32,
 }
 
 /// A worker.
 #[derive(Clone, Debug)]
-pub struct WorkerPlan {
-    pub id: Arc<str>,
-    pub pool: Arc<str>,
-    pub concurrency: Option<u32>,
-    pub beats: bool,
+pub(super) struct WorkerPlan {
+    pub(super) id: Arc<str>,
+    pub(super) pool: Arc<str>,
+    pub(super) concurrency: Option<u32>,
+    pub(super) beats: bool,
     /// How long a message takes, at most.
-    pub latency: Duration,
+    pub(super) latency: Duration,
 }
 
 /// A subscription and its destination.
 #[derive(Clone, Debug)]
-pub struct SubscriptionPlan {
-    pub name: Arc<str>,
-    pub patterns: Vec<Box<str>>,
+pub(super) struct SubscriptionPlan {
+    pub(super) name: Arc<str>,
+    pub(super) patterns: Vec<Box<str>>,
     /// When it is made, after the beginning.
-    pub at: Duration,
+    pub(super) at: Duration,
     /// After which position; `None`: live.
-    pub after: Option<u64>,
-    pub batch: usize,
-    pub more: bool,
+    pub(super) after: Option<u64>,
+    pub(super) batch: usize,
+    pub(super) more: bool,
 }
 
 /// A stream and what comes in on it.
 #[derive(Clone, Debug)]
-pub struct StreamPlan {
-    pub name: StreamName,
-    pub messages: u32,
+pub(super) struct StreamPlan {
+    pub(super) name: StreamName,
+    pub(super) messages: u32,
     /// Whether parked messages are left to stand at the end.
-    pub leave_parked: bool,
+    pub(super) leave_parked: bool,
 }
 
 /// What one seed is about.
 #[derive(Clone, Debug)]
-pub struct Scenario {
-    pub streams: Vec<StreamPlan>,
-    pub workers: Vec<WorkerPlan>,
-    pub subscriptions: Vec<SubscriptionPlan>,
-    pub settings: Settings,
+pub(super) struct Scenario {
+    pub(super) streams: Vec<StreamPlan>,
+    pub(super) workers: Vec<WorkerPlan>,
+    pub(super) subscriptions: Vec<SubscriptionPlan>,
+    pub(super) settings: Settings,
     /// How each stream is treated.
-    pub treatment: Vec<StreamSettings>,
-    pub faults: Faults,
+    pub(super) treatment: Vec<StreamSettings>,
+    pub(super) faults: Faults,
     /// Whether the journal is the one in memory.
-    pub memory: bool,
+    pub(super) memory: bool,
     /// For how long messages come in.
-    pub load: Duration,
+    pub(super) load: Duration,
 }
 
 impl Scenario {
     /// The scenario of a seed.
     #[must_use]
-    pub fn draw(rng: &mut fastrand::Rng) -> Self {
+    pub(super) fn draw(rng: &mut fastrand::Rng) -> Self {
         let pools: Vec<Arc<str>> =
             ["default", "slow"].into_iter().take(rng.usize(1..=2)).map(Arc::from).collect();
         let memory = rng.u8(..8) == 0;
@@ -153,7 +153,7 @@ impl Scenario {
     }
 
     /// Brings the settings up to date with how the streams are to be treated.
-    pub fn lay_out(&mut self) {
+    pub(super) fn lay_out(&mut self) {
         let streams = self.streams.iter().zip(&self.treatment);
         let overlays =
             streams.map(|(plan, treatment)| (Pattern::new(plan.name.as_str()), overlay(treatment)));

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io::ErrorKind,
     sync::Arc,
     time::Duration,
 };
@@ -15,18 +14,13 @@ use rollcall_common::{
 };
 use rollcall_supervisor::{
     dispatcher::{Dispatch, Event, Reply, RequestId},
-    driver::engine::{Engine, Outward, Recovered},
-    journal::{
-        EntryNumber, Space,
-        local::{Log, OpenError, Options, disk::Disk as _},
-    },
+    driver::engine::{Engine, Outward},
+    journal::{EntryNumber, Space},
     views::Views,
 };
-use uuid::Uuid;
 
 use super::{
-    journal::{SimJournal, Store},
-    ledger::Ledger,
+    journal::Store,
     sometimes::Something,
     world::{Halt, Step, What, World},
 };
@@ -53,65 +47,10 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Opens a request.
-    pub(super) fn open(&mut self, asker: Option<(usize, u32)>) -> RequestId {
-        self.next_request += 1;
-        self.askers.insert(self.next_request, asker);
-        RequestId(self.next_request)
-    }
-}
-
-fn damaged(detail: &impl ToString) -> Halt {
-    Halt::Violation(Violation { invariant: Invariant::I1, detail: detail.to_string() })
-}
-
-impl World {
-    /// The process starts.
-    pub(super) fn start(&mut self) -> Step {
-        self.incarnation += 1;
-        let faulty = !self.healed && !self.scenario.memory && self.scenario.faults.crashes > 0;
-        let dies = faulty && self.rng.u8(..6) == 0;
-        if dies {
-            let calls = self.rng.u64(..12);
-            self.disk.power_off_after(calls);
-            self.disk_fails = true;
-        }
-        let Some((store, epoch)) = self.open_store(dies)? else {
-            self.note(Something::CrashInRecovery);
-            return Err(Halt::Crash { power: true });
-        };
-        let journal = store.journal();
-        let views = Arc::new(Views::new(store.journal()));
-        let mut recovered = Recovered::default();
-        let mut ledger = Ledger::default();
-        ledger.parked.clone_from(&self.ledger.parked);
-        let settings = Arc::new(self.scenario.settings.clone());
-        let mut from = EntryNumber::FIRST;
-        loop {
-            let entries = journal.read(from, 8_192).map_err(|error| damaged(&error))?;
-            let Some(last) = entries.last() else { break };
-            from = last.number.next();
-            for entry in entries {
-                let copy = (entry.number, entry.payload.clone());
-                // The first reading has noted what happened.
-                ledger.appended(copy, &settings, &mut super::Sometimes::default())?;
-                let publish = |number, change| views.publish(number, [change]);
-                let taken = recovered.take(entry, &settings, publish);
-                taken.map_err(|error| damaged(&error))?;
-            }
-        }
-        ledger.follows(&self.ledger)?;
-        self.ledger = ledger;
-        self.now = self.now.max(recovered.state.last_time());
-        if self.incarnation > 1 && self.ledger.has_due_after(self.now) {
-            self.note(Something::RetryRestored);
-        }
-        self.durable(from)?;
-        let process = self.incarnation;
-        self.tell(format_args!("START {process} epoch {epoch}, next entry {from}"));
-        let seed = self.rng.u64(..);
-        self.server = Some(Server {
-            engine: Engine::new(settings, recovered, seed, self.now),
+    /// A process that begins.
+    pub(super) fn new(engine: Engine, store: Store, views: Arc<Views>, epoch: Epoch) -> Self {
+        Self {
+            engine,
             store,
             views,
             epoch,
@@ -121,45 +60,22 @@ impl World {
             writing: false,
             askers: BTreeMap::new(),
             next_request: 0,
-        });
-        self.read_all_results()?;
-        self.introduce();
-        self.turn(self.incarnation)
-    }
-
-    /// The journal, or nothing if the power failed meanwhile.
-    fn open_store(&mut self, dies: bool) -> Result<Option<(Store, Epoch)>, Halt> {
-        if self.scenario.memory {
-            let epoch = u64::from(self.incarnation);
-            let epoch = (1..epoch).fold(Epoch::FIRST, |epoch, _| epoch.next());
-            return Ok(Some((Store::Memory(Arc::clone(&self.memory)), epoch)));
-        }
-        let options =
-            Options { segment_bytes: 24 << 10, reserve_bytes: 4 << 10, extend_bytes: 2 << 10 };
-        let identity = Uuid::from_u128(7);
-        match Log::open(self.disk.clone(), &options, identity) {
-            Ok((log, report)) => {
-                if report.cut.is_some() {
-                    self.note(Something::Torn);
-                }
-                let journal = SimJournal::new(log, report.next_epoch);
-                Ok(Some((Store::Disk(Arc::new(journal)), report.next_epoch)))
-            }
-            Err(error) if dies => {
-                self.tell(format_args!("the power fails during recovery: {error}"));
-                Ok(None)
-            }
-            // A journal that is yet to be made needs room; one that is there does not.
-            Err(OpenError::Io { source, .. })
-                if source.kind() == ErrorKind::StorageFull && !self.ledger.has_durable() =>
-            {
-                self.tell(format_args!("no room for a new journal"));
-                Ok(None)
-            }
-            Err(error) => Err(damaged(&error)),
         }
     }
 
+    /// Opens a request.
+    pub(super) fn open(&mut self, asker: Option<(usize, u32)>) -> RequestId {
+        self.next_request += 1;
+        self.askers.insert(self.next_request, asker);
+        RequestId(self.next_request)
+    }
+}
+
+pub(super) fn damaged(detail: &impl ToString) -> Halt {
+    Halt::Violation(Violation { invariant: Invariant::I1, detail: detail.to_string() })
+}
+
+impl World {
     /// Bytes that the journal takes up.
     pub(super) fn disk_bytes(&self) -> u64 {
         let store = self.server.as_ref().map(|server| &server.store);
@@ -167,7 +83,7 @@ impl World {
     }
 
     /// Takes in that all before `next` is durable.
-    fn durable(&mut self, next: EntryNumber) -> Result<(), Violation> {
+    pub(super) fn durable(&mut self, next: EntryNumber) -> Result<(), Violation> {
         let mut seen = Vec::new();
         self.ledger.synced(next, &mut seen);
         for (mut seen, name) in seen {
@@ -479,72 +395,6 @@ impl World {
         self.note(Something::Fetched);
         self.tell_after(hop, Event::Fetched { stream, messages });
         Ok(())
-    }
-
-    /// The process will end between two of its next steps, or in the middle of a write.
-    pub(super) fn crash_soon(&mut self, power: bool) -> Step {
-        if self.server.is_none() {
-            return Ok(());
-        }
-        match self.rng.u8(..4) {
-            0 => return Err(Halt::Crash { power }),
-            1 if power => {
-                let calls = self.rng.u64(..6);
-                self.disk.power_off_after(calls);
-                self.disk_fails = true;
-            }
-            2 if power => {
-                self.disk.fail_sync(1);
-                self.disk_fails = true;
-            }
-            _ => self.crash_in = Some(self.rng.u32(..20)),
-        }
-        Ok(())
-    }
-
-    /// The process has ended.
-    pub(super) fn crash(&mut self, power: bool) -> Result<(), Violation> {
-        if let Some(server) = self.server.take() {
-            if self.ledger.is_behind() && !server.askers.is_empty() {
-                self.note(Something::CrashBeforeSync);
-            }
-            self.sum_up(&server);
-        }
-        self.tell(format_args!("CRASH power {power}"));
-        // A disk that has begun to fail is not trusted again without its machine.
-        if power || std::mem::take(&mut self.disk_fails) {
-            self.disk.crash(&mut self.rng);
-        }
-        self.crash_in = None;
-        self.incarnation += 1;
-        let down = self.within(Duration::from_secs(3));
-        self.after(down, What::Start);
-        self.see(Seen::Crashed)
-    }
-
-    /// Notes what one process has come to.
-    fn sum_up(&mut self, server: &Server) {
-        let dispatcher = server.engine.dispatcher();
-        let counters = dispatcher.counters();
-        for (something, count) in [
-            (Something::Diverging, counters.diverging_answers),
-            (Something::LateBeaten, counters.late_answers),
-            (Something::Ejected, counters.ejections),
-            (Something::SkippedBySetting, counters.skipped),
-            (Something::TimedOut, counters.timeouts),
-        ] {
-            self.sometimes.add(something, count);
-        }
-        for (id, _) in dispatcher.state().subscription_names() {
-            let status = dispatcher.subscription_status(id);
-            if status.is_some_and(|status| !status.held.is_empty()) {
-                self.sometimes.note(Something::Held);
-            }
-        }
-        let segments = self.disk.list().unwrap_or_default();
-        if segments.iter().filter(|name| name.ends_with(".seg")).count() > 1 {
-            self.sometimes.note(Something::Rolled);
-        }
     }
 
     /// Whether the answer to a client may be given up on the way.

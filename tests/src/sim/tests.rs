@@ -2,8 +2,8 @@
 
 use super::{Telling, play, play_all};
 
-/// Seeds that found something, and what. (A seed's story changes with the simulator, so what it
-/// found has a test of its own beside the dispatcher; the seed stays as one more story.)
+/// Seeds that found something, and what. A seed's story changes whenever the simulator does, so a
+/// kept seed is no proof that the same fault would be found by it again.
 const KEPT: &[(u64, &str)] = &[
     (2, "results delivered ahead of a scan were sent again"),
     (4, "a stream was not woken when an attempt's time was up"),

@@ -26,7 +26,7 @@ pub enum Telling {
 
 /// The story of a run.
 #[derive(Debug)]
-pub struct Trace {
+pub(super) struct Trace {
     telling: Telling,
     hash: u64,
     line: String,
@@ -36,12 +36,12 @@ pub struct Trace {
 impl Trace {
     /// An empty story.
     #[must_use]
-    pub fn new(telling: Telling) -> Self {
+    pub(super) fn new(telling: Telling) -> Self {
         Self { telling, hash: 0xcbf2_9ce4_8422_2325, line: String::new(), kept: VecDeque::new() }
     }
 
     /// Adds a line.
-    pub fn tell(&mut self, at: Time, since: Time, what: fmt::Arguments<'_>) {
+    pub(super) fn tell(&mut self, at: Time, since: Time, what: fmt::Arguments<'_>) {
         if self.telling == Telling::Nothing {
             return;
         }
@@ -66,13 +66,13 @@ impl Trace {
 
     /// A digest of the whole story.
     #[must_use]
-    pub fn hash(&self) -> u64 {
+    pub(super) fn hash(&self) -> u64 {
         self.hash
     }
 
     /// Its last lines.
     #[must_use]
-    pub fn end(&self) -> Vec<String> {
+    pub(super) fn end(&self) -> Vec<String> {
         self.kept.iter().cloned().collect()
     }
 }

@@ -17,9 +17,8 @@ fn parked(desk: &Desk) -> usize {
 }
 
 fn outcomes(desk: &Desk) -> Vec<Outcome> {
-    let answers = desk.records.iter().filter_map(|record| match record {
-        Record::Answered { answer, .. } => Some(answer.outcome),
-        _ => None,
+    let answers = desk.records.iter().filter_map(|record| {
+        if let Record::Answered { answer, .. } = record { Some(answer.outcome) } else { None }
     });
     answers.collect()
 }
@@ -144,9 +143,8 @@ fn an_old_timer_ends_no_new_wait() {
         for number in 1..=2 {
             let dispatch = desk.wait_for_dispatch();
             assert_eq!(dispatch.number, number);
-            let due = desk.records.iter().rev().find_map(|record| match record {
-                Record::Failed { due, .. } => Some(*due),
-                _ => None,
+            let due = desk.records.iter().rev().find_map(|record| {
+                if let Record::Failed { due, .. } = record { Some(*due) } else { None }
             });
             assert!(number == 1 || due == Some(desk.now), "it goes out when it is due");
             desk.answer(dispatch.attempt, 500);

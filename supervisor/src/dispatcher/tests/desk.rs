@@ -153,13 +153,12 @@ impl Desk {
     pub(super) fn fetch_all(&mut self) {
         while let Some((stream, first, last)) = self.fetches.pop() {
             let wanted = first..=last;
-            let messages = self.records.iter().filter_map(|record| match record {
-                Record::Accepted { stream: of, sequence, at, message }
-                    if *of == stream && wanted.contains(sequence) =>
-                {
-                    Some((*sequence, *at, Arc::clone(message)))
-                }
-                _ => None,
+            let messages = self.records.iter().filter_map(|record| {
+                let Record::Accepted { stream: of, sequence, at, message } = record else {
+                    return None;
+                };
+                let wanted = *of == stream && wanted.contains(sequence);
+                wanted.then(|| (*sequence, *at, Arc::clone(message)))
             });
             let messages = messages.collect();
             self.tell(Event::Fetched { stream, messages });
@@ -189,8 +188,13 @@ impl Desk {
         self.replies.pop().unwrap()
     }
 
-    pub(super) fn pause(&mut self, stream: &str, paused: bool) {
-        self.tell(Event::Paused { request: RequestId(3), stream: name(stream), paused });
+    pub(super) fn pause(&mut self, stream: &str) {
+        self.tell(Event::Paused { request: RequestId(3), stream: name(stream), paused: true });
+    }
+
+    pub(super) fn resume(&mut self, stream: &str) {
+        let (request, stream) = (RequestId(3), name(stream));
+        self.tell(Event::Paused { request, stream, paused: false });
     }
 
     pub(super) fn subscribe(&mut self, subscription: &str) {

@@ -87,12 +87,12 @@ fn a_paused_stream_stands_and_takes_in() {
     let mut desk = Desk::new(StreamSettings::default(), 2);
     desk.fill("a", 1);
     let first = desk.wait_for_dispatch();
-    desk.pause("a", true);
+    desk.pause("a");
     desk.fill("a", 1);
     desk.answer(first.attempt, 200);
     desk.wait(secs(1_000));
     assert!(desk.dispatches.is_empty() && desk.released.is_empty());
-    desk.pause("a", false);
+    desk.resume("a");
     assert_eq!((desk.dispatches.len(), desk.order()), (1, vec![1]));
 }
 
