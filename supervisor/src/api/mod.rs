@@ -28,7 +28,10 @@ use rollcall_common::{
 
 use crate::{
     driver::Handle,
-    ingress::respond::{bad_request, problem, unknown_stream},
+    ingress::{
+        Sizes,
+        respond::{bad_request, problem, unknown_stream},
+    },
     journal::Journal,
     views::Views,
     workers::registry::Registry,
@@ -45,6 +48,8 @@ pub struct Api {
     pub registry: Arc<Registry>,
     /// The journal, for its figures.
     pub journal: Arc<dyn Journal>,
+    /// How large a result may be.
+    pub sizes: Arc<arc_swap::ArcSwap<Sizes>>,
     /// The time.
     pub clock: Clock,
     /// How often a registered worker is to be heard, in milliseconds.

@@ -59,7 +59,7 @@ pub struct Intake {
     /// What readers see.
     pub views: Arc<Views>,
     /// How large what comes in may be.
-    pub sizes: arc_swap::ArcSwap<Sizes>,
+    pub sizes: Arc<arc_swap::ArcSwap<Sizes>>,
     /// The time.
     pub clock: Clock,
     /// Dice for ids.
