@@ -21,14 +21,14 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     api::{self, Api},
-    config::{Config, JournalKind, Pool, Subscription},
+    config::{self, Config, JournalKind, Pool, Subscription},
     dispatcher::{Delivery, Dispatch, Event, Settings},
     driver::{
         Driver, DriverError, Edges, Handle, Parts,
         engine::{Engine, Recovered},
     },
     egress::forwarder::{Destination, DestinationSettings, Destinations, Forwarder},
-    ingress::{self, Intake, Sizes, listener},
+    ingress::{self, Intake, listener},
     journal::{
         EntryNumber, Journal, ReadError,
         local::{LocalJournal, OpenError, Options},
@@ -36,10 +36,13 @@ use crate::{
     },
     record::codec::DecodeError,
     views::Views,
+    web::Sizes,
     workers::{
+        self,
         link::Link,
         membership::{self, ConfiguredPool},
         registry::Registry,
+        routes::Membership,
     },
 };
 
@@ -111,7 +114,7 @@ pub async fn start(
     let listener = listener::bind(listen).await.map_err(|error| AppError::Bind(listen, error))?;
     let address = listener.local_addr().map_err(|error| AppError::Bind(listen, error))?;
     let settings = Arc::new(config.settings());
-    let opened = open(&config, Arc::clone(&settings)).await?;
+    let opened = open(config.journal.clone(), Arc::clone(&settings)).await?;
     let clock = Clock::start(opened.recovered.state.last_time());
     let (handle, mailbox) = Handle::new();
     let edges = Edge::new(&config, &opened, (clock, &handle, &shutdown));
@@ -186,14 +189,19 @@ impl Edge {
         let api = Api {
             handle: self.intake.handle.clone(),
             views: Arc::clone(&opened.views),
-            registry: Arc::clone(&self.registry),
             journal: Arc::clone(&opened.journal),
             sizes: Arc::clone(&self.intake.sizes),
             clock: self.intake.clock,
-            heartbeat_ms,
             shutdown: self.intake.shutdown.clone(),
         };
+        let membership = Membership {
+            handle: self.intake.handle.clone(),
+            registry: Arc::clone(&self.registry),
+            clock: self.intake.clock,
+            heartbeat_ms,
+        };
         ingress::routes(Arc::clone(&self.intake))
+            .merge(workers::routes::routes(Arc::new(membership)))
             .merge(api::routes(Arc::new(api)))
             .fallback(api::not_found)
             .method_not_allowed_fallback(api::wrong_method)
@@ -313,15 +321,18 @@ async fn drained(handle: &Handle) {
 }
 
 /// A journal, and what it says.
-struct Opened {
-    journal: Arc<dyn Journal>,
-    epoch: Epoch,
-    views: Arc<Views>,
-    recovered: Recovered,
+pub(crate) struct Opened {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) epoch: Epoch,
+    pub(crate) views: Arc<Views>,
+    pub(crate) recovered: Recovered,
 }
 
-async fn open(config: &Config, settings: Arc<Settings>) -> Result<Opened, AppError> {
-    let journal = config.journal.clone();
+/// Opens a journal, and folds what it says.
+pub(crate) async fn open(
+    journal: config::Journal,
+    settings: Arc<Settings>,
+) -> Result<Opened, AppError> {
     let opened = tokio::task::spawn_blocking(move || {
         let (journal, epoch): (Arc<dyn Journal>, Epoch) = match journal.kind {
             JournalKind::Local => {

@@ -12,4 +12,5 @@ pub mod ingress;
 pub mod journal;
 pub mod record;
 pub mod views;
+pub mod web;
 pub mod workers;

@@ -68,10 +68,12 @@ pub struct Serve {
     #[arg(long, value_name = "TOKEN", env = "ROLLCALL_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
     /// Largest message and largest result
-    #[arg(long, value_name = "SIZE", env = "ROLLCALL_MESSAGE_BYTES", default_value_t = Size(MESSAGE_BYTES))]
+    #[arg(long, value_name = "SIZE", env = "ROLLCALL_MESSAGE_BYTES")]
+    #[arg(default_value_t = Size(MESSAGE_BYTES))]
     pub message_bytes: Size,
     /// How log lines on standard error look
-    #[arg(long, value_name = "auto|json|text", env = "ROLLCALL_LOG_FORMAT", default_value = "auto", value_parser = log_format)]
+    #[arg(long, value_name = "auto|json|text", env = "ROLLCALL_LOG_FORMAT")]
+    #[arg(default_value = "auto", value_parser = log_format)]
     pub log_format: LogFormat,
     /// What turns messages into results.
     #[command(flatten)]
@@ -84,7 +86,8 @@ pub struct Serve {
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct Work {
     /// Run CMD once per message: standard input to standard output; exit 0 ok, 75 retry, 65 park
-    #[arg(long, group = "work", required_unless_present_any = ["exec_stream", "proxy", "builtin"], requires = "cmd")]
+    #[arg(long, group = "work", requires = "cmd")]
+    #[arg(required_unless_present_any = ["exec_stream", "proxy", "builtin"])]
     pub exec: bool,
     /// Keep CMD running: one line in, one line out
     #[arg(long, group = "work", requires = "cmd")]

@@ -7,11 +7,11 @@ use http::StatusCode;
 use rollcall_common::{problem::Problem, shutdown::Phase};
 use serde_json::json;
 
-use super::{Answer, Api};
+use super::Api;
 use crate::{
     dispatcher::{Cause, roster::Standing},
-    ingress::respond::{json, problem, stopping},
     journal::Space,
+    web::respond::{Answer, json, problem, stopping},
 };
 
 pub(super) fn routes() -> Router<Arc<Api>> {
@@ -57,12 +57,14 @@ impl Api {
             (all, fit, parked, *dispatcher.counters(), dispatcher.state().head())
         });
         let (workers, fit, parked, counters, head) = look.await?;
+        let running = self.shutdown.phase() == Phase::Running;
+        let phase = if running { "running" } else { "draining" };
         let low = self.journal.tail().borrow().space == Space::Low;
         Ok(json(
             StatusCode::OK,
             &json!({
                 "version": env!("CARGO_PKG_VERSION"),
-                "phase": if self.shutdown.phase() > Phase::Running { "draining" } else { "running" },
+                "phase": phase,
                 "streams": self.views.stream_count(),
                 "accepted": counters.accepted,
                 "released": counters.released,

@@ -16,12 +16,12 @@ use rollcall_common::{
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{Answer, Api};
+use super::Api;
 use crate::{
     dispatcher::MessageState,
-    ingress::respond::{bad_request, internal, json},
     record::AttemptReport,
     views::ReleasedResult,
+    web::respond::{Answer, bad_request, internal, json},
 };
 
 /// How long a release may take from its decision until everybody sees it.

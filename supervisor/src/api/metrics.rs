@@ -11,10 +11,10 @@ use prometheus_client::{
 };
 use rollcall_common::{problem::Problem, task};
 
-use super::{Answer, Api};
+use super::Api;
 use crate::{
     dispatcher::{Counters, roster::Standing},
-    ingress::respond::internal,
+    web::respond::{Answer, internal},
 };
 
 pub(super) fn routes() -> Router<Arc<Api>> {

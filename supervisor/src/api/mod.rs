@@ -6,19 +6,13 @@ mod health;
 mod messages;
 mod metrics;
 mod parked;
-pub mod result;
 mod results;
 mod streams;
 mod subscriptions;
-mod workers;
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    response::{IntoResponse, Response},
-    routing::get,
-};
+use axum::{Router, response::Response, routing::get};
 use rollcall_common::{
     ids::{StreamId, StreamName},
     problem::Problem,
@@ -28,13 +22,12 @@ use rollcall_common::{
 
 use crate::{
     driver::Handle,
-    ingress::{
+    journal::Journal,
+    views::Views,
+    web::{
         Sizes,
         respond::{bad_request, problem, unknown_stream},
     },
-    journal::Journal,
-    views::Views,
-    workers::registry::Registry,
 };
 
 /// What the API needs.
@@ -44,16 +37,12 @@ pub struct Api {
     pub handle: Handle,
     /// What readers see.
     pub views: Arc<Views>,
-    /// Where workers are.
-    pub registry: Arc<Registry>,
     /// The journal, for its figures.
     pub journal: Arc<dyn Journal>,
     /// How large a result may be.
     pub sizes: Arc<arc_swap::ArcSwap<Sizes>>,
     /// The time.
     pub clock: Clock,
-    /// How often a registered worker is to be heard, in milliseconds.
-    pub heartbeat_ms: u64,
     /// How far the process is on its way down.
     pub shutdown: Shutdown,
 }
@@ -68,7 +57,6 @@ pub fn routes(api: Arc<Api>) -> Router {
         .merge(results::routes())
         .merge(streams::routes())
         .merge(subscriptions::routes())
-        .merge(workers::routes())
         .route("/", get(front))
         .with_state(api)
 }
@@ -89,15 +77,6 @@ async fn front() -> &'static str {
      GET  /v1/status /v1/streams /v1/workers /v1/subscriptions /v1/parked /v1/results\n\
      POST /v1/streams/{stream}/messages\n\
      GET  /livez /readyz /metrics\n"
-}
-
-/// An answer, or why there is none.
-struct Answer(Result<Response, Box<Problem>>);
-
-impl IntoResponse for Answer {
-    fn into_response(self) -> Response {
-        self.0.unwrap_or_else(|refusal| problem(&refusal))
-    }
 }
 
 impl Api {

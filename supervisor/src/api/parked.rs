@@ -20,14 +20,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Api,
+    Api,
     messages::{parse_sequence, unknown_message},
 };
 use crate::{
     dispatcher::{Event, Reply, event::Decision},
-    ingress::{
+    web::{
         read_body,
-        respond::{bad_request, json, unknown_stream},
+        respond::{Answer, bad_request, json, unknown_stream},
     },
 };
 

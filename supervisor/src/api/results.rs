@@ -19,8 +19,14 @@ use rollcall_common::{
 };
 use serde_json::{json, value::to_raw_value};
 
-use super::{Answer, Api, number, result::ResultBody};
-use crate::{ingress::respond::internal, views::ReleasedResult};
+use super::{Api, number};
+use crate::{
+    views::ReleasedResult,
+    web::{
+        ResultBody,
+        respond::{Answer, internal},
+    },
+};
 
 /// Results in a page, where the reader does not say.
 const PAGE: usize = 100;

@@ -16,10 +16,10 @@ use rollcall_common::{
 };
 use serde_json::{Value, json};
 
-use super::{Answer, Api, number};
+use super::{Api, number};
 use crate::{
     dispatcher::{Event, Reply},
-    ingress::respond::{json, unknown_stream},
+    web::respond::{Answer, json, unknown_stream},
 };
 
 /// Streams in a page, where the reader does not say.

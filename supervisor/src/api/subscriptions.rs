@@ -12,8 +12,11 @@ use http::StatusCode;
 use rollcall_common::{ids::Position, problem::Problem};
 use serde_json::{Value, json};
 
-use super::{Answer, Api};
-use crate::{dispatcher::SubscriptionStatus, ingress::respond::json};
+use super::Api;
+use crate::{
+    dispatcher::SubscriptionStatus,
+    web::respond::{Answer, json},
+};
 
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new().route("/v1/subscriptions", get(list)).route("/v1/subscriptions/{name}", get(one))

@@ -226,8 +226,8 @@ fn announce(
     writeln!(out, "  data         {}\n", data.display())?;
     writeln!(
         out,
-        "One message every {:?} to the stream {STREAM:?}; each takes {:?}, one in {STRAGGLERS} four\n\
-         times as long; one attempt in {FAILURES} fails. Ctrl-C ends it. Try meanwhile:\n\n  \
+        "One message every {:?} to the stream {STREAM:?}; each takes {:?}, one in {STRAGGLERS}\n\
+         four times as long; one attempt in {FAILURES} fails. Ctrl-C ends it. Try meanwhile:\n\n  \
          supervisor streams --url {supervisor}\n  \
          curl -d hello -H 'Prefer: wait=5' {supervisor}/v1/streams/mine/messages\n",
         options.every, options.work

@@ -58,6 +58,8 @@ pub(super) struct Slot {
     pub(super) state: SlotState,
     /// The message, while it may be dispatched. Soft: it is read back when it isn't there.
     pub(super) held: Option<Held>,
+    /// What identified it when it was parked: a late answer may come before it is read back.
+    known: Option<Head>,
     pub(super) failures: u32,
     /// Tries that did not count, since the last one that did.
     pub(super) rounds: u32,
@@ -75,6 +77,7 @@ impl Slot {
         Self {
             state: SlotState::Idle,
             held: None,
+            known: None,
             failures: 0,
             rounds: 0,
             out: Out::default(),
@@ -101,18 +104,20 @@ impl Slot {
 
     /// A person sent it back to the workers.
     pub(super) fn start_over(&mut self) {
+        self.known = self.head();
         self.state = SlotState::Idle;
         (self.failures, self.rounds, self.manual) = (0, 0, true);
         self.tried.clear();
         self.refused_by = None;
     }
 
-    /// What identifies the message, where that is known: while it is held, or parked.
+    /// What identifies the message, where that is known: while it is held, parked, or was sent
+    /// back by a person.
     pub(super) fn head(&self) -> Option<Head> {
         match (&self.held, &self.state) {
             (Some(held), _) => Some(Head { id: held.message.id, accepted_at: held.accepted_at }),
             (None, SlotState::Parked(parking)) => Some(parking.head),
-            (None, _) => None,
+            (None, _) => self.known,
         }
     }
 }

@@ -13,7 +13,9 @@ use rollcall_common::{
 
 use super::signature::{Secret, sign};
 use crate::{
-    api::result::ResultBody, dispatcher::Refusal, views::ReleasedResult, workers::link::retry_after,
+    dispatcher::Refusal,
+    views::ReleasedResult,
+    web::{ResultBody, retry_after},
 };
 
 /// What goes with every push of a delivery.

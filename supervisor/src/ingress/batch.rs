@@ -11,10 +11,8 @@ use rollcall_common::{
 };
 use serde::de::IgnoredAny;
 
-use super::{
-    cloudevents::{self, Mode},
-    respond::bad_request,
-};
+use super::cloudevents::{self, Mode};
+use crate::web::respond::bad_request;
 
 /// One message of a batch.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use rollcall_common::{
     protocol::IDEMPOTENCY_KEY,
 };
 
-use super::respond::bad_request;
+use crate::web::respond::bad_request;
 
 /// Headers with a name and a text.
 pub(super) type Kept = Box<[(Box<str>, Box<str>)]>;
@@ -69,8 +69,8 @@ pub(super) fn kept(headers: &HeaderMap) -> Result<Kept, Box<Problem>> {
     }
     if kept.len() > KEPT_HEADERS || bytes > KEPT_HEADER_BYTES {
         let detail = format!(
-            "at most {KEPT_HEADERS} ce-*, traceparent and tracestate headers of {KEPT_HEADER_BYTES} \
-             bytes in all travel with a message"
+            "at most {KEPT_HEADERS} ce-*, traceparent and tracestate headers of \
+             {KEPT_HEADER_BYTES} bytes in all travel with a message"
         );
         return Err(bad_request(detail).into());
     }

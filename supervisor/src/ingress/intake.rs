@@ -32,24 +32,17 @@ use super::{
     batch::{self, Item},
     cloudevents::{self, Mode},
     headers::{self, Kept},
-    read_body,
-    respond::{bad_request, internal, json, problem, stopping, unknown_stream},
 };
 use crate::{
     dispatcher::{Reply, Taken},
     driver::Handle,
     record::Outcome,
     views::{ReleasedResult, Views},
+    web::{
+        Sizes, read_body,
+        respond::{bad_request, internal, json, problem, stopping, unknown_stream},
+    },
 };
-
-/// How large what comes in may be.
-#[derive(Clone, Copy, Debug)]
-pub struct Sizes {
-    /// A message.
-    pub message: usize,
-    /// A batch.
-    pub batch: usize,
-}
 
 /// What the way in needs.
 #[derive(Debug)]

@@ -21,8 +21,8 @@ use tower::ServiceExt as _;
 use super::{
     guard::{self, Tape, Taped},
     pace::{Pace, Turns},
-    respond::problem,
 };
+use crate::web::respond::problem;
 
 /// How long to wait when the system has no descriptor left for a connection.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);

@@ -2,14 +2,11 @@
 //! formats.
 
 mod batch;
-mod body;
 mod cloudevents;
 mod guard;
 mod headers;
 mod intake;
 pub mod listener;
 mod pace;
-pub mod respond;
 
-pub use body::read_body;
-pub use intake::{Intake, Sizes, routes};
+pub use intake::{Intake, routes};

@@ -318,7 +318,8 @@ macro_rules! suite {
     };
 }
 
-suite!(memory: Memory, local_on_the_real_disk: RealDisk, local_on_a_simulated_disk: SimulatedDisk => [
+suite!(memory: Memory, local_on_the_real_disk: RealDisk,
+    local_on_a_simulated_disk: SimulatedDisk => [
     numbers_follow_the_calls,
     calls_of_many_threads_get_numbers_without_gaps,
     the_tail_passes_a_ticket_when_it_is_good,

@@ -10,6 +10,8 @@ use rollcall_common::{
 };
 
 pub mod codec;
+#[cfg(test)]
+mod tests;
 
 /// The number of a subscription inside one journal. Dense, from 0, never used again.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -40,7 +40,7 @@ pub fn keep(
         let mut known: BTreeMap<Arc<str>, Seen> = BTreeMap::new();
         loop {
             let wanted = pools.borrow_and_update().clone();
-            let refresh = wanted.iter().map(|pool| pool.dns_refresh).min();
+            let refresh = wanted.iter().map(|pool| pool.dns_refresh).min().unwrap_or(Duration::MAX);
             let found = resolve(&wanted, &known).await;
             for (id, seen) in &found {
                 registry.set(id, seen.target.clone(), Some(seen.address), None);
@@ -58,7 +58,7 @@ pub fn keep(
             known = found;
             tokio::select! {
                 changed = pools.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(refresh.unwrap_or(Duration::MAX)), if refresh.is_some() => {}
+                () = tokio::time::sleep(refresh) => {}
                 () = shutdown.reached(Phase::Draining) => return,
             }
         }

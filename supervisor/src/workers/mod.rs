@@ -3,3 +3,4 @@
 pub mod link;
 pub mod membership;
 pub mod registry;
+pub mod routes;

@@ -82,6 +82,12 @@ impl Ledger {
         !self.unsynced.is_empty()
     }
 
+    /// Whether anything is durable.
+    #[must_use]
+    pub fn has_durable(&self) -> bool {
+        self.synced > 0
+    }
+
     /// Takes in that all before `next` is durable; gives back what that says.
     pub fn synced(&mut self, next: EntryNumber, seen: &mut Vec<(Seen, Option<Arc<str>>)>) {
         while let Some((_, records)) = self.unsynced.pop_front_if(|(number, _)| *number < next) {

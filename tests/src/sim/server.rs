@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    io::ErrorKind,
     sync::Arc,
     time::Duration,
 };
@@ -17,7 +18,7 @@ use rollcall_supervisor::{
     driver::engine::{Engine, Outward, Recovered},
     journal::{
         EntryNumber, Space,
-        local::{Log, Options, disk::Disk as _},
+        local::{Log, OpenError, Options, disk::Disk as _},
     },
     views::Views,
 };
@@ -146,6 +147,13 @@ impl World {
             }
             Err(error) if dies => {
                 self.tell(format_args!("the power fails during recovery: {error}"));
+                Ok(None)
+            }
+            // A journal that is yet to be made needs room; one that is there does not.
+            Err(OpenError::Io { source, .. })
+                if source.kind() == ErrorKind::StorageFull && !self.ledger.has_durable() =>
+            {
+                self.tell(format_args!("no room for a new journal"));
                 Ok(None)
             }
             Err(error) => Err(damaged(&error)),

@@ -188,7 +188,10 @@ impl<'a> Taken<'a> {
                 "the command keeps ending; it is started again soon",
             );
         }
-        sleep(wait).await;
+        // Sleeping takes a millisecond, however short it is.
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
         let result = seat.ask(settings, request, &mut self.at).await;
         let error = match result {
             Ok(line) => {

@@ -36,7 +36,8 @@ fn files_that_are_none_are_refused() {
 /// Text that is nearly a configuration.
 fn text() -> impl Strategy<Value = String> {
     let words = "server|journal|streams|pools|subscriptions|listen|window|workers|url|secret\
-                 |\\[|\\]|\\[\\[|\\]\\]|\\{|\\}|=|\\.|\"|'|,|\\*|\n| |#|-1|0|1e400|nan|inf|2s|whsec_";
+                 |\\[|\\]|\\[\\[|\\]\\]|\\{|\\}|=|\\.|\"|'|,|\\*|\n| |#|-1|0|1e400|nan|inf|2s\
+                 |whsec_";
     let near = proptest::collection::vec(words, 0..60).prop_map(|words| words.concat());
     prop_oneof![".*", near, "\\PC*"]
 }

@@ -1,1 +1,6 @@
 //! The dispatcher alone, driven by hand.
+
+mod answers;
+mod delivery;
+mod desk;
+mod streams;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   0      4        8        16      24          32            36           40
-//!   │ kind │ length │ number │ epoch │ watermark │ payload CRC │ header CRC │ payload, 0 to 7 zeros │
+//!   │ kind │ length │ number │ epoch │ watermark │ payload CRC │ header CRC │ payload, zeros │
 //! ```
 //!
 //! Numbers are little-endian. The header's CRC begins with the log's identity and the segment's

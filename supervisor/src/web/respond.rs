@@ -1,11 +1,24 @@
 //! Answers: problems as RFC 9457 says, JSON, and a refusal's words.
 
-use axum::{body::Body, response::Response};
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
 use http::{HeaderValue, StatusCode, header};
 use rollcall_common::problem::{self, Problem};
 use serde::Serialize;
 
 use crate::driver::Gone;
+
+/// An answer, or why there is none.
+#[derive(Debug)]
+pub struct Answer(pub Result<Response, Box<Problem>>);
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        self.0.unwrap_or_else(|refusal| problem(&refusal))
+    }
+}
 
 /// A problem as an answer.
 #[must_use]

@@ -15,36 +15,57 @@ use rollcall_common::{
     limits::WORKER_ID_BYTES,
     problem::Problem,
     protocol::{Registered, Registration, WorkerOrder},
+    time::Clock,
 };
 use serde_json::{Value, json};
 
-use super::{Answer, Api};
+use super::registry::Registry;
 use crate::{
     dispatcher::{Event, roster::Standing},
-    ingress::respond::{bad_request, json},
+    driver::Handle,
+    web::respond::{Answer, bad_request, json},
 };
 
-pub(super) fn routes() -> Router<Arc<Api>> {
+/// What workers register with.
+#[derive(Debug)]
+pub struct Membership {
+    /// The way to the driver.
+    pub handle: Handle,
+    /// Where workers are.
+    pub registry: Arc<Registry>,
+    /// The time.
+    pub clock: Clock,
+    /// How often a registered worker is to be heard, in milliseconds.
+    pub heartbeat_ms: u64,
+}
+
+/// The routes for workers, and for people who look at them.
+pub fn routes(membership: Arc<Membership>) -> Router {
     Router::new()
         .route("/v1/workers", get(list))
         .route("/v1/workers/{id}", put(register).delete(leave))
         .route("/v1/workers/{id}/drain", post(drain))
+        .with_state(membership)
 }
 
-async fn list(State(api): State<Arc<Api>>) -> Answer {
-    Answer(api.list_workers().await)
+async fn list(State(membership): State<Arc<Membership>>) -> Answer {
+    Answer(membership.list_workers().await)
 }
 
-async fn register(State(api): State<Arc<Api>>, Path(id): Path<String>, body: Bytes) -> Answer {
-    Answer(api.register(&id, &body).await)
+async fn register(
+    State(membership): State<Arc<Membership>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer {
+    Answer(membership.register(&id, &body).await)
 }
 
-async fn leave(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
-    Answer(api.leave(&id).await)
+async fn leave(State(membership): State<Arc<Membership>>, Path(id): Path<String>) -> Answer {
+    Answer(membership.leave(&id).await)
 }
 
-async fn drain(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
-    Answer(api.drain(&id).await)
+async fn drain(State(membership): State<Arc<Membership>>, Path(id): Path<String>) -> Answer {
+    Answer(membership.drain(&id).await)
 }
 
 fn parse_id(id: &str) -> Result<Arc<str>, Box<Problem>> {
@@ -61,7 +82,7 @@ fn unknown(id: &str) -> Box<Problem> {
     Box::new(Problem::new(404, "unknown-worker", "Unknown worker", detail))
 }
 
-impl Api {
+impl Membership {
     async fn register(&self, id: &str, body: &[u8]) -> Result<Response, Box<Problem>> {
         let id = parse_id(id)?;
         let registration: Registration =

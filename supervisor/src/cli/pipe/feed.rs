@@ -1,0 +1,199 @@
+//! Lines in: read, and sent in; never too far ahead of what has been printed.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use rollcall_common::{
+    dice,
+    ids::MessageId,
+    message::{Key, Message},
+};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+
+use super::{
+    AHEAD_BYTES, AHEAD_LINES, Failure, Stop,
+    input::{Input, InputError},
+    machine::Machine,
+};
+use crate::{
+    config::JournalKind,
+    dispatcher::Reply,
+    journal::{EntryNumber, Tail},
+};
+
+/// The lines' content type.
+const TYPE: &str = "text/plain";
+
+/// How far the input has been taken in.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Confirmed {
+    /// Lines.
+    pub(super) lines: u64,
+    /// Whether that is all.
+    pub(super) ended: bool,
+}
+
+/// Sends lines in.
+pub(super) struct Feed<'a> {
+    machine: &'a Machine,
+    confirmed: &'a watch::Sender<Confirmed>,
+    printed: watch::Receiver<u64>,
+    tail: watch::Receiver<Tail>,
+    rng: fastrand::Rng,
+    /// Lines taken in.
+    lines: u64,
+    /// What is not printed yet, the oldest first.
+    ahead: VecDeque<Batch>,
+    ahead_bytes: usize,
+}
+
+/// Lines that were sent in together.
+struct Batch {
+    last: u64,
+    bytes: usize,
+    /// All records about them, and about later ones, are in this entry or behind it.
+    entry: EntryNumber,
+}
+
+impl<'a> Feed<'a> {
+    pub(super) fn new(
+        machine: &'a Machine,
+        confirmed: &'a watch::Sender<Confirmed>,
+        printed: watch::Receiver<u64>,
+    ) -> Self {
+        Self {
+            machine,
+            confirmed,
+            printed,
+            tail: machine.journal.tail(),
+            rng: fastrand::Rng::with_seed(dice::seed()),
+            lines: 0,
+            ahead: VecDeque::new(),
+            ahead_bytes: 0,
+        }
+    }
+
+    /// Sends all lines in. Gives back why not, if it is that the rest can't be read.
+    pub(super) async fn run(mut self, mut input: Input) -> Result<Option<Failure>, Stop> {
+        let failure = loop {
+            let room = self.room().await;
+            match input.lines(room).await {
+                Ok(lines) if lines.is_empty() => break None,
+                Ok(lines) => self.submit(lines).await?,
+                Err(error) => break Some(self.unread(&error)),
+            }
+        };
+        if self.lines < self.machine.known.lines {
+            return Err(failure.unwrap_or_else(|| self.too_short()).into());
+        }
+        self.confirmed.send_modify(|confirmed| confirmed.ended = true);
+        Ok(failure)
+    }
+
+    fn confirm(&self) {
+        let lines = self.lines;
+        self.confirmed.send_replace(Confirmed { lines, ended: false });
+    }
+
+    /// How many lines may be read now; waits until it is worth it.
+    async fn room(&mut self) -> usize {
+        let half = u64::from(AHEAD_LINES / 2);
+        loop {
+            let printed = *self.printed.borrow_and_update();
+            self.forget(printed);
+            let known = self.machine.known;
+            if self.lines < known.lines && printed >= known.finished {
+                // The first run had read as far; and nothing is done before all of it is seen.
+                return usize::try_from(known.lines - self.lines).unwrap_or(usize::MAX);
+            }
+            let ahead = self.lines - printed;
+            if ahead <= half && self.ahead_bytes <= AHEAD_BYTES / 2 {
+                return usize::try_from(u64::from(AHEAD_LINES) - ahead).unwrap_or(1);
+            }
+            if self.printed.changed().await.is_err() {
+                // Nobody prints any more: the work is being broken off.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// What has been printed needs no room any more, nor is it read again.
+    fn forget(&mut self, printed: u64) {
+        let before = self.ahead.len();
+        while let Some(batch) = self.ahead.pop_front_if(|batch| batch.last <= printed) {
+            self.ahead_bytes -= batch.bytes;
+        }
+        if self.ahead.len() < before
+            && self.machine.kind == JournalKind::Memory
+            && let Some(batch) = self.ahead.front()
+        {
+            // Err: memory has nothing that can fail.
+            let _ = self.machine.journal.trim(batch.entry);
+        }
+    }
+
+    async fn submit(&mut self, lines: Vec<Bytes>) -> Result<(), Stop> {
+        let first = self.lines + 1;
+        let entry = self.tail.borrow().next;
+        let bytes = lines.iter().map(Bytes::len).sum();
+        let numbered = (first..).zip(lines);
+        let messages: Vec<_> = numbered.map(|(line, body)| self.message(line, body)).collect();
+        self.lines += u64::try_from(messages.len()).unwrap_or(u64::MAX);
+        let stream = self.machine.stream.clone();
+        match self.machine.handle.submit(stream, messages).await? {
+            Reply::Accepted { taken } if taken.first().is_some_and(|t| t.sequence.0 == first) => {}
+            Reply::Conflict { index, .. } => {
+                let line = first + u64::try_from(index).unwrap_or(u64::MAX);
+                let text = format!(
+                    "line {line} is not what it was when the journal in --data was \
+                     written; give the same input, or another directory"
+                );
+                return Err(Failure::usage(text).into());
+            }
+            Reply::Full => {
+                let text = "the disk of the journal in --data is full".to_owned();
+                return Err(Failure { text, code: 1 }.into());
+            }
+            reply @ (Reply::Accepted { .. }
+            | Reply::Backlogged { .. }
+            | Reply::Done
+            | Reply::NotParked
+            | Reply::UnknownMessage
+            | Reply::UnknownStream) => {
+                let text = format!("line {first} was not taken in: {reply:?}");
+                return Err(Failure { text, code: 1 }.into());
+            }
+        }
+        self.ahead.push_back(Batch { last: self.lines, bytes, entry });
+        self.ahead_bytes += bytes;
+        self.confirm();
+        Ok(())
+    }
+
+    fn message(&mut self, line: u64, body: Bytes) -> Arc<Message> {
+        let key = (self.machine.kind == JournalKind::Local)
+            .then(|| Key { text: format!("line {line}").into(), fingerprint: fingerprint(&body) });
+        let id = MessageId::new(self.machine.clock.now(), &mut self.rng);
+        Arc::new(Message { id, key, content_type: TYPE.into(), headers: Box::default(), body })
+    }
+
+    fn unread(&self, error: &InputError) -> Failure {
+        Failure { text: format!("line {} {error}", self.lines + 1), code: 1 }
+    }
+
+    fn too_short(&self) -> Failure {
+        let (lines, known) = (self.lines, self.machine.known.lines);
+        let text = format!(
+            "the input ends after line {lines}, but the journal in --data has \
+             {known} lines; give the same input, or another directory"
+        );
+        Failure::usage(text)
+    }
+}
+
+fn fingerprint(body: &Bytes) -> [u8; 16] {
+    let mut digest = [0; 16];
+    digest.iter_mut().zip(Sha256::digest(body)).for_each(|(short, byte)| *short = byte);
+    digest
+}

@@ -1,0 +1,146 @@
+//! The supervisor inside: driver, journal and views, with one stream and one pool.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use rollcall_common::{
+    backoff::Ladder,
+    dice,
+    ids::{Sequence, StreamName},
+    task,
+    time::Clock,
+};
+use tokio::task::JoinHandle;
+
+use super::{AHEAD_LINES, Failure};
+use crate::{
+    app::{self, Opened},
+    config::{self, JournalKind},
+    dispatcher::{
+        Settings,
+        settings::{OnExhausted, StreamSettings},
+    },
+    driver::{Driver, DriverError, Edges, Handle, Mailbox, Parts, engine::Engine},
+    journal::Journal,
+    views::Views,
+};
+
+/// The stream of all lines.
+const STREAM: &str = "pipe";
+/// The pool of all workers.
+pub(super) const POOL: &str = "pipe";
+/// How long a try may take unless told: longer than anybody waits.
+const NO_TIMEOUT: Duration = Duration::from_secs(366 * 86_400);
+/// Before another try: up to this.
+const JITTER: Duration = Duration::from_millis(100);
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) struct Orders {
+    /// Lines at once.
+    pub(super) jobs: u32,
+    /// How long a try may take.
+    pub(super) timeout: Option<Duration>,
+    /// How much later the driver gives a try up by itself.
+    pub(super) grace: Duration,
+    /// How many tries a line has.
+    pub(super) tries: u32,
+    /// Where the journal is kept, if it is.
+    pub(super) data: Option<PathBuf>,
+}
+
+impl Orders {
+    /// The treatment of the stream. Waits and timeouts don't grow: nobody else is served here.
+    fn settings(&self) -> Settings {
+        let ladder = Ladder {
+            timeout: self.timeout.map_or(NO_TIMEOUT, |timeout| timeout + self.grace),
+            jitter: JITTER,
+            multiplier_permille: 1000,
+            max_attempts: self.tries,
+        };
+        let stream = StreamSettings {
+            pool: Some(POOL.into()),
+            ladder,
+            on_exhausted: OnExhausted::Skip,
+            max_in_flight: self.jobs,
+            window: 2 * AHEAD_LINES,
+            max_backlog: u64::MAX,
+        };
+        Settings { default_stream: Arc::new(stream), ..Settings::default() }
+    }
+
+    fn journal(&self) -> config::Journal {
+        let (kind, path) = match &self.data {
+            Some(path) => (JournalKind::Local, path.clone()),
+            None => (JournalKind::Memory, PathBuf::new()),
+        };
+        config::Journal { kind, path, ..config::Journal::default() }
+    }
+}
+
+/// What the journal had when it was opened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Known {
+    /// Lines.
+    pub(super) lines: u64,
+    /// Those that are finished, up to the first that is not.
+    pub(super) finished: u64,
+}
+
+/// The supervisor inside.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) handle: Handle,
+    pub(super) views: Arc<Views>,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) kind: JournalKind,
+    pub(super) stream: StreamName,
+    pub(super) known: Known,
+    pub(super) clock: Clock,
+}
+
+type Driving = JoinHandle<Result<(), DriverError>>;
+
+impl Machine {
+    pub(super) async fn start(
+        orders: &Orders,
+        (handle, mailbox): (Handle, Mailbox),
+        edges: Arc<dyn Edges>,
+    ) -> Result<(Self, Driving), Failure> {
+        let (settings, journal) = (Arc::new(orders.settings()), orders.journal());
+        let kind = journal.kind;
+        let Opened { journal, epoch, views, recovered } =
+            app::open(journal, Arc::clone(&settings)).await?;
+        let clock = Clock::start(recovered.state.last_time());
+        let stream: StreamName = STREAM.parse()?;
+        let engine = Engine::new(settings, recovered, dice::seed(), clock.now());
+        let known = known(engine.dispatcher(), &views, &stream)?;
+        let driver = Driver::new(Parts {
+            engine,
+            journal: Arc::clone(&journal),
+            epoch,
+            views: Arc::clone(&views),
+            edges,
+            clock,
+            handle: handle.clone(),
+            mailbox,
+        });
+        let driver = task::spawn("driver", driver.run());
+        Ok((Self { handle, views, journal, kind, stream, known, clock }, driver))
+    }
+}
+
+fn known(
+    dispatcher: &crate::dispatcher::Dispatcher,
+    views: &Views,
+    stream: &StreamName,
+) -> Result<Known, Failure> {
+    match (views.stream_count(), views.find(stream)) {
+        (0, _) => Ok(Known { lines: 0, finished: 0 }),
+        (1, Some(stream)) => {
+            let status = dispatcher.stream_status(stream);
+            let Sequence(finished) = status.released;
+            Ok(Known { lines: status.next.0 - 1, finished })
+        }
+        _ => Err(Failure::usage("the journal in --data is not one of supervisor pipe")),
+    }
+}

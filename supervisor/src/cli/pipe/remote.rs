@@ -1,0 +1,78 @@
+//! HTTP workers for a pipe.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use rollcall_common::{http::Target, shutdown::Shutdown};
+use tokio::{sync::watch, time::sleep};
+
+use super::{
+    RESULT_BYTES,
+    machine::{Machine, POOL},
+};
+use crate::{
+    dispatcher::{Cause, Delivery, Dispatch},
+    driver::{Edges, Handle},
+    workers::{
+        link::Link,
+        membership::{self, ConfiguredPool},
+        registry::Registry,
+    },
+};
+
+/// How often names are resolved again.
+const DNS_REFRESH: Duration = Duration::from_secs(30);
+/// How often somebody looks whether there are workers at all.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// HTTP workers. How many calls there are at once is a matter of the stream, over all of them.
+#[derive(Debug)]
+pub(super) struct Remote {
+    link: Arc<Link>,
+    shutdown: Shutdown,
+    pools: watch::Sender<Vec<ConfiguredPool>>,
+}
+
+struct Calls(Arc<Link>);
+
+impl Edges for Calls {
+    fn dispatch(&self, dispatch: Dispatch) {
+        self.0.dispatch(dispatch);
+    }
+
+    fn deliver(&self, _: Delivery) {}
+}
+
+impl Remote {
+    pub(super) fn new(workers: &[Target], handle: Handle, shutdown: Shutdown) -> Self {
+        let registry = Arc::new(Registry::default());
+        let link = Arc::new(Link { registry, handle, result_bytes: RESULT_BYTES });
+        let (pools, _) = watch::channel(vec![ConfiguredPool {
+            name: POOL.into(),
+            workers: workers.to_vec(),
+            concurrency: None,
+            dns_refresh: DNS_REFRESH,
+        }]);
+        Self { link, shutdown, pools }
+    }
+
+    pub(super) fn edges(&self) -> Arc<dyn Edges> {
+        Arc::new(Calls(Arc::clone(&self.link)))
+    }
+
+    pub(super) fn join(&self) {
+        let (registry, handle) = (Arc::clone(&self.link.registry), self.link.handle.clone());
+        membership::keep(self.pools.subscribe(), registry, handle, self.shutdown.clone());
+    }
+
+    /// A worker that is not there costs no try, so the lines wait: people should know.
+    pub(super) async fn watch(&self, machine: &Machine) -> Infallible {
+        loop {
+            sleep(LOOK).await;
+            let stream = machine.views.find(&machine.stream);
+            let status = stream.and_then(|stream| machine.views.status(stream));
+            if status.is_some_and(|(status, _)| status.cause == Some(Cause::NoWorker)) {
+                tracing::warn!("no worker can be reached; trying on");
+            }
+        }
+    }
+}

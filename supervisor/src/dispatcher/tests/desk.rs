@@ -1,0 +1,231 @@
+//! What these tests drive the dispatcher with: a clock in the hand, and everything that it said.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use rollcall_common::{
+    ids::{MessageId, Position, Sequence, StreamId, StreamName},
+    message::{Key, Message, Payload},
+    time::Time,
+};
+use uuid::Uuid;
+
+use super::super::{
+    Arrival, AttemptId, Delivery, Dispatch, Dispatcher, Effect, Event, Refusal, Released, Reply,
+    RequestId, Settings, State, WorkerReply,
+    event::{Decision, Start},
+    settings::StreamSettings,
+};
+use crate::record::{Record, SubscriptionId};
+
+/// When every test begins.
+const BEGINNING: Time = Time::from_micros(1_000_000_000_000);
+
+/// A dispatcher, its clock and all that it has said.
+pub(super) struct Desk {
+    pub(super) dispatcher: Dispatcher,
+    pub(super) now: Time,
+    pub(super) dispatches: Vec<Dispatch>,
+    pub(super) deliveries: Vec<Delivery>,
+    pub(super) records: Vec<Record>,
+    pub(super) released: Vec<Released>,
+    pub(super) replies: Vec<Reply>,
+    pub(super) fetches: Vec<(StreamId, Sequence, Sequence)>,
+    settings: Arc<Settings>,
+    ids: u128,
+}
+
+impl Desk {
+    /// A desk whose streams are treated as `settings` says, with `workers` workers.
+    pub(super) fn new(settings: StreamSettings, workers: usize) -> Self {
+        let default_stream = Arc::new(settings);
+        Self::with(Settings { default_stream, ..Settings::default() }, workers)
+    }
+
+    pub(super) fn with(settings: Settings, workers: usize) -> Self {
+        let settings = Arc::new(settings);
+        let state = State::default();
+        let mut desk = Self {
+            dispatcher: Dispatcher::new(Arc::clone(&settings), state, 1, BEGINNING),
+            now: BEGINNING,
+            dispatches: Vec::new(),
+            deliveries: Vec::new(),
+            records: Vec::new(),
+            released: Vec::new(),
+            replies: Vec::new(),
+            fetches: Vec::new(),
+            settings,
+            ids: 0,
+        };
+        desk.listen();
+        (0..workers).for_each(|number| desk.join(&format!("w{number}")));
+        desk
+    }
+
+    /// The same records, folded by a new dispatcher.
+    pub(super) fn restart(&mut self) {
+        let mut state = State::default();
+        for record in &self.records {
+            state.apply(record, &self.settings, &mut Vec::new());
+        }
+        let settings = Arc::clone(&self.settings);
+        self.dispatcher = Dispatcher::new(settings, state, 2, self.now);
+        self.listen();
+    }
+
+    pub(super) fn join(&mut self, id: &str) {
+        self.tell(Event::WorkerSeen {
+            id: id.into(),
+            pool: "default".into(),
+            concurrency: None,
+            beats: false,
+        });
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        self.dispatcher.handle(event, self.now);
+        self.listen();
+    }
+
+    fn listen(&mut self) {
+        while let Some(effect) = self.dispatcher.poll_effect() {
+            match effect {
+                Effect::Append(record) => self.records.push(record),
+                Effect::Deliver(delivery) => self.deliveries.push(delivery),
+                Effect::Dispatch(dispatch) => self.dispatches.push(dispatch),
+                Effect::Fetch { stream, first, last } => self.fetches.push((stream, first, last)),
+                Effect::Release(released) => self.released.push(released),
+                Effect::Reply(_, reply) => self.replies.push(reply),
+                Effect::Scan { .. } => {}
+            }
+        }
+        self.dispatcher.verify().unwrap();
+    }
+
+    /// Lets time go by, with everything that falls due.
+    pub(super) fn wait(&mut self, span: Duration) {
+        let until = self.now + span;
+        while let Some(at) = self.dispatcher.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.dispatcher.handle_timeout(self.now);
+            self.listen();
+        }
+        self.now = until;
+    }
+
+    /// Lets time go by until something is dispatched.
+    pub(super) fn wait_for_dispatch(&mut self) -> Dispatch {
+        while self.dispatches.is_empty() {
+            let at = self.dispatcher.poll_timeout().expect("something is still to come");
+            self.wait(at.since(self.now));
+        }
+        self.dispatches.remove(0)
+    }
+
+    /// Sends messages in; the answer.
+    pub(super) fn send(&mut self, stream: &str, keys: &[(&str, u8)]) -> Reply {
+        let messages = keys.iter().map(|(key, content)| self.message(key, *content)).collect();
+        let stream = name(stream);
+        self.tell(Event::Arrived(Arrival { request: RequestId(1), stream, messages }));
+        self.replies.pop().unwrap()
+    }
+
+    /// Sends `count` messages without keys in.
+    pub(super) fn fill(&mut self, stream: &str, count: usize) {
+        let reply = self.send(stream, &vec![("", 0); count]);
+        assert!(matches!(reply, Reply::Accepted { .. }), "{reply:?}");
+    }
+
+    fn message(&mut self, key: &str, content: u8) -> Arc<Message> {
+        self.ids += 1;
+        let fingerprint = [content; 16];
+        let key = (!key.is_empty()).then(|| Key { text: key.into(), fingerprint });
+        Arc::new(Message {
+            id: MessageId(Uuid::from_u128(self.ids)),
+            key,
+            content_type: "text/plain".into(),
+            headers: Box::default(),
+            body: Bytes::from(format!("m{}", self.ids)),
+        })
+    }
+
+    /// Reads back what was asked for.
+    pub(super) fn fetch_all(&mut self) {
+        while let Some((stream, first, last)) = self.fetches.pop() {
+            let wanted = first..=last;
+            let messages = self.records.iter().filter_map(|record| match record {
+                Record::Accepted { stream: of, sequence, at, message }
+                    if *of == stream && wanted.contains(sequence) =>
+                {
+                    Some((*sequence, *at, Arc::clone(message)))
+                }
+                _ => None,
+            });
+            let messages = messages.collect();
+            self.tell(Event::Fetched { stream, messages });
+        }
+    }
+
+    /// A worker answers.
+    pub(super) fn answer(&mut self, attempt: AttemptId, status: u16) {
+        self.answer_with(attempt, status, "result");
+    }
+
+    pub(super) fn answer_with(&mut self, attempt: AttemptId, status: u16, body: &'static str) {
+        let payload = Payload { content_type: "text/plain".into(), body: body.into() };
+        let reply = WorkerReply::Answer {
+            status,
+            outcome: None,
+            reason: "".into(),
+            retry_after: None,
+            payload,
+        };
+        self.tell(Event::Answered { attempt, reply });
+    }
+
+    pub(super) fn decide(&mut self, stream: &str, sequence: u64, decision: Decision) -> Reply {
+        let (request, stream, sequence) = (RequestId(2), name(stream), Sequence(sequence));
+        self.tell(Event::Decided { request, stream, sequence, decision });
+        self.replies.pop().unwrap()
+    }
+
+    pub(super) fn pause(&mut self, stream: &str, paused: bool) {
+        self.tell(Event::Paused { request: RequestId(3), stream: name(stream), paused });
+    }
+
+    pub(super) fn subscribe(&mut self, subscription: &str) {
+        self.tell(Event::Subscribe {
+            name: subscription.into(),
+            streams: ["*".into()].into(),
+            start: Start::Live,
+        });
+    }
+
+    pub(super) fn refuse(&mut self, delivery: &Delivery, refusal: Refusal) {
+        let (subscription, stream) = (delivery.subscription, delivery.stream);
+        self.tell(Event::Undelivered { subscription, stream, refusal, detail: "no".into() });
+    }
+
+    pub(super) fn take(&mut self, delivery: &Delivery, through: u64) {
+        let (subscription, stream) = (delivery.subscription, delivery.stream);
+        let (through, floor) = (Sequence(through), Position(through + 1));
+        self.tell(Event::Delivered { more: false, subscription, stream, through, floor });
+    }
+
+    /// The sequences that are released, in order.
+    pub(super) fn order(&self) -> Vec<u64> {
+        self.released.iter().map(|released| released.sequence.0).collect()
+    }
+
+    pub(super) fn first_subscription(&self) -> SubscriptionId {
+        self.dispatcher.state().subscription_names().next().unwrap().0
+    }
+}
+
+pub(super) fn name(text: &str) -> StreamName {
+    text.parse().unwrap()
+}
+
+pub(super) fn secs(count: u64) -> Duration {
+    Duration::from_secs(count)
+}

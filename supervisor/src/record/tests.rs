@@ -1,0 +1,213 @@
+//! Proof of the records' bytes: what is written is read, and whatever else is read is an error.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::{collection::vec, prelude::*};
+use rollcall_common::{
+    ids::{MessageId, Position, Sequence, StreamId},
+    message::{Key, Message, Payload},
+    time::Time,
+};
+use uuid::Uuid;
+
+use super::{
+    Answer, AttemptReport, Ending, Found, Head, Outcome, Reason, Record, SubscriptionId,
+    codec::{Encoder, decode, decode_one},
+};
+
+fn text() -> impl Strategy<Value = Box<str>> {
+    ".{0,20}".prop_map(Into::into)
+}
+
+fn body() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 0..200).prop_map(Bytes::from)
+}
+
+fn time() -> impl Strategy<Value = Time> {
+    any::<u64>().prop_map(Time::from_micros)
+}
+
+fn stream() -> impl Strategy<Value = StreamId> {
+    any::<u32>().prop_map(StreamId)
+}
+
+fn sequence() -> impl Strategy<Value = Sequence> {
+    any::<u64>().prop_map(Sequence)
+}
+
+fn position() -> impl Strategy<Value = Position> {
+    any::<u64>().prop_map(Position)
+}
+
+fn subscription() -> impl Strategy<Value = SubscriptionId> {
+    any::<u32>().prop_map(SubscriptionId)
+}
+
+fn id() -> impl Strategy<Value = MessageId> {
+    any::<u128>().prop_map(|bits| MessageId(Uuid::from_u128(bits)))
+}
+
+fn head() -> impl Strategy<Value = Head> {
+    (id(), time()).prop_map(|(id, accepted_at)| Head { id, accepted_at })
+}
+
+fn message() -> impl Strategy<Value = Arc<Message>> {
+    // An absent key and an empty one are the same: the door lets no empty one in.
+    let key = (".{1,20}", any::<[u8; 16]>())
+        .prop_map(|(text, fingerprint)| Key { text: text.into(), fingerprint });
+    let headers = vec((text(), text()), 0..4);
+    (id(), proptest::option::of(key), text(), headers, body()).prop_map(
+        |(id, key, content_type, headers, body)| {
+            Arc::new(Message { id, key, content_type, headers: headers.into(), body })
+        },
+    )
+}
+
+fn report() -> impl Strategy<Value = Arc<AttemptReport>> {
+    let reasons = [Reason::First, Reason::Hedge, Reason::Manual, Reason::Retry];
+    let endings = [
+        Ending::Accepted,
+        Ending::Busy,
+        Ending::Broken,
+        Ending::Error,
+        Ending::Misconfigured,
+        Ending::Refused,
+        Ending::Retry,
+        Ending::Timeout,
+        Ending::Unreachable,
+    ];
+    let kinds = (prop::sample::select(reasons.to_vec()), prop::sample::select(endings.to_vec()));
+    let status = proptest::option::of(1..=u16::MAX);
+    (any::<u32>(), text(), kinds, (time(), time()), status, text()).prop_map(
+        |(attempt, worker, (reason, ending), (started_at, ended_at), status, detail)| {
+            let worker = Arc::from(&*worker);
+            Arc::new(AttemptReport {
+                attempt,
+                worker,
+                reason,
+                started_at,
+                ended_at,
+                ending,
+                status,
+                detail,
+            })
+        },
+    )
+}
+
+fn answer() -> impl Strategy<Value = Arc<Answer>> {
+    let outcomes = [Outcome::Completed, Outcome::Resolved, Outcome::Skipped];
+    let outcome = (0..3_usize).prop_map(move |index| outcomes[index]);
+    let payload = (text(), body()).prop_map(|(content_type, body)| Payload { content_type, body });
+    (head(), outcome, (text(), text()), vec(report(), 0..4), any::<u32>(), payload).prop_map(
+        |(head, outcome, (worker, reason), history, attempts, payload)| {
+            Arc::new(Answer { head, outcome, worker, reason, history, attempts, payload })
+        },
+    )
+}
+
+fn of_messages() -> impl Strategy<Value = Record> {
+    prop_oneof![
+        (stream(), sequence(), time(), message()).prop_map(|(stream, sequence, at, message)| {
+            Record::Accepted { stream, sequence, at, message }
+        }),
+        (stream(), sequence(), time(), answer()).prop_map(|(stream, sequence, at, answer)| {
+            Record::Answered { stream, sequence, at, answer }
+        }),
+        (stream(), sequence(), time(), report()).prop_map(|(stream, sequence, due, report)| {
+            Record::Failed { stream, sequence, due, report }
+        }),
+        (stream(), sequence(), time(), head(), text()).prop_map(
+            |(stream, sequence, at, head, reason)| {
+                Record::Parked { stream, sequence, at, head, reason }
+            }
+        ),
+        (stream(), sequence(), sequence(), time())
+            .prop_map(|(stream, first, last, at)| Record::Passed { stream, first, last, at }),
+        (stream(), sequence(), time(), text()).prop_map(|(stream, sequence, at, reason)| {
+            Record::Retried { stream, sequence, at, reason }
+        }),
+    ]
+}
+
+fn of_streams() -> impl Strategy<Value = Record> {
+    let found = (stream(), sequence(), position(), sequence())
+        .prop_map(|(stream, first, position, last)| Found { stream, first, position, last });
+    prop_oneof![
+        (stream(), "[A-Za-z0-9._-]{1,128}")
+            .prop_map(|(stream, name)| Record::Opened { stream, name: name.parse().unwrap() }),
+        (stream(), time()).prop_map(|(stream, at)| Record::Paused { stream, at }),
+        (stream(), time()).prop_map(|(stream, at)| Record::Resumed { stream, at }),
+        time().prop_map(|at| Record::Started { at }),
+        (subscription(), stream(), sequence(), position()).prop_map(
+            |(subscription, stream, through, floor)| {
+                Record::Delivered { subscription, stream, through, floor }
+            }
+        ),
+        (subscription(), position(), vec(found, 0..5))
+            .prop_map(|(subscription, to, found)| Record::Scanned { subscription, to, found }),
+        (subscription(), text(), vec(text(), 0..4), position()).prop_map(
+            |(subscription, name, streams, after)| {
+                Record::Subscribed { subscription, name, streams: streams.into(), after }
+            }
+        ),
+        subscription().prop_map(|subscription| Record::Unsubscribed { subscription }),
+    ]
+}
+
+fn records() -> impl Strategy<Value = Vec<Record>> {
+    vec(prop_oneof![of_messages(), of_streams()], 1..8)
+}
+
+fn encoded(records: &[Record]) -> Bytes {
+    let mut encoder = Encoder::default();
+    for (record, index) in records.iter().zip(0..) {
+        assert_eq!(encoder.push(record), index);
+    }
+    encoder.finish()
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(records in records()) {
+        let bytes = encoded(&records);
+        for (record, index) in records.iter().zip(0..) {
+            prop_assert_eq!(&decode_one(bytes.clone(), index).unwrap(), record);
+        }
+        let beyond = u32::try_from(records.len()).unwrap();
+        prop_assert!(decode_one(bytes.clone(), beyond).is_err());
+        prop_assert_eq!(decode(bytes).unwrap(), records);
+    }
+
+    #[test]
+    fn a_part_of_a_record_is_an_error(record in prop_oneof![of_messages(), of_streams()]) {
+        let bytes = encoded(&[record]);
+        // The version alone is an entry without records, which nobody writes, but no damage.
+        for length in (0..bytes.len()).filter(|length| *length != 1) {
+            prop_assert!(decode(bytes.slice(..length)).is_err(), "{length} of {}", bytes.len());
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(mut bytes in vec(any::<u8>(), 0..300), known in any::<bool>()) {
+        if known && let Some(version) = bytes.first_mut() {
+            *version = 1;
+        }
+        let bytes = Bytes::from(bytes);
+        let _ = decode_one(bytes.clone(), 3);
+        let _ = decode(bytes);
+    }
+
+    #[test]
+    fn no_flipped_byte_makes_it_panic(
+        records in records(),
+        at in any::<prop::sample::Index>(),
+        to in any::<u8>(),
+    ) {
+        let mut bytes = encoded(&records).to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] = to;
+        let _ = decode(Bytes::from(bytes));
+    }
+}
