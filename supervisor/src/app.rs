@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -27,7 +28,7 @@ use crate::{
         engine::{Engine, Recovered},
     },
     egress::forwarder::{Destination, DestinationSettings, Destinations, Forwarder},
-    ingress::{self, Intake, Sizes, listener},
+    ingress::{self, Intake, listener},
     journal::{
         EntryNumber, Journal, ReadError,
         local::{LocalJournal, OpenError, Options},
@@ -35,6 +36,7 @@ use crate::{
     },
     record::codec::DecodeError,
     views::Views,
+    web::Sizes,
     workers::{
         self,
         link::Link,
@@ -66,6 +68,9 @@ pub enum AppError {
     /// The journal holds what this program can't read.
     #[error("entry {0} of the journal can't be read: {1}")]
     Decode(EntryNumber, DecodeError),
+    /// Files at the journal's beginning are missing.
+    #[error("the journal in {0} begins with entry {1}: the files before it are missing")]
+    Beheaded(PathBuf, EntryNumber),
     /// Nothing can be written down any more.
     #[error(transparent)]
     Driver(#[from] DriverError),
@@ -153,9 +158,13 @@ impl Edge {
         opened: &Opened,
         (clock, handle, shutdown): (Clock, &Handle, &Shutdown),
     ) -> Self {
-        let result_bytes = sizes(config).message;
+        let sizes = Arc::new(arc_swap::ArcSwap::from_pointee(sizes(config)));
         let registry = Arc::new(Registry::default());
-        let link = Link { registry: Arc::clone(&registry), handle: handle.clone(), result_bytes };
+        let link = Link {
+            registry: Arc::clone(&registry),
+            handle: handle.clone(),
+            sizes: Arc::clone(&sizes),
+        };
         let forwarder = Forwarder {
             destinations: arc_swap::ArcSwap::from_pointee(destinations(config)),
             views: Arc::clone(&opened.views),
@@ -167,7 +176,7 @@ impl Edge {
         let intake = Intake {
             handle: handle.clone(),
             views: Arc::clone(&opened.views),
-            sizes: arc_swap::ArcSwap::from_pointee(sizes(config)),
+            sizes,
             clock,
             rng: Mutex::new(fastrand::Rng::with_seed(dice::seed())),
             shutdown: shutdown.clone(),
@@ -181,6 +190,7 @@ impl Edge {
             handle: self.intake.handle.clone(),
             views: Arc::clone(&opened.views),
             journal: Arc::clone(&opened.journal),
+            sizes: Arc::clone(&self.intake.sizes),
             clock: self.intake.clock,
             shutdown: self.intake.shutdown.clone(),
         };
@@ -334,6 +344,10 @@ pub(crate) async fn open(
                 let (opened, found) = LocalJournal::open(&journal.path, &options)?;
                 if let Some(cut) = &found.cut {
                     tracing::warn!(file = %cut.file.display(), cut.offset, cut.bytes, "tail cut");
+                }
+                // What was decided there is needed, and nothing trims a journal yet.
+                if opened.first() > EntryNumber::FIRST {
+                    return Err(AppError::Beheaded(journal.path, opened.first()));
                 }
                 (Arc::new(opened), found.next_epoch)
             }

@@ -24,7 +24,10 @@ use crate::{
     driver::Handle,
     journal::Journal,
     views::Views,
-    web::respond::{bad_request, problem, unknown_stream},
+    web::{
+        Sizes,
+        respond::{bad_request, problem, unknown_stream},
+    },
 };
 
 /// What the API needs.
@@ -36,6 +39,8 @@ pub struct Api {
     pub views: Arc<Views>,
     /// The journal, for its figures.
     pub journal: Arc<dyn Journal>,
+    /// How large a result may be.
+    pub sizes: Arc<arc_swap::ArcSwap<Sizes>>,
     /// The time.
     pub clock: Clock,
     /// How far the process is on its way down.

@@ -12,7 +12,7 @@ use axum::{
 use http::{HeaderMap, StatusCode, header};
 use rollcall_common::{
     ids::Sequence,
-    limits::{MESSAGE_BYTES, REASON_BYTES},
+    limits::REASON_BYTES,
     message::{OCTET_STREAM, Payload, compact},
     problem::Problem,
 };
@@ -83,7 +83,7 @@ async fn resolve(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let limit = usize::try_from(MESSAGE_BYTES).unwrap_or(usize::MAX);
+    let limit = api.sizes.load().message;
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     Answer(match read_body(&headers, body, limit).await {
         Ok(body) => {

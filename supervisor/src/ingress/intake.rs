@@ -39,19 +39,10 @@ use crate::{
     record::Outcome,
     views::{ReleasedResult, Views},
     web::{
-        read_body,
+        Sizes, read_body,
         respond::{bad_request, internal, json, problem, stopping, unknown_stream},
     },
 };
-
-/// How large what comes in may be.
-#[derive(Clone, Copy, Debug)]
-pub struct Sizes {
-    /// A message.
-    pub message: usize,
-    /// A batch.
-    pub batch: usize,
-}
 
 /// What the way in needs.
 #[derive(Debug)]
@@ -61,7 +52,7 @@ pub struct Intake {
     /// What readers see.
     pub views: Arc<Views>,
     /// How large what comes in may be.
-    pub sizes: arc_swap::ArcSwap<Sizes>,
+    pub sizes: Arc<arc_swap::ArcSwap<Sizes>>,
     /// The time.
     pub clock: Clock,
     /// Dice for ids.

@@ -9,4 +9,4 @@ mod intake;
 pub mod listener;
 mod pace;
 
-pub use intake::{Intake, Sizes, routes};
+pub use intake::{Intake, routes};

@@ -1,11 +1,13 @@
-//! What all edges that speak HTTP share: bodies in, answers out, a result as JSON, and
-//! `Retry-After`.
+//! What all edges that speak HTTP share: bodies in, answers out, a result as JSON,
+//! `Retry-After`, and how large anything may be.
 
 mod body;
 pub mod respond;
 mod result;
 mod retry_after;
+mod sizes;
 
 pub use body::read_body;
 pub use result::ResultBody;
 pub use retry_after::retry_after;
+pub use sizes::Sizes;

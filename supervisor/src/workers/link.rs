@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
@@ -17,7 +18,7 @@ use super::registry::{Member, Registry};
 use crate::{
     dispatcher::{Dispatch, Event, WorkerReply},
     driver::Handle,
-    web::retry_after,
+    web::{Sizes, retry_after},
 };
 
 /// Hands messages to workers.
@@ -27,8 +28,8 @@ pub struct Link {
     pub registry: Arc<Registry>,
     /// Where answers go.
     pub handle: Handle,
-    /// The largest result that is taken.
-    pub result_bytes: usize,
+    /// How large a result may be.
+    pub sizes: Arc<ArcSwap<Sizes>>,
 }
 
 impl Link {
@@ -54,7 +55,7 @@ impl Link {
         let Some(request) = request(&member, &dispatch) else {
             return WorkerReply::Broken("the message's headers can't be sent".into());
         };
-        match member.peer.send(request, self.result_bytes).await {
+        match member.peer.send(request, self.sizes.load().message).await {
             Ok(reply) => answer(reply),
             Err(error @ SendError::Connect(_)) => WorkerReply::Unreachable(text(&error)),
             Err(SendError::Stale) => WorkerReply::Stale,

@@ -55,9 +55,9 @@ impl Reply {
 
     /// The same with one more header.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.retain(|(known, _)| *known != name);
-        self.headers.push((name, value.to_string()));
+        self.headers.push((name, value.into()));
         self
     }
 

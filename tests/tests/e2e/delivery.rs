@@ -145,7 +145,7 @@ async fn what_a_destination_missed_while_it_was_away_comes_in_order_also_over_a_
 async fn a_batch_goes_on_after_what_was_taken_of_it() {
     let destination = Destination::start().await;
     destination.set(|one| match one.sequence {
-        1 => Act::Answer(Reply::new(500, "").with("rollcall-done", 4)),
+        1 => Act::Answer(Reply::new(500, "").with("rollcall-done", "4")),
         _ => Act::status(200),
     });
     let (_setup, supervisor) = start(AS_IT_IS, &destination, "batch = 10").await;
@@ -216,8 +216,8 @@ async fn five_refusals_in_a_row_hold_only_that_stream() {
 async fn a_busy_destination_is_asked_again_when_it_said() {
     let destination = Destination::start().await;
     destination.set(|one| match (&*one.stream, one.attempt) {
-        ("a", 1) => Act::Answer(Reply::new(429, "").with("retry-after", 3)),
-        ("b", 1) => Act::Answer(Reply::new(503, "").with("retry-after", 2)),
+        ("a", 1) => Act::Answer(Reply::new(429, "").with("retry-after", "3")),
+        ("b", 1) => Act::Answer(Reply::new(503, "").with("retry-after", "2")),
         _ => Act::status(200),
     });
     let (_setup, supervisor) = start(AS_IT_IS, &destination, "").await;

@@ -1,10 +1,14 @@
 //! End-to-end tests: real processes, seen from the outside only.
 
+mod configuration;
 mod crashes;
 mod delivery;
 mod hardening;
 mod intake;
+mod journal;
 mod load;
+mod membership;
+mod memory;
 mod reading;
 mod replies;
 

@@ -251,7 +251,7 @@ async fn a_late_answer_resolves_a_parked_message() {
 
 #[tokio::test]
 async fn a_busy_worker_is_left_alone_for_as_long_as_it_asked() {
-    let (one, two) = once(Act::Answer(Reply::new(503, "").with("retry-after", 2))).await;
+    let (one, two) = once(Act::Answer(Reply::new(503, "").with("retry-after", "2"))).await;
     let (_setup, supervisor) = start(QUICK, &[&one, &two]).await;
     supervisor.send("first", "x").await;
     supervisor.until_state("first", 1, "released").await;

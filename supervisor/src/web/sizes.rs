@@ -1,0 +1,10 @@
+//! The limits that every edge keeps, as they are now.
+
+/// How large what comes in may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// A message.
+    pub message: usize,
+    /// A batch.
+    pub batch: usize,
+}

@@ -1,0 +1,71 @@
+//! What a backlog costs: it is on the disk, not in memory.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use serde_json::json;
+use tests::{
+    harness::{Setup, scale, until_within},
+    peers::{Act, Destination, FakeWorker},
+};
+
+use crate::ms;
+
+const MIB: u64 = 1 << 20;
+
+/// A thousand messages of 1 KiB that begin with their numbers.
+fn frames(first: u64) -> Bytes {
+    let mut frames = BytesMut::new();
+    for number in first..first + 1000 {
+        frames.put_u32(1024);
+        frames.put_slice(format!("{number:>24}").as_bytes());
+        frames.put_bytes(b'.', 1000);
+    }
+    frames.freeze()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_stays_on_the_disk_and_is_worked_off_in_order() {
+    let count = 50_000 * scale();
+    let destination = Destination::start().await;
+    let setup = Setup::new(format!(
+        "[subscriptions.all]\nstart = \"beginning\"\nbatch = 1000\nurl = {:?}\n",
+        destination.url()
+    ));
+    let supervisor = setup.start().await;
+    let kind = [("content-type", "application/vnd.rollcall.frames")];
+    let mut most = 0;
+    for first in (1..=count).step_by(1000) {
+        let path = "/v1/streams/numbers/messages:batch";
+        let answer = supervisor.post(path, &kind, frames(first)).await;
+        assert_eq!(answer.json()["last_sequence"], first + 999);
+        most = supervisor.process().resident_bytes().max(most);
+    }
+    let bound = 200 * MIB + count / 10_000 * MIB;
+    assert!(most < bound, "{} MiB while it came in", most / MIB);
+    // A restart reads it all, and keeps little of it.
+    supervisor.kill().await;
+    let supervisor = setup.start().await;
+    let restarted = supervisor.process().resident_bytes();
+    assert!(restarted < bound, "{} MiB after a restart", restarted / MIB);
+    let worker = FakeWorker::start(|call| Act::ok(call.body.slice(..24))).await;
+    let mut most = restarted;
+    until_within(ms(600_000), "all done", || async {
+        let registration = json!({ "url": worker.url(), "pool": "default" });
+        assert_eq!(supervisor.put("/v1/workers/w", &registration).await.status, 200);
+        let state = supervisor.json("/v1/subscriptions/all").await;
+        state["checkpoint"] == count
+    })
+    .await;
+    most = supervisor.process().resident_bytes().max(most);
+    assert!(most < bound, "{} MiB while it was worked off", most / MIB);
+    let mut next = 1;
+    for delivery in destination.deliveries() {
+        for line in String::from_utf8_lossy(&delivery.body).lines() {
+            let result: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(result["sequence"], next);
+            assert_eq!(result["data"].as_str().unwrap().trim(), next.to_string());
+            next += 1;
+        }
+    }
+    assert_eq!(next, count + 1);
+    println!("{} MiB at most", most / MIB);
+}
