@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use rollcall_common::{http::Target, shutdown::Shutdown};
 use tokio::{sync::watch, time::sleep};
 
@@ -12,6 +13,7 @@ use super::{
 use crate::{
     dispatcher::{Cause, Delivery, Dispatch},
     driver::{Edges, Handle},
+    web::Sizes,
     workers::{
         link::Link,
         membership::{self, ConfiguredPool},
@@ -45,7 +47,9 @@ impl Edges for Calls {
 impl Remote {
     pub(super) fn new(workers: &[Target], handle: Handle, shutdown: Shutdown) -> Self {
         let registry = Arc::new(Registry::default());
-        let link = Arc::new(Link { registry, handle, result_bytes: RESULT_BYTES });
+        let sizes = Sizes { message: RESULT_BYTES, batch: RESULT_BYTES };
+        let sizes = Arc::new(ArcSwap::from_pointee(sizes));
+        let link = Arc::new(Link { registry, handle, sizes });
         let (pools, _) = watch::channel(vec![ConfiguredPool {
             name: POOL.into(),
             workers: workers.to_vec(),
