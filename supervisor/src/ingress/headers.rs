@@ -108,7 +108,8 @@ mod tests {
     use super::*;
 
     fn key(value: &'static [u8]) -> Result<Option<Box<str>>, Box<Problem>> {
-        let value = HeaderValue::from_bytes(value).expect("a header's value");
+        let value =
+            HeaderValue::from_bytes(value).map_err(|error| bad_request(error.to_string()))?;
         let headers = HeaderMap::from_iter([(HeaderName::from_static(IDEMPOTENCY_KEY), value)]);
         idempotency_key(&headers)
     }
