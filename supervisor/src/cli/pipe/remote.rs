@@ -12,6 +12,7 @@ use super::{
 use crate::{
     dispatcher::{Cause, Delivery, Dispatch},
     driver::{Edges, Handle},
+    web::Sizes,
     workers::{
         link::Link,
         membership::{self, ConfiguredPool},
@@ -45,7 +46,9 @@ impl Edges for Calls {
 impl Remote {
     pub(super) fn new(workers: &[Target], handle: Handle, shutdown: Shutdown) -> Self {
         let registry = Arc::new(Registry::default());
-        let link = Arc::new(Link { registry, handle, result_bytes: RESULT_BYTES });
+        let sizes = Sizes { message: RESULT_BYTES, batch: RESULT_BYTES };
+        let sizes = Arc::new(arc_swap::ArcSwap::from_pointee(sizes));
+        let link = Arc::new(Link { registry, handle, sizes });
         let (pools, _) = watch::channel(vec![ConfiguredPool {
             name: POOL.into(),
             workers: workers.to_vec(),
