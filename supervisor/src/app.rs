@@ -35,7 +35,7 @@ use crate::{
         memory::MemoryJournal,
     },
     record::codec::DecodeError,
-    views::Views,
+    views::{Change, Views},
     web::Sizes,
     workers::{
         self,
@@ -120,8 +120,11 @@ pub async fn start(
     let edges = Edge::new(&config, &opened, (clock, &handle, &shutdown));
     let views = Arc::clone(&opened.views);
     let router = edges.router(&opened, heartbeat_ms(&settings));
+    let last = opened.recovered.last;
+    let engine = Engine::new(settings, opened.recovered, dice::seed(), clock.now());
+    show_streams(&engine, &views, last);
     let driver = Driver::new(Parts {
-        engine: Engine::new(settings, opened.recovered, dice::seed(), clock.now()),
+        engine,
         journal: opened.journal,
         epoch: opened.epoch,
         views: opened.views,
@@ -142,6 +145,16 @@ pub async fn start(
         Running { address, handle, views, driver, shutdown, trigger, drain_timeout, reloading };
     running.subscribe().await;
     Ok(running)
+}
+
+/// How the streams stand, before anybody can ask.
+fn show_streams(engine: &Engine, views: &Views, last: EntryNumber) {
+    let streams = views.streams(None, usize::MAX);
+    let status = |(_, stream)| {
+        let status = engine.dispatcher().stream_status(stream);
+        Change::Status { stream, status }
+    };
+    views.publish(last, streams.into_iter().map(status));
 }
 
 /// What speaks to the outside.

@@ -197,6 +197,24 @@ async fn a_restart_keeps_attempts_due_times_and_what_is_parked() {
 }
 
 #[tokio::test]
+async fn a_stream_is_all_there_from_the_first_answer_on() {
+    let setup = Setup::new("");
+    let supervisor = setup.start().await;
+    for number in 0..50 {
+        supervisor.send(&format!("stream-{number}"), "x").await;
+    }
+    supervisor.kill().await;
+    for _ in 0..10 {
+        let supervisor = setup.start().await;
+        let all = supervisor.json("/v1/streams").await["streams"].clone();
+        let all = all.as_array().unwrap();
+        assert_eq!(all.len(), 50);
+        assert!(all.iter().all(|stream| stream["next_sequence"] == 2), "{all:?}");
+        supervisor.kill().await;
+    }
+}
+
+#[tokio::test]
 async fn positions_and_checkpoints_are_the_same_after_a_restart() {
     let workers = [FakeWorker::upper().await];
     let destination = Destination::start().await;

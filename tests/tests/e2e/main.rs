@@ -20,6 +20,7 @@ const fn ms(milliseconds: u64) -> Duration {
 }
 
 /// A list of URLs as it stands in a configuration.
+#[expect(single_use_lifetimes, reason = "it can't be left out inside `impl`")]
 fn urls<'a>(servers: impl IntoIterator<Item = &'a tests::peers::FakeWorker>) -> String {
     let urls: Vec<_> = servers.into_iter().map(|server| format!("{:?}", server.url())).collect();
     format!("[{}]", urls.join(", "))
