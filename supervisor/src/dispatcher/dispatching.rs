@@ -20,7 +20,7 @@ use super::{
 use crate::record::{Reason, Record};
 
 /// How many messages after the one that is needed are read back with it.
-const FETCH_AHEAD: u64 = 255;
+const FETCH_AHEAD: u64 = 4095;
 
 impl Dispatcher {
     /// Finds the stream's pool by its settings.

@@ -191,7 +191,7 @@ impl Recovered {
         mut publish: impl FnMut(EntryNumber, Change),
     ) -> Result<(), DecodeError> {
         let mut released = Vec::new();
-        for (index, record) in (0_u32..).zip(decode(entry.payload)?) {
+        for (index, record) in (0_u32..).zip(decode(&entry.payload)?) {
             self.state.apply(&record, settings, &mut released);
             if let Some(change) = Change::of(record, index) {
                 publish(entry.number, change.lean());

@@ -12,7 +12,7 @@ use super::Handle;
 use crate::{dispatcher::Event, record::SubscriptionId, views::Views};
 
 /// Bytes of messages that one fetch brings.
-const FETCH_BYTES: usize = 1 << 20;
+const FETCH_BYTES: usize = 4 << 20;
 /// Results that one look for a subscription covers.
 const SCAN_RESULTS: usize = 50_000;
 

@@ -10,10 +10,10 @@ use rollcall_common::{
 
 use super::index::{Place, Wanted};
 use crate::{
-    journal::{Entry, Journal, ReadError},
+    journal::{Entry, EntryNumber, Journal, ReadError},
     record::{
         Answer, Record,
-        codec::{DecodeError, decode_one},
+        codec::{Cursor, DecodeError},
     },
 };
 
@@ -132,21 +132,34 @@ impl Reader {
     }
 }
 
-/// The entries that the last read brought.
-#[derive(Default)]
-struct Chunk(Vec<Entry>);
+/// The entries that the last read brought, and where in which of them the last record ended.
+struct Chunk {
+    entries: Vec<Entry>,
+    last: EntryNumber,
+    cursor: Cursor,
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Self { entries: Vec::new(), last: EntryNumber::default(), cursor: Cursor::START }
+    }
+}
 
 impl Chunk {
     fn record(&mut self, journal: &dyn Journal, place: Place) -> Result<Record, ReadFailed> {
         if self.entry(place).is_none() {
-            self.0 = journal.read(place.entry, READ_BYTES)?;
+            self.entries = journal.read(place.entry, READ_BYTES)?;
+        }
+        if self.last != place.entry || self.cursor.index() > place.index {
+            (self.last, self.cursor) = (place.entry, Cursor::START);
         }
         let entry = self.entry(place).ok_or(ReadFailed::Unexpected(place))?;
-        Ok(decode_one(entry.payload.clone(), place.index)?)
+        let payload = entry.payload.clone();
+        Ok(self.cursor.read(&payload, place.index)?)
     }
 
     fn entry(&self, place: Place) -> Option<&Entry> {
-        let first = self.0.first()?.number;
-        self.0.get(usize::try_from(place.entry.0.checked_sub(first.0)?).ok()?)
+        let first = self.entries.first()?.number;
+        self.entries.get(usize::try_from(place.entry.0.checked_sub(first.0)?).ok()?)
     }
 }

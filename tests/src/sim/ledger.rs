@@ -67,7 +67,7 @@ impl Ledger {
             return broken(Invariant::I4, format!("entry {number} is out of order"));
         }
         self.digests.push(digest(&payload));
-        let records = decode(payload)
+        let records = decode(&payload)
             .map_err(|error| Violation { invariant: Invariant::I3, detail: error.to_string() })?;
         for record in &records {
             self.fold(record, settings, sometimes)?;

@@ -4,7 +4,9 @@
 //!
 //! Reading never panics, whatever the bytes say. A body is a slice of the entry, not a copy.
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use std::ops::Range;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::Record;
 
@@ -65,10 +67,10 @@ impl Encoder {
             self.bytes.put_u8(VERSION);
         }
         let head = self.bytes.len();
-        self.bytes.put_bytes(0, 5);
+        self.bytes.put_bytes(0, RECORD_HEAD);
         let kind = Writer(&mut self.bytes).record(record);
-        let length = self.bytes.len() - head - 5;
-        if let Some(mut place) = self.bytes.get_mut(head..head + 5) {
+        let length = self.bytes.len() - head - RECORD_HEAD;
+        if let Some(mut place) = self.bytes.get_mut(head..head + RECORD_HEAD) {
             place.put_u8(kind);
             place.put_u32_le(u32::try_from(length).unwrap_or(u32::MAX));
         }
@@ -87,49 +89,73 @@ impl Encoder {
 ///
 /// # Errors
 /// When the bytes are no records.
-pub fn decode(payload: Bytes) -> Result<Vec<Record>, DecodeError> {
+pub fn decode(payload: &Bytes) -> Result<Vec<Record>, DecodeError> {
+    check_version(payload)?;
     let mut records = Vec::new();
-    let mut rest = split_version(payload)?;
-    while !rest.is_empty() {
-        let index = records.len();
-        let (kind, fields) = split_record(&mut rest, index)?;
-        records.push(read_record(kind, fields, index)?);
+    let mut cursor = Cursor::START;
+    while cursor.offset < payload.len() {
+        records.push(cursor.read(payload, cursor.index)?);
     }
     Ok(records)
 }
 
-/// Reads one record of an entry's payload.
-///
-/// # Errors
-/// When the bytes are no records, or there are not so many.
-pub fn decode_one(payload: Bytes, index: u32) -> Result<Record, DecodeError> {
-    let mut rest = split_version(payload)?;
-    let index = usize::try_from(index).unwrap_or(usize::MAX);
-    for before in 0..index {
-        split_record(&mut rest, before)?;
-    }
-    let (kind, fields) = split_record(&mut rest, index)?;
-    read_record(kind, fields, index)
+/// A place between two records of one payload.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Cursor {
+    index: u32,
+    offset: usize,
 }
 
-fn split_version(mut payload: Bytes) -> Result<Bytes, DecodeError> {
-    match payload.try_get_u8() {
-        Ok(VERSION) => Ok(payload),
-        Ok(version) if version > VERSION => Err(DecodeError::Newer(version)),
-        Ok(_) | Err(_) => Err(DecodeError::Bad { index: 0, what: "version" }),
+impl Cursor {
+    /// Before the first record.
+    pub const START: Self = Self { index: 0, offset: 1 };
+
+    /// The record that it stands before.
+    #[must_use]
+    pub fn index(self) -> u32 {
+        self.index
+    }
+
+    /// Reads record `index`, which must not lie behind; the cursor stands after it then. Records
+    /// on the way cost a look at their head, so reading in order is cheap.
+    ///
+    /// # Errors
+    /// When the bytes are no records, or there are not so many.
+    pub fn read(&mut self, payload: &Bytes, index: u32) -> Result<Record, DecodeError> {
+        check_version(payload)?;
+        while self.index < index {
+            self.offset = self.record(payload)?.end;
+            self.index += 1;
+        }
+        let place = self.record(payload)?;
+        let number = usize::try_from(self.index).unwrap_or(usize::MAX);
+        let kind = payload.get(self.offset).copied().unwrap_or_default();
+        let record = read_record(kind, payload.slice(place.clone()), number)?;
+        (self.index, self.offset) = (self.index + 1, place.end);
+        Ok(record)
+    }
+
+    /// Where the fields of the next record lie.
+    fn record(self, payload: &[u8]) -> Result<Range<usize>, DecodeError> {
+        let index = usize::try_from(self.index).unwrap_or(usize::MAX);
+        let bad = DecodeError::Bad { index, what: "length" };
+        let head = payload.get(self.offset + 1..self.offset + RECORD_HEAD).ok_or(bad.clone())?;
+        let length = head.try_into().map(u32::from_le_bytes).unwrap_or(u32::MAX);
+        let start = self.offset + RECORD_HEAD;
+        let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+        if end > payload.len() { Err(bad) } else { Ok(start..end) }
     }
 }
 
-fn split_record(rest: &mut Bytes, index: usize) -> Result<(u8, Bytes), DecodeError> {
-    let bad = DecodeError::Bad { index, what: "length" };
-    let (Ok(kind), Ok(length)) = (rest.try_get_u8(), rest.try_get_u32_le()) else {
-        return Err(bad);
-    };
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    if length > rest.len() {
-        return Err(bad);
+/// Bytes of a record's kind and length.
+const RECORD_HEAD: usize = 5;
+
+fn check_version(payload: &[u8]) -> Result<(), DecodeError> {
+    match payload.first() {
+        Some(&VERSION) => Ok(()),
+        Some(&version) if version > VERSION => Err(DecodeError::Newer(version)),
+        Some(_) | None => Err(DecodeError::Bad { index: 0, what: "version" }),
     }
-    Ok((kind, rest.split_to(length)))
 }
 
 fn read_record(kind: u8, fields: Bytes, index: usize) -> Result<Record, DecodeError> {
