@@ -64,7 +64,7 @@ async fn a_flipped_bit_in_the_middle_is_never_passed_over() {
         assert_eq!(ended.code, Some(1), "byte {at}: {}", ended.stderr);
         let name = file.file_name().unwrap().to_str().unwrap();
         assert!(ended.stderr.contains(name), "byte {at}: {}", ended.stderr);
-        assert!(ended.stderr.contains("at byte "), "byte {at}: {}", ended.stderr);
+        assert!(ended.stderr.contains("at offset "), "byte {at}: {}", ended.stderr);
         assert_eq!(fs::read(&file).unwrap(), damaged, "byte {at}: it was left as it is");
     }
     fs::write(&file, &whole).unwrap();

@@ -12,7 +12,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// What had been safe is no longer whole.
-    #[error("{file} is damaged at byte {offset}: {what}")]
+    #[error("{file} is damaged at offset {offset}: {what}")]
     Damaged {
         /// The file.
         file: PathBuf,

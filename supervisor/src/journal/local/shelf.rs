@@ -180,7 +180,7 @@ impl<D: Disk> Shelf<D> {
         while at.number < range.until && !found.full {
             let damaged = |what| {
                 let file = self.disk.path(&name);
-                let place = format!("{} at byte {}: {what}", file.display(), at.offset);
+                let place = format!("{} at offset {}: {what}", file.display(), at.offset);
                 ReadError::Damaged(place)
             };
             let bytes = pages.at(at.offset, frame::HEADER_BYTES)?;

@@ -155,7 +155,7 @@ fn a_flip_is_seen_by_a_reader() {
         disk.flip(FIRST, offset, 1);
         let error = log.read(EntryNumber(4), usize::MAX).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains(&format!("{FIRST} at byte {}", frame_start(5))), "{text}");
+        assert!(text.contains(&format!("{FIRST} at offset {}", frame_start(5))), "{text}");
         disk.flip(FIRST, offset, 1);
     }
 }
@@ -250,7 +250,7 @@ fn frames_of_another_place_do_not_count() {
     second[4096..].copy_from_slice(&third[4096..size]);
     disk.put("00000002.seg", Some(second));
     let error = open(&disk).unwrap_err();
-    assert!(error.to_string().starts_with("00000002.seg is damaged at byte 4096"), "{error}");
+    assert!(error.to_string().starts_with("00000002.seg is damaged at offset 4096"), "{error}");
 }
 
 #[test]

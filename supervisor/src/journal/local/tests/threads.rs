@@ -50,7 +50,7 @@ fn a_flip_on_the_real_disk_names_file_and_byte() {
     content[4096 + 48 * 4 + 45] ^= 1;
     std::fs::write(&file, content).unwrap();
     let text = LocalJournal::open(dir.path(), &SMALL).unwrap_err().to_string();
-    let expected = format!("{} is damaged at byte {}", file.display(), 4096 + 48 * 4);
+    let expected = format!("{} is damaged at offset {}", file.display(), 4096 + 48 * 4);
     assert!(text.starts_with(&expected), "{text}");
 }
 
