@@ -76,7 +76,7 @@ fn the_example_says_the_defaults() {
 const ALL: &str = r#"
 server = { listen = "[::]:1", insecure = true, drain_timeout = "0s" }
 journal = { kind = "memory", segment_bytes = 65536, reserve_bytes = 0 }
-limits.message_bytes = "32 MiB"
+limits.message_bytes = "20 MiB"
 [streams]
 create = "never"
 [streams."*"]
@@ -114,7 +114,7 @@ fn all_is_read() {
     assert_eq!(config.server.drain_timeout, Duration::ZERO);
     assert_eq!(config.journal.kind, JournalKind::Memory);
     assert_eq!(config.journal.segment_bytes, 65_536);
-    assert_eq!((config.limits.message_bytes, config.limits.batch_bytes), (32 << 20, 32 << 20));
+    assert_eq!((config.limits.message_bytes, config.limits.batch_bytes), (20 << 20, 20 << 20));
     assert!(!config.settings().create_streams);
     let eu = stream(&config, "orders.eu");
     assert_eq!(eu.pool.as_deref(), Some("fast"));

@@ -57,7 +57,7 @@ const WRONG: &[(&str, &str)] = &[
     (
         "[limits]\nmessage_bytes = -1",
         "c.toml:2: limits.message_bytes: -1 does not fit; expected a number of bytes or a size \
-             as \"64 MiB\", from 1 B to 1.0 GiB",
+             as \"64 MiB\", from 1 B to 24.0 MiB",
     ),
     (
         "[limits]\nmessage_bytes = 2048\nbatch_bytes = 1024",

@@ -1,58 +1,40 @@
 //! Wiring: what a supervisor is made of, in which order it starts, and in which it stops.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeSet, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use axum::Router;
 use rollcall_common::{
     dice,
-    ids::Epoch,
     shutdown::{Phase, Shutdown, Trigger},
     task,
-    time::{Clock, Time},
+    time::Clock,
 };
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    api::{self, Api},
-    config::{self, Config, JournalKind, Pool, Subscription},
-    dispatcher::{Delivery, Dispatch, Event, Settings},
-    driver::{
-        Driver, DriverError, Edges, Handle, Parts,
-        engine::{Engine, Recovered},
-    },
-    egress::forwarder::{Destination, DestinationSettings, Destinations, Forwarder},
-    ingress::{self, Intake, listener},
-    journal::{
-        EntryNumber, Journal, ReadError,
-        local::{LocalJournal, OpenError, Options},
-        memory::MemoryJournal,
-    },
+    config::{Config, Subscription},
+    dispatcher::{Event, Settings},
+    driver::{Driver, DriverError, Handle, Parts, engine::Engine},
+    egress::forwarder::Forwarder,
+    ingress::{Intake, listener},
+    journal::{EntryNumber, ReadError, local::OpenError},
     record::codec::DecodeError,
     views::{Change, Views},
-    web::Sizes,
     workers::{
-        self,
-        link::Link,
         membership::{self, ConfiguredPool},
         registry::Registry,
-        routes::Membership,
     },
 };
+
+mod edge;
+mod recovery;
+
+use edge::{Edge, Work, destinations, pools, sizes};
+pub(crate) use recovery::{Opened, open};
 
 /// How often idle connections are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often a draining supervisor looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
-/// Bytes of the journal that recovery reads at a time.
-const RECOVERY_BYTES: usize = 4 << 20;
-
 /// Why a supervisor does not start, or ends by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -155,70 +137,6 @@ fn show_streams(engine: &Engine, views: &Views, last: EntryNumber) {
         Change::Status { stream, status }
     };
     views.publish(last, streams.into_iter().map(status));
-}
-
-/// What speaks to the outside.
-struct Edge {
-    intake: Arc<Intake>,
-    link: Arc<Link>,
-    forwarder: Arc<Forwarder>,
-    registry: Arc<Registry>,
-}
-
-impl Edge {
-    fn new(
-        config: &Config,
-        opened: &Opened,
-        (clock, handle, shutdown): (Clock, &Handle, &Shutdown),
-    ) -> Self {
-        let sizes = Arc::new(arc_swap::ArcSwap::from_pointee(sizes(config)));
-        let registry = Arc::new(Registry::default());
-        let link = Link {
-            registry: Arc::clone(&registry),
-            handle: handle.clone(),
-            sizes: Arc::clone(&sizes),
-        };
-        let forwarder = Forwarder {
-            destinations: arc_swap::ArcSwap::from_pointee(destinations(config)),
-            views: Arc::clone(&opened.views),
-            handle: handle.clone(),
-            epoch: opened.epoch,
-            clock,
-            shutdown: shutdown.clone(),
-        };
-        let intake = Intake {
-            handle: handle.clone(),
-            views: Arc::clone(&opened.views),
-            sizes,
-            clock,
-            rng: Mutex::new(fastrand::Rng::with_seed(dice::seed())),
-            shutdown: shutdown.clone(),
-        };
-        let (link, forwarder) = (Arc::new(link), Arc::new(forwarder));
-        Self { intake: Arc::new(intake), link, forwarder, registry }
-    }
-
-    fn router(&self, opened: &Opened, heartbeat_ms: u64) -> Router {
-        let api = Api {
-            handle: self.intake.handle.clone(),
-            views: Arc::clone(&opened.views),
-            journal: Arc::clone(&opened.journal),
-            sizes: Arc::clone(&self.intake.sizes),
-            clock: self.intake.clock,
-            shutdown: self.intake.shutdown.clone(),
-        };
-        let membership = Membership {
-            handle: self.intake.handle.clone(),
-            registry: Arc::clone(&self.registry),
-            clock: self.intake.clock,
-            heartbeat_ms,
-        };
-        ingress::routes(Arc::clone(&self.intake))
-            .merge(workers::routes::routes(Arc::new(membership)))
-            .merge(api::routes(Arc::new(api)))
-            .fallback(api::not_found)
-            .method_not_allowed_fallback(api::wrong_method)
-    }
 }
 
 fn heartbeat_ms(settings: &Settings) -> u64 {
@@ -333,87 +251,6 @@ async fn drained(handle: &Handle) {
     }
 }
 
-/// A journal, and what it says.
-pub(crate) struct Opened {
-    pub(crate) journal: Arc<dyn Journal>,
-    pub(crate) epoch: Epoch,
-    pub(crate) views: Arc<Views>,
-    pub(crate) recovered: Recovered,
-}
-
-/// Opens a journal, and folds what it says.
-pub(crate) async fn open(
-    journal: config::Journal,
-    settings: Arc<Settings>,
-) -> Result<Opened, AppError> {
-    let opened = tokio::task::spawn_blocking(move || {
-        let (journal, epoch): (Arc<dyn Journal>, Epoch) = match journal.kind {
-            JournalKind::Local => {
-                let options = Options {
-                    segment_bytes: journal.segment_bytes,
-                    reserve_bytes: journal.reserve_bytes,
-                    ..Options::default()
-                };
-                let (opened, found) = LocalJournal::open(&journal.path, &options)?;
-                if let Some(cut) = &found.cut {
-                    tracing::warn!(file = %cut.file.display(), cut.offset, cut.bytes, "tail cut");
-                }
-                // What was decided there is needed, and nothing trims a journal yet.
-                if opened.first() > EntryNumber::FIRST {
-                    return Err(AppError::Beheaded(journal.path, opened.first()));
-                }
-                (Arc::new(opened), found.next_epoch)
-            }
-            JournalKind::Memory => (Arc::new(MemoryJournal::new()), Epoch::FIRST),
-        };
-        recover(journal, epoch, &settings)
-    });
-    opened.await.map_err(|error| AppError::Broken(error.to_string()))?
-}
-
-fn recover(
-    journal: Arc<dyn Journal>,
-    epoch: Epoch,
-    settings: &Settings,
-) -> Result<Opened, AppError> {
-    let clock = Clock::start(Time::default());
-    let (started, views) = (clock.now(), Arc::new(Views::new(Arc::clone(&journal))));
-    let mut recovered = Recovered::default();
-    let mut next = journal.first();
-    loop {
-        let entries = journal.read(next, RECOVERY_BYTES)?;
-        let Some(last) = entries.last().map(|entry| entry.number) else {
-            break;
-        };
-        for entry in entries {
-            let number = entry.number;
-            let publish = |entry, change| views.publish(entry, [change]);
-            let taken = recovered.take(entry, settings, publish);
-            taken.map_err(|error| AppError::Decode(number, error))?;
-        }
-        next = last.next();
-    }
-    let took = clock.now().since(started);
-    tracing::info!(entries = recovered.last.0, ?took, %epoch, "journal open");
-    Ok(Opened { journal, epoch, views, recovered })
-}
-
-/// What the driver hands work to.
-struct Work {
-    link: Arc<Link>,
-    forwarder: Arc<Forwarder>,
-}
-
-impl Edges for Work {
-    fn dispatch(&self, dispatch: Dispatch) {
-        self.link.dispatch(dispatch);
-    }
-
-    fn deliver(&self, delivery: Delivery) {
-        self.forwarder.deliver(delivery);
-    }
-}
-
 fn sweep(registry: Arc<Registry>, forwarder: Arc<Forwarder>, mut shutdown: Shutdown) {
     task::spawn("sweep", async move {
         loop {
@@ -425,32 +262,4 @@ fn sweep(registry: Arc<Registry>, forwarder: Arc<Forwarder>, mut shutdown: Shutd
             forwarder.sweep();
         }
     });
-}
-
-fn sizes(config: &Config) -> Sizes {
-    let bytes = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
-    Sizes { message: bytes(config.limits.message_bytes), batch: bytes(config.limits.batch_bytes) }
-}
-
-fn pools(pools: &[Pool]) -> Vec<ConfiguredPool> {
-    let configured = |pool: &Pool| ConfiguredPool {
-        name: Arc::clone(&pool.name),
-        workers: pool.workers.clone(),
-        concurrency: pool.concurrency,
-        dns_refresh: pool.dns_refresh,
-    };
-    pools.iter().map(configured).collect()
-}
-
-fn destinations(config: &Config) -> Destinations {
-    let destination = |subscription: &Subscription| {
-        let settings = DestinationSettings {
-            targets: subscription.urls.clone(),
-            secrets: subscription.secrets.clone(),
-            batch: subscription.batch,
-            timeout: subscription.timeout,
-        };
-        (subscription.name.clone().into(), Arc::new(Destination::from(&settings)))
-    };
-    config.subscriptions.iter().map(destination).collect::<BTreeMap<_, _>>()
 }
