@@ -78,7 +78,7 @@ fn recover(
         for entry in entries {
             let number = entry.number;
             let publish = |entry, change| views.publish(entry, [change]);
-            let taken = recovered.take(entry, settings, publish);
+            let taken = recovered.take(&entry, settings, publish);
             taken.map_err(|error| AppError::Decode(number, error))?;
         }
         next = last.next();

@@ -186,7 +186,7 @@ impl Recovered {
     /// When the entry holds no records that this program can read.
     pub fn take(
         &mut self,
-        entry: Entry,
+        entry: &Entry,
         settings: &Settings,
         mut publish: impl FnMut(EntryNumber, Change),
     ) -> Result<(), DecodeError> {

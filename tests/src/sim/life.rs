@@ -53,7 +53,7 @@ impl World {
                 // The first reading has noted what happened.
                 ledger.appended(copy, &settings, &mut super::Sometimes::default())?;
                 let publish = |number, change| views.publish(number, [change]);
-                let taken = recovered.take(entry, &settings, publish);
+                let taken = recovered.take(&entry, &settings, publish);
                 taken.map_err(|error| damaged(&error))?;
             }
         }

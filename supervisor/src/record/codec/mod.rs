@@ -139,7 +139,8 @@ impl Cursor {
     fn record(self, payload: &[u8]) -> Result<Range<usize>, DecodeError> {
         let index = usize::try_from(self.index).unwrap_or(usize::MAX);
         let bad = DecodeError::Bad { index, what: "length" };
-        let head = payload.get(self.offset + 1..self.offset + RECORD_HEAD).ok_or(bad.clone())?;
+        let head =
+            payload.get(self.offset + 1..self.offset + RECORD_HEAD).ok_or_else(|| bad.clone())?;
         let length = head.try_into().map(u32::from_le_bytes).unwrap_or(u32::MAX);
         let start = self.offset + RECORD_HEAD;
         let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));

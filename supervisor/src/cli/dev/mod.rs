@@ -1,8 +1,7 @@
 //! `dev`: everything in one process, with throw-away data and traffic that one can watch.
 
 use std::{
-    collections::BTreeMap,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
@@ -12,25 +11,30 @@ use std::{
 use axum::{Router, extract::State, routing::post};
 use clap::Args;
 use http::{HeaderMap, StatusCode};
-use indicatif::{ProgressBar, ProgressStyle};
 use rollcall_common::{
     client::Client,
     dice, protocol,
     shutdown::{Phase, Shutdown},
     task,
     telemetry::{self, LogFormat},
-    time::{Clock, Time},
 };
 use rollcall_worker::{Reply, Request, Running as RunningWorker, Worker, from_fn};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use self::{
+    screen::Screen,
+    watch::{Delivery, Watch, lock},
+};
 use super::{Failure, span};
 use crate::{
     app,
     config::{Config, Overrides, Subscription},
     ingress::listener,
 };
+
+mod screen;
+mod watch;
 
 /// The stream that the traffic goes to.
 const STREAM: &str = "demo";
@@ -151,13 +155,6 @@ fn configure(
     Ok(config)
 }
 
-/// What the destination got.
-#[derive(Debug)]
-struct Delivery {
-    sequence: u64,
-    previous: u64,
-}
-
 async fn start_destination(
     delivered: mpsc::Sender<Delivery>,
     shutdown: Shutdown,
@@ -260,142 +257,6 @@ async fn send_traffic(
         };
         if let Some(sequence) = answer.get("sequence").and_then(Value::as_u64) {
             lock(&watch).accepted(sequence);
-        }
-    }
-}
-
-fn lock(watch: &Mutex<Watch>) -> std::sync::MutexGuard<'_, Watch> {
-    watch.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What was seen.
-struct Watch {
-    clock: Clock,
-    started: Time,
-    accepted: BTreeMap<u64, Time>,
-    delivered: u64,
-    last: u64,
-    disorder: u64,
-    latencies: Vec<Duration>,
-}
-
-impl Watch {
-    fn new() -> Self {
-        let clock = Clock::start(Time::default());
-        Self {
-            clock,
-            started: clock.now(),
-            accepted: BTreeMap::new(),
-            delivered: 0,
-            last: 0,
-            disorder: 0,
-            latencies: Vec::new(),
-        }
-    }
-
-    fn accepted(&mut self, sequence: u64) {
-        if sequence > self.last {
-            self.accepted.insert(sequence, self.clock.now());
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        self.accepted.is_empty()
-    }
-
-    fn delivered(&mut self, delivery: &Delivery) -> String {
-        let now = self.clock.now();
-        if delivery.previous != self.last {
-            self.disorder += 1;
-        }
-        self.last = delivery.sequence;
-        self.delivered += 1;
-        let took = self.accepted.remove(&delivery.sequence).map(|at| now.since(at));
-        self.latencies.extend(took);
-        let took = took.map_or_else(String::new, |took| {
-            format!("{:>7.3} s after it came", took.as_secs_f64())
-        });
-        let at = now.since(self.started).as_secs_f64();
-        format!("{at:>8.2} s   #{:<6} released in order   {took}", delivery.sequence)
-    }
-
-    fn summary(&self, options: &Options) -> Result<ExitCode, Failure> {
-        let ran = self.clock.now().since(self.started);
-        let count = u32::try_from(self.delivered).unwrap_or(u32::MAX);
-        let alone = options.work.saturating_mul(count);
-        let mut latencies = self.latencies.clone();
-        latencies.sort_unstable();
-        let share = |percent: usize| {
-            let index = latencies.len().saturating_sub(1) * percent / 100;
-            latencies.get(index).copied().unwrap_or_default().as_secs_f64()
-        };
-        let mut out = io::stdout().lock();
-        writeln!(
-            out,
-            "\n{count} messages delivered in {:.1} s, {}.\n\
-             From arrival to delivery: median {:.3} s, 95 % within {:.3} s, all within {:.3} s.\n\
-             One worker after another would have needed {:.1} s, and the last message would have \
-             waited {:.1} s.",
-            ran.as_secs_f64(),
-            if self.disorder == 0 { "all in arrival order" } else { "NOT in arrival order" },
-            share(50),
-            share(95),
-            share(100),
-            alone.as_secs_f64(),
-            alone
-                .saturating_sub(options.every.saturating_mul(count.saturating_sub(1)))
-                .as_secs_f64(),
-        )?;
-        Ok(if self.disorder == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-    }
-}
-
-/// Lines, and on a terminal one that is kept up to date.
-struct Screen(Option<ProgressBar>);
-
-impl Screen {
-    fn new() -> Self {
-        let bar = io::stdout().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{spinner} {msg}");
-            let bar = ProgressBar::new_spinner();
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-            bar
-        });
-        Self(bar)
-    }
-
-    fn line(&self, line: &str) -> io::Result<()> {
-        match &self.0 {
-            Some(bar) => bar.println(line),
-            None => writeln!(io::stdout(), "{line}")?,
-        }
-        Ok(())
-    }
-
-    /// How the stream stands.
-    async fn status(&self, client: &Client, watch: &Mutex<Watch>) -> Result<(), Failure> {
-        let Some(bar) = &self.0 else { return Ok(()) };
-        // Err: it is on its way down, or has no message yet.
-        let Ok(stream) = client.get(&format!("/v1/streams/{STREAM}")).await else {
-            return Ok(());
-        };
-        let number = |name: &str| stream.get(name).and_then(Value::as_u64).unwrap_or_default();
-        let cause = stream.pointer("/head/cause").and_then(Value::as_str).unwrap_or("-");
-        bar.set_message(format!(
-            "arrived {}   in flight {}   held back {}   released {}   delivered {}   head: {cause}",
-            number("next_sequence").saturating_sub(1),
-            number("in_flight"),
-            number("waiting"),
-            number("released"),
-            lock(watch).delivered,
-        ));
-        bar.tick();
-        Ok(())
-    }
-
-    fn clear(&self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
         }
     }
 }
