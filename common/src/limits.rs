@@ -43,7 +43,7 @@ pub const TURN_BYTES: usize = 1 << 20;
 pub const UNSYNCED_BYTES: usize = 64 << 20;
 /// Bytes of messages and results that are kept in memory; what is beyond is read back from the
 /// journal.
-pub const CACHE_BYTES: usize = 48 << 20;
+pub const CACHE_BYTES: usize = 24 << 20;
 /// Most history of one message's attempts that is kept.
 pub const ATTEMPT_HISTORY: usize = 32;
 /// How long an attempt whose time is up may still answer.
