@@ -36,11 +36,13 @@ impl Process {
 
     /// Its CPU seconds so far, and those of its children that run.
     pub(super) fn cpu_seconds(&self) -> f64 {
-        let own = cpu_seconds(self.child.id());
+        cpu_seconds(self.child.id()) + self.children().into_iter().map(cpu_seconds).sum::<f64>()
+    }
+
+    fn children(&self) -> Vec<u32> {
         let children = format!("/proc/{0}/task/{0}/children", self.child.id());
         let children = std::fs::read_to_string(children).unwrap_or_default();
-        let pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
-        own + pids.map(cpu_seconds).sum::<f64>()
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
     }
 
     /// Its resident memory at its highest, in MiB.
@@ -55,9 +57,14 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let children = self.children();
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // nginx's workers outlive a master that is killed.
+        for pid in children {
+            let _ = Command::new("kill").arg("-9").arg(pid.to_string()).status();
+        }
     }
 }
 
