@@ -64,6 +64,15 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest `Retry-After` that is obeyed.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
+/// Live alerts about single messages; if more are parked, one alert speaks for the rest.
+pub const MESSAGE_ALERTS: usize = 1000;
+/// Resolved alerts that are kept to be looked at.
+pub const ALERTS_RESOLVED: usize = 1000;
+/// Notices to one alert target at once.
+pub const NOTICES_AT_ONCE: usize = 4;
+/// The newest things that people did, kept to be looked at.
+pub const AUDIT_KEPT: usize = 1000;
+
 const _: () = {
     assert!(MESSAGE_BYTES <= BATCH_BYTES);
     assert!(TURN_BYTES <= UNSYNCED_BYTES);

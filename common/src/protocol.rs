@@ -32,6 +32,8 @@ pub const PREVIOUS_SEQUENCE: &str = "rollcall-previous-sequence";
 pub const EPOCH: &str = "rollcall-epoch";
 /// Header: `true` on what is delivered while a subscription replays.
 pub const REPLAY: &str = "rollcall-replay";
+/// Header: who does something, for the audit.
+pub const ACTOR: &str = "rollcall-actor";
 /// Header: how many of a batch were taken before the refusal.
 pub const DONE: &str = "rollcall-done";
 /// Header: the content type of the messages in a batch of frames.

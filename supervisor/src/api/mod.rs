@@ -1,11 +1,13 @@
 //! What people and programs ask and decide over HTTP: results, streams, messages, workers,
-//! subscriptions, health and figures. It reads the views; what only the dispatcher knows, it asks
-//! between two turns.
+//! subscriptions, alerts, health and figures. It reads the views; what only the dispatcher knows,
+//! it asks between two turns.
 
+mod alerts;
 mod health;
 mod messages;
 mod metrics;
 mod parked;
+mod reason;
 mod results;
 mod streams;
 mod subscriptions;
@@ -35,6 +37,8 @@ use crate::{
 pub struct Api {
     /// The way to the driver.
     pub handle: Handle,
+    /// Held by whoever sends parked messages back in bulk: one at a time.
+    pub bulk: tokio::sync::Mutex<()>,
     /// What readers see.
     pub views: Arc<Views>,
     /// The journal, for its figures.
@@ -50,6 +54,7 @@ pub struct Api {
 /// The routes of the API.
 pub fn routes(api: Arc<Api>) -> Router {
     Router::new()
+        .merge(alerts::routes())
         .merge(health::routes())
         .merge(messages::routes())
         .merge(metrics::routes())
@@ -74,7 +79,8 @@ pub async fn wrong_method() -> Response {
 
 async fn front() -> &'static str {
     "Rollcall: parallel work, arrival order.\n\n\
-     GET  /v1/status /v1/streams /v1/workers /v1/subscriptions /v1/parked /v1/results\n\
+     GET  /v1/status /v1/streams /v1/workers /v1/subscriptions /v1/results\n\
+     GET  /v1/parked /v1/alerts /v1/audit\n\
      POST /v1/streams/{stream}/messages\n\
      GET  /livez /readyz /metrics\n"
 }

@@ -15,25 +15,34 @@ use rollcall_common::{
     limits::REASON_BYTES,
     message::{OCTET_STREAM, Payload, compact},
     problem::Problem,
+    protocol,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     Api,
-    messages::{parse_sequence, unknown_message},
+    messages::parse_sequence,
+    reason::{Because, because, checked},
 };
 use crate::{
-    dispatcher::{Event, Reply, event::Decision},
+    dispatcher::{
+        Event, Reply,
+        event::{Bulk, Decision},
+    },
     web::{
-        read_body,
-        respond::{Answer, bad_request, json, unknown_stream},
+        actor, read_body,
+        respond::{Answer, bad_request, json, refused},
     },
 };
+
+/// Parked messages that one turn of the driver sends back.
+const BULK: usize = 256;
 
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()
         .route("/v1/parked", get(list))
+        .route("/v1/parked/retry", post(retry_many))
         .route("/v1/streams/{stream}/messages/{sequence}/retry", post(retry))
         .route("/v1/streams/{stream}/messages/{sequence}/resolve", post(resolve))
         .route("/v1/streams/{stream}/messages/{sequence}/skip", post(skip))
@@ -54,9 +63,8 @@ async fn retry(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let reason = read_reason(&headers, body).await;
-    Answer(match reason {
-        Ok(reason) => api.decide(place, Decision::Retry { reason }).await,
+    Answer(match because(&headers, body).await {
+        Ok(Because { by, reason }) => api.decide(place, by, Decision::Retry { reason }).await,
         Err(refusal) => Err(refusal),
     })
 }
@@ -67,12 +75,11 @@ async fn skip(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let reason = read_reason(&headers, body).await;
-    Answer(match reason {
-        Ok(reason) if reason.is_empty() => {
+    Answer(match because(&headers, body).await {
+        Ok(Because { reason, .. }) if reason.is_empty() => {
             Err(bad_request("a skip needs a reason: {\"reason\": \"…\"}").into())
         }
-        Ok(reason) => api.decide(place, Decision::Skip { reason }).await,
+        Ok(Because { by, reason }) => api.decide(place, by, Decision::Skip { reason }).await,
         Err(refusal) => Err(refusal),
     })
 }
@@ -83,36 +90,25 @@ async fn resolve(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let limit = api.sizes.load().message;
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    Answer(match read_body(&headers, body, limit).await {
-        Ok(body) => {
-            let content_type = content_type.unwrap_or(OCTET_STREAM).into();
-            let payload = Payload { content_type, body: compact(body) };
-            api.decide(place, Decision::Resolve(payload)).await
-        }
-        Err(refusal) => Err(refusal),
-    })
+    Answer(api.resolve(place, &headers, body).await)
 }
 
+async fn retry_many(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer {
+    Answer(api.retry_many(&headers, body).await)
+}
+
+/// What is sent back in bulk, and why.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Reasoned {
+struct Wanted {
+    stream: Option<String>,
+    #[serde(default)]
+    matching: Box<str>,
     #[serde(default)]
     reason: Box<str>,
-}
-
-async fn read_reason(headers: &HeaderMap, body: Body) -> Result<Box<str>, Box<Problem>> {
-    let body = read_body(headers, body, 4 * REASON_BYTES).await?;
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok("".into());
-    }
-    let reasoned: Reasoned =
-        serde_json::from_slice(&body).map_err(|error| bad_request(error.to_string()))?;
-    if reasoned.reason.len() > REASON_BYTES {
-        return Err(bad_request(format!("a reason has at most {REASON_BYTES} bytes")).into());
-    }
-    Ok(reasoned.reason)
+    limit: Option<usize>,
+    #[serde(default)]
+    dry_run: bool,
 }
 
 impl Api {
@@ -138,31 +134,80 @@ impl Api {
         Ok(json(StatusCode::OK, &json!({ "parked": parked.await? })))
     }
 
+    async fn resolve(
+        &self,
+        place: (String, String),
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Response, Box<Problem>> {
+        let limit = self.sizes.load().message;
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let content_type = text(header::CONTENT_TYPE).unwrap_or(OCTET_STREAM).into();
+        // The body is the result, so the reason travels beside it.
+        let reason = headers.get(protocol::REASON).and_then(|value| value.to_str().ok());
+        let reason = checked(reason.unwrap_or_default().into())?;
+        let body = compact(read_body(headers, body, limit).await?);
+        let payload = Payload { content_type, body };
+        self.decide(place, actor(headers), Decision::Resolve { payload, reason }).await
+    }
+
+    /// Sends parked messages back piece by piece, so that nobody waits for all of them.
+    async fn retry_many(&self, headers: &HeaderMap, body: Body) -> Result<Response, Box<Problem>> {
+        let body = read_body(headers, body, 8 * REASON_BYTES).await?;
+        let wanted: Wanted =
+            serde_json::from_slice(&body).map_err(|error| bad_request(error.to_string()))?;
+        let stream = wanted.stream.map(|name| self.stream(&name)).transpose()?;
+        let mut bulk = Bulk {
+            stream: stream.map(|(_, id)| id),
+            matching: wanted.matching,
+            after: None,
+            limit: wanted.limit.unwrap_or(usize::MAX),
+            by: actor(headers),
+            reason: checked(wanted.reason)?,
+        };
+        if wanted.dry_run {
+            let look = self.handle.look(move |dispatcher| dispatcher.parked_for(&bulk).len());
+            return Ok(json(StatusCode::OK, &json!({ "count": look.await? })));
+        }
+        let Ok(_alone) = self.bulk.try_lock() else {
+            let detail = "parked messages are being sent back in bulk already";
+            return Err(Problem::new(409, "bulk-under-way", "Bulk under way", detail).into());
+        };
+        let (mut left, mut count) = (bulk.limit, 0);
+        loop {
+            bulk.limit = left.min(BULK);
+            let piece = bulk.clone();
+            let event = move |request| Event::RetriedMany { request, bulk: piece };
+            let reply = self.handle.ask(event).await?;
+            let Reply::Retried { found } = reply else {
+                return Err(refused("bulk", &reply).into());
+            };
+            count += found.len();
+            left -= found.len();
+            if found.len() < bulk.limit || left == 0 {
+                return Ok(json(StatusCode::OK, &json!({ "count": count })));
+            }
+            // What went back may be parked again by now; it had its turn.
+            bulk.after = found.last().copied();
+        }
+    }
+
     async fn decide(
         &self,
         (stream, sequence): (String, String),
+        by: Box<str>,
         decision: Decision,
     ) -> Result<Response, Box<Problem>> {
         let sequence: Sequence = parse_sequence(&sequence)?;
         let (name, _) = self.stream(&stream)?;
         let event = {
             let stream = name.clone();
-            move |request| Event::Decided { request, stream, sequence, decision }
+            move |request| Event::Decided { request, stream, sequence, by, decision }
         };
-        match self.handle.ask(event).await? {
-            Reply::Done => {
-                Ok(json(StatusCode::OK, &json!({ "stream": name, "sequence": sequence })))
-            }
-            Reply::UnknownMessage => Err(unknown_message(&name, sequence).into()),
-            Reply::NotParked => {
-                let detail = format!("{name}/{sequence} is not parked");
-                Err(Problem::new(409, "not-parked", "Not parked", detail).into())
-            }
-            Reply::Accepted { .. }
-            | Reply::Backlogged { .. }
-            | Reply::Conflict { .. }
-            | Reply::Full
-            | Reply::UnknownStream => Err(unknown_stream(&stream).into()),
+        let reply = self.handle.ask(event).await?;
+        if reply != Reply::Done {
+            return Err(refused(&format!("{name}/{sequence}"), &reply).into());
         }
+        Ok(json(StatusCode::OK, &json!({ "stream": name, "sequence": sequence })))
     }
 }

@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Router,
+    body::Body,
     extract::{Path, Query, State},
     response::Response,
     routing::{get, post},
 };
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use rollcall_common::{
     ids::{StreamId, StreamName},
     limits::PAGE_RESULTS,
@@ -16,10 +17,13 @@ use rollcall_common::{
 };
 use serde_json::{Value, json};
 
-use super::{Api, number};
+use super::{
+    Api, number,
+    reason::{Because, because},
+};
 use crate::{
-    dispatcher::{Event, Reply},
-    web::respond::{Answer, json, unknown_stream},
+    dispatcher::{Event, Reply, event::Wish},
+    web::respond::{Answer, json, refused},
 };
 
 /// Streams in a page, where the reader does not say.
@@ -44,18 +48,22 @@ async fn one(State(api): State<Arc<Api>>, Path(stream): Path<String>) -> Answer 
     Answer(api.stream(&stream).map(|(name, id)| json(StatusCode::OK, &api.show(&name, id))))
 }
 
-async fn pause(State(api): State<Arc<Api>>, Path(stream): Path<String>) -> Answer {
-    Answer(api.set_paused(&stream, Standstill::Paused).await)
+async fn pause(
+    State(api): State<Arc<Api>>,
+    Path(stream): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    Answer(api.set_paused(&stream, Wish::Pause, because(&headers, body).await).await)
 }
 
-async fn resume(State(api): State<Arc<Api>>, Path(stream): Path<String>) -> Answer {
-    Answer(api.set_paused(&stream, Standstill::Resumed).await)
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Standstill {
-    Paused,
-    Resumed,
+async fn resume(
+    State(api): State<Arc<Api>>,
+    Path(stream): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    Answer(api.set_paused(&stream, Wish::Resume, because(&headers, body).await).await)
 }
 
 impl Api {
@@ -100,23 +108,19 @@ impl Api {
     async fn set_paused(
         &self,
         name: &str,
-        standstill: Standstill,
+        wish: Wish,
+        because: Result<Because, Box<Problem>>,
     ) -> Result<Response, Box<Problem>> {
         let (stream, id) = self.stream(name)?;
-        let paused = standstill == Standstill::Paused;
+        let Because { by, reason } = because?;
         let event = {
             let stream = stream.clone();
-            move |request| Event::Paused { request, stream, paused }
+            move |request| Event::Paused { request, stream, by, reason, wish }
         };
-        match self.handle.ask(event).await? {
-            Reply::Done => Ok(json(StatusCode::OK, &self.show(&stream, id))),
-            Reply::Accepted { .. }
-            | Reply::Backlogged { .. }
-            | Reply::Conflict { .. }
-            | Reply::Full
-            | Reply::NotParked
-            | Reply::UnknownMessage
-            | Reply::UnknownStream => Err(unknown_stream(name).into()),
+        let reply = self.handle.ask(event).await?;
+        if reply != Reply::Done {
+            return Err(refused(name, &reply).into());
         }
+        Ok(json(StatusCode::OK, &self.show(&stream, id)))
     }
 }

@@ -8,11 +8,11 @@ use std::{
 use axum::Router;
 use rollcall_common::{dice, shutdown::Shutdown, time::Clock};
 
-use super::recovery::Opened;
+use super::{crier::Crier, recovery::Opened};
 use crate::{
     api::{self, Api},
     config::{Config, Pool, Subscription},
-    dispatcher::{Delivery, Dispatch},
+    dispatcher::{Delivery, Dispatch, Notice},
     driver::{Edges, Handle},
     egress::forwarder::{Destination, DestinationSettings, Destinations, Forwarder},
     ingress::{self, Intake},
@@ -67,6 +67,7 @@ impl Edge {
         let api = Api {
             handle: self.intake.handle.clone(),
             views: Arc::clone(&opened.views),
+            bulk: tokio::sync::Mutex::default(),
             journal: Arc::clone(&opened.journal),
             sizes: Arc::clone(&self.intake.sizes),
             clock: self.intake.clock,
@@ -90,6 +91,7 @@ impl Edge {
 pub(super) struct Work {
     pub(super) link: Arc<Link>,
     pub(super) forwarder: Arc<Forwarder>,
+    pub(super) crier: Crier,
 }
 
 impl Edges for Work {
@@ -99,6 +101,10 @@ impl Edges for Work {
 
     fn deliver(&self, delivery: Delivery) {
         self.forwarder.deliver(delivery);
+    }
+
+    fn tell(&self, notice: Notice) {
+        self.crier.tell(notice);
     }
 }
 

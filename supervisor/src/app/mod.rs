@@ -25,9 +25,11 @@ use crate::{
     },
 };
 
+mod crier;
 mod edge;
 mod recovery;
 
+use crier::Crier;
 use edge::{Edge, Work, destinations, pools, sizes};
 pub(crate) use recovery::{Opened, open};
 
@@ -110,7 +112,11 @@ pub async fn start(
         journal: opened.journal,
         epoch: opened.epoch,
         views: opened.views,
-        edges: Arc::new(Work { link: edges.link, forwarder: Arc::clone(&edges.forwarder) }),
+        edges: Arc::new(Work {
+            link: edges.link,
+            forwarder: Arc::clone(&edges.forwarder),
+            crier: Crier { handle: handle.clone() },
+        }),
         clock,
         handle: handle.clone(),
         mailbox,

@@ -12,6 +12,7 @@ use reqwest::{Method, header};
 use rollcall_common::{
     client::{Client, checked},
     limits::BATCH_MESSAGES,
+    protocol,
 };
 use serde_json::{Value, json};
 
@@ -46,6 +47,41 @@ pub(super) struct SendOptions {
     server: Server,
 }
 
+/// What `retry` is told.
+#[derive(Args, Debug)]
+pub(super) struct RetryOptions {
+    /// The stream
+    stream: String,
+    /// The message's sequence, or `all` for all of the stream's parked messages
+    #[arg(value_parser = which)]
+    sequence: Which,
+    /// With `all`: only those whose reason holds this text
+    #[arg(long, value_name = "TEXT")]
+    matching: Option<String>,
+    /// With `all`: only say how many there are
+    #[arg(long)]
+    dry_run: bool,
+    /// Why, for the audit
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Which parked messages.
+#[derive(Clone, Copy, Debug)]
+enum Which {
+    All,
+    One(u64),
+}
+
+fn which(text: &str) -> Result<Which, String> {
+    if text == "all" {
+        return Ok(Which::All);
+    }
+    text.parse().map(Which::One).map_err(|_| "expected a sequence, or `all`".to_owned())
+}
+
 /// What `results` is told.
 #[derive(Args, Debug)]
 pub(super) struct ResultsOptions {
@@ -69,15 +105,14 @@ pub(super) async fn run(command: Command) -> Result<ExitCode, Failure> {
                 ["stream", "sequence", "attempts", "waiting_behind", "parked_at", "reason"];
             list(&server, &format!("/v1/parked{query}"), "parked", &columns).await
         }
-        Command::Resolve { stream, sequence, file, content_type, server } => {
-            let body = read(&file)?;
+        Command::Resolve { stream, sequence, file, content_type, reason, server } => {
             let path = format!("/v1/streams/{stream}/messages/{sequence}/resolve");
-            done(&server, server.client()?.post(&path, &content_type, body).await?).await
+            let call = server.client()?.call(Method::POST, &path);
+            let call = call.header(header::CONTENT_TYPE, &content_type);
+            let call = call.header(protocol::REASON, reason.unwrap_or_default());
+            done(&server, checked(call.body(read(&file)?).send().await?).await?).await
         }
-        Command::Retry { stream, sequence, server } => {
-            let path = format!("/v1/streams/{stream}/messages/{sequence}/retry");
-            done(&server, server.client()?.post(&path, "application/json", "{}").await?).await
-        }
+        Command::Retry(options) => retry(&options).await,
         Command::Skip { stream, sequence, reason, server } => {
             let body = json!({ "reason": reason }).to_string();
             let path = format!("/v1/streams/{stream}/messages/{sequence}/skip");
@@ -105,7 +140,8 @@ pub(super) async fn run(command: Command) -> Result<ExitCode, Failure> {
             let columns = ["id", "pool", "state", "in_flight", "concurrency", "url"];
             list(&server, "/v1/workers", "workers", &columns).await
         }
-        Command::CheckConfig { .. }
+        Command::Alerts(_)
+        | Command::CheckConfig { .. }
         | Command::Completions { .. }
         | Command::Dev(_)
         | Command::Pipe(_)
@@ -128,6 +164,42 @@ async fn list(
             let items = value.get(name).cloned().unwrap_or_default();
             table::print(columns, &table::rows(&items, columns))?;
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn retry(options: &RetryOptions) -> Result<ExitCode, Failure> {
+    let RetryOptions { stream, sequence, server, .. } = options;
+    let reason = options.reason.as_deref().unwrap_or_default();
+    let (path, body) = match sequence {
+        Which::One(_) if options.dry_run || options.matching.is_some() => {
+            return Err(Failure::usage("--dry-run and --matching go with `all`"));
+        }
+        Which::One(sequence) => {
+            (format!("/v1/streams/{stream}/messages/{sequence}/retry"), json!({ "reason": reason }))
+        }
+        Which::All => {
+            let matching = options.matching.as_deref().unwrap_or_default();
+            let (reason, dry_run) = (reason, options.dry_run);
+            let wanted = json!({
+                "stream": stream,
+                "matching": matching,
+                "reason": reason,
+                "dry_run": dry_run,
+            });
+            ("/v1/parked/retry".to_owned(), wanted)
+        }
+    };
+    let body = body.to_string();
+    let response = server.client()?.post(&path, "application/json", body).await?;
+    let value: Value = response.json().await?;
+    match (server.output, value.get("count")) {
+        (Output::Json, _) => writeln!(io::stdout(), "{value}")?,
+        (Output::Text, Some(count)) if options.dry_run => {
+            writeln!(io::stdout(), "{count} would be sent back")?;
+        }
+        (Output::Text, Some(count)) => writeln!(io::stdout(), "{count} sent back")?,
+        (Output::Text, None) => writeln!(io::stdout(), "done")?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -225,8 +297,8 @@ async fn send_lines(client: &Client, options: &SendOptions) -> Result<ExitCode, 
         }
         let request = client
             .call(Method::POST, &path)
-            .header(header::CONTENT_TYPE, rollcall_common::protocol::FRAMES)
-            .header(rollcall_common::protocol::CONTENT_TYPE_OF_FRAMES, &options.content_type);
+            .header(header::CONTENT_TYPE, protocol::FRAMES)
+            .header(protocol::CONTENT_TYPE_OF_FRAMES, &options.content_type);
         let response = checked(request.body(frames).send().await?).await.map_err(|error| {
             Failure { text: format!("{error}, after {sent} lines were taken in"), code: 1 }
         })?;

@@ -11,6 +11,7 @@ use std::{
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use rollcall_common::{client::Client, units::Span};
 
+mod alerts;
 mod clients;
 mod dev;
 mod pipe;
@@ -27,6 +28,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show the alerts, or acknowledge one
+    Alerts(alerts::Options),
     /// Check a configuration and say what is wrong with it
     CheckConfig {
         /// The configuration file
@@ -62,20 +65,16 @@ enum Command {
         /// The result's type
         #[arg(long, default_value = "application/octet-stream")]
         content_type: String,
+        /// Why, for the audit
+        #[arg(long)]
+        reason: Option<String>,
         #[command(flatten)]
         server: Server,
     },
     /// Print released results
     Results(clients::ResultsOptions),
-    /// Send a parked message back to the workers
-    Retry {
-        /// Its stream
-        stream: String,
-        /// Its sequence
-        sequence: u64,
-        #[command(flatten)]
-        server: Server,
-    },
+    /// Send a parked message back to the workers, or all of a stream
+    Retry(clients::RetryOptions),
     /// Send a message, or many
     Send(clients::SendOptions),
     /// Run a supervisor
@@ -168,6 +167,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(async {
         match command {
+            Command::Alerts(options) => alerts::run(&options).await,
             Command::CheckConfig { config } => serve::check(&config),
             Command::Completions { shell } => {
                 let mut command = CommandLine::command();
@@ -181,7 +181,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             Command::Serve(options) => serve::run(options).await,
             client @ (Command::Parked { .. }
             | Command::Resolve { .. }
-            | Command::Retry { .. }
+            | Command::Retry(_)
             | Command::Skip { .. }
             | Command::Status(_)
             | Command::Streams(_)

@@ -63,8 +63,9 @@ fn overlay(mut section: Section<'_>) -> StreamOverlay {
         max_in_flight: section.read("max_in_flight", |node| whole(node, 1..=65_536)),
         window: section.read("window", |node| whole(node, 1..=1_048_576)),
         max_backlog: section.read("max_backlog", |node| whole(node, 1..=1_000_000_000_000)),
+        hold_alert_after: section.read("hold_alert_after", |node| duration(node, SHORTEST..=DAY)),
     };
-    section.refuse(&["retention", "retention_bytes", "retention_strict", "hold_alert_after"]);
+    section.refuse(&["retention", "retention_bytes", "retention_strict"]);
     section.close();
     overlay
 }

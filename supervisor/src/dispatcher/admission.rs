@@ -69,6 +69,7 @@ impl Dispatcher {
         }
         self.dirty.insert(stream);
         self.enqueue(stream);
+        self.watch_head(stream);
         Ok(taken)
     }
 

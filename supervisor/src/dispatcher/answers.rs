@@ -37,7 +37,7 @@ impl Dispatcher {
             Verdict::Accept { outcome, payload, status, reason } => {
                 self.roster.praise(attempt.worker);
                 if let AttemptStanding::Beaten(accepted) = attempt.standing {
-                    return self.compare(accepted, &payload);
+                    return self.compare(&attempt, accepted, &payload, now);
                 }
                 let report = self.report(&attempt, (Ending::Accepted, Some(status)), "", now);
                 self.accept(&attempt, Accepted { report, outcome, payload, reason }, now);
@@ -153,10 +153,11 @@ impl Dispatcher {
         }
     }
 
-    fn compare(&mut self, accepted: u64, payload: &Payload) {
+    fn compare(&mut self, attempt: &Attempt, accepted: u64, payload: &Payload, now: Time) {
         self.counters.late_answers += 1;
         if fingerprint(payload) != accepted {
             self.counters.diverging_answers += 1;
+            self.diverged((attempt.stream, attempt.sequence), attempt.worker, now);
         }
     }
 
@@ -278,6 +279,7 @@ impl Dispatcher {
         let until = self.roster.mark(worker, mark, now, &mut self.rng);
         if mark == Mark::Strike && until.is_some() {
             self.counters.ejections += 1;
+            self.worker_ejected(worker, now);
         }
         self.watch_worker(worker, until);
     }

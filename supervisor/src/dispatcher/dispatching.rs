@@ -65,6 +65,12 @@ impl Dispatcher {
             }
         }
         self.pump_lanes();
+        for pool in self.roster.pool_keys() {
+            if self.roster.has_work(pool) && !self.roster.has_fit(pool) {
+                self.worry(now);
+            }
+        }
+        self.pump_notices(now);
     }
 
     fn dispatch(&mut self, stream: StreamId, sequence: Sequence, pool: PoolKey, now: Time) {

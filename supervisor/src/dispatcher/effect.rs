@@ -8,7 +8,10 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::event::{AttemptId, RequestId};
+use super::{
+    alert::{AlertStatus, NoticeKind},
+    event::{AttemptId, RequestId},
+};
 use crate::record::{Reason, Record, SubscriptionId};
 
 /// Something to be done.
@@ -36,6 +39,8 @@ pub enum Effect {
     Release(Released),
     /// Answer a request.
     Reply(RequestId, Reply),
+    /// Tell somebody of an alert.
+    Tell(Notice),
     /// Look at the results after `after`, up to the newest, for a subscription that catches up.
     Scan {
         /// The subscription.
@@ -68,6 +73,19 @@ pub struct Dispatch {
     pub reason: Reason,
     /// How long it has.
     pub timeout: Duration,
+}
+
+/// What somebody is told of an alert.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// The alert, as it stands.
+    pub alert: AlertStatus,
+    /// Who is told.
+    pub target: Arc<str>,
+    /// What.
+    pub kind: NoticeKind,
+    /// 1 + the notices that the target has not taken since the last one that it took.
+    pub attempt: u32,
 }
 
 /// Results to be delivered: those of one stream from `first` to at most `last`, in order.
@@ -112,6 +130,8 @@ pub enum Reply {
         /// Each message's place, in the order of the request.
         taken: Vec<Taken>,
     },
+    /// The alert is resolved already.
+    AlertResolved,
     /// The stream's unreleased messages are at their bound.
     Backlogged {
         /// The bound.
@@ -130,6 +150,13 @@ pub enum Reply {
     Full,
     /// The message is not parked.
     NotParked,
+    /// Parked messages went back to the workers.
+    Retried {
+        /// Which, in order.
+        found: Vec<(StreamId, Sequence)>,
+    },
+    /// There is no such alert.
+    UnknownAlert,
     /// There is no such message.
     UnknownMessage,
     /// There is no such stream.

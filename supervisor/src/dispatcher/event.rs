@@ -11,11 +11,22 @@ use rollcall_common::{
 };
 
 use super::settings::Settings;
-use crate::record::{Found, SubscriptionId};
+use crate::record::{AlertId, Found, SubscriptionId};
 
 /// Something that happened.
 #[derive(Debug)]
 pub enum Event {
+    /// Somebody has seen an alert.
+    Acknowledged {
+        /// Whom to answer.
+        request: RequestId,
+        /// Which alert.
+        alert: AlertId,
+        /// Who, as far as is known.
+        by: Box<str>,
+        /// In their words.
+        reason: Box<str>,
+    },
     /// An attempt came to an end.
     Answered {
         /// Which attempt.
@@ -33,6 +44,8 @@ pub enum Event {
         stream: StreamName,
         /// The message's place in it.
         sequence: Sequence,
+        /// Who, as far as is known.
+        by: Box<str>,
         /// What they decided.
         decision: Decision,
     },
@@ -75,8 +88,19 @@ pub enum Event {
         request: RequestId,
         /// The stream.
         stream: StreamName,
+        /// Who wants it, as far as is known.
+        by: Box<str>,
+        /// In their words.
+        reason: Box<str>,
         /// Whether it is to stand.
-        paused: bool,
+        wish: Wish,
+    },
+    /// Parked messages are sent back to the workers together.
+    RetriedMany {
+        /// Whom to answer.
+        request: RequestId,
+        /// Which, and why.
+        bulk: Bulk,
     },
     /// A look at the next results for a subscription that catches up is done.
     Scanned {
@@ -93,6 +117,15 @@ pub enum Event {
     Space {
         /// Whether only the reserve is left.
         low: bool,
+    },
+    /// A target has taken a notice of an alert, or has not.
+    Told {
+        /// The alert.
+        alert: AlertId,
+        /// The target.
+        target: Arc<str>,
+        /// Whether it was taken.
+        outcome: Result<(), TellFailure>,
     },
     /// A subscription is wanted.
     Subscribe {
@@ -188,11 +221,32 @@ pub enum Refusal {
     },
 }
 
+/// Why somebody could not be told of an alert.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TellFailure {
+    /// When the target wants to be asked again.
+    pub retry_after: Option<Duration>,
+}
+
+/// What a person wants of a stream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wish {
+    /// It is to stand.
+    Pause,
+    /// It is to go on.
+    Resume,
+}
+
 /// What a person decided on a parked message.
 #[derive(Clone, Debug)]
 pub enum Decision {
     /// This is the result.
-    Resolve(Payload),
+    Resolve {
+        /// Body and type.
+        payload: Payload,
+        /// In the person's words.
+        reason: Box<str>,
+    },
     /// Back to the workers.
     Retry {
         /// In the person's words.
@@ -203,6 +257,23 @@ pub enum Decision {
         /// In the person's words.
         reason: Box<str>,
     },
+}
+
+/// Parked messages that are sent back to the workers together.
+#[derive(Clone, Debug)]
+pub struct Bulk {
+    /// Only those of this stream.
+    pub stream: Option<StreamId>,
+    /// Only those whose reason holds this text.
+    pub matching: Box<str>,
+    /// Only those after this one, by stream and sequence.
+    pub after: Option<(StreamId, Sequence)>,
+    /// At most so many.
+    pub limit: usize,
+    /// Who wants it, as far as is known.
+    pub by: Box<str>,
+    /// In their words.
+    pub reason: Box<str>,
 }
 
 /// Where a new subscription begins.

@@ -16,6 +16,7 @@ use super::{
     subscription::{LaneState, Presence},
     timers::Timer,
 };
+use crate::record::Subject;
 
 /// How much the dispatcher holds.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -68,6 +69,7 @@ impl Dispatcher {
         );
         self.verify_workers()?;
         self.verify_lanes(&self.state)?;
+        self.verify_alerts()?;
         Ok(sizes)
     }
 
@@ -176,6 +178,27 @@ impl Dispatcher {
                 || worker.silent_at.is_some();
             ensure!(!able || woken, "{id} is out for ever");
         }
+        Ok(())
+    }
+
+    fn verify_alerts(&self) -> Result<(), String> {
+        for (id, stream) in (0_u32..).map(StreamId).zip(&self.state.streams) {
+            let watched = stream.head_watch.is_some_and(|at| self.timers.has(at, Timer::Held(id)));
+            let told = self.state.alerts.find(&Subject::Held(id)).is_some();
+            ensure!(
+                stream.backlog() == 0 || watched || told,
+                "{}: nobody would notice if it stood still",
+                stream.name
+            );
+        }
+        for (name, teller) in &self.tellers {
+            ensure!(
+                !teller.is_idle_with_work(|at| self.timers.has(at, Timer::Target)),
+                "{name} has something to be told, and nobody tells"
+            );
+        }
+        let worried = self.look_at.is_none_or(|at| self.timers.has(at, Timer::Look));
+        ensure!(worried, "nobody looks at what is amiss");
         Ok(())
     }
 

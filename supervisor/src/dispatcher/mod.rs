@@ -26,13 +26,16 @@ use rollcall_common::{
 };
 
 mod admission;
+mod alert;
 mod answers;
 mod decisions;
 mod delivery;
 mod dispatching;
 pub mod effect;
+mod escalation;
 pub mod event;
 mod invariants;
+mod notices;
 mod outcome;
 pub mod roster;
 pub mod settings;
@@ -45,8 +48,9 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
-pub use effect::{Delivery, Dispatch, Effect, Released, Reply, Taken};
-pub use event::{Arrival, AttemptId, Event, Refusal, RequestId, WorkerReply};
+pub use alert::{AlertStatus, NoticeKind};
+pub use effect::{Delivery, Dispatch, Effect, Notice, Released, Reply, Taken};
+pub use event::{Arrival, AttemptId, Event, Refusal, RequestId, TellFailure, WorkerReply};
 pub use invariants::Sizes;
 pub use settings::Settings;
 pub use state::State;
@@ -55,7 +59,9 @@ pub use stream::Parking;
 pub use subscription::Subscription;
 
 use crate::record::{Reason, Record};
-use roster::{Roster, WorkerKey};
+use escalation::Signal;
+use notices::Teller;
+use roster::{PoolKey, Roster, WorkerKey};
 use stream::Turn;
 use timers::{Timer, Timers};
 
@@ -110,6 +116,14 @@ pub struct Dispatcher {
     /// Streams whose status may have changed.
     dirty: BTreeSet<StreamId>,
     counters: Counters,
+    /// How it stands with each target of alerts.
+    tellers: BTreeMap<Arc<str>, Teller>,
+    /// When what may be amiss is looked at.
+    look_at: Option<Time>,
+    /// Since when pools have work and nobody for it.
+    unfit_since: BTreeMap<PoolKey, Time>,
+    /// When streams last had a late answer that differs.
+    diverged_at: BTreeMap<StreamId, Time>,
     /// The journal's room.
     space: Space,
     draining: bool,
@@ -133,6 +147,10 @@ impl Dispatcher {
             effects: VecDeque::new(),
             dirty: BTreeSet::new(),
             counters: Counters::default(),
+            tellers: BTreeMap::new(),
+            look_at: None,
+            unfit_since: BTreeMap::new(),
+            diverged_at: BTreeMap::new(),
             space: Space::Enough,
             draining: false,
             released: Vec::new(),
@@ -146,10 +164,13 @@ impl Dispatcher {
     /// Takes in something that happened.
     pub fn handle(&mut self, event: Event, now: Time) {
         match event {
+            Event::Acknowledged { request, alert, by, reason } => {
+                self.acknowledge(request, alert, (&by, &reason), now);
+            }
             Event::Answered { attempt, reply } => self.answered(attempt, reply, now),
             Event::Arrived(arrival) => self.arrived(&arrival, now),
-            Event::Decided { request, stream, sequence, decision } => {
-                self.decided(request, (&stream, sequence), decision, now);
+            Event::Decided { request, stream, sequence, by, decision } => {
+                self.decided(request, (&stream, sequence), (&by, decision), now);
             }
             Event::Delivered { more, subscription, stream, through, floor } => {
                 self.delivered((subscription, stream), through, floor);
@@ -159,10 +180,10 @@ impl Dispatcher {
             }
             Event::Drain => self.draining = true,
             Event::Fetched { stream, messages } => self.fetched(stream, messages),
-            Event::Paused { request, stream, paused: true } => self.pause(request, &stream, now),
-            Event::Paused { request, stream, paused: false } => {
-                self.resume_stream(request, &stream, now);
+            Event::Paused { request, stream, by, reason, wish } => {
+                self.pause_or_resume(request, (&stream, wish), (&by, &reason), now);
             }
+            Event::RetriedMany { request, bulk } => self.retry_many(request, &bulk, now),
             Event::Scanned { subscription, to, found } => self.scanned(subscription, to, found),
             Event::Settings(settings) => {
                 self.settings = settings;
@@ -170,8 +191,10 @@ impl Dispatcher {
             }
             Event::Space { low } => {
                 self.space = if low { Space::Low } else { Space::Enough };
+                self.space_changed(now);
             }
             Event::Subscribe { name, streams, start } => self.subscribe(name, streams, start),
+            Event::Told { alert, target, outcome } => self.told(alert, &target, outcome, now),
             Event::Undelivered { subscription, stream, refusal, detail } => {
                 self.undelivered((subscription, stream), refusal, detail, now);
             }
@@ -190,9 +213,14 @@ impl Dispatcher {
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
+                Timer::Alert(alert) => self.consider(alert),
                 Timer::Attempt(attempt) => self.timed_out(attempt, now),
                 Timer::Forget(attempt) => self.forget(attempt, now),
+                Timer::Held(stream) => self.head_due(stream, now),
                 Timer::Lane(subscription, stream) => self.lane_due(subscription, stream),
+                Timer::Look => self.look(now),
+                // Its pause is over, so pumping asks it again.
+                Timer::Target => {}
                 Timer::Retry(stream, sequence) => self.retry_due(stream, sequence, now),
                 Timer::Worker(worker) => self.roster.refit(worker, now),
             }
@@ -220,6 +248,7 @@ impl Dispatcher {
     /// Writes a record down and takes it in: the only way in which state changes.
     fn commit(&mut self, record: Record) {
         self.state.apply(&record, &self.settings, &mut self.released);
+        let signal = Signal::of(&record);
         self.effects.push_back(Effect::Append(record));
         let mut released = std::mem::take(&mut self.released);
         for release in released.drain(..) {
@@ -227,8 +256,10 @@ impl Dispatcher {
             self.dirty.insert(release.stream);
             self.effects.push_back(Effect::Release(release));
             self.line_up_lanes(release.stream);
+            self.head_moved(release.stream, release.at);
         }
         self.released = released;
+        self.escalate(signal);
     }
 
     /// Settings are laid over what is there: at the start, and when they change.
@@ -250,7 +281,11 @@ impl Dispatcher {
             self.assign_pool(stream);
             self.settle_head(stream, now);
             self.enqueue(stream);
+            self.escalate_parked(stream, now);
+            self.state.stream_mut(stream).head_watch = None;
+            self.watch_head(stream);
         }
+        self.adopt_targets(now);
     }
 
     /// Sets the soft side of a state that was folded from a journal.
@@ -264,6 +299,7 @@ impl Dispatcher {
             self.dirty.insert(stream);
         }
         self.resume_subscriptions();
+        self.resume_alerts(now);
         self.pump(now);
     }
 }

@@ -63,11 +63,20 @@ impl Worker {
     /// Whether it may be given work at `now`.
     #[must_use]
     pub fn is_fit(&self, now: Time) -> bool {
+        self.is_able(now) && self.in_flight < self.concurrency
+    }
+
+    /// Whether it was taken out and has not done well since.
+    pub(super) fn is_on_probation(&self) -> bool {
+        self.ejections > 0 && self.standing != Standing::Left
+    }
+
+    /// Whether it could be given work at `now` if it had a hand free.
+    fn is_able(&self, now: Time) -> bool {
         self.standing == Standing::Active
             && self.silent_at.is_none_or(|at| now < at)
             && self.paused_until <= now
             && self.ejected_until <= now
-            && self.in_flight < self.concurrency
     }
 
     /// Whether it stands among the fit ones of its pool.
@@ -141,6 +150,20 @@ impl Roster {
 
     pub(super) fn has_fit(&self, pool: PoolKey) -> bool {
         !self.pools[pool.0].fit.is_empty()
+    }
+
+    pub(super) fn pool_name(&self, pool: PoolKey) -> Arc<str> {
+        Arc::clone(&self.pools[pool.0].name)
+    }
+
+    /// Whether streams stand in line for the pool.
+    pub(super) fn has_work(&self, pool: PoolKey) -> bool {
+        !self.pools[pool.0].queue.is_empty()
+    }
+
+    /// Whether some worker of the pool could be given work if it had a hand free.
+    pub(super) fn has_able(&self, pool: PoolKey, now: Time) -> bool {
+        self.workers.iter().any(|worker| worker.pool == pool && worker.is_able(now))
     }
 
     /// Whether some worker of the pool has work at the moment.

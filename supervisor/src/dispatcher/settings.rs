@@ -10,6 +10,8 @@ use std::{
 use arc_swap::ArcSwap;
 use rollcall_common::{backoff::Ladder, ids::StreamName, protocol::DEFAULT_POOL};
 
+use crate::record::Severity;
+
 /// What a stream does at a parked head.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OnExhausted {
@@ -34,6 +36,8 @@ pub struct StreamSettings {
     pub window: u32,
     /// Unreleased messages at which intake is refused.
     pub max_backlog: u64,
+    /// How long the head may stand still before an alert says so.
+    pub hold_alert_after: Duration,
 }
 
 impl Default for StreamSettings {
@@ -45,6 +49,7 @@ impl Default for StreamSettings {
             max_in_flight: 256,
             window: 4096,
             max_backlog: 10_000_000,
+            hold_alert_after: Duration::from_secs(300),
         }
     }
 }
@@ -64,6 +69,23 @@ impl Default for PoolSettings {
     }
 }
 
+/// Somebody who is told of alerts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AlertTarget {
+    /// What it is called. What it was told is kept under this name.
+    pub name: Arc<str>,
+    /// Less bad alerts are not for it.
+    pub min_severity: Severity,
+    /// How old an alert has to be before it is told.
+    pub after: Duration,
+    /// It is also told of messages that have failed so often and are not parked yet.
+    pub after_failures: Option<u32>,
+    /// How often it is told again.
+    pub repeat: Option<Duration>,
+    /// Alerts about other streams than these are not for it; none means all are.
+    pub streams: Vec<Pattern>,
+}
+
 /// All that the dispatcher is told.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -75,6 +97,8 @@ pub struct Settings {
     pub default_stream: Arc<StreamSettings>,
     /// Treatment of pools, by name.
     pub pools: Vec<(Arc<str>, PoolSettings)>,
+    /// Who is told of alerts.
+    pub alert_targets: Vec<AlertTarget>,
     /// How often a registered worker is to be heard.
     pub heartbeat: Duration,
     /// Requests to one push subscription's destination at once (one per stream at most).
@@ -91,6 +115,7 @@ impl Default for Settings {
             streams: StreamTable::default(),
             default_stream: Arc::default(),
             pools: Vec::new(),
+            alert_targets: Vec::new(),
             heartbeat: Duration::from_secs(2),
             deliveries_at_once: 64,
             recent: 65_536,
@@ -143,6 +168,8 @@ pub struct StreamOverlay {
     pub window: Option<u32>,
     /// Unreleased messages at which intake is refused.
     pub max_backlog: Option<u64>,
+    /// How long the head may stand still before an alert says so.
+    pub hold_alert_after: Option<Duration>,
 }
 
 impl StreamOverlay {
@@ -166,6 +193,7 @@ impl StreamOverlay {
             max_in_flight: self.max_in_flight.unwrap_or(under.max_in_flight),
             window: self.window.unwrap_or(under.window),
             max_backlog: self.max_backlog.unwrap_or(under.max_backlog),
+            hold_alert_after: self.hold_alert_after.unwrap_or(under.hold_alert_after),
         }
     }
 }

@@ -6,17 +6,19 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rollcall_common::{
     ids::{MessageId, Position, Sequence, StreamId, StreamName},
+    limits::AUDIT_KEPT,
     message::Message,
     time::Time,
 };
 
 use super::{
+    alert::Alerts,
     effect::Released,
     settings::{Pattern, Settings},
     stream::{Held, Parking, Slot, SlotState, Stream},
     subscription::Subscription,
 };
-use crate::record::{Found, Outcome, Record, SubscriptionId};
+use crate::record::{Audit, Found, Outcome, Record, SubscriptionId};
 
 /// The fold of a journal.
 #[derive(Debug, Default)]
@@ -30,6 +32,9 @@ pub struct State {
     /// The newest releases, the last one at `head`.
     recent: VecDeque<(StreamId, Sequence)>,
     pub(super) subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    pub(super) alerts: Alerts,
+    /// What people did, the newest last.
+    pub(super) audit: VecDeque<Audit>,
     next_subscription: u32,
     /// The latest moment that a record speaks of.
     last: Time,
@@ -92,11 +97,19 @@ impl State {
         match record {
             Record::Accepted { stream, sequence, at, message } => {
                 self.last = self.last.max(*at);
-                self.take_in(*stream, *sequence, message);
+                self.take_in((*stream, *sequence), *at, message);
             }
+            Record::Alert(record) => self.alerts.apply(record),
             Record::Answered { stream, sequence, at, answer } => {
                 self.settle(*stream, *sequence, answer.outcome);
                 self.release(*stream, *at, (settings.recent, released));
+            }
+            Record::Audited(audit) => {
+                self.last = self.last.max(audit.at);
+                self.audit.push_back(audit.clone());
+                while self.audit.len() > AUDIT_KEPT {
+                    self.audit.pop_front();
+                }
             }
             Record::Failed { stream, sequence, due, report } => {
                 self.last = self.last.max(report.ended_at);
@@ -167,7 +180,9 @@ impl State {
                 }
             }
             Record::Accepted { .. }
+            | Record::Alert(_)
             | Record::Answered { .. }
+            | Record::Audited(_)
             | Record::Failed { .. }
             | Record::Opened { .. }
             | Record::Parked { .. }
@@ -234,8 +249,11 @@ impl State {
         self.names.insert(name.clone(), stream);
     }
 
-    fn take_in(&mut self, stream: StreamId, sequence: Sequence, message: &Message) {
+    fn take_in(&mut self, (stream, sequence): (StreamId, Sequence), at: Time, message: &Message) {
         let entry = self.stream_mut(stream);
+        if entry.backlog() == 0 {
+            entry.head_since = at;
+        }
         assert_eq!(entry.next, sequence, "sequences of a stream have no gap");
         entry.next = sequence.next();
         if let Some(key) = &message.key {
@@ -279,6 +297,7 @@ impl State {
         self.last = self.last.max(at);
         while let Some((sequence, skipped)) = self.stream_mut(stream).release() {
             self.head = self.head.next();
+            self.stream_mut(stream).head_since = at;
             let position = self.head;
             self.recent.push_back((stream, sequence));
             while self.recent.len() > recent {

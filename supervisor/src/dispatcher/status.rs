@@ -50,6 +50,10 @@ pub struct Counters {
     pub undelivered: u64,
     /// Workers taken out.
     pub ejections: u64,
+    /// Notices of alerts that were taken.
+    pub notices: u64,
+    /// Notices of alerts that were not.
+    pub notices_failed: u64,
 }
 
 /// Why a stream stands where it stands.

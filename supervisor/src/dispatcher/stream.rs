@@ -111,6 +111,11 @@ impl Slot {
         self.refused_by = None;
     }
 
+    /// Why it waits for a person, if it does.
+    pub(super) fn parking(&self) -> Option<&Parking> {
+        if let SlotState::Parked(parking) = &self.state { Some(parking) } else { None }
+    }
+
     /// What identifies the message, where that is known: while it is held, parked, or was sent
     /// back by a person.
     pub(super) fn head(&self) -> Option<Head> {
@@ -162,6 +167,8 @@ pub(super) struct Stream {
     /// The last released one; 0 when there is none.
     pub(super) released: Sequence,
     pub(super) paused: bool,
+    /// Since when its oldest unreleased message is the oldest.
+    pub(super) head_since: Time,
     /// `slots[i]` is message `released + 1 + i`.
     slots: VecDeque<Slot>,
     /// Answered, not yet their turn.
@@ -178,6 +185,8 @@ pub(super) struct Stream {
     pub(super) in_flight: u32,
     /// What it waits for at the moment.
     pub(super) turn: Turn,
+    /// When somebody looks whether the head stands still.
+    pub(super) head_watch: Option<Time>,
 }
 
 /// What a stream waits for before it may dispatch.
@@ -200,6 +209,7 @@ impl Stream {
             next: Sequence::FIRST,
             released: Sequence(0),
             paused: false,
+            head_since: Time::default(),
             slots: VecDeque::new(),
             waiting: 0,
             parked: BTreeSet::new(),
@@ -208,6 +218,7 @@ impl Stream {
             again: BTreeSet::new(),
             in_flight: 0,
             turn: Turn::None,
+            head_watch: None,
         }
     }
 

@@ -8,19 +8,27 @@ use rollcall_common::{
 };
 
 use super::{event::AttemptId, roster::WorkerKey};
-use crate::record::SubscriptionId;
+use crate::record::{AlertId, SubscriptionId};
 
 /// What is due at a deadline.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Timer {
+    /// Somebody may have to be told of an alert.
+    Alert(AlertId),
     /// An attempt's time is up.
     Attempt(AttemptId),
     /// A late attempt is given up.
     Forget(AttemptId),
+    /// A stream's head may have stood still for too long.
+    Held(StreamId),
     /// A subscription's destination may be asked again for a stream.
     Lane(SubscriptionId, StreamId),
+    /// Something may be amiss.
+    Look,
     /// A message may be tried again.
     Retry(StreamId, Sequence),
+    /// A target of alerts may be asked again.
+    Target,
     /// A worker's pause, ejection or silence may have come to its end.
     Worker(WorkerKey),
 }

@@ -13,7 +13,7 @@ use rollcall_common::{
 
 use crate::{
     dispatcher::{
-        Delivery, Dispatch, Dispatcher, Effect, Event, Reply, RequestId, Settings, State,
+        Delivery, Dispatch, Dispatcher, Effect, Event, Notice, Reply, RequestId, Settings, State,
     },
     journal::{Entry, EntryNumber, Ticket},
     record::{
@@ -41,6 +41,8 @@ pub enum Outward {
     },
     /// Answer a request.
     Reply(RequestId, Reply),
+    /// Tell somebody of an alert.
+    Tell(Notice),
     /// Look at older results for a subscription.
     Scan {
         /// The subscription.
@@ -162,6 +164,7 @@ impl Engine {
                     self.saying.push(Outward::Publish(Change::Released(released)));
                 }
                 Effect::Reply(request, reply) => self.saying.push(Outward::Reply(request, reply)),
+                Effect::Tell(notice) => self.saying.push(Outward::Tell(notice)),
                 Effect::Scan { subscription, after } => {
                     self.saying.push(Outward::Scan { subscription, after });
                 }

@@ -16,7 +16,7 @@ mod loading;
 mod requests;
 
 use crate::{
-    dispatcher::{Arrival, Delivery, Dispatch, Dispatcher, Event, Reply, RequestId},
+    dispatcher::{Arrival, Delivery, Dispatch, Dispatcher, Event, Notice, Reply, RequestId},
     journal::{EntryNumber, Journal, Space, Tail},
     views::Views,
 };
@@ -30,6 +30,8 @@ pub trait Edges: Send + Sync {
     fn dispatch(&self, dispatch: Dispatch);
     /// Hand results to a destination; [`Event::Delivered`] or [`Event::Undelivered`] follows.
     fn deliver(&self, delivery: Delivery);
+    /// Tell somebody of an alert; [`Event::Told`] follows.
+    fn tell(&self, notice: Notice);
 }
 
 /// A way to the driver. Cheap to clone.
@@ -329,7 +331,8 @@ impl Driver {
                 Outward::Deliver(_)
                 | Outward::Fetch { .. }
                 | Outward::Reply(..)
-                | Outward::Scan { .. } => None,
+                | Outward::Scan { .. }
+                | Outward::Tell(_) => None,
             });
             self.views.publish(entry, changes);
             others.into_iter().for_each(|item| self.act(item));
@@ -342,6 +345,7 @@ impl Driver {
             Outward::Fetch { stream, first, last } => self.loader.fetch(stream, first, last),
             Outward::Publish(_) => {}
             Outward::Reply(request, reply) => self.requests.answer(request, reply),
+            Outward::Tell(notice) => self.edges.tell(notice),
             Outward::Scan { subscription, after } => {
                 let wants = self.engine.dispatcher().wanted_by(subscription);
                 self.loader.scan(subscription, after, wants);

@@ -40,7 +40,7 @@ use crate::{
     views::{ReleasedResult, Views},
     web::{
         Sizes, read_body,
-        respond::{bad_request, internal, json, problem, stopping, unknown_stream},
+        respond::{internal, json, problem, refused, stopping},
     },
 };
 
@@ -174,16 +174,11 @@ impl Intake {
         stream: StreamName,
         messages: Vec<Arc<Message>>,
     ) -> Result<Vec<Taken>, Refused> {
-        match self.handle.submit(stream.clone(), messages).await? {
-            Reply::Accepted { taken } => Ok(taken),
-            refusal @ (Reply::Backlogged { .. }
-            | Reply::Conflict { .. }
-            | Reply::Done
-            | Reply::Full
-            | Reply::NotParked
-            | Reply::UnknownMessage
-            | Reply::UnknownStream) => Err(refused(&stream, &refusal).into()),
+        let reply = self.handle.submit(stream.clone(), messages).await?;
+        if let Reply::Accepted { taken } = reply {
+            return Ok(taken);
         }
+        Err(refused(stream.as_str(), &reply).into())
     }
 
     /// The result, if the message is released within so many seconds.
@@ -266,30 +261,4 @@ fn with_result(result: &ReleasedResult, seconds: u64) -> Response {
         headers.insert(protocol::OUTCOME, outcome);
     }
     response
-}
-
-/// What a refusal is to the outside.
-fn refused(stream: &StreamName, reply: &Reply) -> Problem {
-    match reply {
-        Reply::Backlogged { limit } => {
-            let detail = format!("{stream} has {limit} unreleased messages, which is its bound");
-            Problem::new(429, "backlog-full", "Too many unreleased messages", detail)
-                .with("limit_messages", *limit)
-                .retry_after(1)
-        }
-        Reply::Conflict { index, sequence } => {
-            let detail = format!("the key was seen with other content, as {stream}/{sequence}");
-            Problem::new(422, "key-reused", "Idempotency key reused", detail)
-                .with("sequence", sequence.0)
-                .with("index", *index)
-        }
-        Reply::Full => {
-            let detail = "the journal's disk is full; nothing new is taken in until there is room";
-            Problem::new(507, "journal-full", "Insufficient storage", detail).retry_after(5)
-        }
-        Reply::UnknownStream => unknown_stream(stream.as_str()),
-        Reply::Accepted { .. } | Reply::Done | Reply::NotParked | Reply::UnknownMessage => {
-            bad_request("not understood")
-        }
-    }
 }

@@ -9,9 +9,12 @@ use rollcall_common::{
     time::Time,
 };
 
+mod alert;
 pub mod codec;
 #[cfg(test)]
 mod tests;
+
+pub use alert::{AlertId, AlertRecord, AlertStage, Severity, Subject};
 
 /// The number of a subscription inside one journal. Dense, from 0, never used again.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -31,6 +34,8 @@ pub enum Record {
         /// The message.
         message: Arc<Message>,
     },
+    /// Something of an alert.
+    Alert(AlertRecord),
     /// A message has its result. There is exactly one of these for each message that isn't
     /// [`Record::Passed`].
     Answered {
@@ -43,6 +48,8 @@ pub enum Record {
         /// The result.
         answer: Arc<Answer>,
     },
+    /// A person did something. What it changes is in a record of its own.
+    Audited(Audit),
     /// A push subscription's destination has taken a stream's results up to and with `through`.
     Delivered {
         /// The subscription.
@@ -153,6 +160,21 @@ pub enum Record {
         /// The subscription.
         subscription: SubscriptionId,
     },
+}
+
+/// What a person did.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Audit {
+    /// When.
+    pub at: Time,
+    /// Who, as far as is known.
+    pub by: Box<str>,
+    /// What they did, in a word: `retry`, `resolve`, `skip`, `pause`, …
+    pub act: Box<str>,
+    /// With what: a message (`orders/17`), a stream, a subscription or an alert.
+    pub on: Box<str>,
+    /// Why, in the person's words.
+    pub reason: Box<str>,
 }
 
 /// A run of one stream's results.

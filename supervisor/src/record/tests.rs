@@ -12,7 +12,8 @@ use rollcall_common::{
 use uuid::Uuid;
 
 use super::{
-    Answer, AttemptReport, Ending, Found, Head, Outcome, Reason, Record, SubscriptionId,
+    AlertId, AlertRecord, AlertStage, Answer, AttemptReport, Audit, Ending, Found, Head, Outcome,
+    Reason, Record, Severity, Subject, SubscriptionId,
     codec::{Cursor, DecodeError, Encoder, decode},
 };
 
@@ -156,8 +157,52 @@ fn of_streams() -> impl Strategy<Value = Record> {
     ]
 }
 
+fn of_people() -> impl Strategy<Value = Record> {
+    use Severity::{Critical, Error, Info, Warning};
+    let severity = || prop::sample::select(vec![Info, Warning, Error, Critical]);
+    let alert = || any::<u64>().prop_map(AlertId);
+    let stages = [AlertStage::Firing, AlertStage::Acknowledged, AlertStage::Resolved];
+    let subject = prop_oneof![
+        stream().prop_map(Subject::AnswersDiverge),
+        subscription().prop_map(Subject::Destination),
+        Just(Subject::Disk),
+        Just(Subject::Flood),
+        subscription().prop_map(Subject::Gap),
+        stream().prop_map(Subject::Held),
+        subscription().prop_map(Subject::Lag),
+        (stream(), sequence()).prop_map(|(stream, sequence)| Subject::Message(stream, sequence)),
+        (stream(), sequence()).prop_map(|(stream, sequence)| Subject::Poison(stream, sequence)),
+        text().prop_map(|name| Subject::Pool(name.into())),
+        text().prop_map(|name| Subject::Worker(name.into())),
+    ];
+    let audit = (time(), text(), text(), text(), text())
+        .prop_map(|(at, by, act, on, reason)| Record::Audited(Audit { at, by, act, on, reason }));
+    let raised = (alert(), time(), subject, severity(), any::<u32>(), text()).prop_map(
+        |(alert, at, subject, severity, count, detail)| {
+            Record::Alert(AlertRecord::Raised { alert, at, subject, severity, count, detail })
+        },
+    );
+    let told = (alert(), time(), text(), severity(), prop::sample::select(stages.to_vec()));
+    prop_oneof![
+        audit,
+        raised,
+        (alert(), time(), text())
+            .prop_map(|(alert, at, by)| Record::Alert(AlertRecord::Acknowledged { alert, at, by })),
+        (alert(), time())
+            .prop_map(|(alert, at)| Record::Alert(AlertRecord::Resolved { alert, at })),
+        told.prop_map(|(alert, at, target, severity, stage)| {
+            let target = target.into();
+            Record::Alert(AlertRecord::Told { alert, at, target, severity, stage })
+        }),
+    ]
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    prop_oneof![of_messages(), of_streams(), of_people()]
+}
+
 fn records() -> impl Strategy<Value = Vec<Record>> {
-    vec(prop_oneof![of_messages(), of_streams()], 1..8)
+    vec(record(), 1..8)
 }
 
 fn encoded(records: &[Record]) -> Bytes {
@@ -186,7 +231,7 @@ proptest! {
     }
 
     #[test]
-    fn a_part_of_a_record_is_an_error(record in prop_oneof![of_messages(), of_streams()]) {
+    fn a_part_of_a_record_is_an_error(record in record()) {
         let bytes = encoded(&[record]);
         // The version alone is an entry without records, which nobody writes, but no damage.
         for length in (0..bytes.len()).filter(|length| *length != 1) {

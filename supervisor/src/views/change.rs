@@ -79,7 +79,9 @@ impl Change {
             Record::Passed { stream, first, last, .. } => {
                 Some(Self::Passed { stream, first, last })
             }
-            Record::Delivered { .. }
+            Record::Alert(_)
+            | Record::Audited(_)
+            | Record::Delivered { .. }
             | Record::Failed { .. }
             | Record::Parked { .. }
             | Record::Paused { .. }

@@ -1,12 +1,14 @@
-//! What all edges that speak HTTP share: bodies in, answers out, a result as JSON,
+//! What all edges that speak HTTP share: bodies in, answers out, a result as JSON, who asks,
 //! `Retry-After`, and how large anything may be.
 
+mod actor;
 mod body;
 pub mod respond;
 mod result;
 mod retry_after;
 mod sizes;
 
+pub use actor::actor;
 pub use body::read_body;
 pub use result::ResultBody;
 pub use retry_after::retry_after;

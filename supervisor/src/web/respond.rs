@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode, header};
 use rollcall_common::problem::{self, Problem};
 use serde::Serialize;
 
-use crate::driver::Gone;
+use crate::{dispatcher::Reply, driver::Gone};
 
 /// An answer, or why there is none.
 #[derive(Debug)]
@@ -74,4 +74,47 @@ pub fn bad_request(detail: impl Into<String>) -> Problem {
 pub fn internal(error: &dyn std::error::Error) -> Problem {
     tracing::error!(%error, "a request could not be served");
     Problem::new(500, "internal", "Internal error", "the supervisor's log says more")
+}
+
+/// What the dispatcher's refusal is to the outside; `on` is what the request was about: a stream,
+/// a message (`orders/17`), or an alert.
+#[must_use]
+pub fn refused(on: &str, reply: &Reply) -> Problem {
+    match reply {
+        Reply::Accepted { .. } | Reply::Done | Reply::Retried { .. } => {
+            bad_request("not understood")
+        }
+        Reply::AlertResolved => {
+            let detail = format!("alert {on} is resolved already");
+            Problem::new(409, "alert-resolved", "Alert resolved", detail)
+        }
+        Reply::Backlogged { limit } => {
+            let detail = format!("{on} has {limit} unreleased messages, which is its bound");
+            Problem::new(429, "backlog-full", "Too many unreleased messages", detail)
+                .with("limit_messages", *limit)
+                .retry_after(1)
+        }
+        Reply::Conflict { index, sequence } => {
+            let detail = format!("the key was seen with other content, as {on}/{sequence}");
+            Problem::new(422, "key-reused", "Idempotency key reused", detail)
+                .with("sequence", sequence.0)
+                .with("index", *index)
+        }
+        Reply::Full => {
+            let detail = "the journal's disk is full; nothing new is taken in until there is room";
+            Problem::new(507, "journal-full", "Insufficient storage", detail).retry_after(5)
+        }
+        Reply::NotParked => {
+            Problem::new(409, "not-parked", "Not parked", format!("{on} is not parked"))
+        }
+        Reply::UnknownAlert => {
+            let detail = format!("there is no alert {on}");
+            Problem::new(404, "unknown-alert", "Unknown alert", detail)
+        }
+        Reply::UnknownMessage => {
+            let detail = format!("there is no message {on}");
+            Problem::new(404, "unknown-message", "Unknown message", detail)
+        }
+        Reply::UnknownStream => unknown_stream(on),
+    }
 }

@@ -149,9 +149,12 @@ impl World {
             }
             Reply::Backlogged { .. } => self.note(Something::Backlogged),
             Reply::Full => self.note(Something::SpaceLow),
-            Reply::Conflict { .. }
+            Reply::AlertResolved
+            | Reply::Conflict { .. }
             | Reply::Done
             | Reply::NotParked
+            | Reply::Retried { .. }
+            | Reply::UnknownAlert
             | Reply::UnknownMessage
             | Reply::UnknownStream => {
                 return Err(wrong(format!("request {request} is answered {reply:?}")));

@@ -202,7 +202,9 @@ impl Ledger {
                 let content = (message.id.0.as_u128(), message.body.clone());
                 self.arrivals.insert((stream.0, sequence.0), content);
             }
-            Record::Delivered { .. }
+            Record::Alert(_)
+            | Record::Audited(_)
+            | Record::Delivered { .. }
             | Record::Passed { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
@@ -314,7 +316,9 @@ impl Ledger {
                 };
                 seen.push((subscribed, Some(name)));
             }
-            Record::Failed { .. }
+            Record::Alert(_)
+            | Record::Audited(_)
+            | Record::Failed { .. }
             | Record::Opened { .. }
             | Record::Parked { .. }
             | Record::Paused { .. }

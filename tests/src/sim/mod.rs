@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+mod alerting;
 mod clients;
 mod destinations;
 mod journal;

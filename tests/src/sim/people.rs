@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rollcall_common::{ids::Sequence, ids::StreamId, ids::StreamName, message::Payload};
 use rollcall_supervisor::dispatcher::{
     Event, Reply,
-    event::Decision,
+    event::{Decision, Wish},
     settings::{OnExhausted, StreamSettings},
 };
 
@@ -37,15 +37,16 @@ impl World {
                 self.decide(stream, sequence)?;
             }
         }
+        self.see_alert();
         let index = self.rng.usize(..self.scenario.streams.len());
         let stream = self.scenario.streams[index].name.clone();
         if self.healed {
             for stream in self.scenario.streams.clone() {
-                self.pause(stream.name, false);
+                self.pause(stream.name, Wish::Resume);
             }
         } else if self.rng.bool() {
-            let paused = self.rng.bool();
-            self.pause(stream, paused);
+            let wish = if self.rng.bool() { Wish::Pause } else { Wish::Resume };
+            self.pause(stream, wish);
         } else if self.rng.u8(..8) == 0 {
             let sequence = Sequence(self.rng.u64(1..20));
             self.decide(stream, sequence)?;
@@ -67,10 +68,13 @@ impl World {
         let body = format!("resolved {stream} {sequence}");
         let (decision, outcome) = match self.rng.u8(..3) {
             0 => (
-                Decision::Resolve(Payload {
-                    content_type: "text/plain".into(),
-                    body: body.clone().into(),
-                }),
+                Decision::Resolve {
+                    payload: Payload {
+                        content_type: "text/plain".into(),
+                        body: body.clone().into(),
+                    },
+                    reason: words,
+                },
                 Some(Outcome::Resolved),
             ),
             1 => (Decision::Skip { reason: words }, Some(Outcome::Skipped)),
@@ -87,19 +91,21 @@ impl World {
             Some(_) => Something::Resolved,
             None => Something::Retried,
         });
-        self.hear(self.incarnation, Event::Decided { request, stream, sequence, decision });
+        let by = "somebody".into();
+        self.hear(self.incarnation, Event::Decided { request, stream, sequence, by, decision });
         Ok(())
     }
 
-    fn pause(&mut self, stream: StreamName, paused: bool) {
+    fn pause(&mut self, stream: StreamName, wish: Wish) {
         let Some(server) = &mut self.server else {
             return;
         };
         let request = server.open(None);
-        if paused {
+        if wish == Wish::Pause {
             self.note(Something::Paused);
         }
-        self.hear(self.incarnation, Event::Paused { request, stream, paused });
+        let (by, reason) = ("somebody".into(), "because".into());
+        self.hear(self.incarnation, Event::Paused { request, stream, by, reason, wish });
     }
 
     pub(super) fn answer_person(&mut self, reply: &Reply) {
@@ -176,7 +182,7 @@ impl World {
                 return Some(standing);
             }
         }
-        self.lagging()
+        self.lagging().or_else(|| self.untold())
     }
 
     /// What is left to be seen.
@@ -206,6 +212,7 @@ impl World {
     /// Everything has settled: nothing may be missing.
     pub(super) fn check_end(&mut self) -> Step {
         self.read_all_results()?;
+        self.check_alerts()?;
         let end = self.end();
         let Some(server) = &self.server else {
             return Ok(());

@@ -8,6 +8,8 @@ use rollcall_supervisor::dispatcher::settings::{
     StreamTable,
 };
 
+use super::alerting;
+
 /// How often what goes wrong, in thousandths; 0: never in this seed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Faults {
@@ -25,6 +27,8 @@ pub(super) struct Faults {
     pub(super) settings: bool,
     /// Whether the disk fills up.
     pub(super) space: bool,
+    /// Notices of alerts that find nobody.
+    pub(super) target: u32,
     /// How many crashes there are.
     pub(super) crashes: u32,
     /// Messages that every worker refuses.
@@ -133,6 +137,7 @@ impl Scenario {
             streams.push(StreamPlan { name, messages, leave_parked: rng.u8(..10) == 0 });
         }
         let settings = Settings {
+            alert_targets: alerting::targets(rng),
             pools: pools.iter().map(|name| (name.clone(), pool(rng))).collect(),
             deliveries_at_once: rng.usize(1..=4),
             recent: [4, 64, 65_536][rng.usize(..3)],
@@ -174,6 +179,7 @@ fn overlay(settings: &StreamSettings) -> StreamOverlay {
         max_in_flight: Some(settings.max_in_flight),
         window: Some(settings.window),
         max_backlog: Some(settings.max_backlog),
+        hold_alert_after: Some(settings.hold_alert_after),
     }
 }
 
@@ -192,6 +198,7 @@ fn stream(rng: &mut fastrand::Rng, pools: &[Arc<str>]) -> StreamSettings {
         max_in_flight: [1, 2, 8, 256][rng.usize(..4)],
         window: [1, 2, 7, 32, 4096][rng.usize(..5)],
         max_backlog: [16, 50, 10_000][rng.usize(..3)],
+        hold_alert_after: Duration::from_secs(rng.u64(1..=60)),
     }
 }
 
@@ -270,6 +277,7 @@ fn faults(rng: &mut fastrand::Rng, memory: bool) -> Faults {
         churn: draw(1) == 1,
         people: draw(1) == 1,
         settings: draw(1) == 1,
+        target: draw(700),
         space: draw(1) == 1 && !memory,
         crashes: draw(8),
         cursed: draw(60),

@@ -341,7 +341,8 @@ impl World {
                     Outward::Deliver(_)
                     | Outward::Fetch { .. }
                     | Outward::Reply(..)
-                    | Outward::Scan { .. } => others.push(item),
+                    | Outward::Scan { .. }
+                    | Outward::Tell(_) => others.push(item),
                 }
             }
             if let Some(server) = &self.server {
@@ -370,6 +371,7 @@ impl World {
                 Some(None) => self.answer_person(&reply),
                 None => return Err(damaged(&format!("{request:?} is answered twice"))),
             },
+            Outward::Tell(notice) => self.cry(notice),
             Outward::Scan { subscription, after } => {
                 let wants = server.engine.dispatcher().wanted_by(subscription);
                 let (to, found) = server.views.scan(after, SCAN_RESULTS, |name| wants(name));

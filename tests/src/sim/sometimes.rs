@@ -24,6 +24,10 @@ macro_rules! somethings {
 
 somethings! {
     AckLost = "acknowledgement lost, and asked for again",
+    AlertFired = "somebody was told that an alert fires",
+    AlertRepeated = "somebody was told again",
+    AlertResolved = "somebody was told that an alert is over",
+    AlertWorse = "somebody was told that an alert got worse",
     Backlogged = "backlog at its bound",
     BatchTaken = "batch taken in",
     BecamePassing = "stream lost its processing step while it was busy",
@@ -65,6 +69,7 @@ somethings! {
     Stale = "reused connection was closed",
     StandingParked = "stream ended at a parked head",
     SyncFailed = "sync failed",
+    TargetAway = "somebody was to be told, and was away",
     TimedOut = "attempt timed out",
     Torn = "torn tail cut off",
     Unreachable = "worker was not reached",

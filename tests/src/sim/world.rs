@@ -9,11 +9,12 @@ use std::{
 
 use rollcall_common::time::Time;
 use rollcall_supervisor::{
-    dispatcher::{Dispatch, Event, Reply, WorkerReply, settings::OnExhausted},
+    dispatcher::{Dispatch, Event, Notice, Reply, WorkerReply, settings::OnExhausted},
     journal::{local::sim_disk::SimDisk, memory::MemoryJournal},
 };
 
 use super::{
+    alerting::Heard,
     clients::Request,
     destinations::{Destination, Parcel},
     ledger::Ledger,
@@ -40,6 +41,8 @@ pub(super) enum What {
     Arrive(usize, u32),
     /// A parcel reaches its destination.
     AtDestination(u32, Box<Parcel>),
+    /// A notice of an alert reaches its target.
+    AtTarget(u32, Box<Notice>),
     /// A worker's heartbeat.
     Beat(usize),
     /// Workers come and go.
@@ -121,6 +124,8 @@ pub(super) struct World {
     pub(super) worked: BTreeMap<u128, u32>,
     /// Heads at which subscriptions came into being.
     pub(super) heads: BTreeMap<Arc<str>, u64>,
+    /// What those who are told of alerts have heard.
+    pub(super) heard: Heard,
     pub(super) may_skip: BTreeSet<Place>,
     /// Streams whose settings ever said that an exhausted head is skipped.
     pub(super) skipping: BTreeSet<Arc<str>>,
@@ -155,6 +160,7 @@ impl World {
             destinations: Vec::new(),
             worked: BTreeMap::new(),
             heads: BTreeMap::new(),
+            heard: Heard::new(),
             may_skip: BTreeSet::new(),
             skipping: BTreeSet::new(),
             crash_in: None,
@@ -229,6 +235,7 @@ impl World {
                 Ok(())
             }
             What::AtDestination(process, parcel) => self.at_destination(process, *parcel),
+            What::AtTarget(process, notice) => self.at_target(process, *notice),
             What::Beat(worker) => {
                 self.beat(worker);
                 Ok(())

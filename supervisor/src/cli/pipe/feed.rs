@@ -141,29 +141,26 @@ impl<'a> Feed<'a> {
         let messages: Vec<_> = numbered.map(|(line, body)| self.message(line, body)).collect();
         self.lines += u64::try_from(messages.len()).unwrap_or(u64::MAX);
         let stream = self.machine.stream.clone();
-        match self.machine.handle.submit(stream, messages).await? {
-            Reply::Accepted { taken } if taken.first().is_some_and(|t| t.sequence.0 == first) => {}
-            Reply::Conflict { index, .. } => {
-                let line = first + u64::try_from(index).unwrap_or(u64::MAX);
-                let text = format!(
-                    "line {line} is not what it was when the journal in --data was \
-                     written; give the same input, or another directory"
-                );
-                return Err(Failure::usage(text).into());
-            }
-            Reply::Full => {
-                let text = "the disk of the journal in --data is full".to_owned();
-                return Err(Failure { text, code: 1 }.into());
-            }
-            reply @ (Reply::Accepted { .. }
-            | Reply::Backlogged { .. }
-            | Reply::Done
-            | Reply::NotParked
-            | Reply::UnknownMessage
-            | Reply::UnknownStream) => {
-                let text = format!("line {first} was not taken in: {reply:?}");
-                return Err(Failure { text, code: 1 }.into());
-            }
+        let reply = self.machine.handle.submit(stream, messages).await?;
+        if let Reply::Conflict { index, .. } = reply {
+            let line = first + u64::try_from(index).unwrap_or(u64::MAX);
+            let text = format!(
+                "line {line} is not what it was when the journal in --data was \
+                 written; give the same input, or another directory"
+            );
+            return Err(Failure::usage(text).into());
+        }
+        if reply == Reply::Full {
+            let text = "the disk of the journal in --data is full".to_owned();
+            return Err(Failure { text, code: 1 }.into());
+        }
+        let in_place = matches!(
+            &reply,
+            Reply::Accepted { taken } if taken.first().is_some_and(|t| t.sequence.0 == first)
+        );
+        if !in_place {
+            let text = format!("line {first} was not taken in: {reply:?}");
+            return Err(Failure { text, code: 1 }.into());
         }
         self.ahead.push_back(Batch { last: self.lines, bytes, entry });
         self.ahead_bytes += bytes;

@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use super::machine::{Machine, Orders, POOL};
 use crate::{
-    dispatcher::{Delivery, Dispatch, Event, WorkerReply},
+    dispatcher::{Delivery, Dispatch, Event, Notice, WorkerReply},
     driver::{Edges, Gone, Handle},
 };
 
@@ -119,6 +119,8 @@ impl Edges for Idle {
     }
 
     fn deliver(&self, _: Delivery) {}
+
+    fn tell(&self, _: Notice) {}
 }
 
 impl Job {

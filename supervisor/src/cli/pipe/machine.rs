@@ -64,6 +64,7 @@ impl Orders {
             max_in_flight: self.jobs,
             window: 2 * AHEAD_LINES,
             max_backlog: u64::MAX,
+            hold_alert_after: NO_TIMEOUT,
         };
         Settings { default_stream: Arc::new(stream), ..Settings::default() }
     }

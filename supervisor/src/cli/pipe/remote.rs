@@ -11,7 +11,7 @@ use super::{
     machine::{Machine, POOL},
 };
 use crate::{
-    dispatcher::{Cause, Delivery, Dispatch},
+    dispatcher::{Cause, Delivery, Dispatch, Notice},
     driver::{Edges, Handle},
     web::Sizes,
     workers::{
@@ -42,6 +42,8 @@ impl Edges for Calls {
     }
 
     fn deliver(&self, _: Delivery) {}
+
+    fn tell(&self, _: Notice) {}
 }
 
 impl Remote {

@@ -229,7 +229,11 @@ fn never_more_than_half_of_a_pool_is_taken_out() {
 fn a_held_head_waits_and_a_decision_frees_what_is_behind() {
     for (decision, outcome, order) in [
         (Decision::Skip { reason: "".into() }, Some(Outcome::Skipped), vec![1, 2]),
-        (Decision::Resolve(Default::default()), Some(Outcome::Resolved), vec![1, 2]),
+        (
+            Decision::Resolve { payload: Default::default(), reason: "".into() },
+            Some(Outcome::Resolved),
+            vec![1, 2],
+        ),
         (Decision::Retry { reason: "".into() }, None, vec![]),
     ] {
         let mut desk = Desk::new(parks_at_once(), 2);

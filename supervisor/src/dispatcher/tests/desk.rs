@@ -11,9 +11,9 @@ use rollcall_common::{
 use uuid::Uuid;
 
 use super::super::{
-    Arrival, AttemptId, Delivery, Dispatch, Dispatcher, Effect, Event, Refusal, Released, Reply,
-    RequestId, Settings, State, WorkerReply,
-    event::{Decision, Start},
+    Arrival, AttemptId, Delivery, Dispatch, Dispatcher, Effect, Event, Notice, Refusal, Released,
+    Reply, RequestId, Settings, State, WorkerReply,
+    event::{Decision, Start, Wish},
     settings::StreamSettings,
 };
 use crate::record::{Record, SubscriptionId};
@@ -30,6 +30,7 @@ pub(super) struct Desk {
     pub(super) records: Vec<Record>,
     pub(super) released: Vec<Released>,
     pub(super) replies: Vec<Reply>,
+    pub(super) notices: Vec<Notice>,
     pub(super) fetches: Vec<(StreamId, Sequence, Sequence)>,
     settings: Arc<Settings>,
     ids: u128,
@@ -53,6 +54,7 @@ impl Desk {
             records: Vec::new(),
             released: Vec::new(),
             replies: Vec::new(),
+            notices: Vec::new(),
             fetches: Vec::new(),
             settings,
             ids: 0,
@@ -97,6 +99,7 @@ impl Desk {
                 Effect::Release(released) => self.released.push(released),
                 Effect::Reply(_, reply) => self.replies.push(reply),
                 Effect::Scan { .. } => {}
+                Effect::Tell(notice) => self.notices.push(notice),
             }
         }
         self.dispatcher.verify().unwrap();
@@ -184,17 +187,23 @@ impl Desk {
 
     pub(super) fn decide(&mut self, stream: &str, sequence: u64, decision: Decision) -> Reply {
         let (request, stream, sequence) = (RequestId(2), name(stream), Sequence(sequence));
-        self.tell(Event::Decided { request, stream, sequence, decision });
+        let by = "ann".into();
+        self.tell(Event::Decided { request, stream, sequence, by, decision });
         self.replies.pop().unwrap()
     }
 
     pub(super) fn pause(&mut self, stream: &str) {
-        self.tell(Event::Paused { request: RequestId(3), stream: name(stream), paused: true });
+        self.wish(stream, Wish::Pause);
     }
 
     pub(super) fn resume(&mut self, stream: &str) {
+        self.wish(stream, Wish::Resume);
+    }
+
+    fn wish(&mut self, stream: &str, wish: Wish) {
         let (request, stream) = (RequestId(3), name(stream));
-        self.tell(Event::Paused { request, stream, paused: false });
+        let (by, reason) = ("ann".into(), "because".into());
+        self.tell(Event::Paused { request, stream, by, reason, wish });
     }
 
     pub(super) fn subscribe(&mut self, subscription: &str) {

@@ -1,5 +1,6 @@
 //! The dispatcher alone, driven by hand.
 
+mod alerts;
 mod answers;
 mod delivery;
 mod desk;

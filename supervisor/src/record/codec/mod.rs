@@ -10,6 +10,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::Record;
 
+mod alert;
 mod read;
 mod write;
 

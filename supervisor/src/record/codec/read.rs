@@ -11,13 +11,13 @@ use rollcall_common::{
 use uuid::Uuid;
 
 use crate::record::{
-    Answer, AttemptReport, Ending, Found, Head, Outcome, Reason, Record, SubscriptionId,
+    Answer, AttemptReport, Audit, Ending, Found, Head, Outcome, Reason, Record, SubscriptionId,
 };
 
 /// Reads fields one behind the other. An error is the name of the field that is wrong.
 pub(super) struct Fields(Bytes);
 
-type Read<T> = Result<T, &'static str>;
+pub(super) type Read<T> = Result<T, &'static str>;
 
 impl Fields {
     pub(super) fn new(bytes: Bytes) -> Self {
@@ -33,6 +33,8 @@ impl Fields {
         match kind {
             3 | 10 | 12 | 13 => self.subscription_record(kind),
             5 | 7 | 8 | 11 | 14 => self.stream_record(kind),
+            20..=23 => self.alert_record(kind).map(Record::Alert),
+            24 => self.audit().map(Record::Audited),
             _ => self.message_record(kind),
         }
     }
@@ -96,7 +98,17 @@ impl Fields {
         })
     }
 
-    fn stream(&mut self) -> Read<StreamId> {
+    fn audit(&mut self) -> Read<Audit> {
+        Ok(Audit {
+            at: self.time()?,
+            by: self.text()?,
+            act: self.text()?,
+            on: self.text()?,
+            reason: self.text()?,
+        })
+    }
+
+    pub(super) fn stream(&mut self) -> Read<StreamId> {
         self.u32("stream").map(StreamId)
     }
 
@@ -104,7 +116,7 @@ impl Fields {
         self.u64("position").map(Position)
     }
 
-    fn u8(&mut self, what: &'static str) -> Read<u8> {
+    pub(super) fn u8(&mut self, what: &'static str) -> Read<u8> {
         self.0.try_get_u8().map_err(|_| what)
     }
 
@@ -112,15 +124,15 @@ impl Fields {
         self.0.try_get_u16_le().map_err(|_| what)
     }
 
-    fn u32(&mut self, what: &'static str) -> Read<u32> {
+    pub(super) fn u32(&mut self, what: &'static str) -> Read<u32> {
         self.0.try_get_u32_le().map_err(|_| what)
     }
 
-    fn u64(&mut self, what: &'static str) -> Read<u64> {
+    pub(super) fn u64(&mut self, what: &'static str) -> Read<u64> {
         self.0.try_get_u64_le().map_err(|_| what)
     }
 
-    fn time(&mut self) -> Read<Time> {
+    pub(super) fn time(&mut self) -> Read<Time> {
         self.u64("time").map(Time::from_micros)
     }
 
@@ -134,7 +146,7 @@ impl Fields {
         if length > self.0.len() { Err("length") } else { Ok(self.0.split_to(length)) }
     }
 
-    fn text(&mut self) -> Read<Box<str>> {
+    pub(super) fn text(&mut self) -> Read<Box<str>> {
         let body = self.body()?;
         std::str::from_utf8(&body).map(Into::into).map_err(|_| "text")
     }

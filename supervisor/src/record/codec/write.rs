@@ -8,7 +8,7 @@ use rollcall_common::{
 };
 
 use crate::record::{
-    Answer, AttemptReport, Ending, Found, Head, Outcome, Reason, Record, SubscriptionId,
+    Answer, AttemptReport, Audit, Ending, Found, Head, Outcome, Reason, Record, SubscriptionId,
 };
 
 /// Writes fields one behind the other.
@@ -21,8 +21,12 @@ impl Writer<'_> {
             Record::Accepted { stream, sequence, at, message } => {
                 self.place(*stream, *sequence, *at).message(message).kind(1)
             }
+            Record::Alert(record) => self.alert(record),
             Record::Answered { stream, sequence, at, answer } => {
                 self.place(*stream, *sequence, *at).answer(answer).kind(2)
+            }
+            Record::Audited(Audit { at, by, act, on, reason }) => {
+                self.time(*at).text(by).text(act).text(on).text(reason).kind(24)
             }
             Record::Delivered { subscription, stream, through, floor } => self
                 .subscription(*subscription)
@@ -56,16 +60,16 @@ impl Writer<'_> {
         }
     }
 
-    fn kind(&mut self, kind: u8) -> u8 {
+    pub(super) fn kind(&mut self, kind: u8) -> u8 {
         kind
     }
 
-    fn u32(&mut self, number: u32) -> &mut Self {
+    pub(super) fn u32(&mut self, number: u32) -> &mut Self {
         self.0.put_u32_le(number);
         self
     }
 
-    fn u64(&mut self, number: u64) -> &mut Self {
+    pub(super) fn u64(&mut self, number: u64) -> &mut Self {
         self.0.put_u64_le(number);
         self
     }
@@ -74,7 +78,7 @@ impl Writer<'_> {
         self.u32(u32::try_from(length).unwrap_or(u32::MAX))
     }
 
-    fn time(&mut self, at: Time) -> &mut Self {
+    pub(super) fn time(&mut self, at: Time) -> &mut Self {
         self.u64(at.as_micros())
     }
 
@@ -95,7 +99,7 @@ impl Writer<'_> {
         self
     }
 
-    fn text(&mut self, text: &str) -> &mut Self {
+    pub(super) fn text(&mut self, text: &str) -> &mut Self {
         self.body(text.as_bytes())
     }
 

@@ -1,0 +1,145 @@
+//! Alerts, and what people did (contract §6).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, Query, State},
+    response::Response,
+    routing::{get, post},
+};
+use http::{HeaderMap, StatusCode};
+use rollcall_common::{limits::AUDIT_KEPT, problem::Problem};
+use serde_json::{Value, json};
+
+use super::{Api, number, reason::because};
+use crate::{
+    dispatcher::{AlertStatus, Event, Reply},
+    record::{AlertId, AlertStage, Audit},
+    web::respond::{Answer, bad_request, json, refused},
+};
+
+pub(super) fn routes() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/v1/alerts", get(list))
+        .route("/v1/alerts/{id}", get(one))
+        .route("/v1/alerts/{id}/acknowledge", post(acknowledge))
+        .route("/v1/audit", get(audit))
+}
+
+async fn list(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Answer {
+    Answer(api.list_alerts(query.get("state").map(String::as_str)).await)
+}
+
+async fn one(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+    Answer(api.show_alert(&id).await)
+}
+
+async fn acknowledge(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    Answer(api.acknowledge(&id, &headers, body).await)
+}
+
+async fn audit(
+    State(api): State<Arc<Api>>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Answer {
+    Answer(api.audit(query.get("limit")).await)
+}
+
+impl Api {
+    async fn list_alerts(&self, state: Option<&str>) -> Result<Response, Box<Problem>> {
+        let stages = [AlertStage::Firing, AlertStage::Acknowledged, AlertStage::Resolved];
+        let wanted = state.map(|state| {
+            let detail = "state is one of firing, acknowledged, resolved";
+            let found = stages.into_iter().find(|stage| stage.as_str() == state);
+            found.ok_or_else(|| Box::new(bad_request(detail).with("parameter", "state")))
+        });
+        let wanted = wanted.transpose()?;
+        // The newest first: those are what a person is looking for.
+        let all = self.handle.look(move |dispatcher| {
+            let all = dispatcher.alerts().rev();
+            all.filter(|alert| wanted.is_none_or(|stage| stage == alert.stage))
+                .map(|alert| show(&alert))
+                .collect::<Vec<Value>>()
+        });
+        Ok(json(StatusCode::OK, &json!({ "alerts": all.await? })))
+    }
+
+    async fn show_alert(&self, id: &str) -> Result<Response, Box<Problem>> {
+        let number = parse(id)?;
+        let alert = self.handle.look(move |dispatcher| dispatcher.alert(number)).await?;
+        let alert = alert.ok_or_else(|| refused(id, &Reply::UnknownAlert))?;
+        Ok(json(StatusCode::OK, &show(&alert)))
+    }
+
+    async fn acknowledge(
+        &self,
+        id: &str,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Response, Box<Problem>> {
+        let alert = parse(id)?;
+        let because = because(headers, body).await?;
+        let event = move |request| Event::Acknowledged {
+            request,
+            alert,
+            by: because.by,
+            reason: because.reason,
+        };
+        let reply = self.handle.ask(event).await?;
+        if reply != Reply::Done {
+            return Err(refused(id, &reply).into());
+        }
+        self.show_alert(id).await
+    }
+
+    async fn audit(&self, limit: Option<&String>) -> Result<Response, Box<Problem>> {
+        let limit = number("limit", limit)?.unwrap_or(AUDIT_KEPT);
+        let all = self.handle.look(move |dispatcher| {
+            dispatcher.audited().rev().take(limit).map(entry).collect::<Vec<Value>>()
+        });
+        Ok(json(StatusCode::OK, &json!({ "audit": all.await? })))
+    }
+}
+
+fn parse(id: &str) -> Result<AlertId, Box<Problem>> {
+    // What is no number is no alert's.
+    id.parse().map(AlertId).map_err(|_| refused(id, &Reply::UnknownAlert).into())
+}
+
+fn show(alert: &AlertStatus) -> Value {
+    json!({
+        "id": alert.id.0.to_string(),
+        "state": alert.stage.as_str(),
+        "severity": alert.severity.as_str(),
+        "kind": alert.kind,
+        "stream": alert.stream,
+        "sequence": alert.sequence,
+        "subscription": alert.subscription,
+        "worker": alert.worker,
+        "title": alert.title,
+        "detail": alert.detail,
+        "since": alert.since,
+        "until": alert.until,
+        "acknowledged_by": alert.acknowledged_by,
+    })
+}
+
+fn entry(audit: &Audit) -> Value {
+    json!({
+        "at": audit.at,
+        "by": audit.by,
+        "act": audit.act,
+        "on": audit.on,
+        "reason": audit.reason,
+    })
+}

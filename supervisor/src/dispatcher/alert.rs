@@ -1,0 +1,295 @@
+//! Alerts: one per cause, folded from the journal; and what is due to whom. Nothing here is a
+//! queue: what a target has to be told follows from how the alert stands and what the target was
+//! last told, so a target that is away for a day hears what is true when it is back.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::RangeInclusive,
+    sync::Arc,
+};
+
+use rollcall_common::{
+    ids::{Sequence, StreamName},
+    limits::{ALERTS_RESOLVED, MESSAGE_ALERTS},
+    time::Time,
+};
+
+use super::settings::AlertTarget;
+use crate::record::{AlertId, AlertRecord, AlertStage, Severity, Subject};
+
+/// What a target is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NoticeKind {
+    /// The alert fires.
+    Firing,
+    /// It still does.
+    Repeated,
+    /// Its cause is gone.
+    Resolved,
+    /// It got worse.
+    Worse,
+}
+
+impl NoticeKind {
+    /// The word that the outside sees.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Repeated => "repeated",
+            Self::Resolved => "resolved",
+            Self::Worse => "worse",
+        }
+    }
+}
+
+/// What a target was last told of an alert.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Told {
+    pub(super) at: Time,
+    pub(super) severity: Severity,
+    pub(super) stage: AlertStage,
+}
+
+/// Whether a target is to be told something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Due {
+    /// Not earlier than this.
+    Later(Time),
+    /// Not as things stand.
+    Never,
+    /// This.
+    Now(NoticeKind),
+}
+
+/// One alert.
+#[derive(Clone, Debug)]
+pub(super) struct Alert {
+    pub(super) subject: Subject,
+    pub(super) severity: Severity,
+    pub(super) stage: AlertStage,
+    /// How often it has happened: for a message, how often it has failed.
+    pub(super) count: u32,
+    pub(super) detail: Box<str>,
+    pub(super) since: Time,
+    /// When its cause was gone.
+    pub(super) until: Option<Time>,
+    /// Who has seen it.
+    pub(super) acknowledged_by: Option<Box<str>>,
+    told: BTreeMap<Arc<str>, Told>,
+}
+
+impl Alert {
+    /// What `target` is to be told; `stream` is the name of the stream that it is about.
+    pub(super) fn due(&self, target: &AlertTarget, stream: Option<&StreamName>, now: Time) -> Due {
+        let told = self.told.get(&target.name);
+        let (at, kind) = match (self.stage, told) {
+            (AlertStage::Resolved, Some(told)) if told.stage != AlertStage::Resolved => {
+                return Due::Now(NoticeKind::Resolved);
+            }
+            (AlertStage::Resolved, _) => return Due::Never,
+            (_, Some(told)) if self.severity > told.severity => return Due::Now(NoticeKind::Worse),
+            (AlertStage::Acknowledged, _) => return Due::Never,
+            (AlertStage::Firing, _) if !self.concerns(target, stream) => return Due::Never,
+            (AlertStage::Firing, None) => (self.since + target.after, NoticeKind::Firing),
+            (AlertStage::Firing, Some(told)) => match target.repeat {
+                Some(repeat) => (told.at + repeat, NoticeKind::Repeated),
+                None => return Due::Never,
+            },
+        };
+        if at <= now { Due::Now(kind) } else { Due::Later(at) }
+    }
+
+    fn concerns(&self, target: &AlertTarget, stream: Option<&StreamName>) -> bool {
+        let of_stream = target.streams.is_empty()
+            || stream.is_none_or(|name| target.streams.iter().any(|p| p.matches(name.as_str())));
+        let failing = matches!(self.subject, Subject::Message(..)) && !self.is_parking();
+        let often = target.after_failures.is_some_and(|least| self.count >= least);
+        of_stream && self.severity >= target.min_severity && (!failing || often)
+    }
+
+    /// Whether it is about a message that is parked already.
+    fn is_parking(&self) -> bool {
+        self.severity >= Severity::Error
+    }
+
+    /// The kind that the outside sees (contract §6).
+    pub(super) fn kind(&self) -> &'static str {
+        match self.subject {
+            Subject::AnswersDiverge(_) => "answers_diverge",
+            Subject::Destination(_) => "destination_failing",
+            Subject::Disk => "disk_low",
+            Subject::Flood => "message_parked",
+            Subject::Gap(_) => "position_gap",
+            Subject::Held(_) => "stream_held",
+            Subject::Lag(_) => "subscription_lagging",
+            Subject::Message(..) if self.is_parking() => "message_parked",
+            Subject::Message(..) => "message_failing",
+            Subject::Poison(..) => "poison_suspected",
+            Subject::Pool(_) => "no_worker",
+            Subject::Worker(_) => "worker_ejected",
+        }
+    }
+}
+
+/// An alert, as people and targets see it.
+#[derive(Clone, Debug)]
+pub struct AlertStatus {
+    /// Its number.
+    pub id: AlertId,
+    /// How far its life is.
+    pub stage: AlertStage,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What has happened (contract §6).
+    pub kind: &'static str,
+    /// The stream that it is about.
+    pub stream: Option<StreamName>,
+    /// The message of that stream.
+    pub sequence: Option<Sequence>,
+    /// The subscription that it is about.
+    pub subscription: Option<Arc<str>>,
+    /// The worker that it is about.
+    pub worker: Option<Arc<str>>,
+    /// One line for people.
+    pub title: Box<str>,
+    /// What else a person wants to know.
+    pub detail: Box<str>,
+    /// Since when.
+    pub since: Time,
+    /// When its cause was gone.
+    pub until: Option<Time>,
+    /// Who has seen it.
+    pub acknowledged_by: Option<Box<str>>,
+}
+
+/// All alerts: the live ones, and the newest of those that are resolved.
+#[derive(Debug, Default)]
+pub(super) struct Alerts {
+    all: BTreeMap<AlertId, Alert>,
+    /// Those that are not resolved, by cause.
+    live: BTreeMap<Subject, AlertId>,
+    /// Those that are, the oldest first.
+    resolved: VecDeque<AlertId>,
+    last: u64,
+    /// Live ones about a message.
+    messages: usize,
+}
+
+impl Alerts {
+    pub(super) fn get(&self, id: AlertId) -> Option<&Alert> {
+        self.all.get(&id)
+    }
+
+    /// The live alert of this cause.
+    pub(super) fn find(&self, subject: &Subject) -> Option<(AlertId, &Alert)> {
+        let id = *self.live.get(subject)?;
+        self.all.get(&id).map(|alert| (id, alert))
+    }
+
+    /// Whether none is live.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// The causes of the live ones.
+    pub(super) fn subjects(&self) -> impl Iterator<Item = &Subject> {
+        self.live.keys()
+    }
+
+    /// Those of the live ones' causes that lie between two.
+    pub(super) fn among(&self, causes: RangeInclusive<Subject>) -> Vec<Subject> {
+        self.live.range(causes).map(|(subject, _)| subject.clone()).collect()
+    }
+
+    /// All of them, by number.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (AlertId, &Alert)> {
+        self.all.iter().map(|(id, alert)| (*id, alert))
+    }
+
+    /// The number that the next one gets.
+    pub(super) fn next_id(&self) -> AlertId {
+        AlertId(self.last + 1)
+    }
+
+    /// Whether messages may have more alerts of their own.
+    pub(super) fn has_room_for_messages(&self) -> bool {
+        self.messages < MESSAGE_ALERTS
+    }
+
+    /// Whether so few messages have alerts that the flood is over.
+    pub(super) fn flood_is_over(&self) -> bool {
+        self.messages < MESSAGE_ALERTS / 2
+    }
+
+    pub(super) fn apply(&mut self, record: &AlertRecord) {
+        match record {
+            AlertRecord::Acknowledged { alert, by, .. } => {
+                if let Some(alert) = self.all.get_mut(alert) {
+                    alert.stage = AlertStage::Acknowledged;
+                    alert.acknowledged_by = Some(by.clone());
+                }
+            }
+            AlertRecord::Raised { alert, at, subject, severity, count, detail } => {
+                self.raise(*alert, subject, (*severity, *count, detail), *at);
+            }
+            AlertRecord::Resolved { alert, at } => self.resolve(*alert, *at),
+            AlertRecord::Told { alert, at, target, severity, stage } => {
+                if let Some(alert) = self.all.get_mut(alert) {
+                    let told = Told { at: *at, severity: *severity, stage: *stage };
+                    alert.told.insert(Arc::clone(target), told);
+                }
+            }
+        }
+    }
+
+    fn raise(
+        &mut self,
+        id: AlertId,
+        subject: &Subject,
+        (severity, count, detail): (Severity, u32, &str),
+        at: Time,
+    ) {
+        if let Some(alert) = self.all.get_mut(&id) {
+            if severity > alert.severity {
+                // Whoever has seen it has not seen this.
+                alert.stage = AlertStage::Firing;
+                alert.acknowledged_by = None;
+            }
+            (alert.severity, alert.count, alert.detail) = (severity, count, detail.into());
+            return;
+        }
+        self.last = self.last.max(id.0);
+        self.messages += usize::from(matches!(subject, Subject::Message(..)));
+        self.live.insert(subject.clone(), id);
+        let alert = Alert {
+            subject: subject.clone(),
+            severity,
+            stage: AlertStage::Firing,
+            count,
+            detail: detail.into(),
+            since: at,
+            until: None,
+            acknowledged_by: None,
+            told: BTreeMap::new(),
+        };
+        self.all.insert(id, alert);
+    }
+
+    fn resolve(&mut self, id: AlertId, at: Time) {
+        let Some(alert) = self.all.get_mut(&id) else {
+            return;
+        };
+        alert.stage = AlertStage::Resolved;
+        alert.until = Some(at);
+        if self.live.remove(&alert.subject).is_some() {
+            self.messages -= usize::from(matches!(alert.subject, Subject::Message(..)));
+            self.resolved.push_back(id);
+        }
+        while self.resolved.len() > ALERTS_RESOLVED {
+            if let Some(oldest) = self.resolved.pop_front() {
+                self.all.remove(&oldest);
+            }
+        }
+    }
+}
