@@ -49,6 +49,8 @@ pub(super) struct Told {
     pub(super) at: Time,
     pub(super) severity: Severity,
     pub(super) stage: AlertStage,
+    /// Whether it was taken, as far as is known.
+    pub(super) taken: bool,
 }
 
 /// Whether a target is to be told something.
@@ -80,6 +82,11 @@ pub(super) struct Alert {
 }
 
 impl Alert {
+    /// Whether `target` was never told of it.
+    pub(super) fn is_new_to(&self, target: &str) -> bool {
+        !self.told.contains_key(target)
+    }
+
     /// What `target` is to be told; `stream` is the name of the stream that it is about.
     pub(super) fn due(&self, target: &AlertTarget, stream: Option<&StreamName>, now: Time) -> Due {
         let told = self.told.get(&target.name);
@@ -88,6 +95,9 @@ impl Alert {
                 return Due::Now(NoticeKind::Resolved);
             }
             (AlertStage::Resolved, _) => return Due::Never,
+            (AlertStage::Firing, Some(told)) if !told.taken => {
+                return Due::Now(NoticeKind::Firing);
+            }
             (_, Some(told)) if self.severity > told.severity => return Due::Now(NoticeKind::Worse),
             (AlertStage::Acknowledged, _) => return Due::Never,
             (AlertStage::Firing, _) if !self.concerns(target, stream) => return Due::Never,
@@ -234,9 +244,10 @@ impl Alerts {
                 self.raise(*alert, subject, (*severity, *count, detail), *at);
             }
             AlertRecord::Resolved { alert, at } => self.resolve(*alert, *at),
-            AlertRecord::Told { alert, at, target, severity, stage } => {
+            AlertRecord::Told { alert, at, target, severity, stage, taken } => {
                 if let Some(alert) = self.all.get_mut(alert) {
-                    let told = Told { at: *at, severity: *severity, stage: *stage };
+                    let (at, severity, stage, taken) = (*at, *severity, *stage, *taken);
+                    let told = Told { at, severity, stage, taken };
                     alert.told.insert(Arc::clone(target), told);
                 }
             }

@@ -117,7 +117,7 @@ impl Dispatcher {
         let entry = self.state.stream(stream);
         if entry.settings.on_exhausted == OnExhausted::Skip {
             // Nobody is waited for.
-            return;
+            return self.resolve_alert(&Subject::Message(stream, sequence), at);
         }
         let subject = Subject::Message(stream, sequence);
         let known = self.state.alerts.find(&subject).is_some();

@@ -16,7 +16,7 @@ use rollcall_common::{
 
 use super::{
     Dispatcher,
-    alert::{Alert, AlertStatus, Due, Told},
+    alert::{Alert, AlertStatus, Due, NoticeKind, Told},
     effect::{Effect, Notice, Reply},
     event::{RequestId, TellFailure},
     timers::Timer,
@@ -92,22 +92,36 @@ impl Dispatcher {
                     Due::Later(at) => self.timers.set(at, Timer::Alert(id)),
                     Due::Never => {}
                     Due::Now(kind) => {
-                        let told = Told { at: now, severity: alert.severity, stage: alert.stage };
+                        let new = alert.is_new_to(&target.name);
+                        let (severity, stage) = (alert.severity, alert.stage);
+                        let told = Told { at: now, severity, stage, taken: false };
                         let (target, alert) = (Arc::clone(&target.name), self.show(id, alert));
-                        let Some(teller) = self.tellers.get_mut(&target) else {
-                            continue;
-                        };
-                        teller.out.insert(id, told);
-                        let attempt = teller.misses + 1;
-                        self.effects.push_back(Effect::Tell(Notice {
-                            alert,
-                            target,
-                            kind,
-                            attempt,
-                        }));
+                        if new {
+                            self.note_told((id, &target), told);
+                        }
+                        self.send_notice((alert, target), told, kind);
                     }
                 }
             }
+        }
+    }
+
+    fn note_told(&mut self, (alert, target): (AlertId, &Arc<str>), told: Told) {
+        let Told { at, severity, stage, taken } = told;
+        let target = Arc::clone(target);
+        self.commit(Record::Alert(AlertRecord::Told { alert, at, target, severity, stage, taken }));
+    }
+
+    fn send_notice(
+        &mut self,
+        (alert, target): (AlertStatus, Arc<str>),
+        told: Told,
+        kind: NoticeKind,
+    ) {
+        if let Some(teller) = self.tellers.get_mut(&target) {
+            teller.out.insert(alert.id, told);
+            let attempt = teller.misses + 1;
+            self.effects.push_back(Effect::Tell(Notice { alert, target, kind, attempt }));
         }
     }
 
@@ -139,10 +153,7 @@ impl Dispatcher {
             Ok(()) => {
                 teller.misses = 0;
                 self.counters.notices += 1;
-                let Told { severity, stage, .. } = told;
-                let target = Arc::clone(target);
-                let record = AlertRecord::Told { alert, at: now, target, severity, stage };
-                self.commit(Record::Alert(record));
+                self.note_told((alert, target), Told { at: now, taken: true, ..told });
             }
             Err(TellFailure { retry_after }) => {
                 teller.misses = teller.misses.saturating_add(1);

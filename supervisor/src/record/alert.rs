@@ -162,7 +162,8 @@ pub enum AlertRecord {
         /// When.
         at: Time,
     },
-    /// A target has taken a notice of it.
+    /// A target has taken a notice of it, or is about to be told for the first time: whoever may
+    /// have heard that it fires has to hear when it is over.
     Told {
         /// The alert.
         alert: AlertId,
@@ -174,5 +175,7 @@ pub enum AlertRecord {
         severity: Severity,
         /// How far it was said to be.
         stage: AlertStage,
+        /// Whether it was taken.
+        taken: bool,
     },
 }

@@ -182,7 +182,8 @@ fn of_people() -> impl Strategy<Value = Record> {
             Record::Alert(AlertRecord::Raised { alert, at, subject, severity, count, detail })
         },
     );
-    let told = (alert(), time(), text(), severity(), prop::sample::select(stages.to_vec()));
+    let stage = prop::sample::select(stages.to_vec());
+    let told = (alert(), time(), text(), severity(), stage, any::<bool>());
     prop_oneof![
         audit,
         raised,
@@ -190,9 +191,9 @@ fn of_people() -> impl Strategy<Value = Record> {
             .prop_map(|(alert, at, by)| Record::Alert(AlertRecord::Acknowledged { alert, at, by })),
         (alert(), time())
             .prop_map(|(alert, at)| Record::Alert(AlertRecord::Resolved { alert, at })),
-        told.prop_map(|(alert, at, target, severity, stage)| {
+        told.prop_map(|(alert, at, target, severity, stage, taken)| {
             let target = target.into();
-            Record::Alert(AlertRecord::Told { alert, at, target, severity, stage })
+            Record::Alert(AlertRecord::Told { alert, at, target, severity, stage, taken })
         }),
     ]
 }

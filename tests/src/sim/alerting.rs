@@ -59,6 +59,8 @@ impl World {
         let before = self.heard.get(&place).copied();
         match (kind, before) {
             (NoticeKind::Firing, None) | (NoticeKind::Resolved, Some(_)) => {}
+            // It was away, or the supervisor died before it was told: it may have heard.
+            (NoticeKind::Resolved, None) if away > 0 || self.scenario.faults.crashes > 0 => {}
             // It was told before a crash, and that was not written down.
             (kind, Some((before, _))) if kind == before => {}
             (NoticeKind::Worse | NoticeKind::Repeated, Some((before, _)))

@@ -25,9 +25,14 @@ impl Writer<'_> {
                 .subject(subject)
                 .kind(21),
             AlertRecord::Resolved { alert, at } => self.u64(alert.0).time(*at).kind(22),
-            AlertRecord::Told { alert, at, target, severity, stage } => {
-                self.u64(alert.0).time(*at).severity(*severity).stage(*stage).text(target).kind(23)
-            }
+            AlertRecord::Told { alert, at, target, severity, stage, taken } => self
+                .u64(alert.0)
+                .time(*at)
+                .severity(*severity)
+                .stage(*stage)
+                .u32(u32::from(*taken))
+                .text(target)
+                .kind(23),
         }
     }
 
@@ -93,7 +98,13 @@ impl Fields {
             22 => AlertRecord::Resolved { alert, at },
             23 => {
                 let (severity, stage) = (self.severity()?, self.stage()?);
-                AlertRecord::Told { alert, at, target: self.text()?.into(), severity, stage }
+                let taken = match self.u32("taken")? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err("taken"),
+                };
+                let target = self.text()?.into();
+                AlertRecord::Told { alert, at, target, severity, stage, taken }
             }
             _ => return Err("kind"),
         })
