@@ -14,6 +14,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub struct Client {
     url: String,
     token: Option<String>,
+    actor: Option<String>,
     http: reqwest::Client,
 }
 
@@ -57,12 +58,22 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), token, http })
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), token, actor: None, http })
+    }
+
+    /// The same, saying who calls: for the audit.
+    #[must_use]
+    pub fn acting_as(mut self, actor: String) -> Self {
+        self.actor = Some(actor).filter(|actor| actor.bytes().all(|byte| byte.is_ascii_graphic()));
+        self
     }
 
     /// A call to be added to: `path` begins with `/`.
     pub fn call(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.url));
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        if let Some(actor) = &self.actor {
+            request = request.header(crate::protocol::ACTOR, actor);
+        }
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

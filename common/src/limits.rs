@@ -15,6 +15,9 @@ pub const REASON_BYTES: usize = 1024;
 pub const MESSAGE_BYTES: u64 = 1 << 20;
 /// Default for the largest batch intake (`limits.batch_bytes`).
 pub const BATCH_BYTES: u64 = 16 << 20;
+/// Default for the bytes of bodies that are on their way in, all together
+/// (`limits.intake_bytes`).
+pub const INTAKE_BYTES: u64 = 256 << 20;
 /// Most messages in one batch intake.
 pub const BATCH_MESSAGES: usize = 65_536;
 /// Largest request head that an HTTP listener reads.
@@ -35,6 +38,11 @@ pub const KEPT_HEADERS: usize = 64;
 pub const KEPT_HEADER_BYTES: usize = 16 << 10;
 /// Events that wait for the driver.
 pub const DRIVER_QUEUE: usize = 4096;
+/// Events that wait for the driver, beyond which nothing new is taken in: the rest is for
+/// answers, which empty the queues.
+pub const INTAKE_QUEUE: usize = 3072;
+/// How long an entry may wait for its sync before nothing new is taken in.
+pub const COMMIT_STALL: Duration = Duration::from_secs(2);
 /// Events that the driver takes in one turn.
 pub const DRIVER_TURN: usize = 512;
 /// Bytes of one journal entry after which the driver ends its turn.
@@ -74,7 +82,8 @@ pub const NOTICES_AT_ONCE: usize = 4;
 pub const AUDIT_KEPT: usize = 1000;
 
 const _: () = {
-    assert!(MESSAGE_BYTES <= BATCH_BYTES);
+    assert!(MESSAGE_BYTES <= BATCH_BYTES && BATCH_BYTES <= INTAKE_BYTES);
+    assert!(INTAKE_QUEUE < DRIVER_QUEUE);
     assert!(TURN_BYTES <= UNSYNCED_BYTES);
     assert!(KEY_BYTES < HEAD_BYTES);
 };

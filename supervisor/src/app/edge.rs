@@ -15,7 +15,7 @@ use crate::{
     dispatcher::{Delivery, Dispatch, Notice},
     driver::{Edges, Handle},
     egress::forwarder::{Destination, DestinationSettings, Destinations, Forwarder},
-    ingress::{self, Intake},
+    ingress::{self, Intake, Room},
     web::Sizes,
     workers::{
         self, link::Link, membership::ConfiguredPool, registry::Registry, routes::Membership,
@@ -55,6 +55,7 @@ impl Edge {
             handle: handle.clone(),
             views: Arc::clone(&opened.views),
             sizes,
+            room: arc_swap::ArcSwap::from_pointee(Room::new(config.limits.intake_bytes)),
             clock,
             rng: Mutex::new(fastrand::Rng::with_seed(dice::seed())),
             shutdown: shutdown.clone(),

@@ -15,7 +15,7 @@ use crate::{
     dispatcher::{Event, Settings},
     driver::{Driver, DriverError, Handle, Parts, engine::Engine},
     egress::forwarder::Forwarder,
-    ingress::{Intake, listener},
+    ingress::{Intake, Room, listener},
     journal::{EntryNumber, ReadError, local::OpenError},
     record::codec::DecodeError,
     views::{Change, Views},
@@ -184,6 +184,9 @@ impl Running {
     /// sections for which one is needed.
     pub async fn reload(&mut self, config: Config) -> Vec<&'static str> {
         let needed = self.reloading.config.needs_restart(&config);
+        if self.reloading.intake.room.load().bytes() != config.limits.intake_bytes {
+            self.reloading.intake.room.store(Arc::new(Room::new(config.limits.intake_bytes)));
+        }
         self.reloading.intake.sizes.store(Arc::new(sizes(&config)));
         self.reloading.forwarder.destinations.store(Arc::new(destinations(&config)));
         // Err: nobody keeps the roster any more, so the process drains.

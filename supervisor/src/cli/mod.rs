@@ -126,7 +126,9 @@ enum Output {
 
 impl Server {
     fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(&self.url, self.token.clone())?)
+        let actor = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+        let actor = actor.unwrap_or_else(|_| "command-line".to_owned());
+        Ok(Client::new(&self.url, self.token.clone())?.acting_as(actor))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `[limits]`: how large what comes in may be.
 
-use rollcall_common::limits::{BATCH_BYTES, MESSAGE_BYTES};
+use rollcall_common::limits::{BATCH_BYTES, INTAKE_BYTES, MESSAGE_BYTES};
 
 use super::{section::Section, values::size};
 
@@ -11,11 +11,13 @@ pub struct Limits {
     pub message_bytes: u64,
     /// The largest batch intake.
     pub batch_bytes: u64,
+    /// Bytes of bodies that are on their way in, all together.
+    pub intake_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { message_bytes: MESSAGE_BYTES, batch_bytes: BATCH_BYTES }
+        Self { message_bytes: MESSAGE_BYTES, batch_bytes: BATCH_BYTES, intake_bytes: INTAKE_BYTES }
     }
 }
 
@@ -32,11 +34,16 @@ impl Limits {
             );
             section.problem(place, "batch_bytes", &text);
         }
-        section.close();
-        Self {
-            message_bytes,
-            // Whoever allows larger messages means them in batches too.
-            batch_bytes: batch.unwrap_or_else(|| BATCH_BYTES.max(message_bytes)),
+        // Whoever allows larger messages means them in batches too.
+        let batch_bytes = batch.unwrap_or_else(|| BATCH_BYTES.max(message_bytes));
+        let place = section.place_of("intake_bytes");
+        let intake = section.read("intake_bytes", |node| size(node, 1..=1 << 40));
+        if intake.is_some_and(|intake| intake < batch_bytes) {
+            let text =
+                format!("is less than limits.batch_bytes; expected at least {batch_bytes} bytes");
+            section.problem(place, "intake_bytes", &text);
         }
+        section.close();
+        Self { message_bytes, batch_bytes, intake_bytes: intake.unwrap_or(INTAKE_BYTES) }
     }
 }

@@ -1,13 +1,19 @@
 //! The one task that owns the engine. It takes what happened, lets the engine decide, appends one
 //! entry per turn, and does what the engine asks for: at once, or when the entry is durable.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use rollcall_common::{
     ids::StreamName,
-    limits::{DRIVER_QUEUE, DRIVER_TURN, UNSYNCED_BYTES},
+    limits::{COMMIT_STALL, DRIVER_QUEUE, DRIVER_TURN, INTAKE_QUEUE, UNSYNCED_BYTES},
     message::Message,
-    time::Clock,
+    time::{Clock, Time},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -38,6 +44,19 @@ pub trait Edges: Send + Sync {
 #[derive(Clone)]
 pub struct Handle {
     sender: mpsc::Sender<Command>,
+    /// When the oldest entry that is not durable was appended, in microseconds; 0: there is none.
+    unsynced_since: Arc<AtomicU64>,
+}
+
+/// Whether there is room for more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pressure {
+    /// There is.
+    Fine,
+    /// Too much waits for the driver.
+    Crowded,
+    /// The journal's sync takes very long.
+    Stalled,
 }
 
 /// The driver is gone: the process is on its way down, or its journal has failed.
@@ -60,7 +79,23 @@ impl Handle {
     #[must_use]
     pub fn new() -> (Self, Mailbox) {
         let (sender, receiver) = mpsc::channel(DRIVER_QUEUE);
-        (Self { sender }, Mailbox(receiver))
+        let unsynced_since = Arc::default();
+        let mailbox = Mailbox(receiver, Arc::clone(&unsynced_since));
+        (Self { sender, unsynced_since }, mailbox)
+    }
+
+    /// Whether there is room for more.
+    #[must_use]
+    pub fn pressure(&self, now: Time) -> Pressure {
+        let waiting = self.sender.max_capacity() - self.sender.capacity();
+        let since = self.unsynced_since.load(Ordering::Relaxed);
+        if since > 0 && now.since(Time::from_micros(since)) > COMMIT_STALL {
+            Pressure::Stalled
+        } else if waiting > INTAKE_QUEUE {
+            Pressure::Crowded
+        } else {
+            Pressure::Fine
+        }
     }
 
     /// Sends messages in; the answer rests on durable ground.
@@ -130,7 +165,7 @@ impl fmt::Debug for Handle {
 }
 
 /// The driver's end of the [`Handle`]s.
-pub struct Mailbox(mpsc::Receiver<Command>);
+pub struct Mailbox(mpsc::Receiver<Command>, Arc<AtomicU64>);
 
 impl fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -150,9 +185,10 @@ pub struct Driver {
     requests: Requests,
     loader: Loader,
     mailbox: mpsc::Receiver<Command>,
+    unsynced_since: Arc<AtomicU64>,
     space: Space,
-    /// Entries that are appended and not yet durable: number and bytes.
-    unsynced: std::collections::VecDeque<(EntryNumber, usize)>,
+    /// Entries that are appended and not yet durable: number, bytes, and when.
+    unsynced: std::collections::VecDeque<(EntryNumber, usize, Time)>,
     unsynced_bytes: usize,
     /// Whether it ends as soon as all is durable.
     stopping: bool,
@@ -214,6 +250,7 @@ impl Driver {
             clock: parts.clock,
             requests: Requests::default(),
             mailbox: parts.mailbox.0,
+            unsynced_since: parts.mailbox.1,
             space: Space::Enough,
             unsynced: std::collections::VecDeque::new(),
             unsynced_bytes: 0,
@@ -290,7 +327,8 @@ impl Driver {
                 let appended = self.journal.append(payload, self.epoch);
                 let ticket =
                     appended.map_err(|error| DriverError::Journal(error.to_string().into()))?;
-                self.unsynced.push_back((ticket.0, bytes));
+                self.unsynced.push_back((ticket.0, bytes, self.clock.now()));
+                self.show_unsynced();
                 self.unsynced_bytes += bytes;
                 Some(ticket)
             }
@@ -313,12 +351,19 @@ impl Driver {
             tracing::warn!(low, "room on the journal's disk");
             self.engine.handle(Event::Space { low }, self.clock.now());
         }
-        while self.unsynced.front().is_some_and(|(entry, _)| *entry < tail.next) {
-            let bytes = self.unsynced.pop_front().map_or(0, |(_, bytes)| bytes);
+        while self.unsynced.front().is_some_and(|(entry, ..)| *entry < tail.next) {
+            let bytes = self.unsynced.pop_front().map_or(0, |(_, bytes, _)| bytes);
             self.unsynced_bytes -= bytes;
         }
+        self.show_unsynced();
         self.speak(tail.next);
         Ok(())
+    }
+
+    /// Lets everybody see since when the journal has been at its oldest entry.
+    fn show_unsynced(&self) {
+        let since = self.unsynced.front().map_or(0, |(_, _, at)| at.as_micros());
+        self.unsynced_since.store(since, Ordering::Relaxed);
     }
 
     /// Says what rests on entries before `next`.

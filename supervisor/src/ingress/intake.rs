@@ -32,14 +32,15 @@ use super::{
     batch::{self, Item},
     cloudevents::{self, Mode},
     headers::{self, Kept},
+    room::{Room, crowded},
 };
 use crate::{
     dispatcher::{Reply, Taken},
-    driver::Handle,
+    driver::{Handle, Pressure},
     record::Outcome,
     views::{ReleasedResult, Views},
     web::{
-        Sizes, read_body,
+        Sizes, read_rationed,
         respond::{internal, json, problem, refused, stopping},
     },
 };
@@ -53,6 +54,8 @@ pub struct Intake {
     pub views: Arc<Views>,
     /// How large what comes in may be.
     pub sizes: Arc<arc_swap::ArcSwap<Sizes>>,
+    /// How much may be on its way in.
+    pub room: arc_swap::ArcSwap<Room>,
     /// The time.
     pub clock: Clock,
     /// Dice for ids.
@@ -109,7 +112,9 @@ impl Intake {
         let key = headers::idempotency_key(headers)?;
         let kept = headers::kept(headers)?;
         let event = cloudevents::binary(headers)?;
-        let body = read_body(headers, body, self.sizes.load().message).await?;
+        let mut room = self.room.load().enter();
+        let limit = self.sizes.load().message;
+        let body = read_rationed(headers, body, limit, |bytes| room.take(bytes)).await?;
         let event = match Mode::of(&content_type) {
             Mode::Structured => Some(cloudevents::structured(&body)?),
             Mode::Batch | Mode::Binary => event,
@@ -136,7 +141,8 @@ impl Intake {
         let content_type = headers::content_type(headers)?;
         let kept = headers::kept(headers)?;
         let sizes = **self.sizes.load();
-        let body = read_body(headers, body, sizes.batch).await?;
+        let mut room = self.room.load().enter();
+        let body = read_rationed(headers, body, sizes.batch, |bytes| room.take(bytes)).await?;
         let items = batch::split(&content_type, headers, &body, sizes.message)?;
         let messages = items.into_iter().map(|item| self.message(item, kept.clone())).collect();
         let taken = self.submit(stream.clone(), messages).await?;
@@ -153,6 +159,11 @@ impl Intake {
     fn admit(&self, stream: &str) -> Result<StreamName, Refused> {
         if self.shutdown.phase() > Phase::Running {
             return Err(stopping().into());
+        }
+        match self.handle.pressure(self.clock.now()) {
+            Pressure::Fine => {}
+            Pressure::Crowded => return Err(crowded("too much is waiting").into()),
+            Pressure::Stalled => return Err(crowded("the journal's disk is slow").into()),
         }
         stream.parse().map_err(|error| {
             let detail = format!("{stream:?}: {error}");

@@ -8,5 +8,7 @@ mod headers;
 mod intake;
 pub mod listener;
 mod pace;
+mod room;
 
 pub use intake::{Intake, routes};
+pub use room::Room;

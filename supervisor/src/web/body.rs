@@ -15,14 +15,31 @@ use super::respond::bad_request;
 /// When it is larger, broken off, compressed, or stands still for too long.
 pub async fn read_body(
     headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Bytes, Box<Problem>> {
+    read_rationed(headers, body, limit, |_| Ok(())).await
+}
+
+/// The same, asking `ration` for room: for all of it before it is read, where its length is
+/// announced, and piece by piece otherwise.
+///
+/// # Errors
+/// As [`read_body`], and when there is no room.
+pub async fn read_rationed(
+    headers: &HeaderMap,
     mut body: Body,
     limit: usize,
+    mut ration: impl FnMut(usize) -> Result<(), Box<Problem>>,
 ) -> Result<Bytes, Box<Problem>> {
     refuse_encoded(headers)?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     let announced = announced.and_then(|text| text.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large(limit));
+    }
+    if let Some(length) = announced {
+        ration(length)?;
     }
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
@@ -43,6 +60,9 @@ pub async fn read_body(
             continue;
         };
         length += data.len();
+        if announced.is_none() {
+            ration(data.len())?;
+        }
         if length > limit {
             return Err(too_large(limit));
         }

@@ -9,7 +9,7 @@ mod retry_after;
 mod sizes;
 
 pub use actor::actor;
-pub use body::read_body;
+pub use body::{read_body, read_rationed};
 pub use result::ResultBody;
 pub use retry_after::retry_after;
 pub use sizes::Sizes;

@@ -58,9 +58,8 @@ impl World {
         let place = (Arc::clone(&target), alert.id);
         let before = self.heard.get(&place).copied();
         match (kind, before) {
-            (NoticeKind::Firing, None) | (NoticeKind::Resolved, Some(_)) => {}
-            // It was away, or the supervisor died before it was told: it may have heard.
-            (NoticeKind::Resolved, None) if away > 0 || self.scenario.faults.crashes > 0 => {}
+            // One that was away when it fired, or whose supervisor died, may have heard of it.
+            (NoticeKind::Firing, None) | (NoticeKind::Resolved, _) => {}
             // It was told before a crash, and that was not written down.
             (kind, Some((before, _))) if kind == before => {}
             (NoticeKind::Worse | NoticeKind::Repeated, Some((before, _)))

@@ -9,6 +9,7 @@ mod journal;
 mod load;
 mod membership;
 mod memory;
+mod people;
 mod reading;
 mod replies;
 
