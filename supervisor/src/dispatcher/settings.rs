@@ -8,7 +8,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rollcall_common::{backoff::Ladder, ids::StreamName, protocol::DEFAULT_POOL};
+use rollcall_common::{
+    backoff::Ladder, ids::StreamName, limits::HOLD_ALERT_AFTER, protocol::DEFAULT_POOL,
+};
 
 use crate::record::Severity;
 
@@ -49,7 +51,7 @@ impl Default for StreamSettings {
             max_in_flight: 256,
             window: 4096,
             max_backlog: 10_000_000,
-            hold_alert_after: Duration::from_secs(300),
+            hold_alert_after: HOLD_ALERT_AFTER,
         }
     }
 }
@@ -106,6 +108,8 @@ pub struct Settings {
     /// How many of the newest releases are kept at hand, so that a subscription that catches up
     /// can join the present without a gap.
     pub recent: usize,
+    /// Who is told of alerts.
+    pub alert_targets: Vec<AlertTarget>,
 }
 
 impl Default for Settings {
@@ -119,6 +123,7 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(2),
             deliveries_at_once: 64,
             recent: 65_536,
+            alert_targets: Vec::new(),
         }
     }
 }
