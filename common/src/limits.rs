@@ -72,7 +72,7 @@ pub const ALERT_REPEAT: Duration = Duration::from_secs(4 * 3600);
 pub const ALERTMANAGER_REPEAT: Duration = Duration::from_secs(60);
 /// Repeats after which an Alertmanager that hears no more takes an alert for resolved.
 pub const ALERTMANAGER_MISSED: u32 = 4;
-/// Most that is read of the answer of an alert's receiver, or kept of a command's last words.
+/// Most bytes that are read of the answer of an alert's receiver.
 pub const ALERT_ANSWER_BYTES: usize = 4096;
 /// Most characters of an alert's detail that are sent to a receiver with limits of its own.
 pub const ALERT_DETAIL_CHARS: usize = 2048;

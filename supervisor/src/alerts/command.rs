@@ -5,7 +5,7 @@
 
 use std::{io, pin::pin, process::Stdio, time::Duration};
 
-use rollcall_common::limits::ALERT_ANSWER_BYTES;
+use rollcall_common::limits::REASON_BYTES;
 use rollcall_worker::executor::{Group, Program};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -19,6 +19,8 @@ use super::{Failure, Notice, http::unwritten, text};
 const REFUSED: i32 = 65;
 /// How long what a program left behind may keep its standard error open after it has ended.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
+/// Bytes of the end of its standard error that are kept: no more than is shown in the end.
+const LAST_WORDS: usize = REASON_BYTES / 5;
 /// Bytes that are read at a time.
 const CHUNK: usize = 1024;
 
@@ -105,7 +107,7 @@ async fn tail(stderr: Option<ChildStderr>, into: &mut Vec<u8>) {
     let mut chunk = [0; CHUNK];
     while let Ok(count @ 1..) = stderr.read(&mut chunk).await {
         into.extend_from_slice(chunk.get(..count).unwrap_or_default());
-        let over = into.len().saturating_sub(ALERT_ANSWER_BYTES / 4);
+        let over = into.len().saturating_sub(LAST_WORDS);
         into.drain(..over);
     }
 }

@@ -9,7 +9,7 @@ use lettre::{
     message::header::{HeaderName, HeaderValue},
     transport::smtp::{self, authentication::Credentials},
 };
-use rollcall_common::limits::{ALERT_DETAIL_CHARS, ALERT_SUBJECT_CHARS, REASON_BYTES};
+use rollcall_common::limits::{ALERT_DETAIL_CHARS, ALERT_SUBJECT_CHARS};
 
 use super::{
     Failure, Notice, What,
@@ -138,7 +138,7 @@ fn transport(email: &Email) -> Result<Transport, smtp::Error> {
 
 /// A server's 5xx is for good (RFC 5321 §4.2.1); all else may pass.
 fn failure(error: &smtp::Error) -> Failure {
-    let detail = cut(&one_line(&error.to_string()), REASON_BYTES / 4);
+    let detail = one_line(&error.to_string());
     if error.is_permanent() { Failure::Refused(detail) } else { Failure::unavailable(detail) }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rollcall_common::{
-    limits::{ALERT_ANSWER_BYTES, CONNECT_TIMEOUT, IDLE_CONNECTION, REASON_BYTES, RETRY_AFTER_MAX},
+    limits::{ALERT_ANSWER_BYTES, CONNECT_TIMEOUT, IDLE_CONNECTION, RETRY_AFTER_MAX},
     tls,
 };
 
@@ -79,7 +79,7 @@ fn judge(status: StatusCode, body: String, wait: Option<Duration>) -> Result<Tak
 /// An answer in words.
 pub(super) fn answered(status: StatusCode, body: &str) -> String {
     let status = status.as_u16();
-    match text::cut(&text::one_line(body), REASON_BYTES / 4) {
+    match text::one_line(body) {
         body if body.is_empty() => format!("status {status}"),
         body => format!("status {status}: {body}"),
     }

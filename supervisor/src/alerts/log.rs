@@ -54,7 +54,8 @@ mod tests {
 
     impl Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
+            let mut all = self.0.lock().map_err(|_| io::ErrorKind::Other)?;
+            all.extend_from_slice(bytes);
             Ok(bytes.len())
         }
 

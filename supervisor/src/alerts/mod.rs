@@ -7,7 +7,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rollcall_common::time::{Clock, Time};
+use rollcall_common::{
+    limits::REASON_BYTES,
+    time::{Clock, Time},
+};
 
 pub use email::{Security, Smtp};
 pub use notice::{AlertView, Notice, What};
@@ -101,7 +104,9 @@ impl Senders {
         };
         let sent = tokio::time::timeout(target.timeout, self.try_once(target, notice)).await;
         let sent = sent.unwrap_or_else(|_| Err(Failure::unavailable("no answer in time")));
-        sent.map_err(|failure| failure.map(|detail| target.kind.scrub(detail)))
+        // Cut only after its secrets are out: half of one is still too much of it.
+        let shown = |detail| text::cut(&target.kind.scrub(detail), REASON_BYTES / 4);
+        sent.map_err(|failure| failure.map(shown))
     }
 
     async fn try_once(&self, target: &Target, notice: &Notice) -> Result<(), Failure> {

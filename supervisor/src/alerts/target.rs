@@ -12,6 +12,9 @@ use crate::web::Secret;
 /// Hex digits of the hash in a name that nobody gave.
 const NAME_BYTES: usize = 4;
 
+/// Characters of the shortest text that is looked for in answers.
+const SHORTEST: usize = 6;
+
 /// Someone to tell.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Target {
@@ -136,10 +139,15 @@ impl Kind {
     }
 }
 
-/// A secret, and for a URL what comes after its host, which may be repeated by itself.
+/// A secret, and for a URL what comes after its host, which may be repeated by itself. What is very
+/// short is no secret, and to look for it would only spoil the words around it.
 fn parts(secret: &Private) -> Vec<String> {
     let secret = secret.reveal();
     let path = secret.split_once("://").and_then(|(_, rest)| rest.split_once('/'));
     let path = path.map(|(_, path)| path.to_owned());
-    [Some(secret.to_owned()), path].into_iter().flatten().filter(|part| !part.is_empty()).collect()
+    [Some(secret.to_owned()), path]
+        .into_iter()
+        .flatten()
+        .filter(|part| part.len() >= SHORTEST)
+        .collect()
 }

@@ -26,8 +26,8 @@ const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
 const ROUTING_KEY: usize = 32;
 /// The longest time without a repeat that an Alertmanager is kept waiting.
 const ALERTMANAGER_LONGEST: Duration = Duration::from_secs(3600);
-/// A year.
-const YEAR: Duration = Duration::from_secs(365 * 86_400);
+/// The longest age to wait for, and the longest time without a repeat.
+const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 
 /// The kinds, as words.
 #[derive(Clone, Copy)]
@@ -179,7 +179,7 @@ impl Common {
                 Ok(name.to_owned())
             }),
             min_severity: section.read("min_severity", |node| word(node, &SEVERITIES)),
-            after: section.read("after", |node| duration(node, Duration::ZERO..=YEAR)),
+            after: section.read("after", |node| duration(node, Duration::ZERO..=LONGEST)),
             after_failures: section.read("after_failures", |node| whole(node, 1..=1000)),
             repeat: section.read("repeat", |node| repeat(node, repeats)),
             streams: section.read("streams", |node| one_or_more(node, pattern)),
@@ -213,7 +213,7 @@ fn repeat(node: &Node, repeats: Repeat) -> Checked<Option<Duration>> {
     if never || none {
         return Ok(None);
     }
-    duration(node, least..=YEAR).map(Some).map_err(|wrong| {
+    duration(node, least..=LONGEST).map(Some).map_err(|wrong| {
         let text = format!("{}, or \"never\"", wrong.text);
         node.wrong(text)
     })
@@ -374,7 +374,8 @@ fn mailbox(node: &Node) -> Checked<lettre::message::Mailbox> {
 fn smtp(node: &Node) -> Checked<Smtp> {
     let text = node.text().unwrap_or_default();
     // Not shown: it may hold a password.
-    text.parse().map_err(|error: &str| node.wrong(error))
+    text.parse()
+        .map_err(|error: &str| node.wrong(format!("is no mail server (not shown): {error}")))
 }
 
 fn password_file(node: &Node) -> Checked<Private> {

@@ -99,3 +99,12 @@ async fn a_target_that_is_gone_is_told_nothing() {
     refused(&soon(sender.senders.send("other", &notice(What::Firing))).await);
     assert!(receiver.requests().is_empty());
 }
+
+#[tokio::test]
+async fn nothing_is_told_without_tls_where_tls_is_wanted() {
+    let receiver = Receiver::start(|_| Act::ok("ok")).await;
+    for keys in targets(&receiver.url().replace("http://", "https://")) {
+        unavailable(&soon(Sender::new(&keys).send(&notice(What::Firing))).await);
+    }
+    assert!(receiver.requests().is_empty());
+}

@@ -129,7 +129,8 @@ async fn what_comes_from_outside_makes_no_headers() {
     let sender = server.target("'ops@example.org'", "smtp", "");
     let mut hostile = notice(What::Firing);
     hostile.alert.title = format!("ü\r\nBcc: evil@example.org\r\n\r\n{}", "x".repeat(2000));
-    hostile.alert.detail = format!("first\r\n.\r\nMAIL FROM:<evil@example.org>\r\n{}", "y".repeat(2000));
+    hostile.alert.detail =
+        format!("first\r\n.\r\nMAIL FROM:<evil@example.org>\r\n{}", "y".repeat(2000));
     soon(sender.send(&hostile)).await.unwrap();
     let mails = server.mails();
     assert_eq!(mails.len(), 1, "{mails:?}");
