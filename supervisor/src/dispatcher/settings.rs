@@ -108,8 +108,6 @@ pub struct Settings {
     /// How many of the newest releases are kept at hand, so that a subscription that catches up
     /// can join the present without a gap.
     pub recent: usize,
-    /// Who is told of alerts.
-    pub alert_targets: Vec<AlertTarget>,
 }
 
 impl Default for Settings {
@@ -123,7 +121,6 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(2),
             deliveries_at_once: 64,
             recent: 65_536,
-            alert_targets: Vec::new(),
         }
     }
 }
