@@ -52,7 +52,9 @@ impl Client {
     /// # Errors
     /// When the client can't be set up.
     pub fn new(url: &str, token: Option<String>) -> Result<Self, ClientError> {
+        let tls = crate::tls::client().map_err(|error| ClientError::Http(error.to_string()))?;
         let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
             .connect_timeout(CONNECT)
             .pool_idle_timeout(crate::limits::IDLE_CONNECTION)
             .redirect(reqwest::redirect::Policy::none())

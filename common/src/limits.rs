@@ -71,6 +71,28 @@ pub const IDLE_CONNECTIONS: usize = 1024;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest `Retry-After` that is obeyed.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+/// Default for how long one try to tell an alert's receiver may take (`timeout` in `[[alerts]]`).
+pub const ALERT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Default for how long an alert that goes on is not told again (`repeat` in `[[alerts]]`).
+pub const ALERT_REPEAT: Duration = Duration::from_secs(4 * 3600);
+/// Default for how long an Alertmanager is not told again of an alert that goes on: its clients are
+/// to repeat it at this pace.
+pub const ALERTMANAGER_REPEAT: Duration = Duration::from_secs(60);
+/// Repeats after which an Alertmanager that hears no more takes an alert for resolved.
+pub const ALERTMANAGER_MISSED: u32 = 4;
+/// Most bytes that are read of the answer of an alert's receiver.
+pub const ALERT_ANSWER_BYTES: usize = 4096;
+/// Most characters of an alert's detail that are sent to a receiver with limits of its own.
+pub const ALERT_DETAIL_CHARS: usize = 2048;
+/// Most characters of an alert's title in the subject of a mail: a line of a mail has at most 998
+/// bytes (RFC 5322 §2.1.1), and a long word can't be folded.
+pub const ALERT_SUBJECT_CHARS: usize = 200;
+/// Most characters of the summary of a PagerDuty event (Events API v2).
+pub const PAGERDUTY_SUMMARY_CHARS: usize = 1024;
+/// Most characters of the text of a Slack block.
+pub const SLACK_TEXT_CHARS: usize = 3000;
+/// Default for how long a stream may stand still before there is an alert (`hold_alert_after`).
+pub const HOLD_ALERT_AFTER: Duration = Duration::from_secs(300);
 
 /// Live alerts about single messages; if more are parked, one alert speaks for the rest.
 pub const MESSAGE_ALERTS: usize = 1000;

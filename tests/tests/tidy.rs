@@ -21,7 +21,7 @@ const LEVELS: &[&[&str]] = &[
     &["views"],
     &["driver"],
     &["web"],
-    &["api", "egress", "ingress", "workers"],
+    &["alerts", "api", "egress", "ingress", "workers"],
     &["config"],
     &["app"],
     &["cli"],

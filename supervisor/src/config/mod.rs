@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+pub use alerts::Alerting;
 pub use error::ConfigError;
 use error::{Place, Problems};
 pub use journal::{Journal, JournalKind};
@@ -21,6 +22,7 @@ pub use subscriptions::Subscription;
 
 use crate::dispatcher::settings::{Settings, StreamTable};
 
+mod alerts;
 mod env;
 mod error;
 mod file;
@@ -38,7 +40,7 @@ mod tests;
 mod values;
 
 /// Sections of the contract that this version does not have.
-const REFUSED: [&str; 5] = ["alerts", "cluster", "schedules", "tcp", "tokens"];
+const REFUSED: [&str; 4] = ["cluster", "schedules", "tcp", "tokens"];
 /// All sections of the contract.
 const SECTIONS: [&str; 11] = [
     "server",
@@ -55,7 +57,7 @@ const SECTIONS: [&str; 11] = [
 ];
 
 /// The whole configuration.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
     /// `[server]`.
     pub server: Server,
@@ -69,6 +71,22 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// `[subscriptions]`, by name.
     pub subscriptions: Vec<Subscription>,
+    /// `[[alerts]]`; the log, if there is none.
+    pub alerts: Vec<Alerting>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: Server::default(),
+            journal: Journal::default(),
+            limits: Limits::default(),
+            streams: Streams::default(),
+            pools: Vec::new(),
+            subscriptions: Vec::new(),
+            alerts: vec![Alerting::log()],
+        }
+    }
 }
 
 /// What the flags say. It wins over everything else.
@@ -118,6 +136,7 @@ impl Config {
             streams: Streams::read(root.part("streams")),
             pools: Pool::read_all(root.part("pools")),
             subscriptions: Subscription::read_all(root.part("subscriptions")),
+            alerts: Alerting::read_all(&mut root),
         };
         root.refuse(&REFUSED);
         root.close();
@@ -132,6 +151,7 @@ impl Config {
             create_streams: self.streams.create,
             streams: StreamTable::new(self.streams.overlays.iter().cloned()),
             pools: self.pools.iter().map(pool).collect(),
+            alert_targets: self.alerts.iter().map(|alerting| alerting.told.clone()).collect(),
             ..Settings::default()
         }
     }

@@ -13,6 +13,8 @@ pub(super) const UNSUPPORTED: &str = "is not supported by this version";
 #[derive(Debug)]
 pub(super) struct Section<'a> {
     path: String,
+    /// How it stands in the file.
+    header: String,
     place: Place,
     left: Table,
     asked: Vec<&'static str>,
@@ -32,7 +34,8 @@ impl<'a> Section<'a> {
                 problems.add(wrong.place, format!("{path}: {}", wrong.text));
             }
         }
-        Self { path, place, left, asked: Vec::new(), problems }
+        let header = format!("[{path}]");
+        Self { path, header, place, left, asked: Vec::new(), problems }
     }
 
     /// What `check` makes of the key's value; nothing, when it is absent or wrong.
@@ -118,13 +121,46 @@ impl<'a> Section<'a> {
         all
     }
 
+    /// Reads a list of sections, `[[key]]`; `None` when there is no such list.
+    pub(super) fn items<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(Section<'_>) -> T,
+    ) -> Option<Vec<T>> {
+        self.asked.push(key);
+        let node = self.left.remove(key)?;
+        let path = keys::join(&self.path, key);
+        let header = format!("[[{path}]]");
+        let wrong = node.unfit(&format!("tables, each beginning with {header}"));
+        let Value::List(items) = node.value else {
+            self.problems.add(wrong.place, format!("{path}: {}", wrong.text));
+            return Some(Vec::new());
+        };
+        let mut all = Vec::new();
+        for item in items {
+            if !item.is_table() {
+                let wrong = item.unfit(&format!("a table, {header}"));
+                self.problems.add(wrong.place, format!("{path}: {}", wrong.text));
+                continue;
+            }
+            let section = Section::open(path.clone(), Some(item), self.problems);
+            all.push(read(Section { header: header.clone(), ..section }));
+        }
+        Some(all)
+    }
+
+    /// Lets go of what is left: without a key that is wrong nobody knows what else may stand here.
+    pub(super) fn forget(&mut self) {
+        self.left.clear();
+    }
+
     /// Complains of what is left.
     pub(super) fn close(self) {
         for (key, node) in self.left {
             let place = if self.path.is_empty() {
                 "at the top".to_owned()
             } else {
-                format!("in [{}]", self.path)
+                format!("in {}", self.header)
             };
             let advice = match self.path.split_once('.') {
                 Some((section, name)) if node.is_table() => {

@@ -9,7 +9,7 @@ use super::{
     section::Section,
     values::{self, Checked, DAY, SHORTEST, duration, one_or_more, text, url, whole},
 };
-use crate::{dispatcher::event::Start, egress::Secret};
+use crate::{dispatcher::event::Start, web::Secret};
 
 /// `[subscriptions.NAME]`.
 #[derive(Clone, Debug, Eq, PartialEq)]

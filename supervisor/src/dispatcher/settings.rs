@@ -8,7 +8,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rollcall_common::{backoff::Ladder, ids::StreamName, protocol::DEFAULT_POOL};
+use rollcall_common::{
+    backoff::Ladder, ids::StreamName, limits::HOLD_ALERT_AFTER, protocol::DEFAULT_POOL,
+};
 
 use crate::record::Severity;
 
@@ -49,7 +51,7 @@ impl Default for StreamSettings {
             max_in_flight: 256,
             window: 4096,
             max_backlog: 10_000_000,
-            hold_alert_after: Duration::from_secs(300),
+            hold_alert_after: HOLD_ALERT_AFTER,
         }
     }
 }

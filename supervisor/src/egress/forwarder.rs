@@ -11,15 +11,13 @@ use rollcall_common::{
     time::{Clock, Time},
 };
 
-use super::{
-    Secret,
-    request::{Batched, Envelope, Pushed, push},
-};
+use super::request::{Batched, Envelope, Pushed, push};
 use crate::{
     dispatcher::{Delivery, Event, Refusal},
     driver::Handle,
     record::Outcome,
     views::{ReadFailed, ReleasedResult, Views},
+    web::Secret,
 };
 
 /// Results that are read at a time, where they are not batched.

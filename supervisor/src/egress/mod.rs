@@ -2,6 +2,3 @@
 
 pub mod forwarder;
 mod request;
-mod signature;
-
-pub use signature::{BadSecret, Secret};

@@ -11,11 +11,10 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::signature::{Secret, sign};
 use crate::{
     dispatcher::Refusal,
     views::ReleasedResult,
-    web::{ResultBody, retry_after},
+    web::{ResultBody, Secret, retry_after, sign},
 };
 
 /// What goes with every push of a delivery.

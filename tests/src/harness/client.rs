@@ -63,7 +63,11 @@ impl Client {
     /// A client of what is at `url`.
     #[must_use]
     pub fn new(url: &str) -> Self {
-        let builder = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60));
+        let tls = rollcall_common::tls::client().expect("a TLS setup");
+        let builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .no_proxy()
+            .timeout(Duration::from_secs(60));
         Self { http: builder.build().expect("a client"), url: url.trim_end_matches('/').to_owned() }
     }
 

@@ -9,5 +9,5 @@ mod proxy;
 pub use builtin::{BadBuiltin, Builtin};
 pub use exec::Exec;
 pub use exec_stream::ExecStream;
-pub use program::{BadCommand, Program};
+pub use program::{BadCommand, Group, Program};
 pub use proxy::Proxy;

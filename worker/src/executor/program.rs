@@ -52,7 +52,8 @@ impl Program {
 
     /// The command, ready for more settings. It has no access to the worker's own token, and it
     /// leads a process group, so that what it starts can be ended with it.
-    pub(super) fn command(&self) -> Command {
+    #[must_use]
+    pub fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
         command
             .arg0(&self.name)
@@ -82,16 +83,18 @@ fn look_up(name: &OsStr) -> Option<PathBuf> {
 /// Ends a child's whole process group when dropped. Drop it before the [`Child`]: once the child
 /// is reaped its number may stand for another group.
 #[derive(Debug)]
-pub(super) struct Group(Option<Pid>);
+pub struct Group(Option<Pid>);
 
 impl Group {
-    pub(super) fn of(child: &Child) -> Self {
+    /// The group that `child` leads.
+    #[must_use]
+    pub fn of(child: &Child) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         Self(id.and_then(Pid::from_raw))
     }
 
     /// The group has ended by itself.
-    pub(super) fn ended(&mut self) {
+    pub fn ended(&mut self) {
         self.0 = None;
     }
 }

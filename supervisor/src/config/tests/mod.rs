@@ -7,9 +7,10 @@ use rollcall_common::ids::{Position, StreamName};
 use super::*;
 use crate::dispatcher::{
     event::Start,
-    settings::{OnExhausted, PoolSettings, StreamSettings},
+    settings::{AlertTarget, OnExhausted, PoolSettings, StreamSettings},
 };
 
+mod alerts;
 mod env;
 mod file;
 mod wrong;
@@ -70,6 +71,14 @@ fn the_example_says_the_defaults() {
     assert_eq!(*said, subscription);
     assert_eq!(said.secrets[0], "whsec_c2lnbmVkIHdpdGggdGhpcyBrZXkh".parse().unwrap());
     assert_eq!(format!("{:?}", said.secrets), "[Secret(…)]");
+    let kinds: Vec<&str> = config.alerts.iter().map(|one| one.target.kind.as_str()).collect();
+    let all = ["log", "webhook", "slack", "pagerduty", "alertmanager", "email", "command"];
+    assert_eq!(kinds, all);
+    let (log, told) = (Alerting::log(), &config.alerts[0].told);
+    assert_eq!(config.alerts[0].target, log.target);
+    let differs =
+        AlertTarget { after_failures: Some(3), streams: told.streams.clone(), ..log.told };
+    assert_eq!((told, told.streams[0].as_str()), (&differs, "*"));
 }
 
 /// Everything, and nothing at its default.

@@ -204,7 +204,6 @@ fn what_is_not_there_yet_is_refused() {
     for (text, key) in [
         ("[[tcp]]\nlisten = 'x'", "tcp"),
         ("[[tokens]]", "tokens"),
-        ("[[alerts]]", "alerts"),
         ("[[schedules]]", "schedules"),
         ("[cluster]\nname = 'x'", "cluster"),
         ("server.tls = {}", "server.tls"),
