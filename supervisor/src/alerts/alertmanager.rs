@@ -11,9 +11,10 @@ use rollcall_common::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    Failure, Notice, Private, What,
+    Failure, Notice, Private,
     http::{Http, post_json},
 };
+use crate::dispatcher::NoticeKind;
 
 /// Tells all of them: they find out among themselves who tells people. One that took it is enough,
 /// as with Prometheus: the others hear of it with the next repeat.
@@ -54,10 +55,11 @@ pub(super) fn body(notice: &Notice, now: Time, repeat: Duration) -> Value {
     let alert = &notice.alert;
     let repeat = if repeat.is_zero() { ALERTMANAGER_REPEAT } else { repeat };
     let ends = match notice.what {
-        What::Resolved => alert.until.unwrap_or(now).min(now),
-        What::Acknowledged | What::Firing | What::Repeated | What::Worse => {
-            now + repeat.saturating_mul(ALERTMANAGER_MISSED)
-        }
+        NoticeKind::Resolved => alert.until.unwrap_or(now).min(now),
+        NoticeKind::Acknowledged
+        | NoticeKind::Firing
+        | NoticeKind::Repeated
+        | NoticeKind::Worse => now + repeat.saturating_mul(ALERTMANAGER_MISSED),
     };
     json!([{
         "labels": labels(notice),

@@ -12,10 +12,11 @@ use lettre::{
 use rollcall_common::limits::{ALERT_DETAIL_CHARS, ALERT_SUBJECT_CHARS};
 
 use super::{
-    Failure, Notice, What,
+    Failure, Notice,
     target::Email,
     text::{cut, one_line},
 };
+use crate::dispatcher::NoticeKind;
 
 /// How the way to a mail server is kept private.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -153,7 +154,7 @@ fn message(
     let mut builder =
         email.to.iter().cloned().fold(Message::builder(), |builder, to| builder.to(to));
     builder = builder.from(email.from.clone()).date(now);
-    builder = if notice.what == What::Firing {
+    builder = if notice.what == NoticeKind::Firing {
         builder.message_id(Some(first))
     } else {
         let own = format!("<alert.{}@{domain}>", notice.key());

@@ -1,6 +1,7 @@
 //! This program's log: where alerts go when nobody says otherwise.
 
-use super::{Notice, What};
+use super::Notice;
+use crate::dispatcher::NoticeKind;
 use crate::record::Severity;
 
 /// What is over or taken on is told as news; all else by how bad it is.
@@ -31,7 +32,7 @@ pub(super) fn send(notice: &Notice) {
         };
     }
     match (notice.what, alert.severity) {
-        (What::Acknowledged | What::Resolved, _) | (_, Severity::Info) => say!(info),
+        (NoticeKind::Acknowledged | NoticeKind::Resolved, _) | (_, Severity::Info) => say!(info),
         (_, Severity::Warning) => say!(warn),
         (_, Severity::Error | Severity::Critical) => say!(error),
     }
@@ -86,7 +87,7 @@ mod tests {
         let subscriber =
             tracing_subscriber::fmt().json().with_writer(move || shared.clone()).finish();
         tracing::subscriber::with_default(subscriber, || {
-            for what in [What::Firing, What::Resolved] {
+            for what in [NoticeKind::Firing, NoticeKind::Resolved] {
                 send(&Notice { alert: alert.clone(), what, number: 0, attempt: 1 });
             }
         });

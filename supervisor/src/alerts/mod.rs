@@ -12,13 +12,15 @@ use rollcall_common::{
     time::{Clock, Time},
 };
 
+pub use crier::Crier;
 pub use email::{Security, Smtp};
-pub use notice::{AlertView, Notice, What};
+pub use notice::{AlertView, Notice};
 pub use private::Private;
 pub use target::{Email, Kind, Target};
 
 mod alertmanager;
 mod command;
+mod crier;
 mod email;
 mod http;
 mod log;
@@ -87,6 +89,11 @@ impl Senders {
     ) -> Result<Self, SetupFailed> {
         let targets = targets.into_iter().map(|target| (Arc::clone(&target.name), target));
         Ok(Self { targets: targets.collect(), http: http::Http::new()?, clock })
+    }
+
+    /// The present moment.
+    fn now(&self) -> Time {
+        self.clock.now()
     }
 
     /// The names of the targets.

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use super::text::hex;
-use crate::record::Severity;
+use crate::{dispatcher::NoticeKind, record::Severity};
 
 /// One thing to tell one target.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -13,41 +13,12 @@ pub struct Notice {
     /// The alert as it stands.
     pub alert: AlertView,
     /// What has become of it.
-    pub what: What,
+    pub what: NoticeKind,
     /// Tells apart what is told of one alert, and is the same on every try of one notice: receivers
     /// know repeated tries by it.
     pub number: u64,
     /// Which try this is, from 1.
     pub attempt: u32,
-}
-
-/// What has become of an alert.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum What {
-    /// A person has taken it on.
-    Acknowledged,
-    /// It has come up.
-    Firing,
-    /// It goes on.
-    Repeated,
-    /// It is over.
-    Resolved,
-    /// It is more severe than it was.
-    Worse,
-}
-
-impl What {
-    /// As an event's type, beneath `alert.`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Acknowledged => "acknowledged",
-            Self::Firing => "firing",
-            Self::Repeated => "repeated",
-            Self::Resolved => "resolved",
-            Self::Worse => "worse",
-        }
-    }
 }
 
 /// An alert as receivers see it.

@@ -5,10 +5,11 @@ use rollcall_common::limits::{ALERT_DETAIL_CHARS, PAGERDUTY_SUMMARY_CHARS};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Failure, Notice, Private, What,
+    Failure, Notice, Private,
     http::{Http, post_json},
     text::{cut, one_line},
 };
+use crate::dispatcher::NoticeKind;
 
 pub(super) async fn send(http: &Http, url: &Private, body: &Value) -> Result<(), Failure> {
     post_json(http, url, body).await.map(|_| ())
@@ -17,9 +18,9 @@ pub(super) async fn send(http: &Http, url: &Private, body: &Value) -> Result<(),
 pub(super) fn body(notice: &Notice, routing_key: &Private) -> Value {
     let alert = &notice.alert;
     let action = match notice.what {
-        What::Acknowledged => "acknowledge",
-        What::Resolved => "resolve",
-        What::Firing | What::Repeated | What::Worse => "trigger",
+        NoticeKind::Acknowledged => "acknowledge",
+        NoticeKind::Resolved => "resolve",
+        NoticeKind::Firing | NoticeKind::Repeated | NoticeKind::Worse => "trigger",
     };
     let mut event = json!({
         "routing_key": routing_key.reveal(),

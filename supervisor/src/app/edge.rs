@@ -8,8 +8,9 @@ use std::{
 use axum::Router;
 use rollcall_common::{dice, shutdown::Shutdown, time::Clock};
 
-use super::{crier::Crier, recovery::Opened};
+use super::recovery::Opened;
 use crate::{
+    alerts::{Crier, Senders, SetupFailed},
     api::{self, Api},
     config::{Config, Pool, Subscription},
     dispatcher::{Delivery, Dispatch, Notice},
@@ -28,6 +29,7 @@ pub(super) struct Edge {
     pub(super) link: Arc<Link>,
     pub(super) forwarder: Arc<Forwarder>,
     pub(super) registry: Arc<Registry>,
+    pub(super) crier: Arc<Crier>,
 }
 
 impl Edge {
@@ -35,7 +37,7 @@ impl Edge {
         config: &Config,
         opened: &Opened,
         (clock, handle, shutdown): (Clock, &Handle, &Shutdown),
-    ) -> Self {
+    ) -> Result<Self, SetupFailed> {
         let sizes = Arc::new(arc_swap::ArcSwap::from_pointee(sizes(config)));
         let registry = Arc::new(Registry::default());
         let link = Link {
@@ -60,8 +62,13 @@ impl Edge {
             rng: Mutex::new(fastrand::Rng::with_seed(dice::seed())),
             shutdown: shutdown.clone(),
         };
+        let crier = Arc::new(Crier {
+            senders: arc_swap::ArcSwap::from_pointee(senders(config, clock)?),
+            handle: handle.clone(),
+            journal: opened.identity.to_string().into(),
+        });
         let (link, forwarder) = (Arc::new(link), Arc::new(forwarder));
-        Self { intake: Arc::new(intake), link, forwarder, registry }
+        Ok(Self { intake: Arc::new(intake), link, forwarder, registry, crier })
     }
 
     pub(super) fn router(&self, opened: &Opened, heartbeat_ms: u64) -> Router {
@@ -92,7 +99,7 @@ impl Edge {
 pub(super) struct Work {
     pub(super) link: Arc<Link>,
     pub(super) forwarder: Arc<Forwarder>,
-    pub(super) crier: Crier,
+    pub(super) crier: Arc<Crier>,
 }
 
 impl Edges for Work {
@@ -107,6 +114,11 @@ impl Edges for Work {
     fn tell(&self, notice: Notice) {
         self.crier.tell(notice);
     }
+}
+
+/// Who tells people of alerts.
+pub(super) fn senders(config: &Config, clock: Clock) -> Result<Senders, SetupFailed> {
+    Senders::new(config.alerts.iter().map(|alerting| alerting.target.clone()), clock)
 }
 
 pub(super) fn sizes(config: &Config) -> Sizes {

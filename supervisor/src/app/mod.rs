@@ -11,6 +11,7 @@ use rollcall_common::{
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
+    alerts::{Crier, SetupFailed},
     config::{Config, Subscription},
     dispatcher::{Event, Settings},
     driver::{Driver, DriverError, Handle, Parts, engine::Engine},
@@ -25,12 +26,10 @@ use crate::{
     },
 };
 
-mod crier;
 mod edge;
 mod recovery;
 
-use crier::Crier;
-use edge::{Edge, Work, destinations, pools, sizes};
+use edge::{Edge, Work, destinations, pools, senders, sizes};
 pub(crate) use recovery::{Opened, open};
 
 /// How often idle connections are looked at.
@@ -58,6 +57,9 @@ pub enum AppError {
     /// Nothing can be written down any more.
     #[error(transparent)]
     Driver(#[from] DriverError),
+    /// Nobody could be told of alerts.
+    #[error(transparent)]
+    Senders(#[from] SetupFailed),
     /// A part of it was broken off.
     #[error("starting was broken off: {0}")]
     Broken(String),
@@ -81,6 +83,7 @@ pub struct Running {
 struct Reloading {
     intake: Arc<Intake>,
     forwarder: Arc<Forwarder>,
+    crier: Arc<Crier>,
     pools: watch::Sender<Vec<ConfiguredPool>>,
     config: Config,
 }
@@ -101,7 +104,7 @@ pub async fn start(
     let opened = open(config.journal.clone(), Arc::clone(&settings)).await?;
     let clock = Clock::start(opened.recovered.state.last_time());
     let (handle, mailbox) = Handle::new();
-    let edges = Edge::new(&config, &opened, (clock, &handle, &shutdown));
+    let edges = Edge::new(&config, &opened, (clock, &handle, &shutdown))?;
     let views = Arc::clone(&opened.views);
     let router = edges.router(&opened, heartbeat_ms(&settings));
     let last = opened.recovered.last;
@@ -115,20 +118,20 @@ pub async fn start(
         edges: Arc::new(Work {
             link: edges.link,
             forwarder: Arc::clone(&edges.forwarder),
-            crier: Crier { handle: handle.clone() },
+            crier: Arc::clone(&edges.crier),
         }),
         clock,
         handle: handle.clone(),
         mailbox,
     });
-    let driver = drive(driver, trigger.clone());
+    let driver = drive(driver, trigger.clone(), Arc::clone(&edges.crier));
     let (pools, wanted) = watch::channel(pools(&config.pools));
     membership::keep(wanted, Arc::clone(&edges.registry), handle.clone(), shutdown.clone());
     sweep(edges.registry, Arc::clone(&edges.forwarder), shutdown.clone());
     task::spawn("listener", listener::serve(listener, router, shutdown.clone()));
     let drain_timeout = config.server.drain_timeout;
-    let (intake, forwarder) = (edges.intake, edges.forwarder);
-    let reloading = Reloading { intake, forwarder, pools, config };
+    let (intake, forwarder, crier) = (edges.intake, edges.forwarder, edges.crier);
+    let reloading = Reloading { intake, forwarder, crier, pools, config };
     let running =
         Running { address, handle, views, driver, shutdown, trigger, drain_timeout, reloading };
     running.subscribe().await;
@@ -150,11 +153,16 @@ fn heartbeat_ms(settings: &Settings) -> u64 {
 }
 
 /// Runs the driver; if it can't go on, the process is told to end.
-fn drive(driver: Driver, trigger: Trigger) -> JoinHandle<Result<(), DriverError>> {
+fn drive(
+    driver: Driver,
+    trigger: Trigger,
+    crier: Arc<Crier>,
+) -> JoinHandle<Result<(), DriverError>> {
     task::spawn("driver", async move {
         let ended = driver.run().await;
         if let Err(error) = &ended {
             tracing::error!(%error, "the supervisor can't go on");
+            crier.cry_out(&error.to_string()).await;
             trigger.advance(Phase::Draining);
         }
         ended
@@ -189,6 +197,10 @@ impl Running {
         }
         self.reloading.intake.sizes.store(Arc::new(sizes(&config)));
         self.reloading.forwarder.destinations.store(Arc::new(destinations(&config)));
+        match senders(&config, self.reloading.intake.clock) {
+            Ok(senders) => self.reloading.crier.senders.store(Arc::new(senders)),
+            Err(error) => tracing::error!(%error, "the senders of alerts stay as they were"),
+        }
         // Err: nobody keeps the roster any more, so the process drains.
         let _ = self.reloading.pools.send(pools(&config.pools));
         let settings = Arc::new(config.settings());

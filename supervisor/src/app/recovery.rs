@@ -7,6 +7,8 @@ use rollcall_common::{
     time::{Clock, Time},
 };
 
+use uuid::Uuid;
+
 use super::AppError;
 use crate::{
     config::{self, JournalKind},
@@ -27,6 +29,8 @@ const RECOVERY_BYTES: usize = 4 << 20;
 pub(crate) struct Opened {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) epoch: Epoch,
+    /// No other journal has the same.
+    pub(crate) identity: Uuid,
     pub(crate) views: Arc<Views>,
     pub(crate) recovered: Recovered,
 }
@@ -37,7 +41,7 @@ pub(crate) async fn open(
     settings: Arc<Settings>,
 ) -> Result<Opened, AppError> {
     let opened = tokio::task::spawn_blocking(move || {
-        let (journal, epoch): (Arc<dyn Journal>, Epoch) = match journal.kind {
+        let (journal, epoch, identity): (Arc<dyn Journal>, Epoch, Uuid) = match journal.kind {
             JournalKind::Local => {
                 let options = Options {
                     segment_bytes: journal.segment_bytes,
@@ -52,18 +56,18 @@ pub(crate) async fn open(
                 if opened.first() > EntryNumber::FIRST {
                     return Err(AppError::Beheaded(journal.path, opened.first()));
                 }
-                (Arc::new(opened), found.next_epoch)
+                (Arc::new(opened), found.next_epoch, found.identity)
             }
-            JournalKind::Memory => (Arc::new(MemoryJournal::new()), Epoch::FIRST),
+            JournalKind::Memory => (Arc::new(MemoryJournal::new()), Epoch::FIRST, Uuid::now_v7()),
         };
-        recover(journal, epoch, &settings)
+        recover(journal, (epoch, identity), &settings)
     });
     opened.await.map_err(|error| AppError::Broken(error.to_string()))?
 }
 
 fn recover(
     journal: Arc<dyn Journal>,
-    epoch: Epoch,
+    (epoch, identity): (Epoch, Uuid),
     settings: &Settings,
 ) -> Result<Opened, AppError> {
     let clock = Clock::start(Time::default());
@@ -85,5 +89,5 @@ fn recover(
     }
     let took = clock.now().since(started);
     tracing::info!(entries = recovered.last.0, ?took, %epoch, "journal open");
-    Ok(Opened { journal, epoch, views, recovered })
+    Ok(Opened { journal, epoch, identity, views, recovered })
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     alerts::{Email, Kind, Private, Security, Smtp, Target},
-    dispatcher::settings::{AlertTarget, Pattern},
+    dispatcher::settings::{AlertTarget, OnceSeen, Pattern},
     record::Severity,
     web::Secret,
 };
@@ -94,6 +94,16 @@ impl Alerting {
             after: Duration::ZERO,
             after_failures: None,
             repeat,
+            once_seen: match &target.kind {
+                // It takes what is not repeated as resolved.
+                Kind::Alertmanager { .. } => OnceSeen::Repeat,
+                Kind::Pagerduty { .. } => OnceSeen::Tell,
+                Kind::Command { .. }
+                | Kind::Email(_)
+                | Kind::Log
+                | Kind::Slack { .. }
+                | Kind::Webhook { .. } => OnceSeen::Silence,
+            },
             streams: Vec::new(),
         };
         Self { target, told }

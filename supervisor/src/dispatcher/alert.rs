@@ -14,12 +14,14 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::settings::AlertTarget;
+use super::settings::{AlertTarget, OnceSeen};
 use crate::record::{AlertId, AlertRecord, AlertStage, Severity, Subject};
 
 /// What a target is told.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NoticeKind {
+    /// Somebody has seen it.
+    Acknowledged,
     /// The alert fires.
     Firing,
     /// It still does.
@@ -35,6 +37,7 @@ impl NoticeKind {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Acknowledged => "acknowledged",
             Self::Firing => "firing",
             Self::Repeated => "repeated",
             Self::Resolved => "resolved",
@@ -82,6 +85,20 @@ pub(super) struct Alert {
 }
 
 impl Alert {
+    /// Tells apart what `target` is told, and is the same on every try of one notice.
+    pub(super) fn notice_number(&self, target: &str, kind: NoticeKind) -> u64 {
+        let last = self.told.get(target).filter(|told| told.taken);
+        let last = last.map_or(0, |told| told.at.as_micros());
+        let kind = match kind {
+            NoticeKind::Firing => 0,
+            NoticeKind::Repeated => 1,
+            NoticeKind::Resolved => 2,
+            NoticeKind::Worse => 3,
+            NoticeKind::Acknowledged => 4,
+        };
+        last.wrapping_mul(8) + kind
+    }
+
     /// Whether `target` was never told of it.
     pub(super) fn is_new_to(&self, target: &str) -> bool {
         !self.told.contains_key(target)
@@ -99,10 +116,17 @@ impl Alert {
                 return Due::Now(NoticeKind::Firing);
             }
             (_, Some(told)) if self.severity > told.severity => return Due::Now(NoticeKind::Worse),
-            (AlertStage::Acknowledged, _) => return Due::Never,
-            (AlertStage::Firing, _) if !self.concerns(target, stream) => return Due::Never,
-            (AlertStage::Firing, None) => (self.since + target.after, NoticeKind::Firing),
-            (AlertStage::Firing, Some(told)) => match target.repeat {
+            (AlertStage::Acknowledged, Some(told))
+                if target.once_seen == OnceSeen::Tell && told.stage == AlertStage::Firing =>
+            {
+                return Due::Now(NoticeKind::Acknowledged);
+            }
+            (AlertStage::Acknowledged, _) if target.once_seen != OnceSeen::Repeat => {
+                return Due::Never;
+            }
+            _ if !self.concerns(target, stream) => return Due::Never,
+            (_, None) => (self.since + target.after, NoticeKind::Firing),
+            (_, Some(told)) => match target.repeat {
                 Some(repeat) => (told.at + repeat, NoticeKind::Repeated),
                 None => return Due::Never,
             },

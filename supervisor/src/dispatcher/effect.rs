@@ -84,6 +84,8 @@ pub struct Notice {
     pub target: Arc<str>,
     /// What.
     pub kind: NoticeKind,
+    /// Tells apart what a target is told of one alert, and is the same on every try of a notice.
+    pub number: u64,
     /// 1 + the notices that the target has not taken since the last one that it took.
     pub attempt: u32,
 }

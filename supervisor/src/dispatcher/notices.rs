@@ -92,6 +92,7 @@ impl Dispatcher {
                     Due::Later(at) => self.timers.set(at, Timer::Alert(id)),
                     Due::Never => {}
                     Due::Now(kind) => {
+                        let number = alert.notice_number(&target.name, kind);
                         let new = alert.is_new_to(&target.name);
                         let (severity, stage) = (alert.severity, alert.stage);
                         let told = Told { at: now, severity, stage, taken: false };
@@ -99,7 +100,7 @@ impl Dispatcher {
                         if new {
                             self.note_told((id, &target), told);
                         }
-                        self.send_notice((alert, target), told, kind);
+                        self.send_notice((alert, target), told, (kind, number));
                     }
                 }
             }
@@ -116,12 +117,12 @@ impl Dispatcher {
         &mut self,
         (alert, target): (AlertStatus, Arc<str>),
         told: Told,
-        kind: NoticeKind,
+        (kind, number): (NoticeKind, u64),
     ) {
         if let Some(teller) = self.tellers.get_mut(&target) {
             teller.out.insert(alert.id, told);
             let attempt = teller.misses + 1;
-            self.effects.push_back(Effect::Tell(Notice { alert, target, kind, attempt }));
+            self.effects.push_back(Effect::Tell(Notice { alert, target, kind, number, attempt }));
         }
     }
 

@@ -71,6 +71,17 @@ impl Default for PoolSettings {
     }
 }
 
+/// What a target is told of an alert that somebody has seen, as long as it gets no worse.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnceSeen {
+    /// The same as before: it keeps silences of its own.
+    Repeat,
+    /// Nothing more.
+    Silence,
+    /// That somebody has seen it; then nothing more.
+    Tell,
+}
+
 /// Somebody who is told of alerts.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AlertTarget {
@@ -84,6 +95,8 @@ pub struct AlertTarget {
     pub after_failures: Option<u32>,
     /// How often it is told again.
     pub repeat: Option<Duration>,
+    /// What becomes of an alert that somebody has seen.
+    pub once_seen: OnceSeen,
     /// Alerts about other streams than these are not for it; none means all are.
     pub streams: Vec<Pattern>,
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use rollcall_supervisor::{
     dispatcher::{
         AlertStatus, Event, Notice, NoticeKind, TellFailure,
-        settings::{AlertTarget, OnExhausted, Pattern},
+        settings::{AlertTarget, OnExhausted, OnceSeen, Pattern},
     },
     record::{AlertId, AlertStage, Severity},
 };
@@ -29,6 +29,7 @@ pub(super) fn targets(rng: &mut fastrand::Rng) -> Vec<AlertTarget> {
             after: Duration::from_secs([0, 0, 1, 30][rng.usize(..4)]),
             after_failures: [None, Some(1), Some(2)][rng.usize(..3)],
             repeat: [None, Some(Duration::from_secs(rng.u64(5..100)))][rng.usize(..2)],
+            once_seen: [OnceSeen::Repeat, OnceSeen::Silence, OnceSeen::Tell][rng.usize(..3)],
             streams: if rng.bool() { Vec::new() } else { vec![Pattern::new("a.*")] },
         })
         .collect()
@@ -62,8 +63,10 @@ impl World {
             (NoticeKind::Firing, None) | (NoticeKind::Resolved, _) => {}
             // It was told before a crash, and that was not written down.
             (kind, Some((before, _))) if kind == before => {}
-            (NoticeKind::Worse | NoticeKind::Repeated, Some((before, _)))
-                if before != NoticeKind::Resolved => {}
+            (
+                NoticeKind::Acknowledged | NoticeKind::Worse | NoticeKind::Repeated,
+                Some((before, _)),
+            ) if before != NoticeKind::Resolved => {}
             (NoticeKind::Firing, Some((before, _))) if before != NoticeKind::Resolved => {}
             _ => {
                 let text = format!("{target} is told {kind:?} of {:?} after {before:?}", alert.id);
@@ -71,6 +74,7 @@ impl World {
             }
         }
         self.note(match kind {
+            NoticeKind::Acknowledged => Something::AlertSeen,
             NoticeKind::Firing => Something::AlertFired,
             NoticeKind::Repeated => Something::AlertRepeated,
             NoticeKind::Resolved => Something::AlertResolved,

@@ -4,6 +4,7 @@ mod alerts;
 mod configuration;
 mod crashes;
 mod delivery;
+mod escalation;
 mod hardening;
 mod intake;
 mod journal;

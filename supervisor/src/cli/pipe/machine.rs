@@ -109,7 +109,7 @@ impl Machine {
     ) -> Result<(Self, Driving), Failure> {
         let (settings, journal) = (Arc::new(orders.settings()), orders.journal());
         let kind = journal.kind;
-        let Opened { journal, epoch, views, recovered } =
+        let Opened { journal, epoch, views, recovered, .. } =
             app::open(journal, Arc::clone(&settings)).await?;
         let clock = Clock::start(recovered.state.last_time());
         let stream: StreamName = STREAM.parse()?;

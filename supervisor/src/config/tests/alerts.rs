@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     alerts::{Kind, Security},
-    dispatcher::settings::{AlertTarget, Pattern},
+    dispatcher::settings::{AlertTarget, OnceSeen, Pattern},
     record::Severity,
 };
 
@@ -28,6 +28,7 @@ fn a_target_has_defaults() {
     let hours = Duration::from_secs(4 * 3600);
     assert_eq!(alerting.target.timeout, Duration::from_secs(10));
     let told = AlertTarget {
+        once_seen: OnceSeen::Silence,
         name: Arc::clone(&alerting.target.name),
         min_severity: Severity::Warning,
         after: Duration::ZERO,
@@ -46,6 +47,7 @@ fn all_keys_are_read() {
                   repeat = '1h'\nstreams = ['orders.*', 'x']\ntimeout = '3s'";
     let [alerting] = &alerts(&format!("kind = 'log'\n{common}"))[..] else { panic!() };
     let told = AlertTarget {
+        once_seen: OnceSeen::Silence,
         name: "a.b".into(),
         min_severity: Severity::Critical,
         after: Duration::from_secs(900),

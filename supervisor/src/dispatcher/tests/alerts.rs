@@ -8,7 +8,7 @@ use super::{
         AlertStatus, Event, Notice, NoticeKind, Reply, RequestId, Settings, TellFailure,
         WorkerReply,
         event::{Bulk, Decision, Refusal},
-        settings::{AlertTarget, OnExhausted, Pattern, StreamSettings},
+        settings::{AlertTarget, OnExhausted, OnceSeen, Pattern, StreamSettings},
     },
     desk::{Desk, name, secs},
 };
@@ -21,6 +21,7 @@ fn target(name: &str) -> AlertTarget {
         after: Duration::ZERO,
         after_failures: None,
         repeat: Some(secs(3_600)),
+        once_seen: OnceSeen::Silence,
         streams: Vec::new(),
     }
 }

@@ -27,6 +27,8 @@ use super::{
 /// What was found at the start.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Recovered {
+    /// The log's identity: no other log has the same.
+    pub identity: Uuid,
     /// What was cut off the end, if anything.
     pub cut: Option<Cut>,
     /// The first epoch that nobody has used.
@@ -86,6 +88,7 @@ pub(super) fn recover<D: Disk>(
         let cut = files.mend(&file, header, &scan)?;
         let first = headers.first().map_or(1, |first| first.first);
         let report = Recovered {
+            identity: header.identity,
             cut,
             next_epoch: shelf::epoch(scan.epoch).map_or(Epoch::FIRST, Epoch::next),
             entries: scan.next - first,

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rollcall_common::time::{Clock, Time};
-use rollcall_supervisor::alerts::{Senders, What};
+use rollcall_supervisor::{alerts::Senders, dispatcher::NoticeKind};
 use tests::{
     harness::soon,
     peers::{Act, Reply},
@@ -54,7 +54,7 @@ async fn secrets_are_in_nothing_that_is_printed() {
         // A mail server that speaks HTTP only takes time; twice will do.
         let slow = |name: &str| name.starts_with("email-") && (1..64).contains(&round);
         for name in senders.names().filter(|name| !slow(name)) {
-            let failure = soon(senders.send(name, &notice(What::Firing))).await.unwrap_err();
+            let failure = soon(senders.send(name, &notice(NoticeKind::Firing))).await.unwrap_err();
             printed.push_str(&format!("{name} {failure:?} {failure}\n"));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use rollcall_supervisor::alerts::What;
+use rollcall_supervisor::dispatcher::NoticeKind;
 use serde_json::Value;
 use tests::harness::{soon, until};
 
@@ -22,7 +22,7 @@ async fn a_program_gets_the_alert_in_both_ways() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().to_str().unwrap();
     let sender = shell("cd \"$1\" && cat > in && env > env", place, "60s");
-    let mut notice = notice(What::Worse);
+    let mut notice = notice(NoticeKind::Worse);
     notice.alert.title = "$(touch bad) `touch bad`; a\0b".to_owned();
     notice.alert.worker = Some("w 1".to_owned());
     soon(sender.send(&notice)).await.unwrap();
@@ -54,7 +54,7 @@ async fn there_is_no_shell_between() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("$(echo a) b");
     let text = format!("[[alerts]]\nkind = 'command'\ncommand = ['touch', '{}']", file.display());
-    soon(Sender::new(&text).send(&notice(What::Firing))).await.unwrap();
+    soon(Sender::new(&text).send(&notice(NoticeKind::Firing))).await.unwrap();
     assert!(file.exists());
 }
 
@@ -64,16 +64,16 @@ async fn exit_codes_say_whether_to_try_again() {
         [("exit 65", true), ("exit 75", false), ("exit 1", false), ("kill -9 $$", false)]
     {
         let sender = shell(&format!("echo no luck >&2; {script}"), "", "60s");
-        let sent = soon(sender.send(&notice(What::Firing))).await;
+        let sent = soon(sender.send(&notice(NoticeKind::Firing))).await;
         let detail = if refusal { refused(&sent) } else { unavailable(&sent) };
         assert!(detail.ends_with(": no luck"), "{script}: {detail}");
     }
-    let quiet = soon(shell("exit 3", "", "60s").send(&notice(What::Firing))).await;
+    let quiet = soon(shell("exit 3", "", "60s").send(&notice(NoticeKind::Firing))).await;
     assert_eq!(unavailable(&quiet), "the command ended with exit code 3");
     let much = shell("head -c 1000000 /dev/zero | tr '\\\\0' x >&2; exit 3", "", "60s");
-    assert!(unavailable(&soon(much.send(&notice(What::Firing))).await).len() < 2000);
+    assert!(unavailable(&soon(much.send(&notice(NoticeKind::Firing))).await).len() < 2000);
     let text = "[[alerts]]\nkind = 'command'\ncommand = ['/no/such/program']";
-    let missing = soon(Sender::new(text).send(&notice(What::Firing))).await;
+    let missing = soon(Sender::new(text).send(&notice(NoticeKind::Firing))).await;
     assert!(unavailable(&missing).contains("not found"), "{missing:?}");
 }
 
@@ -83,7 +83,7 @@ async fn a_program_that_takes_too_long_is_killed_with_its_children() {
     let file = folder.path().join("pid");
     let script = "sleep 1000 & echo $! > \"$1.new\"; mv \"$1.new\" \"$1\"; wait";
     let sender = shell(script, file.to_str().unwrap(), "3s");
-    let sent = soon(sender.send(&notice(What::Firing))).await;
+    let sent = soon(sender.send(&notice(NoticeKind::Firing))).await;
     assert_eq!(unavailable(&sent), "no answer in time");
     let pid = fs::read_to_string(&file).unwrap().trim().to_owned();
     until("its child is gone", || {
@@ -97,7 +97,7 @@ async fn a_program_that_takes_too_long_is_killed_with_its_children() {
 #[tokio::test]
 async fn what_a_program_leaves_behind_holds_nothing_up() {
     let sender = shell("sleep 600 & exit 0", "", "60s");
-    tokio::time::timeout(Duration::from_secs(30), sender.send(&notice(What::Firing)))
+    tokio::time::timeout(Duration::from_secs(30), sender.send(&notice(NoticeKind::Firing)))
         .await
         .expect("not as long as the child lives")
         .unwrap();

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rollcall_supervisor::alerts::{Failure, What};
+use rollcall_supervisor::{alerts::Failure, dispatcher::NoticeKind};
 use tests::{
     harness::soon,
     peers::{Act, Reply},
@@ -45,7 +45,7 @@ async fn statuses_say_whether_to_try_again() {
         let receiver = answers(acts.collect()).await;
         let sender = Sender::new(&targets(&receiver.url())[keys]);
         for status in &statuses {
-            let sent = soon(sender.send(&notice(What::Firing))).await;
+            let sent = soon(sender.send(&notice(NoticeKind::Firing))).await;
             let detail =
                 if refusals.contains(status) { refused(&sent) } else { unavailable(&sent) };
             assert_eq!(detail, format!("status {status}: no_service"), "{}", sender.name);
@@ -61,7 +61,7 @@ async fn a_receiver_says_when_to_try_again() {
     let receiver = answers(acts.into()).await;
     let sender = Sender::new(&targets(&receiver.url())[1]);
     for expected in [Some(7), Some(300), None] {
-        let sent = soon(sender.send(&notice(What::Firing))).await;
+        let sent = soon(sender.send(&notice(NoticeKind::Firing))).await;
         let Err(Failure::Unavailable { retry_after, .. }) = sent else { panic!("{sent:?}") };
         assert_eq!(retry_after, expected.map(Duration::from_secs));
     }
@@ -75,11 +75,11 @@ async fn who_does_not_answer_is_tried_again() {
         let receiver = answers(acts).await;
         let sender = Sender::new(&targets(&receiver.url())[keys]);
         for _ in 0..count {
-            unavailable(&soon(sender.send(&notice(What::Firing))).await);
+            unavailable(&soon(sender.send(&notice(NoticeKind::Firing))).await);
         }
         assert_eq!(receiver.requests().len(), count, "{}", sender.name);
         receiver.server.go_down();
-        unavailable(&soon(sender.send(&notice(What::Firing))).await);
+        unavailable(&soon(sender.send(&notice(NoticeKind::Firing))).await);
     }
 }
 
@@ -87,8 +87,8 @@ async fn who_does_not_answer_is_tried_again() {
 async fn an_answer_without_end_is_not_read_to_its_end() {
     let receiver = answers(vec![Act::Endless, Act::Endless]).await;
     let [webhook, slack, ..] = targets(&receiver.url());
-    soon(Sender::new(&webhook).send(&notice(What::Firing))).await.unwrap();
-    let sent = soon(Sender::new(&slack).send(&notice(What::Firing))).await;
+    soon(Sender::new(&webhook).send(&notice(NoticeKind::Firing))).await.unwrap();
+    let sent = soon(Sender::new(&slack).send(&notice(NoticeKind::Firing))).await;
     assert!(unavailable(&sent).len() < 1000, "{sent:?}");
 }
 
@@ -96,7 +96,7 @@ async fn an_answer_without_end_is_not_read_to_its_end() {
 async fn a_target_that_is_gone_is_told_nothing() {
     let receiver = Receiver::start(|_| Act::status(200)).await;
     let sender = Sender::new(&targets(&receiver.url())[0]);
-    refused(&soon(sender.senders.send("other", &notice(What::Firing))).await);
+    refused(&soon(sender.senders.send("other", &notice(NoticeKind::Firing))).await);
     assert!(receiver.requests().is_empty());
 }
 
@@ -104,7 +104,7 @@ async fn a_target_that_is_gone_is_told_nothing() {
 async fn nothing_is_told_without_tls_where_tls_is_wanted() {
     let receiver = Receiver::start(|_| Act::ok("ok")).await;
     for keys in targets(&receiver.url().replace("http://", "https://")) {
-        unavailable(&soon(Sender::new(&keys).send(&notice(What::Firing))).await);
+        unavailable(&soon(Sender::new(&keys).send(&notice(NoticeKind::Firing))).await);
     }
     assert!(receiver.requests().is_empty());
 }

@@ -6,7 +6,7 @@ use std::{
     process::Stdio,
 };
 
-use rollcall_supervisor::alerts::What;
+use rollcall_supervisor::dispatcher::NoticeKind;
 use serde_json::Value;
 use tests::harness::{Process, soon};
 use tokio::{process::Command, sync::OnceCell};
@@ -88,10 +88,10 @@ async fn all_mails_of_an_alert_are_a_thread() {
     for what in ALL {
         soon(sender.send(&notice(what))).await.unwrap();
     }
-    let mut again = notice(What::Firing);
+    let mut again = notice(NoticeKind::Firing);
     again.attempt = 2;
     soon(sender.send(&again)).await.unwrap();
-    let mut other = notice(What::Firing);
+    let mut other = notice(NoticeKind::Firing);
     other.alert.id = "18".to_owned();
     soon(sender.send(&other)).await.unwrap();
     let mails = server.mails();
@@ -127,7 +127,7 @@ async fn all_mails_of_an_alert_are_a_thread() {
 async fn what_comes_from_outside_makes_no_headers() {
     let server = Server::start(&["open"]).await;
     let sender = server.target("'ops@example.org'", "smtp", "");
-    let mut hostile = notice(What::Firing);
+    let mut hostile = notice(NoticeKind::Firing);
     hostile.alert.title = format!("ü\r\nBcc: evil@example.org\r\n\r\n{}", "x".repeat(2000));
     hostile.alert.detail =
         format!("first\r\n.\r\nMAIL FROM:<evil@example.org>\r\n{}", "y".repeat(2000));
@@ -143,13 +143,13 @@ async fn what_comes_from_outside_makes_no_headers() {
 async fn one_bad_address_keeps_nobody_else_from_being_told() {
     let server = Server::start(&["open"]).await;
     let both = server.target("['refused@example.org', 'ops@example.org']", "smtp", "");
-    soon(both.send(&notice(What::Firing))).await.unwrap();
+    soon(both.send(&notice(NoticeKind::Firing))).await.unwrap();
     assert_eq!(server.mails()[0]["to"], serde_json::json!(["ops@example.org"]));
     let none = server.target("'refused@example.org'", "smtp", "");
-    let sent = soon(none.send(&notice(What::Firing))).await;
+    let sent = soon(none.send(&notice(NoticeKind::Firing))).await;
     assert!(refused(&sent).contains("no such mailbox"), "{sent:?}");
     let busy = server.target("'busy@example.org'", "smtp", "");
-    let sent = soon(busy.send(&notice(What::Firing))).await;
+    let sent = soon(busy.send(&notice(NoticeKind::Firing))).await;
     assert!(unavailable(&sent).contains("try again later"), "{sent:?}");
     assert_eq!(server.mails().len(), 1);
 }
@@ -162,14 +162,15 @@ async fn a_password_opens_the_server_and_is_never_shown() {
     fs::write(&file, "hunter2!\n").unwrap();
     let keys = format!("username = 'rollcall'\npassword_file = '{}'", file.display());
     let good = server.target("'ops@example.org'", "smtp", &keys);
-    soon(good.send(&notice(What::Firing))).await.unwrap();
+    soon(good.send(&notice(NoticeKind::Firing))).await.unwrap();
     assert_eq!(server.mails().len(), 1);
     let keys = "username = 'rollcall'\npassword = 'canary-1'";
     let bad = server.target("'ops@example.org'", "smtp", keys);
-    let sent = soon(bad.send(&notice(What::Firing))).await;
+    let sent = soon(bad.send(&notice(NoticeKind::Firing))).await;
     assert!(refused(&sent).contains("wrong password …"), "{sent:?}");
     refused(
-        &soon(server.target("'ops@example.org'", "smtp", "").send(&notice(What::Firing))).await,
+        &soon(server.target("'ops@example.org'", "smtp", "").send(&notice(NoticeKind::Firing)))
+            .await,
     );
     assert_eq!(server.mails().len(), 1);
 }
@@ -180,7 +181,7 @@ async fn without_tls_nothing_is_sent_where_tls_is_wanted() {
     let keys = "timeout = '2s'\nusername = 'rollcall'\npassword = 'hunter2!'";
     for scheme in ["starttls", "smtps"] {
         let sender = server.target("'ops@example.org'", scheme, keys);
-        unavailable(&soon(sender.send(&notice(What::Firing))).await);
+        unavailable(&soon(sender.send(&notice(NoticeKind::Firing))).await);
     }
     assert!(server.mails().is_empty());
 }
@@ -190,5 +191,5 @@ async fn a_server_that_is_down_is_tried_again() {
     let server = Server::start(&["open"]).await;
     let sender = server.target("'ops@example.org'", "smtp", "");
     server.process.kill().await;
-    unavailable(&soon(sender.send(&notice(What::Firing))).await);
+    unavailable(&soon(sender.send(&notice(NoticeKind::Firing))).await);
 }

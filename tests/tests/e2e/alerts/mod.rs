@@ -13,8 +13,9 @@ use std::{
 
 use rollcall_common::time::{Clock, Time};
 use rollcall_supervisor::{
-    alerts::{AlertView, Failure, Notice, Senders, What},
+    alerts::{AlertView, Failure, Notice, Senders},
     config::{Config, ConfigError, Overrides},
+    dispatcher::NoticeKind,
     record::Severity,
 };
 use serde_json::Value;
@@ -49,18 +50,18 @@ impl Sender {
 }
 
 /// A notice of an alert with all that an alert can have.
-fn notice(what: What) -> Notice {
+fn notice(what: NoticeKind) -> Notice {
     let state = match what {
-        What::Acknowledged => "acknowledged",
-        What::Firing | What::Repeated | What::Worse => "firing",
-        What::Resolved => "resolved",
+        NoticeKind::Acknowledged => "acknowledged",
+        NoticeKind::Firing | NoticeKind::Repeated | NoticeKind::Worse => "firing",
+        NoticeKind::Resolved => "resolved",
     };
     let number = match what {
-        What::Firing => 0,
-        What::Repeated => 1,
-        What::Worse => 2,
-        What::Acknowledged => 3,
-        What::Resolved => 4,
+        NoticeKind::Firing => 0,
+        NoticeKind::Repeated => 1,
+        NoticeKind::Worse => 2,
+        NoticeKind::Acknowledged => 3,
+        NoticeKind::Resolved => 4,
     };
     let since = Time::from_micros(1_700_000_000_000_000);
     let alert = AlertView {
@@ -76,13 +77,18 @@ fn notice(what: What) -> Notice {
         title: "orders.eu/42 is parked".to_owned(),
         detail: "attempts are used up: status 500".to_owned(),
         since,
-        until: (what == What::Resolved).then_some(Time::from_micros(1_700_000_060_000_000)),
+        until: (what == NoticeKind::Resolved).then_some(Time::from_micros(1_700_000_060_000_000)),
     };
     Notice { alert, what, number, attempt: 1 }
 }
 
-const ALL: [What; 5] =
-    [What::Firing, What::Repeated, What::Worse, What::Acknowledged, What::Resolved];
+const ALL: [NoticeKind; 5] = [
+    NoticeKind::Firing,
+    NoticeKind::Repeated,
+    NoticeKind::Worse,
+    NoticeKind::Acknowledged,
+    NoticeKind::Resolved,
+];
 
 /// A receiver that keeps what it is sent.
 struct Receiver {

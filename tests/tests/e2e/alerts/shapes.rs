@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rollcall_common::time::{Clock, Time};
-use rollcall_supervisor::alerts::What;
+use rollcall_supervisor::dispatcher::NoticeKind;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tests::{
@@ -37,7 +37,7 @@ async fn a_webhook_gets_the_alert_as_the_contract_shows_it() {
     .await;
     let text = format!("[[alerts]]\nkind = 'webhook'\nurl = '{}/in?x=1'", receiver.url());
     let sender = Sender::new(&text);
-    soon(sender.send(&notice(What::Worse))).await.unwrap();
+    soon(sender.send(&notice(NoticeKind::Worse))).await.unwrap();
     let expected = json!({
         "event": "alert.worse",
         "id": "17",
@@ -66,9 +66,9 @@ async fn a_webhook_is_signed_and_knows_repeated_tries() {
         receiver.url()
     );
     let sender = Sender::new(&text);
-    let mut again = notice(What::Firing);
+    let mut again = notice(NoticeKind::Firing);
     again.attempt = 2;
-    for notice in [notice(What::Firing), again, notice(What::Repeated)] {
+    for notice in [notice(NoticeKind::Firing), again, notice(NoticeKind::Repeated)] {
         soon(sender.send(&notice)).await.unwrap();
     }
     let requests = receiver.requests();
@@ -127,7 +127,7 @@ async fn slack_gets_text_that_it_takes() {
     for what in ALL {
         soon(sender.send(&notice(what))).await.unwrap();
     }
-    let mut hostile = notice(What::Firing);
+    let mut hostile = notice(NoticeKind::Firing);
     hostile.alert.title = "<!channel> & <http://a|b>\nsecond line".to_owned();
     hostile.alert.detail = "<&>ä".repeat(10_000);
     soon(sender.send(&hostile)).await.unwrap();
@@ -144,7 +144,7 @@ async fn slack_gets_text_that_it_takes() {
 async fn what_is_not_ok_is_not_slack() {
     let receiver = Receiver::start(|_| Act::ok("<html>welcome</html>")).await;
     let sender = Sender::new(&format!("[[alerts]]\nkind = 'slack'\nurl = '{}'", receiver.url()));
-    let sent = soon(sender.send(&notice(What::Firing))).await;
+    let sent = soon(sender.send(&notice(NoticeKind::Firing))).await;
     assert!(unavailable(&sent).contains("welcome"), "{sent:?}");
 }
 
@@ -188,7 +188,7 @@ async fn pagerduty_gets_one_incident_for_an_alert() {
     for what in ALL {
         soon(sender.send(&notice(what))).await.unwrap();
     }
-    let (mut other, mut long) = (notice(What::Firing), notice(What::Firing));
+    let (mut other, mut long) = (notice(NoticeKind::Firing), notice(NoticeKind::Firing));
     other.alert.id = "18".to_owned();
     long.alert.title = "ä".repeat(5000);
     long.alert.detail = "x".repeat(1 << 20);
@@ -261,7 +261,7 @@ async fn every_alertmanager_is_told_until_when_an_alert_lasts() {
         assert_eq!(alert["labels"], bodies[0][0]["labels"], "{what:?}");
         assert_eq!(moment(&alert["startsAt"]), 1_700_000_000_000_000);
         let ends = moment(&alert["endsAt"]);
-        if what == What::Resolved {
+        if what == NoticeKind::Resolved {
             assert_eq!(ends, 1_700_000_060_000_000);
         } else {
             // Four minutes from when it was sent, which was at most a minute ago.
@@ -283,8 +283,8 @@ async fn one_alertmanager_of_two_is_enough() {
         two.url()
     ));
     one.server.go_down();
-    soon(sender.send(&notice(What::Firing))).await.unwrap();
+    soon(sender.send(&notice(NoticeKind::Firing))).await.unwrap();
     assert_eq!(two.bodies().len(), 1);
     two.server.go_down();
-    unavailable(&soon(sender.send(&notice(What::Firing))).await);
+    unavailable(&soon(sender.send(&notice(NoticeKind::Firing))).await);
 }
