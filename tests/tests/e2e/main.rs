@@ -5,6 +5,7 @@ mod configuration;
 mod crashes;
 mod delivery;
 mod hardening;
+mod health;
 mod intake;
 mod journal;
 mod load;
