@@ -69,6 +69,10 @@ pub const IDLE_CONNECTION: Duration = Duration::from_secs(4);
 pub const IDLE_CONNECTIONS: usize = 1024;
 /// How long a connection may take to come up.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a look at whether a worker is there may take.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Attempts of one pool that may wait to be slow enough for a copy.
+pub const HEDGE_QUEUE: usize = 65_536;
 /// Longest `Retry-After` that is obeyed.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// Default for how long one try to tell an alert's receiver may take (`timeout` in `[[alerts]]`).

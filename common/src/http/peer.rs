@@ -147,16 +147,25 @@ impl Peer {
         None
     }
 
-    async fn connect(&self) -> io::Result<SendRequest<Full<Bytes>>> {
+    /// Whether a new connection comes up in time. Nothing is said on it.
+    pub async fn probe(&self, longest: Duration) -> bool {
+        self.open(longest).await.is_ok()
+    }
+
+    async fn open(&self, longest: Duration) -> io::Result<TcpStream> {
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
-        let stream = match self.address {
-            Some(address) => timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await,
+        match self.address {
+            Some(address) => timeout(longest, TcpStream::connect(address)).await,
             None => {
                 let place = (self.target.host(), self.target.port());
-                timeout(CONNECT_TIMEOUT, TcpStream::connect(place)).await
+                timeout(longest, TcpStream::connect(place)).await
             }
         }
-        .map_err(late)??;
+        .map_err(late)?
+    }
+
+    async fn connect(&self) -> io::Result<SendRequest<Full<Bytes>>> {
+        let stream = self.open(CONNECT_TIMEOUT).await?;
         stream.set_nodelay(true)?;
         let (connection, driver) = http1::Builder::new()
             .handshake(TokioIo::new(stream))

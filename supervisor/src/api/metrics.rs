@@ -98,6 +98,11 @@ fn register_counters(registry: &mut Registry, counters: &Counters) {
         ("delivered", "Results that destinations took", counters.delivered),
         ("deliveries_failed", "Requests that destinations did not take", counters.undelivered),
         ("worker_ejections", "Workers taken out for failing", counters.ejections),
+        ("worker_pardons", "Workers taken back, for want of others", counters.pardons),
+        ("retries_deferred", "Retries that waited for the budget", counters.retries_deferred),
+        ("hedges", "Copies of slow attempts", counters.hedges),
+        ("hedges_won", "Copies whose answer was accepted", counters.hedges_won),
+        ("poison_suspected", "Messages that workers died of", counters.poison_suspected),
     ];
     for (name, help, value) in all {
         registry.register(name, help, ConstCounter::new(value));

@@ -107,6 +107,10 @@ impl Edges for Work {
         self.link.dispatch(dispatch);
     }
 
+    fn probe(&self, worker: Arc<str>) {
+        self.link.probe(worker);
+    }
+
     fn deliver(&self, delivery: Delivery) {
         self.forwarder.deliver(delivery);
     }

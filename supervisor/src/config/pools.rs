@@ -1,4 +1,4 @@
-//! `[pools.NAME]`: workers that stand in the configuration, and when a worker is taken out.
+//! `[pools.NAME]`: workers that stand in the configuration, and how they are treated.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +20,7 @@ pub struct Pool {
     pub workers: Vec<Target>,
     /// Calls at once for each of these workers; absent: no bound.
     pub concurrency: Option<u32>,
-    /// When a worker is taken out.
+    /// When a worker is taken out, and how many retries there may be.
     pub settings: PoolSettings,
     /// How often the workers' host names are resolved again.
     pub dns_refresh: Duration,
@@ -61,6 +61,11 @@ impl Pool {
         let most = Duration::from_secs(300);
         let time = section.read("eject_for", |node| duration(node, SHORTEST..=most));
         pool.settings.eject_for = time.unwrap_or(pool.settings.eject_for);
+        let budget = &mut pool.settings.budget;
+        let percent = section.read("retry_percent", |node| whole(node, 0..=1000));
+        budget.percent = percent.unwrap_or(budget.percent);
+        let per_second = section.read("retries_per_second", |node| whole(node, 0..=1_000_000));
+        budget.per_second = per_second.unwrap_or(budget.per_second);
         let second = Duration::from_secs(1);
         let refresh = section.read("dns_refresh", |node| duration(node, second..=DAY));
         pool.dns_refresh = refresh.unwrap_or(pool.dns_refresh);

@@ -6,7 +6,7 @@ use super::{
     section::Section,
     values::{self, DAY, SHORTEST, duration, name, permille, text, whole, word},
 };
-use crate::dispatcher::settings::{OnExhausted, Pattern, Processing, StreamOverlay};
+use crate::dispatcher::settings::{Hedging, OnExhausted, Pattern, Processing, StreamOverlay};
 
 /// What `pool` says of a stream without a processing step.
 pub(super) const NO_POOL: &str = "none";
@@ -64,6 +64,8 @@ fn overlay(mut section: Section<'_>) -> StreamOverlay {
         window: section.read("window", |node| whole(node, 1..=1_048_576)),
         max_backlog: section.read("max_backlog", |node| whole(node, 1..=1_000_000_000_000)),
         hold_alert_after: section.read("hold_alert_after", |node| duration(node, SHORTEST..=DAY)),
+        hedge: section
+            .read("hedge", |node| word(node, &[("auto", Hedging::Auto), ("off", Hedging::Off)])),
     };
     section.refuse(&["retention", "retention_bytes", "retention_strict"]);
     section.close();

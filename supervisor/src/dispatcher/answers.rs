@@ -9,20 +9,22 @@ use std::{
 use rollcall_common::{
     backoff,
     ids::{Sequence, StreamId},
-    limits::{ATTEMPT_HISTORY, LATE_ANSWER},
     message::Payload,
     time::Time,
 };
 
 use super::{
-    Attempt, AttemptStanding, Dispatcher,
-    event::{AttemptId, WorkerReply},
+    Dispatcher,
+    attempts::{Attempt, AttemptStanding, Pair},
+    budget::Fare,
+    event::{AttemptId, Presence, WorkerReply},
     outcome::{Failure, Mark, Verdict, classify},
+    roster::WorkerKey,
     settings::OnExhausted,
-    stream::{Slot, SlotState},
+    stream::{Divergence, Slot, SlotState},
     timers::Timer,
 };
-use crate::record::{Answer, AttemptReport, Ending, Outcome, Record};
+use crate::record::{Answer, AttemptReport, Ending, Outcome, ParkCause, Reason, Record};
 
 /// First and longest wait of a message that every worker has turned away without its counting.
 const TURNED_AWAY_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -33,82 +35,61 @@ impl Dispatcher {
         let Some(attempt) = self.hang_up(id, now) else {
             return;
         };
+        let counting = attempt.standing == AttemptStanding::Counting;
+        match &reply {
+            WorkerReply::Broken(_) | WorkerReply::Stale if counting => self.broke(&attempt, now),
+            WorkerReply::Unreachable(_) => self.probed(attempt.worker, Presence::Absent, now),
+            WorkerReply::Answer { .. } | WorkerReply::Broken(_) | WorkerReply::Stale => {}
+        }
         match classify(reply) {
             Verdict::Accept { outcome, payload, status, reason } => {
-                self.roster.praise(attempt.worker);
-                if let AttemptStanding::Beaten(accepted) = attempt.standing {
-                    return self.compare(&attempt, accepted, &payload, now);
+                self.praise(&attempt, now);
+                if let AttemptStanding::Beaten(accepted, winner) = attempt.standing {
+                    return self.compare(&attempt, (accepted, winner), &payload, now);
                 }
                 let report = self.report(&attempt, (Ending::Accepted, Some(status)), "", now);
                 self.accept(&attempt, Accepted { report, outcome, payload, reason }, now);
             }
             Verdict::Park { status, reason } => {
-                if attempt.standing == AttemptStanding::Counting {
+                if counting {
+                    let place = (attempt.stream, attempt.sequence);
+                    self.retire(place.0, place.1, now);
                     let refused = (Ending::Refused, Some(status));
                     let report = self.report(&attempt, refused, &reason, now);
                     self.count(&attempt, report, now);
-                    self.park(&attempt, &reason, now);
+                    self.park(place, (ParkCause::Asked, &reason), now);
                 }
             }
             Verdict::Fail(failure) => {
                 self.mark(attempt.worker, failure.mark, now);
-                if attempt.standing == AttemptStanding::Counting {
+                if counting {
                     self.failed(&attempt, &failure, now);
                 }
             }
             Verdict::Elsewhere(failure) => {
                 self.mark(attempt.worker, failure.mark, now);
-                if attempt.standing == AttemptStanding::Counting {
+                if counting {
                     self.turned_away(&attempt, &failure, now);
                 }
             }
         }
+        self.judge(attempt.worker, now);
     }
 
-    /// An attempt's time is up. It is not withdrawn: its answer is welcome for as long as there
-    /// is none.
-    pub(super) fn timed_out(&mut self, id: AttemptId, now: Time) {
-        let Some(attempt) = self.attempts.get_mut(&id) else {
-            return;
-        };
-        let failed = Attempt { deadline: now + LATE_ANSWER, ..*attempt };
-        attempt.standing = AttemptStanding::Late;
-        attempt.deadline = failed.deadline;
-        self.timers.set(failed.deadline, Timer::Forget(id));
-        self.state.stream_mut(failed.stream).in_flight -= 1;
-        self.counters.timeouts += 1;
-        self.mark(failed.worker, Mark::Strike, now);
-        let (ending, status, mark) = (Ending::Timeout, None, Mark::Strike);
-        let detail = "no answer in time".into();
-        self.failed(&failed, &Failure { ending, status, detail, mark }, now);
-        // It no longer counts, so another one may go out.
-        self.enqueue(failed.stream);
-    }
-
-    /// A late attempt is given up: its worker may have work again.
-    pub(super) fn forget(&mut self, id: AttemptId, now: Time) {
-        self.hang_up(id, now);
-    }
-
-    /// Ends an attempt.
-    fn hang_up(&mut self, id: AttemptId, now: Time) -> Option<Attempt> {
-        let attempt = self.attempts.remove(&id)?;
-        self.roster.hang_up(attempt.worker, now);
-        let timer = match attempt.standing {
-            AttemptStanding::Counting => Timer::Attempt(id),
-            AttemptStanding::Beaten(_) | AttemptStanding::Late => Timer::Forget(id),
-        };
-        self.timers.stop(attempt.deadline, timer);
-        let stream = self.state.stream_mut(attempt.stream);
-        if let Some(slot) = stream.slot_mut(attempt.sequence) {
-            slot.out.remove(id);
-        }
+    /// A good answer speaks for its worker, and tells how long answers take.
+    fn praise(&mut self, attempt: &Attempt, now: Time) {
+        self.roster.praise(attempt.worker);
+        let pool = self.roster.pool_of(attempt.worker);
+        let took = now.since(attempt.started_at);
         if attempt.standing == AttemptStanding::Counting {
-            stream.in_flight -= 1;
-            self.enqueue(attempt.stream);
+            let most = attempt.deadline.since(attempt.started_at);
+            self.roster.pace(attempt.worker, (took, most), now);
         }
-        self.dirty.insert(attempt.stream);
-        Some(attempt)
+        let pool = self.roster.pool_mut(pool);
+        pool.hedge.sample(took);
+        if attempt.fare == Fare::Paid {
+            pool.give_back(attempt.started_at);
+        }
     }
 
     fn accept(&mut self, attempt: &Attempt, accepted: Accepted, now: Time) {
@@ -121,8 +102,9 @@ impl Dispatcher {
         let mut history = slot.history.clone();
         history.push(Arc::new(accepted.report));
         let Some(head) = head else { return };
-        self.beat(&others, &accepted.payload);
+        self.beat(&others, (&accepted.payload, attempt.worker), now);
         self.counters.completed += 1;
+        self.counters.hedges_won += u64::from(attempt.reason == Reason::Hedge);
         let answer = Answer {
             head,
             outcome: accepted.outcome,
@@ -137,34 +119,37 @@ impl Dispatcher {
         self.enqueue(stream);
     }
 
-    /// Attempts that have lost: what they still bring is compared with what was accepted.
-    fn beat(&mut self, others: &[AttemptId], accepted: &Payload) {
-        for id in others {
-            let Some(other) = self.attempts.get_mut(id) else {
-                continue;
-            };
-            if other.standing == AttemptStanding::Counting {
-                self.state.stream_mut(other.stream).in_flight -= 1;
-                self.timers.stop(other.deadline, Timer::Attempt(*id));
-                other.deadline = other.started_at + LATE_ANSWER;
-                self.timers.set(other.deadline, Timer::Forget(*id));
-            }
-            other.standing = AttemptStanding::Beaten(fingerprint(accepted));
+    fn compare(
+        &mut self,
+        attempt: &Attempt,
+        (accepted, winner): (u64, WorkerKey),
+        payload: &Payload,
+        now: Time,
+    ) {
+        self.counters.late_answers += 1;
+        if fingerprint(payload) != accepted {
+            self.note_divergence(attempt, winner, now);
         }
     }
 
-    fn compare(&mut self, attempt: &Attempt, accepted: u64, payload: &Payload, now: Time) {
-        self.counters.late_answers += 1;
-        if fingerprint(payload) != accepted {
-            self.counters.diverging_answers += 1;
-            self.diverged((attempt.stream, attempt.sequence), attempt.worker, now);
-        }
+    /// Two workers said different things of one message.
+    fn note_divergence(&mut self, attempt: &Attempt, winner: WorkerKey, now: Time) {
+        self.counters.diverging_answers += 1;
+        self.diverged((attempt.stream, attempt.sequence), attempt.worker, now);
+        let id = |worker| Arc::clone(&self.roster.worker(worker).id);
+        let (accepted, other) = (id(winner), id(attempt.worker));
+        let divergence = Divergence { sequence: attempt.sequence, at: now, accepted, other };
+        self.state.stream_mut(attempt.stream).divergence = Some(divergence);
+        self.dirty.insert(attempt.stream);
     }
 
     /// A failure that counts: another try after a random wait, or a person.
-    fn failed(&mut self, attempt: &Attempt, failure: &Failure, now: Time) {
+    pub(super) fn failed(&mut self, attempt: &Attempt, failure: &Failure, now: Time) {
         let (ending, detail) = (failure.ending, &failure.detail);
         let report = self.report(attempt, (ending, failure.status), detail, now);
+        if self.survives(attempt, Pair::Owing) {
+            return self.note(attempt, report);
+        }
         let Some(slot) = self.open_slot(attempt.stream, attempt.sequence) else {
             return;
         };
@@ -176,9 +161,11 @@ impl Dispatcher {
         let agreed = alone || refused_before.is_some_and(|other| other != worker);
         let ladder = self.state.stream(attempt.stream).settings.ladder;
         if ending == Ending::Refused && agreed {
-            self.park(attempt, &format!("refused: {detail}"), now);
+            let reason = format!("refused: {detail}");
+            self.park((attempt.stream, attempt.sequence), (ParkCause::Refused, &reason), now);
         } else if failures >= ladder.max_attempts {
-            self.park(attempt, &format!("{failures} failures, the last: {detail}"), now);
+            let reason = format!("{failures} failures, the last: {detail}");
+            self.park((attempt.stream, attempt.sequence), (ParkCause::Exhausted, &reason), now);
         }
     }
 
@@ -198,13 +185,21 @@ impl Dispatcher {
         failures
     }
 
-    fn park(&mut self, attempt: &Attempt, reason: &str, now: Time) {
-        let (stream, sequence) = (attempt.stream, attempt.sequence);
+    /// Hands a message to people. An attempt of it that is out no longer counts.
+    pub(super) fn park(
+        &mut self,
+        (stream, sequence): (StreamId, Sequence),
+        (cause, reason): (ParkCause, &str),
+        now: Time,
+    ) {
+        self.retire(stream, sequence, now);
         let Some(head) = self.open_slot(stream, sequence).and_then(|slot| slot.head()) else {
             return;
         };
         self.counters.parked += 1;
-        self.commit(Record::Parked { stream, sequence, at: now, head, reason: reason.into() });
+        let reason = reason.into();
+        self.commit(Record::Parked { stream, sequence, at: now, head, cause, reason });
+        self.dirty.insert(stream);
         self.settle_head(stream, now);
         // A skip has moved the window.
         self.enqueue(stream);
@@ -240,9 +235,12 @@ impl Dispatcher {
     /// the same ones again after a while.
     fn turned_away(&mut self, attempt: &Attempt, failure: &Failure, now: Time) {
         let (stream, sequence) = (attempt.stream, attempt.sequence);
+        if attempt.pair == Pair::Owing {
+            return self.failed(attempt, failure, now);
+        }
         let ending = failure.ending;
         let report = self.report(attempt, (ending, failure.status), &failure.detail, now);
-        let worker = Arc::clone(&self.roster.worker(attempt.worker).id);
+        let survives = self.survives(attempt, Pair::Alone);
         let pool = self.roster.pool_of(attempt.worker);
         self.counters.turned_away += 1;
         let Some(slot) = self.state.stream_mut(stream).slot_mut(sequence) else {
@@ -251,13 +249,11 @@ impl Dispatcher {
         if !matches!(slot.state, SlotState::Flying) {
             return;
         }
+        slot.note(report);
+        if survives {
+            return;
+        }
         slot.rounds += 1;
-        if slot.history.len() < ATTEMPT_HISTORY {
-            slot.history.push(Arc::new(report));
-        }
-        if !slot.tried.contains(&worker) {
-            slot.tried.push(worker);
-        }
         let (tried, rounds) = (slot.tried.clone(), slot.rounds);
         if self.roster.has_untried(pool, &tried) {
             self.set_state(stream, sequence, SlotState::Idle);
@@ -269,13 +265,20 @@ impl Dispatcher {
         self.timers.set(due, Timer::Retry(stream, sequence));
     }
 
+    /// One of two failed, and the other is still in time.
+    fn note(&mut self, attempt: &Attempt, report: AttemptReport) {
+        if let Some(slot) = self.state.stream_mut(attempt.stream).slot_mut(attempt.sequence) {
+            slot.note(report);
+        }
+    }
+
     fn set_state(&mut self, stream: StreamId, sequence: Sequence, state: SlotState) {
         if let Some(slot) = self.state.stream_mut(stream).slot_mut(sequence) {
             slot.state = state;
         }
     }
 
-    fn mark(&mut self, worker: super::WorkerKey, mark: Mark, now: Time) {
+    pub(super) fn mark(&mut self, worker: WorkerKey, mark: Mark, now: Time) {
         let until = self.roster.mark(worker, mark, now, &mut self.rng);
         if mark == Mark::Strike && until.is_some() {
             self.counters.ejections += 1;
@@ -285,7 +288,7 @@ impl Dispatcher {
     }
 
     /// The slot of a message that has no result yet.
-    fn open_slot(&self, stream: StreamId, sequence: Sequence) -> Option<&Slot> {
+    pub(super) fn open_slot(&self, stream: StreamId, sequence: Sequence) -> Option<&Slot> {
         let slot = self.state.stream(stream).slot(sequence)?;
         if matches!(slot.state, SlotState::Done { .. }) { None } else { Some(slot) }
     }
@@ -319,7 +322,7 @@ struct Accepted {
 }
 
 /// Only ever compared within one process.
-fn fingerprint(payload: &Payload) -> u64 {
+pub(super) fn fingerprint(payload: &Payload) -> u64 {
     let mut hasher = DefaultHasher::new();
     payload.content_type.hash(&mut hasher);
     payload.body.hash(&mut hasher);

@@ -224,7 +224,7 @@ impl Dispatcher {
         let working = self
             .attempts
             .values()
-            .any(|attempt| attempt.standing == super::AttemptStanding::Counting);
+            .any(|attempt| attempt.standing == super::attempts::AttemptStanding::Counting);
         let sending = self.state.subscriptions.values().any(|entry| entry.sending > 0);
         !working && !sending
     }

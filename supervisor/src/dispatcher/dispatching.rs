@@ -10,10 +10,13 @@ use rollcall_common::{
 };
 
 use super::{
-    Attempt, AttemptStanding, Dispatcher,
-    effect::{Dispatch, Effect},
-    event::AttemptId,
+    Dispatcher,
+    attempts::{Attempt, AttemptStanding, Pair, Repute},
+    budget::{Budget, Fare},
+    effect::Effect,
+    event::Presence,
     roster::{PoolKey, WorkerKey},
+    settings::Hedging,
     stream::{Held, SlotState, Turn},
     timers::Timer,
 };
@@ -50,7 +53,7 @@ impl Dispatcher {
     /// each, so one with a million waiting does not delay one with a single message.
     pub(super) fn pump(&mut self, now: Time) {
         for pool in self.roster.pool_keys() {
-            while !self.draining && self.roster.has_fit(pool) {
+            while !self.draining && self.has_fit(pool, now) {
                 let Some(stream) = self.roster.pool_mut(pool).queue.pop_front() else {
                     break;
                 };
@@ -73,9 +76,22 @@ impl Dispatcher {
         self.pump_notices(now);
     }
 
+    /// Whether somebody can take work; see [`Roster::pardon`](super::roster::Roster::pardon).
+    fn has_fit(&mut self, pool: PoolKey, now: Time) -> bool {
+        if self.roster.has_fit(pool) {
+            return true;
+        }
+        if self.roster.pool_ref(pool).queue.is_empty() {
+            return false;
+        }
+        self.counters.pardons += u64::try_from(self.roster.pardon(pool, now)).unwrap_or_default();
+        self.roster.has_fit(pool)
+    }
+
     fn dispatch(&mut self, stream: StreamId, sequence: Sequence, pool: PoolKey, now: Time) {
         let entry = self.state.stream_mut(stream);
-        let (ladder, end) = (entry.settings.ladder, entry.window_end());
+        let (ladder, hedge) = (entry.settings.ladder, entry.settings.hedge);
+        let end = entry.window_end();
         let Some(slot) = entry.reach(sequence) else {
             return;
         };
@@ -83,57 +99,80 @@ impl Dispatcher {
             // A late answer came while it stood in line.
             return;
         }
-        let Some(held) = &slot.held else {
+        if slot.held.is_none() {
             entry.again.insert(sequence);
             entry.turn = Turn::Fetching;
             // A window that was made smaller may end before it.
             let last = end.min(Sequence(sequence.0 + FETCH_AHEAD)).max(sequence);
             self.effects.push_back(Effect::Fetch { stream, first: sequence, last });
             return;
+        }
+        let (failures, rounds, manual) = (slot.failures, slot.rounds, slot.manual);
+        let place = (stream, sequence);
+        if let Some(until) = self.doubted_until(place, now) {
+            return self.put_off(place, until);
+        }
+        let (worker, repute) = match self.pick_worker(place, pool, now) {
+            Ok(Some(picked)) => picked,
+            Ok(None) => {
+                self.state.stream_mut(stream).again.insert(sequence);
+                return;
+            }
+            Err(due) => return self.put_off(place, due),
         };
-        let Some(worker) = self.roster.pick(pool, &slot.tried, &mut self.rng) else {
-            entry.again.insert(sequence);
-            return;
+        let Some(fare) = self.fare(pool, (failures, rounds), now) else {
+            self.counters.retries_deferred += 1;
+            let due = now + Budget::wait(&mut self.rng);
+            return self.put_off(place, due);
         };
-        let number = slot.failures + 1;
-        let reason = match (slot.manual, number) {
+        let number = failures + 1;
+        let reason = match (manual, number) {
             (true, _) => Reason::Manual,
             (false, 1) => Reason::First,
             (false, _) => Reason::Retry,
         };
-        let timeout = ladder.timeout_after(slot.failures);
-        let message = Arc::clone(&held.message);
-        let attempt = AttemptId(self.next_attempt);
-        slot.state = SlotState::Flying;
-        slot.out.add(attempt);
-        entry.in_flight += 1;
-        let stream_name = entry.name.clone();
-        let (standing, started_at, deadline) = (AttemptStanding::Counting, now, now + timeout);
-        self.start_attempt(
-            attempt,
-            Attempt { stream, sequence, worker, number, reason, started_at, deadline, standing },
-        );
-        self.effects.push_back(Effect::Dispatch(Dispatch {
-            attempt,
+        let (standing, pair, started_at) = (AttemptStanding::Counting, Pair::Alone, now);
+        let deadline = now + ladder.timeout_after(failures);
+        let attempt = Attempt {
             stream,
-            stream_name,
             sequence,
-            message,
-            worker: Arc::clone(&self.roster.worker(worker).id),
+            worker,
             number,
-            max_attempts: ladder.max_attempts,
             reason,
-            timeout,
-        }));
+            started_at,
+            deadline,
+            standing,
+            pair,
+            fare,
+            repute,
+        };
+        let id = self.start_attempt(attempt);
+        if let (Some(id), Hedging::Auto, false, Repute::Clean) = (id, hedge, manual, repute) {
+            self.watch_slow(id, pool, now);
+        }
     }
 
-    fn start_attempt(&mut self, id: AttemptId, attempt: Attempt) {
-        self.next_attempt = id.0 + 1;
-        self.timers.set(attempt.deadline, Timer::Attempt(id));
-        self.roster.call(attempt.worker, attempt.started_at);
-        self.counters.attempts += 1;
-        self.dirty.insert(attempt.stream);
-        self.attempts.insert(id, attempt);
+    /// Lets a try pay, if it has to. The first one of a message is free, and so are those that
+    /// follow at once because a worker turned it away, until all workers may have. `None`: there
+    /// is nothing to pay with.
+    fn fare(&mut self, pool: PoolKey, (failures, rounds): (u32, u32), now: Time) -> Option<Fare> {
+        let members = u32::try_from(self.roster.members(pool)).unwrap_or(u32::MAX);
+        let budget = self.roster.pool_mut(pool);
+        if failures == 0 && rounds <= members {
+            if rounds == 0 {
+                budget.deposit(now);
+            }
+            return Some(Fare::Free);
+        }
+        budget.withdraw(now).then_some(Fare::Paid)
+    }
+
+    /// Lets a message wait. It has not failed by that, and after a restart it doesn't wait.
+    fn put_off(&mut self, (stream, sequence): (StreamId, Sequence), due: Time) {
+        if let Some(slot) = self.state.stream_mut(stream).slot_mut(sequence) {
+            slot.state = SlotState::Waiting { due };
+            self.timers.set(due, Timer::Retry(stream, sequence));
+        }
     }
 
     /// Messages came back from the journal.
@@ -219,6 +258,8 @@ impl Dispatcher {
     pub(super) fn worker_left(&mut self, id: &str, now: Time) {
         if let Some(worker) = self.roster.find(id) {
             self.roster.leave(worker, now);
+            // On its way out after a break: it is not there any more.
+            self.probed(worker, Presence::Absent, now);
         }
     }
 

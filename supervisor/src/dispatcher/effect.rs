@@ -16,8 +16,8 @@ use crate::record::{Reason, Record, SubscriptionId};
 
 /// Something to be done.
 ///
-/// [`Effect::Append`] and [`Effect::Dispatch`] are done at once. Everything else says something to
-/// the outside, or reads what was appended, and waits until that is durable.
+/// [`Effect::Append`], [`Effect::Dispatch`] and [`Effect::Probe`] are done at once. Everything else
+/// says something to the outside, or reads what was appended, and waits until that is durable.
 #[derive(Debug)]
 pub enum Effect {
     /// Write this record down. It has been applied already.
@@ -34,6 +34,12 @@ pub enum Effect {
         first: Sequence,
         /// The last that makes sense.
         last: Sequence,
+    },
+    /// Look whether a worker is there: a new connection, within
+    /// [`PROBE_TIMEOUT`](rollcall_common::limits::PROBE_TIMEOUT).
+    Probe {
+        /// The worker.
+        worker: Arc<str>,
     },
     /// A result has its turn: it is there for readers from now on.
     Release(Released),

@@ -68,6 +68,7 @@ impl Signal {
             | Record::Scanned { .. }
             | Record::Started { .. }
             | Record::Subscribed { .. }
+            | Record::Suspected { .. }
             | Record::Unsubscribed { .. } => Self::None,
         }
     }

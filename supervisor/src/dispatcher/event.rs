@@ -102,6 +102,13 @@ pub enum Event {
         /// Which, and why.
         bulk: Bulk,
     },
+    /// A look at whether a worker is there is done.
+    Probed {
+        /// The worker.
+        worker: Arc<str>,
+        /// Whether it takes connections.
+        presence: Presence,
+    },
     /// A look at the next results for a subscription that catches up is done.
     Scanned {
         /// The subscription.
@@ -205,6 +212,15 @@ pub enum WorkerReply {
     Unreachable(Box<str>),
     /// A reused connection was closed before any byte of an answer.
     Stale,
+}
+
+/// Whether a worker takes connections.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Presence {
+    /// Nobody answers at its address.
+    Absent,
+    /// It does.
+    Present,
 }
 
 /// Why a destination has not taken a result.

@@ -1,7 +1,7 @@
 //! What must be true between two events. The simulator asks after every turn; so a message that
 //! nobody will ever wake up is noticed where it is lost, not where it is missed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rollcall_common::{
     ids::{Sequence, StreamId},
@@ -9,7 +9,8 @@ use rollcall_common::{
 };
 
 use super::{
-    AttemptStanding, Dispatcher,
+    Dispatcher,
+    attempts::{AttemptStanding, Pair, Repute},
     roster::WorkerKey,
     state::State,
     stream::{SlotState, Stream, Turn},
@@ -30,6 +31,9 @@ pub struct Sizes {
     /// For each stream its slots, and its attempts that are in time.
     pub streams: Vec<(usize, u32)>,
 }
+
+/// How many attempts in time each message has.
+type Counting = BTreeMap<StreamId, BTreeMap<Sequence, u32>>;
 
 /// Fails with what is wrong.
 macro_rules! ensure {
@@ -52,10 +56,10 @@ impl Dispatcher {
             held_bytes: self.state.held_bytes,
             streams: Vec::new(),
         };
-        let counting = self.counting();
+        let counting = self.counting()?;
         let mut held_bytes = 0;
         for (id, stream) in (0_u32..).map(StreamId).zip(&self.state.streams) {
-            let empty = BTreeSet::new();
+            let empty = BTreeMap::new();
             let flying = counting.get(&id).unwrap_or(&empty);
             self.verify_slots(id, stream, flying)?;
             self.verify_turn(stream)?;
@@ -73,23 +77,39 @@ impl Dispatcher {
         Ok(sizes)
     }
 
-    /// The messages that have an attempt in time.
-    fn counting(&self) -> BTreeMap<StreamId, BTreeSet<Sequence>> {
-        let mut counting: BTreeMap<StreamId, BTreeSet<Sequence>> = BTreeMap::new();
-        for attempt in self.attempts.values() {
-            if attempt.standing == AttemptStanding::Counting {
-                let messages = counting.entry(attempt.stream).or_default();
-                messages.insert(attempt.sequence);
+    /// The messages that have an attempt in time, or a pair of them.
+    fn counting(&self) -> Result<Counting, String> {
+        let mut counting = Counting::new();
+        for (id, attempt) in &self.attempts {
+            if attempt.standing != AttemptStanding::Counting {
+                continue;
+            }
+            *counting.entry(attempt.stream).or_default().entry(attempt.sequence).or_default() += 1;
+            if let Pair::With(other) = attempt.pair {
+                let other = self.attempts.get(&other);
+                let paired = other.is_some_and(|other| {
+                    other.standing == AttemptStanding::Counting
+                        && other.pair == Pair::With(*id)
+                        && (other.worker, other.number) != (attempt.worker, attempt.number)
+                        && (other.stream, other.sequence) == (attempt.stream, attempt.sequence)
+                        && other.deadline == attempt.deadline
+                });
+                ensure!(paired, "{id:?} is one of two, and there is no other");
             }
         }
-        counting
+        for (stream, messages) in &counting {
+            for (sequence, out) in messages {
+                ensure!(*out <= 2, "{stream:?} {sequence} has {out} attempts in time");
+            }
+        }
+        Ok(counting)
     }
 
     fn verify_slots(
         &self,
         id: StreamId,
         stream: &Stream,
-        flying: &BTreeSet<Sequence>,
+        flying: &BTreeMap<Sequence, u32>,
     ) -> Result<(), String> {
         let name = &stream.name;
         let (mut done, mut parked, mut in_flight) = (0, 0, 0);
@@ -98,7 +118,7 @@ impl Dispatcher {
                 SlotState::Done { .. } => done += 1,
                 SlotState::Flying => {
                     in_flight += 1;
-                    ensure!(flying.contains(&sequence), "{name} {sequence} flies alone");
+                    ensure!(flying.contains_key(&sequence), "{name} {sequence} flies alone");
                 }
                 SlotState::Idle => ensure!(
                     sequence >= stream.cursor || stream.again.contains(&sequence),
@@ -119,11 +139,12 @@ impl Dispatcher {
         }
         ensure!(done == stream.waiting, "{name}: waiting is wrong");
         ensure!(parked == stream.parked.len(), "{name}: parked is wrong");
-        let counted = usize::try_from(stream.in_flight).unwrap_or(usize::MAX);
+        let out: u32 = flying.values().sum();
         ensure!(
-            in_flight == counted && flying.len() == counted,
-            "{name}: {in_flight} fly, {} attempts count, {counted} are noted",
-            flying.len()
+            in_flight == flying.len() && out == stream.in_flight,
+            "{name}: {in_flight} fly, {} have attempts, {out} count, {} are noted",
+            flying.len(),
+            stream.in_flight
         );
         ensure!(
             !matches!(
@@ -158,8 +179,19 @@ impl Dispatcher {
 
     fn verify_workers(&self) -> Result<(), String> {
         let mut calls: BTreeMap<WorkerKey, u32> = BTreeMap::new();
+        let mut in_time: BTreeMap<WorkerKey, (u32, u32)> = BTreeMap::new();
         for attempt in self.attempts.values() {
             *calls.entry(attempt.worker).or_default() += 1;
+            if attempt.standing == AttemptStanding::Counting {
+                let (calls, suspects) = in_time.entry(attempt.worker).or_default();
+                *calls += 1;
+                *suspects += u32::from(attempt.repute == Repute::Suspect);
+            }
+        }
+        for pool in self.roster.pool_keys() {
+            let hedge = &self.roster.pool_ref(pool).hedge;
+            let armed = hedge.armed.is_some_and(|at| self.timers.has(at, Timer::Hedge(pool)));
+            ensure!(hedge.is_empty() || armed, "{pool:?} looks at no slow attempt");
         }
         for (key, worker) in self.roster.keyed() {
             let out = calls.get(&key).copied().unwrap_or_default();
@@ -169,6 +201,9 @@ impl Dispatcher {
                 "{id} has {out} calls, {} are noted",
                 worker.in_flight
             );
+            let there = in_time.get(&key).copied().unwrap_or_default();
+            let noted = (worker.counting, worker.suspects);
+            ensure!(noted == there, "{id} has {there:?} calls and suspects, {noted:?} are noted");
             let now = Time::from_micros(u64::MAX);
             let able = worker.is_fit(now) || worker.silent_at.is_some();
             let watched = |at| self.timers.has(at, Timer::Worker(key));

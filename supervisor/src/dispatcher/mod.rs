@@ -20,20 +20,20 @@ use std::{
     sync::Arc,
 };
 
-use rollcall_common::{
-    ids::{Sequence, StreamId},
-    time::Time,
-};
+use rollcall_common::{ids::StreamId, time::Time};
 
 mod admission;
 mod alert;
 mod answers;
+mod attempts;
+mod budget;
 mod decisions;
 mod delivery;
 mod dispatching;
 pub mod effect;
 mod escalation;
 pub mod event;
+mod hedge;
 mod invariants;
 mod notices;
 mod outcome;
@@ -43,6 +43,7 @@ mod state;
 mod status;
 mod stream;
 mod subscription;
+mod suspects;
 mod timers;
 
 #[cfg(test)]
@@ -55,14 +56,16 @@ pub use invariants::Sizes;
 pub use settings::Settings;
 pub use state::State;
 pub use status::{Cause, Counters, MessageState, Mode, StreamStatus, SubscriptionStatus};
-pub use stream::Parking;
+pub use stream::{Divergence, Parking};
 pub use subscription::Subscription;
 
-use crate::record::{Reason, Record};
+use crate::record::Record;
+use attempts::Attempt;
 use escalation::Signal;
 use notices::Teller;
-use roster::{PoolKey, Roster, WorkerKey};
+use roster::{PoolKey, Roster};
 use stream::Turn;
+use suspects::Suspects;
 use timers::{Timer, Timers};
 
 /// Beats that a registered worker may miss.
@@ -77,31 +80,6 @@ enum Space {
     Low,
 }
 
-/// One attempt that may still answer.
-#[derive(Debug)]
-struct Attempt {
-    stream: StreamId,
-    sequence: Sequence,
-    worker: WorkerKey,
-    number: u32,
-    reason: Reason,
-    started_at: Time,
-    /// When its time is up, or when it is given up for good once it is late.
-    deadline: Time,
-    standing: AttemptStanding,
-}
-
-/// What an attempt's answer is worth.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum AttemptStanding {
-    /// It is in time.
-    Counting,
-    /// Its time was up, and it was counted as a failure. Its answer is still welcome.
-    Late,
-    /// Another answer was accepted; this is a digest of it, to compare with.
-    Beaten(u64),
-}
-
 /// It decides. See the module's page for the contract.
 #[derive(Debug)]
 pub struct Dispatcher {
@@ -110,6 +88,7 @@ pub struct Dispatcher {
     rng: fastrand::Rng,
     roster: Roster,
     attempts: BTreeMap<AttemptId, Attempt>,
+    suspects: Suspects,
     next_attempt: u64,
     timers: Timers,
     effects: VecDeque<Effect>,
@@ -142,6 +121,7 @@ impl Dispatcher {
             rng: fastrand::Rng::with_seed(seed),
             roster: Roster::default(),
             attempts: BTreeMap::new(),
+            suspects: Suspects::default(),
             next_attempt: 1,
             timers: Timers::default(),
             effects: VecDeque::new(),
@@ -184,6 +164,7 @@ impl Dispatcher {
                 self.pause_or_resume(request, (&stream, wish), (&by, &reason), now);
             }
             Event::RetriedMany { request, bulk } => self.retry_many(request, &bulk, now),
+            Event::Probed { worker, presence } => self.probed_id(&worker, presence, now),
             Event::Scanned { subscription, to, found } => self.scanned(subscription, to, found),
             Event::Settings(settings) => {
                 self.settings = settings;
@@ -217,6 +198,7 @@ impl Dispatcher {
                 Timer::Attempt(attempt) => self.timed_out(attempt, now),
                 Timer::Forget(attempt) => self.forget(attempt, now),
                 Timer::Held(stream) => self.head_due(stream, now),
+                Timer::Hedge(pool) => self.hedge_due(pool, now),
                 Timer::Lane(subscription, stream) => self.lane_due(subscription, stream),
                 Timer::Look => self.look(now),
                 // Its pause is over, so pumping asks it again.

@@ -5,12 +5,17 @@ use std::{collections::BTreeMap, collections::VecDeque, sync::Arc, time::Duratio
 
 use rollcall_common::{backoff, ids::StreamId, time::Time};
 
-use super::{outcome::Mark, settings::PoolSettings};
+use super::{
+    attempts::Repute, budget::Budget, hedge::Hedge, outcome::Mark, settings::PoolSettings,
+};
 
 /// Longest time for which a worker is taken out.
 const LONGEST_EJECTION: Duration = Duration::from_secs(300);
 /// First and longest wait before a worker that was not there is asked again.
 const MISSING_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Calls at once that a worker is not limited to any more.
+const LIMITED_BELOW: u32 = 1024;
 
 /// A worker's number in this process.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -42,6 +47,10 @@ pub struct Worker {
     pub concurrency: u32,
     /// Calls that it has.
     pub in_flight: u32,
+    /// Calls that it has in time.
+    pub(super) counting: u32,
+    /// Calls in time of messages during whose attempts a worker died.
+    pub(super) suspects: u32,
     /// When it counts as silent, if it has to be heard again and again.
     pub silent_at: Option<Time>,
     /// Until when it asked for a pause, or is given one because it wasn't there.
@@ -54,6 +63,10 @@ pub struct Worker {
     ejections: u32,
     /// How many times in a row it was not there, or busy.
     misses: u32,
+    /// Calls in time that it gets at once, after it was away or too slow.
+    limit: Option<u32>,
+    /// When the limit was last made smaller.
+    cut_at: Time,
     pool: PoolKey,
     /// Its place among the fit ones of its pool.
     fit_at: Option<usize>,
@@ -63,7 +76,9 @@ impl Worker {
     /// Whether it may be given work at `now`.
     #[must_use]
     pub fn is_fit(&self, now: Time) -> bool {
-        self.is_able(now) && self.in_flight < self.concurrency
+        self.is_able(now)
+            && self.in_flight < self.concurrency
+            && self.limit.is_none_or(|limit| self.counting < limit)
     }
 
     /// Whether it was taken out and has not done well since.
@@ -73,10 +88,14 @@ impl Worker {
 
     /// Whether it could be given work at `now` if it had a hand free.
     fn is_able(&self, now: Time) -> bool {
+        self.is_willing(now) && self.ejected_until <= now
+    }
+
+    /// Whether nothing keeps it from working but that it may have failed, or has enough to do.
+    fn is_willing(&self, now: Time) -> bool {
         self.standing == Standing::Active
             && self.silent_at.is_none_or(|at| now < at)
             && self.paused_until <= now
-            && self.ejected_until <= now
     }
 
     /// Whether it stands among the fit ones of its pool.
@@ -105,8 +124,34 @@ pub(super) struct Pool {
     settings: PoolSettings,
     members: usize,
     fit: Vec<WorkerKey>,
+    /// Until when at most somebody is taken out.
+    ejected_until: Time,
+    budget: Budget,
+    pub(super) hedge: Hedge,
     /// Streams that have something for it, in the order of their turns.
     pub(super) queue: VecDeque<StreamId>,
+}
+
+impl Pool {
+    /// Notes a message that is dispatched for the first time.
+    pub(super) fn deposit(&mut self, now: Time) {
+        self.budget.deposit(now);
+    }
+
+    /// Pays for a retry; whether the budget had something left.
+    pub(super) fn withdraw(&mut self, now: Time) -> bool {
+        self.budget.withdraw(self.settings.budget, now)
+    }
+
+    /// Pays for what can be done without: whether more than half of the budget was left.
+    pub(super) fn withdraw_spare(&mut self, now: Time) -> bool {
+        self.budget.withdraw_spare(self.settings.budget, now)
+    }
+
+    /// Gives back what was paid at `paid`.
+    pub(super) fn give_back(&mut self, paid: Time) {
+        self.budget.give_back(paid);
+    }
 }
 
 /// All workers and pools.
@@ -171,6 +216,10 @@ impl Roster {
         self.workers.iter().any(|w| w.pool == pool && w.in_flight > 0)
     }
 
+    pub(super) fn pool_ref(&self, pool: PoolKey) -> &Pool {
+        &self.pools[pool.0]
+    }
+
     pub(super) fn members(&self, pool: PoolKey) -> usize {
         self.pools[pool.0].members
     }
@@ -186,6 +235,9 @@ impl Roster {
             settings: settings(),
             members: 0,
             fit: Vec::new(),
+            ejected_until: Time::default(),
+            budget: Budget::default(),
+            hedge: Hedge::default(),
             queue: VecDeque::new(),
         });
         self.pools_by_name.insert(Arc::clone(name), key);
@@ -208,6 +260,10 @@ impl Roster {
                 standing: Standing::Left,
                 concurrency,
                 in_flight: 0,
+                counting: 0,
+                suspects: 0,
+                limit: None,
+                cut_at: Time::default(),
                 silent_at: None,
                 paused_until: Time::default(),
                 ejected_until: Time::default(),
@@ -228,6 +284,7 @@ impl Roster {
             // Somebody new behind the id: what was held against the old one is forgotten.
             worker.standing = Standing::Active;
             (worker.strikes, worker.ejections, worker.misses) = (0, 0, 0);
+            worker.limit = None;
             worker.paused_until = Time::default();
             worker.ejected_until = Time::default();
             self.pools[pool.0].members += 1;
@@ -257,8 +314,49 @@ impl Roster {
     }
 
     /// Notes a call that goes out.
-    pub(super) fn call(&mut self, key: WorkerKey, now: Time) {
-        self.workers[key.0].in_flight += 1;
+    pub(super) fn call(&mut self, key: WorkerKey, repute: Repute, now: Time) {
+        let worker = &mut self.workers[key.0];
+        worker.in_flight += 1;
+        worker.counting += 1;
+        worker.suspects += u32::from(repute == Repute::Suspect);
+        self.refit(key, now);
+    }
+
+    /// Notes that a call is no longer in time.
+    pub(super) fn uncount(&mut self, key: WorkerKey, repute: Repute, now: Time) {
+        let worker = &mut self.workers[key.0];
+        worker.counting -= 1;
+        worker.suspects -= u32::from(repute == Repute::Suspect);
+        self.refit(key, now);
+    }
+
+    /// A call took so long that its time was up: the worker gets half as much at once. Calls that
+    /// were out already when that was last done say nothing new (as with TCP's congestion
+    /// window, which is cut once a round trip).
+    pub(super) fn slow_down(&mut self, key: WorkerKey, started_at: Time, now: Time) {
+        let worker = &mut self.workers[key.0];
+        if started_at >= worker.cut_at {
+            worker.limit = Some((worker.counting / 2).max(1));
+            worker.cut_at = now;
+        }
+        self.refit(key, now);
+    }
+
+    /// A call took so much of the time that it had. A worker that is limited gets one more at
+    /// once if that was less than a quarter, for what it has by now will take up to twice as
+    /// long; and any number when that has gone well for long. It gets one less if it was more
+    /// than half.
+    pub(super) fn pace(&mut self, key: WorkerKey, (took, most): (Duration, Duration), now: Time) {
+        let Some(limit) = self.workers[key.0].limit else {
+            return;
+        };
+        self.workers[key.0].limit = if took * 4 <= most {
+            Some(limit + 1).filter(|limit| *limit < LIMITED_BELOW)
+        } else if took * 2 <= most {
+            Some(limit)
+        } else {
+            Some((limit - 1).max(1))
+        };
         self.refit(key, now);
     }
 
@@ -300,6 +398,8 @@ impl Roster {
     fn miss(&mut self, key: WorkerKey, now: Time, rng: &mut fastrand::Rng) -> Time {
         let worker = &mut self.workers[key.0];
         worker.misses = worker.misses.saturating_add(1);
+        // When it is asked again, then with one message and not with all that wait.
+        worker.limit = Some(1);
         let (first, most) = MISSING_WAIT;
         worker.paused_until = now + backoff::doubling(first, most, worker.misses, rng);
         worker.paused_until
@@ -321,7 +421,30 @@ impl Roster {
         let span = settings.eject_for.saturating_mul(worker.ejections).min(LONGEST_EJECTION);
         // Up to a tenth more, so that workers put out together come back one by one.
         worker.ejected_until = now + span + backoff::below(span / 10, rng);
-        Some(worker.ejected_until)
+        let until = worker.ejected_until;
+        let pool = &mut self.pools[self.workers[key.0].pool.0];
+        pool.ejected_until = pool.ejected_until.max(until);
+        Some(until)
+    }
+
+    /// Panic: when none of a pool's workers is able but some were taken out for failing, those
+    /// come back at once. Failing workers are better than none, and if all fail, it is hardly
+    /// theirs. (Envoy's panic threshold, at its lowest.) Gives back how many came back.
+    pub(super) fn pardon(&mut self, pool: PoolKey, now: Time) -> usize {
+        if self.pools[pool.0].ejected_until <= now {
+            return 0;
+        }
+        let willing = |w: &Worker| w.pool == pool && w.is_willing(now);
+        if self.workers.iter().any(|worker| willing(worker) && worker.ejected_until <= now) {
+            return 0;
+        }
+        let keys = (0..self.workers.len()).map(WorkerKey);
+        let out: Vec<_> = keys.filter(|key| willing(&self.workers[key.0])).collect();
+        for key in &out {
+            self.workers[key.0].ejected_until = now;
+            self.refit(*key, now);
+        }
+        out.len()
     }
 
     /// Brings the pool's list of fit workers up to date with one of them.
@@ -362,6 +485,24 @@ impl Roster {
             0 => fit.get(rng.usize(..fit.len())).copied(),
             all if all == fit.len() => fit.get(rng.usize(..all)).copied(),
             some => untried.copied().nth(rng.usize(..some)),
+        }
+    }
+
+    /// A random fit worker of the pool among those that are `wanted`: one that is not in `tried`,
+    /// if there is one.
+    pub(super) fn pick_of(
+        &self,
+        pool: PoolKey,
+        tried: &[Arc<str>],
+        rng: &mut fastrand::Rng,
+        wanted: impl Fn(WorkerKey) -> bool,
+    ) -> Option<WorkerKey> {
+        let fit = || self.pools[pool.0].fit.iter().copied().filter(|key| wanted(*key));
+        let untried = || fit().filter(|key| !tried.contains(&self.workers[key.0].id));
+        match (untried().count(), fit().count()) {
+            (_, 0) => None,
+            (0, all) => fit().nth(rng.usize(..all)),
+            (some, _) => untried().nth(rng.usize(..some)),
         }
     }
 

@@ -23,6 +23,15 @@ pub enum OnExhausted {
     Skip,
 }
 
+/// Whether a slow attempt may get a copy, at another worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Hedging {
+    /// When it takes longer than nearly all of its pool do.
+    Auto,
+    /// Never: a worker may not be able to drop repeats.
+    Off,
+}
+
 /// How a stream is treated.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct StreamSettings {
@@ -40,6 +49,8 @@ pub struct StreamSettings {
     pub max_backlog: u64,
     /// How long the head may stand still before an alert says so.
     pub hold_alert_after: Duration,
+    /// Whether slow attempts get a copy.
+    pub hedge: Hedging,
 }
 
 impl Default for StreamSettings {
@@ -52,22 +63,43 @@ impl Default for StreamSettings {
             window: 4096,
             max_backlog: 10_000_000,
             hold_alert_after: HOLD_ALERT_AFTER,
+            hedge: Hedging::Auto,
         }
     }
 }
 
-/// When a worker is taken out for failing.
+/// How many retries a pool's workers are given.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BudgetSettings {
+    /// Retries for each hundred messages that are dispatched for the first time.
+    pub percent: u32,
+    /// Retries a second that are allowed whatever else there is.
+    pub per_second: u32,
+}
+
+impl Default for BudgetSettings {
+    /// The defaults of Finagle's `RetryBudget`: 20 % and 10/s.
+    fn default() -> Self {
+        Self { percent: 20, per_second: 10 }
+    }
+}
+
+/// How a pool's workers are treated: when one is taken out for failing, and how many retries
+/// they are given.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PoolSettings {
     /// Strikes in a row that take a worker out.
     pub eject_after: u32,
     /// For how long, times the times in a row.
     pub eject_for: Duration,
+    /// How many retries there may be.
+    pub budget: BudgetSettings,
 }
 
 impl Default for PoolSettings {
     fn default() -> Self {
-        Self { eject_after: 5, eject_for: Duration::from_secs(30) }
+        let budget = BudgetSettings::default();
+        Self { eject_after: 5, eject_for: Duration::from_secs(30), budget }
     }
 }
 
@@ -185,6 +217,8 @@ pub struct StreamOverlay {
     pub max_backlog: Option<u64>,
     /// How long the head may stand still before an alert says so.
     pub hold_alert_after: Option<Duration>,
+    /// Whether slow attempts get a copy.
+    pub hedge: Option<Hedging>,
 }
 
 impl StreamOverlay {
@@ -209,6 +243,7 @@ impl StreamOverlay {
             window: self.window.unwrap_or(under.window),
             max_backlog: self.max_backlog.unwrap_or(under.max_backlog),
             hold_alert_after: self.hold_alert_after.unwrap_or(under.hold_alert_after),
+            hedge: self.hedge.unwrap_or(under.hedge),
         }
     }
 }

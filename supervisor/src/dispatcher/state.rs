@@ -75,6 +75,12 @@ impl State {
         self.streams.get(index(stream)).map(|stream| &stream.name)
     }
 
+    /// The stream `name`.
+    #[must_use]
+    pub fn find_stream(&self, name: &str) -> Option<StreamId> {
+        self.names.get(&name.parse().ok()?).copied()
+    }
+
     /// The subscription `name`.
     #[must_use]
     pub fn find_subscription(&self, name: &str) -> Option<SubscriptionId> {
@@ -116,9 +122,10 @@ impl State {
                 self.slot(*stream, *sequence).fail(*due, report);
             }
             Record::Opened { stream, name } => self.open(*stream, name, settings),
-            Record::Parked { stream, sequence, at, head, reason } => {
+            Record::Parked { stream, sequence, at, head, cause, reason } => {
                 self.last = self.last.max(*at);
-                let parking = Parking { head: *head, at: *at, reason: reason.clone() };
+                let (cause, reason) = (*cause, reason.clone());
+                let parking = Parking { head: *head, at: *at, cause, reason };
                 self.park(*stream, *sequence, parking);
             }
             Record::Passed { stream, first, last, at } => {
@@ -141,6 +148,10 @@ impl State {
                 self.slot(*stream, *sequence).start_over();
             }
             Record::Started { at } => self.last = self.last.max(*at),
+            Record::Suspected { stream, sequence, at, worker } => {
+                self.last = self.last.max(*at);
+                self.slot(*stream, *sequence).suspect(worker);
+            }
             Record::Delivered { .. }
             | Record::Scanned { .. }
             | Record::Subscribed { .. }
@@ -190,7 +201,8 @@ impl State {
             | Record::Paused { .. }
             | Record::Resumed { .. }
             | Record::Retried { .. }
-            | Record::Started { .. } => {}
+            | Record::Started { .. }
+            | Record::Suspected { .. } => {}
         }
     }
 

@@ -10,7 +10,7 @@ use rollcall_common::{
 use super::{
     Dispatcher,
     roster::Worker,
-    stream::{Parking, SlotState},
+    stream::{Divergence, Parking, SlotState},
     subscription::{LaneState, Presence},
 };
 use crate::record::{AttemptReport, SubscriptionId};
@@ -54,6 +54,16 @@ pub struct Counters {
     pub notices: u64,
     /// Notices of alerts that were not.
     pub notices_failed: u64,
+    /// Workers that came back early because no other one of their pool was able.
+    pub pardons: u64,
+    /// Retries that had to wait for the budget.
+    pub retries_deferred: u64,
+    /// Copies of slow attempts.
+    pub hedges: u64,
+    /// Those of them whose answer was accepted.
+    pub hedges_won: u64,
+    /// Messages parked because workers died of them.
+    pub poison_suspected: u64,
 }
 
 /// Why a stream stands where it stands.
@@ -240,7 +250,7 @@ impl Dispatcher {
         let slot = self.state.stream(stream).slot(sequence);
         let ids = slot.map(|slot| slot.out.iter().collect::<Vec<_>>()).unwrap_or_default();
         let out = ids.iter().filter_map(|id| self.attempts.get(id));
-        out.filter(|attempt| attempt.standing == super::AttemptStanding::Counting)
+        out.filter(|attempt| attempt.standing == super::attempts::AttemptStanding::Counting)
             .map(|attempt| AttemptReport {
                 attempt: attempt.number,
                 worker: Arc::clone(&self.roster.worker(attempt.worker).id),
@@ -252,6 +262,13 @@ impl Dispatcher {
                 detail: "".into(),
             })
             .collect()
+    }
+
+    /// The last message of a stream of which two workers said different things, since the process
+    /// began.
+    #[must_use]
+    pub fn divergence(&self, stream: StreamId) -> Option<&Divergence> {
+        self.state.stream(stream).divergence.as_ref()
     }
 
     /// The parked messages, in the order of their streams' numbers.

@@ -9,12 +9,13 @@ use std::{
 
 use rollcall_common::{
     ids::{Sequence, StreamName},
+    limits::ATTEMPT_HISTORY,
     message::Message,
     time::Time,
 };
 
 use super::{event::AttemptId, roster::PoolKey, settings::StreamSettings};
-use crate::record::{AttemptReport, Ending, Head, SubscriptionId};
+use crate::record::{AttemptReport, Ending, Head, ParkCause, SubscriptionId};
 
 /// Room for slots that an idle stream keeps.
 const KEPT_SLOTS: usize = 16;
@@ -48,8 +49,23 @@ pub struct Parking {
     pub head: Head,
     /// Since when.
     pub at: Time,
-    /// Why.
+    /// Why, in a word.
+    pub cause: ParkCause,
+    /// Why, for people.
     pub reason: Box<str>,
+}
+
+/// Two workers said different things of one message.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Divergence {
+    /// Which message.
+    pub sequence: Sequence,
+    /// When the later answer came.
+    pub at: Time,
+    /// Whose answer was accepted.
+    pub accepted: Arc<str>,
+    /// Whose was another.
+    pub other: Arc<str>,
 }
 
 /// A message that was dispatched, or has records.
@@ -70,6 +86,17 @@ pub(super) struct Slot {
     pub(super) refused_by: Option<Arc<str>>,
     pub(super) tried: Vec<Arc<str>>,
     pub(super) history: Vec<Arc<AttemptReport>>,
+    /// What speaks against it; nearly always nothing.
+    suspicion: Option<Box<Suspicion>>,
+}
+
+/// What speaks against a message.
+#[derive(Debug, Default)]
+struct Suspicion {
+    /// The workers that died during its attempts, each once.
+    deaths: Vec<Arc<str>>,
+    /// Since when it waits for a worker without another suspect. Soft.
+    apart_since: Option<Time>,
 }
 
 impl Slot {
@@ -85,6 +112,7 @@ impl Slot {
             refused_by: None,
             tried: Vec::new(),
             history: Vec::new(),
+            suspicion: None,
         }
     }
 }
@@ -102,6 +130,19 @@ impl Slot {
         }
     }
 
+    /// An attempt ended without its counting, or not yet. Soft.
+    pub(super) fn note(&mut self, report: AttemptReport) {
+        if !self.tried.contains(&report.worker) {
+            self.tried.push(Arc::clone(&report.worker));
+        }
+        if report.ending == Ending::Refused {
+            self.refused_by = Some(Arc::clone(&report.worker));
+        }
+        if self.history.len() < ATTEMPT_HISTORY {
+            self.history.push(Arc::new(report));
+        }
+    }
+
     /// A person sent it back to the workers.
     pub(super) fn start_over(&mut self) {
         self.known = self.head();
@@ -109,6 +150,30 @@ impl Slot {
         (self.failures, self.rounds, self.manual) = (0, 0, true);
         self.tried.clear();
         self.refused_by = None;
+        self.suspicion = None;
+    }
+
+    /// A worker died during one of its attempts.
+    pub(super) fn suspect(&mut self, worker: &Arc<str>) {
+        let suspicion = self.suspicion.get_or_insert_default();
+        suspicion.deaths.push(Arc::clone(worker));
+    }
+
+    /// The workers that died during its attempts, each once.
+    pub(super) fn deaths(&self) -> &[Arc<str>] {
+        self.suspicion.as_ref().map_or(&[], |suspicion| &suspicion.deaths)
+    }
+
+    /// Since when it waits for a worker without another suspect: since now, if it didn't yet.
+    pub(super) fn apart_since(&mut self, now: Time) -> Time {
+        *self.suspicion.get_or_insert_default().apart_since.get_or_insert(now)
+    }
+
+    /// It waits no longer.
+    pub(super) fn found_worker(&mut self) {
+        if let Some(suspicion) = &mut self.suspicion {
+            suspicion.apart_since = None;
+        }
     }
 
     /// Why it waits for a person, if it does.
@@ -182,7 +247,10 @@ pub(super) struct Stream {
     pub(super) cursor: Sequence,
     /// Messages behind the cursor that are to be dispatched now.
     pub(super) again: BTreeSet<Sequence>,
+    /// Attempts in time.
     pub(super) in_flight: u32,
+    /// The last late answer that differed from the accepted one.
+    pub(super) divergence: Option<Divergence>,
     /// What it waits for at the moment.
     pub(super) turn: Turn,
     /// When somebody looks whether the head stands still.
@@ -217,6 +285,7 @@ impl Stream {
             cursor: Sequence::FIRST,
             again: BTreeSet::new(),
             in_flight: 0,
+            divergence: None,
             turn: Turn::None,
             head_watch: None,
         }

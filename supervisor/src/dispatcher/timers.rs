@@ -7,7 +7,10 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::{event::AttemptId, roster::WorkerKey};
+use super::{
+    event::AttemptId,
+    roster::{PoolKey, WorkerKey},
+};
 use crate::record::{AlertId, SubscriptionId};
 
 /// What is due at a deadline.
@@ -21,6 +24,8 @@ pub(super) enum Timer {
     Forget(AttemptId),
     /// A stream's head may have stood still for too long.
     Held(StreamId),
+    /// An attempt in this pool may be slow enough for a copy.
+    Hedge(PoolKey),
     /// A subscription's destination may be asked again for a stream.
     Lane(SubscriptionId, StreamId),
     /// Something may be amiss.

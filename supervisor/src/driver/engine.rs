@@ -61,6 +61,8 @@ pub struct Engine {
     saying: Vec<Outward>,
     /// Work for workers: it overlaps with the writing down.
     dispatches: VecDeque<Dispatch>,
+    /// Workers to look for.
+    probes: VecDeque<Arc<str>>,
     /// The last entry that was appended.
     appended: EntryNumber,
     /// What earlier turns said, each behind the entry that it rests on.
@@ -76,6 +78,7 @@ impl Engine {
             encoder: Encoder::default(),
             saying: Vec::new(),
             dispatches: VecDeque::new(),
+            probes: VecDeque::new(),
             appended: recovered.last,
             held: VecDeque::new(),
         };
@@ -116,6 +119,11 @@ impl Engine {
     /// The next message to hand to a worker, at once.
     pub fn poll_dispatch(&mut self) -> Option<Dispatch> {
         self.dispatches.pop_front()
+    }
+
+    /// The next worker to look for, at once.
+    pub fn poll_probe(&mut self) -> Option<Arc<str>> {
+        self.probes.pop_front()
     }
 
     /// Ends the turn: the entry to append, if there were records. [`Engine::appended`] follows.
@@ -160,6 +168,7 @@ impl Engine {
                 Effect::Fetch { stream, first, last } => {
                     self.saying.push(Outward::Fetch { stream, first, last });
                 }
+                Effect::Probe { worker } => self.probes.push_back(worker),
                 Effect::Release(released) => {
                     self.saying.push(Outward::Publish(Change::Released(released)));
                 }

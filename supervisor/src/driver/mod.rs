@@ -34,6 +34,8 @@ use requests::Requests;
 pub trait Edges: Send + Sync {
     /// Hand a message to a worker; [`Event::Answered`] follows.
     fn dispatch(&self, dispatch: Dispatch);
+    /// Look whether a worker is there; [`Event::Probed`] follows.
+    fn probe(&self, worker: Arc<str>);
     /// Hand results to a destination; [`Event::Delivered`] or [`Event::Undelivered`] follows.
     fn deliver(&self, delivery: Delivery);
     /// Tell somebody of an alert; [`Event::Told`] follows.
@@ -320,6 +322,9 @@ impl Driver {
     fn end_turn(&mut self) -> Result<(), DriverError> {
         while let Some(dispatch) = self.engine.poll_dispatch() {
             self.edges.dispatch(dispatch);
+        }
+        while let Some(worker) = self.engine.poll_probe() {
+            self.edges.probe(worker);
         }
         let ticket = match self.engine.finish_turn() {
             Some(payload) => {

@@ -89,7 +89,9 @@ pub enum Record {
         at: Time,
         /// Which message.
         head: Head,
-        /// Why.
+        /// Why, in a word.
+        cause: ParkCause,
+        /// Why, for people.
         reason: Box<str>,
     },
     /// The stream has no processing step: its messages from `first` to `last` are their own
@@ -155,6 +157,17 @@ pub enum Record {
         /// The position that it has done: the one after it is the first to come.
         after: Position,
     },
+    /// A worker died during an attempt of a message.
+    Suspected {
+        /// The message's stream.
+        stream: StreamId,
+        /// The message's place in the stream.
+        sequence: Sequence,
+        /// When.
+        at: Time,
+        /// The worker.
+        worker: Arc<str>,
+    },
     /// A subscription is gone.
     Unsubscribed {
         /// The subscription.
@@ -175,6 +188,19 @@ pub struct Audit {
     pub on: Box<str>,
     /// Why, in the person's words.
     pub reason: Box<str>,
+}
+
+/// Why a message was parked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ParkCause {
+    /// A worker asked for a person.
+    Asked,
+    /// Its attempts are used up.
+    Exhausted,
+    /// Workers died during its attempts.
+    Poison,
+    /// It was refused for good.
+    Refused,
 }
 
 /// A run of one stream's results.

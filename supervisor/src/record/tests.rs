@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     AlertId, AlertRecord, AlertStage, Answer, AttemptReport, Audit, Ending, Found, Head, Outcome,
-    Reason, Record, Severity, Subject, SubscriptionId,
+    ParkCause, Reason, Record, Severity, Subject, SubscriptionId,
     codec::{Cursor, DecodeError, Encoder, decode},
 };
 
@@ -108,6 +108,11 @@ fn answer() -> impl Strategy<Value = Arc<Answer>> {
     )
 }
 
+fn cause() -> impl Strategy<Value = ParkCause> {
+    use ParkCause::{Asked, Exhausted, Poison, Refused};
+    prop::sample::select(vec![Asked, Exhausted, Poison, Refused])
+}
+
 fn of_messages() -> impl Strategy<Value = Record> {
     prop_oneof![
         (stream(), sequence(), time(), message()).prop_map(|(stream, sequence, at, message)| {
@@ -119,11 +124,14 @@ fn of_messages() -> impl Strategy<Value = Record> {
         (stream(), sequence(), time(), report()).prop_map(|(stream, sequence, due, report)| {
             Record::Failed { stream, sequence, due, report }
         }),
-        (stream(), sequence(), time(), head(), text()).prop_map(
-            |(stream, sequence, at, head, reason)| {
-                Record::Parked { stream, sequence, at, head, reason }
+        (stream(), sequence(), time(), head(), (cause(), text())).prop_map(
+            |(stream, sequence, at, head, (cause, reason))| {
+                Record::Parked { stream, sequence, at, head, cause, reason }
             }
         ),
+        (stream(), sequence(), time(), text()).prop_map(|(stream, sequence, at, worker)| {
+            Record::Suspected { stream, sequence, at, worker: Arc::from(&*worker) }
+        }),
         (stream(), sequence(), sequence(), time())
             .prop_map(|(stream, first, last, at)| Record::Passed { stream, first, last, at }),
         (stream(), sequence(), time(), text()).prop_map(|(stream, sequence, at, reason)| {

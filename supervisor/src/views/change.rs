@@ -90,6 +90,7 @@ impl Change {
             | Record::Scanned { .. }
             | Record::Started { .. }
             | Record::Subscribed { .. }
+            | Record::Suspected { .. }
             | Record::Unsubscribed { .. } => None,
         }
     }

@@ -9,14 +9,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 use http_body_util::Full;
 use rollcall_common::{
     http::{Reply, SendError},
-    limits::{LATE_ANSWER, REASON_BYTES},
+    limits::{LATE_ANSWER, PROBE_TIMEOUT, REASON_BYTES},
     message::{Payload, compact},
     protocol, task,
 };
 
 use super::registry::{Member, Registry};
 use crate::{
-    dispatcher::{Dispatch, Event, WorkerReply},
+    dispatcher::{Dispatch, Event, WorkerReply, event::Presence},
     driver::Handle,
     web::{Sizes, retry_after},
 };
@@ -45,6 +45,20 @@ impl Link {
             };
             // Err: the driver has ended, and nobody waits.
             let _ = link.handle.tell(Event::Answered { attempt, reply }).await;
+        });
+    }
+
+    /// Looks whether a worker takes connections. It does not block; the answer goes to the driver.
+    pub fn probe(self: &Arc<Self>, worker: Arc<str>) {
+        let link = Arc::clone(self);
+        task::spawn("probe", async move {
+            let member = link.registry.find(&worker);
+            let presence = match member {
+                Some(member) if member.peer.probe(PROBE_TIMEOUT).await => Presence::Present,
+                Some(_) | None => Presence::Absent,
+            };
+            // Err: the driver has ended, and nobody waits.
+            let _ = link.handle.tell(Event::Probed { worker, presence }).await;
         });
     }
 

@@ -112,3 +112,49 @@ async fn resolve(
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(workers: &[&str]) -> ConfiguredPool {
+        ConfiguredPool {
+            name: "p".into(),
+            workers: workers.iter().map(|url| url.parse().unwrap()).collect(),
+            concurrency: Some(3),
+            dns_refresh: Duration::from_secs(30),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_all_its_addresses_and_an_address_is_itself() {
+        let pool = pool(&["http://localhost:9000/x", "http://127.0.0.1:9000"]);
+        let found = resolve(&[pool], &BTreeMap::new()).await;
+        let looked_up = tokio::net::lookup_host(("localhost", 9000)).await.unwrap();
+        let addresses: std::collections::BTreeSet<_> = looked_up.collect();
+        assert_eq!(found.len(), addresses.len() + 1, "{found:?}");
+        for address in addresses {
+            let id = format!("http://localhost:9000/x#{}", address.ip());
+            assert_eq!(found[&*id].address, address);
+        }
+        assert!(found.contains_key("http://127.0.0.1:9000"));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_lost_keeps_what_it_had() {
+        // RFC 6761 keeps this name from ever being there.
+        let pool = pool(&["http://rollcall.invalid:9000"]);
+        let [target] = &pool.workers[..] else { panic!("one worker") };
+        let seen = |last: u8| Seen {
+            pool: "p".into(),
+            target: target.clone(),
+            address: SocketAddr::from(([10, 0, 0, last], 9000)),
+            concurrency: Some(3),
+        };
+        let known = [1, 2].map(|last| {
+            (Arc::from(format!("http://rollcall.invalid:9000#10.0.0.{last}")), seen(last))
+        });
+        let known = BTreeMap::from(known);
+        assert_eq!(resolve(&[pool], &known).await, known);
+    }
+}

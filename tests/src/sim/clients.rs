@@ -10,6 +10,7 @@ use rollcall_common::{
 use rollcall_supervisor::dispatcher::{Arrival, Event, Reply, Taken};
 
 use super::{
+    scenario::Faults,
     sometimes::Something,
     world::{Step, What, World},
 };
@@ -60,11 +61,13 @@ impl World {
     }
 
     fn item(&mut self, stream: usize, number: u32, keyed: u32) -> Item {
-        let (cursed, poisoned) = (self.scenario.faults.cursed, self.scenario.faults.poisoned);
+        let Faults { cursed, deadly, poisoned, .. } = self.scenario.faults;
         let kind = if self.happens(cursed) {
             "cursed"
         } else if self.happens(poisoned) {
             "poisoned"
+        } else if self.happens(deadly) {
+            "deadly"
         } else {
             "plain"
         };

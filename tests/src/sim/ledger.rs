@@ -14,7 +14,7 @@ use rollcall_common::{
 use rollcall_supervisor::{
     dispatcher::{Dispatch, Settings},
     journal::EntryNumber,
-    record::{Answer, AttemptReport, Outcome, Record, codec::decode},
+    record::{Answer, AttemptReport, Outcome, ParkCause, Reason, Record, codec::decode},
 };
 
 use super::sometimes::{Something, Sometimes};
@@ -149,7 +149,9 @@ impl Ledger {
             return broken(Invariant::I4, format!("{place:?}: no such stream"));
         };
         let timeout = settings.stream(name).ladder.timeout_after(entry.failures);
-        if timeout == dispatch.timeout {
+        // A copy shares the deadline of the attempt that it is one of.
+        let copy = dispatch.reason == Reason::Hedge && dispatch.timeout < timeout;
+        if copy || timeout == dispatch.timeout {
             Ok(())
         } else {
             broken(
@@ -180,11 +182,12 @@ impl Ledger {
                 return self.fold_failure((*stream, *sequence), *due, report, settings);
             }
             Record::Opened { name, .. } => self.streams.push(name.clone()),
-            Record::Parked { stream, sequence, reason, .. } => {
-                sometimes.note(if reason.starts_with("refused") {
-                    Something::Refused
-                } else {
-                    Something::Parked
+            Record::Parked { stream, sequence, cause, .. } => {
+                sometimes.note(match cause {
+                    ParkCause::Asked => Something::ParkedByWord,
+                    ParkCause::Exhausted => Something::Parked,
+                    ParkCause::Poison => Something::PoisonParked,
+                    ParkCause::Refused => Something::Refused,
                 });
                 let place = self.place(*stream, *sequence);
                 self.parked.insert(place);
@@ -211,6 +214,7 @@ impl Ledger {
             | Record::Scanned { .. }
             | Record::Started { .. }
             | Record::Unsubscribed { .. } => {}
+            Record::Suspected { .. } => sometimes.note(Something::Suspected),
         }
         Ok(())
     }
@@ -326,6 +330,7 @@ impl Ledger {
             | Record::Retried { .. }
             | Record::Scanned { .. }
             | Record::Started { .. }
+            | Record::Suspected { .. }
             | Record::Unsubscribed { .. } => {}
         }
     }

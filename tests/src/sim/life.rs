@@ -68,7 +68,7 @@ impl World {
         self.tell(format_args!("START {process} epoch {epoch}, next entry {from}"));
         let seed = self.rng.u64(..);
         let engine = Engine::new(settings, recovered, seed, self.now);
-        self.server = Some(Server::new(engine, store, views, epoch));
+        self.server = Some(Server::new((engine, self.now), store, views, epoch));
         self.read_all_results()?;
         self.introduce();
         self.turn(self.incarnation)
@@ -158,6 +158,10 @@ impl World {
             (Something::Ejected, counters.ejections),
             (Something::SkippedBySetting, counters.skipped),
             (Something::TimedOut, counters.timeouts),
+            (Something::HedgeMade, counters.hedges),
+            (Something::HedgeWon, counters.hedges_won),
+            (Something::Pardoned, counters.pardons),
+            (Something::RetryDeferred, counters.retries_deferred),
         ] {
             self.sometimes.add(something, count);
         }

@@ -20,6 +20,8 @@ mod scenario;
 mod server;
 mod sometimes;
 #[cfg(test)]
+mod steady;
+#[cfg(test)]
 mod tests;
 mod trace;
 mod workers;

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use rollcall_common::{backoff::Ladder, ids::StreamName};
 use rollcall_supervisor::dispatcher::settings::{
-    OnExhausted, Pattern, PoolSettings, Processing, Settings, StreamOverlay, StreamSettings,
-    StreamTable,
+    BudgetSettings, Hedging, OnExhausted, Pattern, PoolSettings, Processing, Settings,
+    StreamOverlay, StreamSettings, StreamTable,
 };
 
 use super::alerting;
@@ -35,6 +35,8 @@ pub(super) struct Faults {
     pub(super) cursed: u32,
     /// Messages that fail again and again.
     pub(super) poisoned: u32,
+    /// Messages of which workers die.
+    pub(super) deadly: u32,
 }
 
 /// See [`Faults`].
@@ -180,6 +182,7 @@ fn overlay(settings: &StreamSettings) -> StreamOverlay {
         window: Some(settings.window),
         max_backlog: Some(settings.max_backlog),
         hold_alert_after: Some(settings.hold_alert_after),
+        hedge: Some(settings.hedge),
     }
 }
 
@@ -199,11 +202,17 @@ fn stream(rng: &mut fastrand::Rng, pools: &[Arc<str>]) -> StreamSettings {
         window: [1, 2, 7, 32, 4096][rng.usize(..5)],
         max_backlog: [16, 50, 10_000][rng.usize(..3)],
         hold_alert_after: Duration::from_secs(rng.u64(1..=60)),
+        hedge: if rng.u8(..4) == 0 { Hedging::Off } else { Hedging::Auto },
     }
 }
 
 fn pool(rng: &mut fastrand::Rng) -> PoolSettings {
-    PoolSettings { eject_after: rng.u32(1..=5), eject_for: Duration::from_secs(rng.u64(1..=30)) }
+    let eject_for = Duration::from_secs(rng.u64(1..=30));
+    let budget = BudgetSettings {
+        percent: [0, 20, 20, 100][rng.usize(..4)],
+        per_second: [1, 10, 10, 100][rng.usize(..4)],
+    };
+    PoolSettings { eject_after: rng.u32(1..=5), eject_for, budget }
 }
 
 fn workers(rng: &mut fastrand::Rng, pools: &[Arc<str>]) -> Vec<WorkerPlan> {
@@ -282,5 +291,6 @@ fn faults(rng: &mut fastrand::Rng, memory: bool) -> Faults {
         crashes: draw(8),
         cursed: draw(60),
         poisoned: draw(60),
+        deadly: draw(8) * 4,
     }
 }

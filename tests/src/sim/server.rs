@@ -16,6 +16,7 @@ use rollcall_supervisor::{
     dispatcher::{Dispatch, Event, Reply, RequestId},
     driver::engine::{Engine, Outward},
     journal::{EntryNumber, Space},
+    record::Reason,
     views::Views,
 };
 
@@ -41,6 +42,10 @@ pub(super) struct Server {
     turn_due: Option<Time>,
     low: bool,
     writing: bool,
+    began: Time,
+    /// Attempts that are the first of their number, and no copies: what they may cost is bounded
+    /// by other things than the budget.
+    firsts: u64,
     /// Who asked: a client's request and which try of it; `None`: a person.
     pub(super) askers: BTreeMap<u64, Option<(usize, u32)>>,
     next_request: u64,
@@ -48,8 +53,15 @@ pub(super) struct Server {
 
 impl Server {
     /// A process that begins.
-    pub(super) fn new(engine: Engine, store: Store, views: Arc<Views>, epoch: Epoch) -> Self {
+    pub(super) fn new(
+        (engine, began): (Engine, Time),
+        store: Store,
+        views: Arc<Views>,
+        epoch: Epoch,
+    ) -> Self {
         Self {
+            began,
+            firsts: 0,
             engine,
             store,
             views,
@@ -203,6 +215,9 @@ impl World {
             let hop = self.hop();
             self.after(hop, What::Work(self.incarnation, Box::new(dispatch)));
         }
+        while let Some(worker) = self.server.as_mut().and_then(|s| s.engine.poll_probe()) {
+            self.probe(&worker);
+        }
         self.tick()?;
         let Some(server) = &mut self.server else {
             return Ok(());
@@ -222,6 +237,7 @@ impl World {
             }
         }
         self.check_turn(&dispatches)?;
+        self.check_budget(&dispatches)?;
         let Some(server) = &mut self.server else {
             return Ok(());
         };
@@ -260,6 +276,34 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Attempts beyond the first ones: those that bring an answer, those that a worker turned
+    /// away, and what the budget allows.
+    fn check_budget(&mut self, dispatches: &[Dispatch]) -> Result<(), Violation> {
+        let Some(server) = &mut self.server else {
+            return Ok(());
+        };
+        let first = |one: &&Dispatch| one.number == 1 && one.reason != Reason::Hedge;
+        server.firsts += dispatches.iter().filter(first).count() as u64;
+        let pools = self.scenario.settings.pools.iter();
+        let budgets = || pools.clone().map(|(_, pool)| pool.budget);
+        let percent = budgets().map(|budget| u64::from(budget.percent)).max().unwrap_or(20);
+        let floor: u64 = budgets().map(|budget| u64::from(budget.per_second)).sum();
+        let seconds = self.now.since(server.began).as_secs() + 20;
+        let counters = server.engine.dispatcher().counters();
+        // A share counts for ten seconds, so it may show in two spans of ten seconds.
+        let most = server.firsts
+            + server.firsts * 2 * percent / 100
+            + 2 * floor * seconds
+            + counters.completed
+            + counters.late_answers
+            + counters.turned_away;
+        if counters.attempts <= most {
+            return Ok(());
+        }
+        let detail = format!("{counters:?}: more than {most} attempts");
+        Err(Violation { invariant: Invariant::I9, detail })
     }
 
     /// The journal's write is done.

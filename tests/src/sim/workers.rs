@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rollcall_common::{message::Payload, protocol::Outcome};
-use rollcall_supervisor::dispatcher::{Dispatch, Event, WorkerReply};
+use rollcall_supervisor::dispatcher::{Dispatch, Event, WorkerReply, event::Presence};
 
 use super::{
     scenario::{WorkerFaults, WorkerPlan},
@@ -32,6 +32,7 @@ pub(super) struct WorkerState {
 enum Work {
     Answer(u16, Option<Outcome>),
     Broken,
+    Die,
     Hang,
     Late,
     Stale,
@@ -97,7 +98,7 @@ impl World {
                 self.note(Something::Stale);
                 Some(WorkerReply::Stale)
             }
-            Work::Answer(..) | Work::Broken | Work::Hang | Work::Late => None,
+            Work::Answer(..) | Work::Broken | Work::Die | Work::Hang | Work::Late => None,
         };
         let (hop, attempt) = (self.hop(), dispatch.attempt);
         if let Some(reply) = reply {
@@ -131,6 +132,11 @@ impl World {
                 let done = Box::new((dispatch.clone(), reply));
                 let generation = self.workers[index].generation;
                 self.after(latency, What::WorkDone(process, index, generation, done));
+            }
+            Work::Die => {
+                self.die(index);
+                let reply = WorkerReply::Broken("reset".into());
+                self.tell_after(hop, Event::Answered { attempt, reply });
             }
             Work::Hang | Work::Stale | Work::Unreachable => {}
         }
@@ -187,6 +193,9 @@ impl World {
         if body.starts_with(b"poisoned") && !self.healed && done.is_none_or(|n| *n < 6) {
             return Work::Answer(500, None);
         }
+        if body.starts_with(b"deadly") && !self.healed && done.is_none_or(|n| *n < 6) {
+            return Work::Die;
+        }
         let faults = self.scenario.faults.worker.clone();
         self.draw_fault(&faults)
     }
@@ -216,9 +225,8 @@ impl World {
             let all = [Outcome::Ok, Outcome::Park, Outcome::Retry, Outcome::Skip];
             let word = all[self.rng.usize(..4)];
             match word {
-                Outcome::Park => self.note(Something::ParkedByWord),
                 Outcome::Skip => self.note(Something::SkippedByWord),
-                Outcome::Ok | Outcome::Retry => {}
+                Outcome::Ok | Outcome::Park | Outcome::Retry => {}
             }
             Work::Answer([200, 500][self.rng.usize(..2)], Some(word))
         } else {
@@ -278,6 +286,32 @@ impl World {
         }
         let next = self.within(Duration::from_secs(8));
         self.after(next, What::Churn);
+    }
+
+    /// Somebody looks whether a worker is there.
+    pub(super) fn probe(&mut self, id: &Arc<str>) {
+        let found = self.workers.iter().find(|worker| worker.plan.id == *id);
+        let up = found.is_some_and(|worker| worker.up);
+        let presence = if up { Presence::Present } else { Presence::Absent };
+        self.note(if up { Something::ProbedPresent } else { Something::ProbedAbsent });
+        let hop = self.hop();
+        let worker = Arc::clone(id);
+        self.tell_after(hop, Event::Probed { worker, presence });
+    }
+
+    /// A worker dies of a message; somebody starts it again after a while.
+    fn die(&mut self, index: usize) {
+        let worker = &mut self.workers[index];
+        worker.up = false;
+        worker.generation += 1;
+        self.note(Something::WorkerDied);
+        let down = Duration::from_millis(500) + self.within(Duration::from_secs(3));
+        self.after(down, What::Revive(index));
+    }
+
+    /// Somebody starts a worker.
+    pub(super) fn revive(&mut self, index: usize) {
+        self.workers[index].up = true;
     }
 
     pub(super) fn heal_workers(&mut self) {

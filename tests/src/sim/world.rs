@@ -57,6 +57,8 @@ pub(super) enum What {
     People,
     /// A sender goes on along its lane.
     Push(u32, Box<Parcel>),
+    /// A worker is started again.
+    Revive(usize),
     /// A client sends.
     Send(usize),
     /// Settings change.
@@ -252,6 +254,10 @@ impl World {
             What::Heal => self.heal(),
             What::People => self.people(),
             What::Push(process, parcel) => self.push(process, *parcel),
+            What::Revive(worker) => {
+                self.revive(worker);
+                Ok(())
+            }
             What::Send(request) => {
                 self.client_sends(request);
                 Ok(())

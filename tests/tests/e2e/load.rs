@@ -92,7 +92,8 @@ async fn ten_thousand_messages_with_random_work_over_ten_workers_arrive_in_order
     let count = 10_000 * scale();
     let workers = join_all((0..10).map(|seed| FakeWorker::random(seed, 5..=50))).await;
     let destination = Destination::start().await;
-    let (_setup, supervisor) = start(&workers, &destination, "").await;
+    let streams = "[streams.\"*\"]\nhedge = \"off\"\n";
+    let (_setup, supervisor) = start(&workers, &destination, streams).await;
     send_numbers(&supervisor, "numbers", count).await;
     until_delivered(&destination, count).await;
     assert_numbers(&destination, "numbers", count);

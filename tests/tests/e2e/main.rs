@@ -6,6 +6,7 @@ mod crashes;
 mod delivery;
 mod escalation;
 mod hardening;
+mod health;
 mod intake;
 mod journal;
 mod load;

@@ -207,7 +207,7 @@ async fn what_has_no_room_is_refused_at_once() {
     }));
     let client = rollcall_common::client::Client::new(supervisor.url(), None).unwrap();
     let slow = client.call(Method::POST, "/v1/streams/orders/messages").body(body).send();
-    let slow = rollcall_common::task::spawn("slow client", async { drop(slow.await) });
+    let slow = tests::harness::spawn(slow);
     let refused = async || {
         let answer = supervisor.message("orders", &[], vec![b'y'; 500]).await;
         answer.status == 503 && answer.header("retry-after") == "1"

@@ -118,6 +118,9 @@ impl Edges for Idle {
         }
     }
 
+    /// Jobs answer always: there is no connection that could break.
+    fn probe(&self, _: Arc<str>) {}
+
     fn deliver(&self, _: Delivery) {}
 
     fn tell(&self, _: Notice) {}

@@ -17,7 +17,7 @@ use crate::{
     config::{self, JournalKind},
     dispatcher::{
         Settings,
-        settings::{OnExhausted, StreamSettings},
+        settings::{BudgetSettings, Hedging, OnExhausted, PoolSettings, StreamSettings},
     },
     driver::{Driver, DriverError, Edges, Handle, Mailbox, Parts, engine::Engine},
     journal::Journal,
@@ -65,8 +65,14 @@ impl Orders {
             window: 2 * AHEAD_LINES,
             max_backlog: u64::MAX,
             hold_alert_after: NO_TIMEOUT,
+            // A line is worked on once, unless that failed.
+            hedge: Hedging::Off,
         };
-        Settings { default_stream: Arc::new(stream), ..Settings::default() }
+        // Nobody else is served here who would have to be spared.
+        let budget = BudgetSettings { percent: 0, per_second: u32::MAX };
+        let pool = PoolSettings { budget, ..PoolSettings::default() };
+        let pools = vec![(POOL.into(), pool)];
+        Settings { default_stream: Arc::new(stream), pools, ..Settings::default() }
     }
 
     fn journal(&self) -> config::Journal {

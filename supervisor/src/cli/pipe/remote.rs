@@ -41,6 +41,10 @@ impl Edges for Calls {
         self.0.dispatch(dispatch);
     }
 
+    fn probe(&self, worker: Arc<str>) {
+        self.0.probe(worker);
+    }
+
     fn deliver(&self, _: Delivery) {}
 
     fn tell(&self, _: Notice) {}

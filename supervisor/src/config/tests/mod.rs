@@ -7,7 +7,7 @@ use rollcall_common::ids::{Position, StreamName};
 use super::*;
 use crate::dispatcher::{
     event::Start,
-    settings::{AlertTarget, OnExhausted, PoolSettings, StreamSettings},
+    settings::{AlertTarget, BudgetSettings, Hedging, OnExhausted, PoolSettings, StreamSettings},
 };
 
 mod alerts;
@@ -101,11 +101,14 @@ on_exhausted = "skip"
 max_in_flight = 65_536
 window = 1_048_576
 max_backlog = 1
+hedge = "off"
 [pools.fast]
 workers = ["http://a:9000", "http://[::1]:9000/x"]
 concurrency = 3
 eject_after = 1
 eject_for = "5m"
+retry_percent = 0
+retries_per_second = 1000
 dns_refresh = "1s"
 [subscriptions.out]
 streams = ["orders.*", "a"]
@@ -136,7 +139,10 @@ fn all_is_read() {
     let pool = &config.pools[0];
     assert_eq!(pool.workers[1].to_string(), "http://[::1]:9000/x");
     assert_eq!((pool.concurrency, pool.dns_refresh), (Some(3), Duration::from_secs(1)));
-    assert_eq!(config.settings().pool("fast").eject_after, 1);
+    assert_eq!(eu.hedge, Hedging::Off);
+    let fast = config.settings().pool("fast");
+    assert_eq!(fast.eject_after, 1);
+    assert_eq!(fast.budget, BudgetSettings { percent: 0, per_second: 1000 });
     let out = &config.subscriptions[0];
     assert_eq!(*out.streams, ["orders.*".into(), "a".into()]);
     assert_eq!((out.urls.len(), out.start), (2, Start::After(Position(7))));

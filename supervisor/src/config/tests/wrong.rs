@@ -12,7 +12,8 @@ const WRONG: &[(&str, &str)] = &[
     ("\n[stream.orders]", "c.toml:2: unknown key \"stream\" at the top; did you mean \"streams\"?"),
     (
         "[limits]\nsomething = 3",
-        "c.toml:2: unknown key \"something\" in [limits]; known keys: batch_bytes, message_bytes",
+        "c.toml:2: unknown key \"something\" in [limits]; known keys: batch_bytes, intake_bytes, \
+         message_bytes",
     ),
     (
         "[streams.orders.eu]\nwindow = 3",

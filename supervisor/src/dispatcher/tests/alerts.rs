@@ -277,7 +277,7 @@ fn an_ejected_worker_is_told_until_it_does_well_again() {
         ..Settings::default()
     };
     desk.tell(Event::Settings(Arc::new(settings)));
-    desk.fill("a", 1000);
+    desk.fill("a", 60);
     while desk.notices.is_empty() {
         let dispatch = desk.wait_for_dispatch();
         let status = if &*dispatch.worker == "w0" { 500 } else { 200 };

@@ -8,13 +8,9 @@ use super::{
         event::Decision,
         settings::{OnExhausted, StreamSettings},
     },
-    desk::{Desk, secs},
+    desk::{Desk, parked, secs},
 };
 use crate::record::{Outcome, Reason, Record};
-
-fn parked(desk: &Desk) -> usize {
-    desk.dispatcher.parked().count()
-}
 
 fn outcomes(desk: &Desk) -> Vec<Outcome> {
     let answers = desk.records.iter().filter_map(|record| {

@@ -32,6 +32,7 @@ pub(super) struct Desk {
     pub(super) replies: Vec<Reply>,
     pub(super) notices: Vec<Notice>,
     pub(super) fetches: Vec<(StreamId, Sequence, Sequence)>,
+    pub(super) probes: Vec<Arc<str>>,
     settings: Arc<Settings>,
     ids: u128,
 }
@@ -56,6 +57,7 @@ impl Desk {
             replies: Vec::new(),
             notices: Vec::new(),
             fetches: Vec::new(),
+            probes: Vec::new(),
             settings,
             ids: 0,
         };
@@ -96,6 +98,7 @@ impl Desk {
                 Effect::Deliver(delivery) => self.deliveries.push(delivery),
                 Effect::Dispatch(dispatch) => self.dispatches.push(dispatch),
                 Effect::Fetch { stream, first, last } => self.fetches.push((stream, first, last)),
+                Effect::Probe { worker } => self.probes.push(worker),
                 Effect::Release(released) => self.released.push(released),
                 Effect::Reply(_, reply) => self.replies.push(reply),
                 Effect::Scan { .. } => {}
@@ -241,4 +244,12 @@ pub(super) fn name(text: &str) -> StreamName {
 
 pub(super) fn secs(count: u64) -> Duration {
     Duration::from_secs(count)
+}
+
+pub(super) fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+pub(super) fn parked(desk: &Desk) -> usize {
+    desk.dispatcher.parked().count()
 }

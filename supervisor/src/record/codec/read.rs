@@ -11,7 +11,8 @@ use rollcall_common::{
 use uuid::Uuid;
 
 use crate::record::{
-    Answer, AttemptReport, Audit, Ending, Found, Head, Outcome, Reason, Record, SubscriptionId,
+    Answer, AttemptReport, Audit, Ending, Found, Head, Outcome, ParkCause, Reason, Record,
+    SubscriptionId,
 };
 
 /// Reads fields one behind the other. An error is the name of the field that is wrong.
@@ -48,11 +49,14 @@ impl Fields {
                 let report = Arc::new(self.report()?);
                 Record::Failed { stream, sequence, due: at, report }
             }
-            6 => {
+            // Kind 6 is older, and says no cause.
+            6 | 31 => {
                 let head = self.head()?;
-                Record::Parked { stream, sequence, at, head, reason: self.text()? }
+                let cause = if kind == 6 { ParkCause::Exhausted } else { self.cause()? };
+                Record::Parked { stream, sequence, at, head, cause, reason: self.text()? }
             }
             9 => Record::Retried { stream, sequence, at, reason: self.text()? },
+            30 => Record::Suspected { stream, sequence, at, worker: self.text()?.into() },
             _ => return Err("kind"),
         })
     }
@@ -168,6 +172,16 @@ impl Fields {
 
     fn head(&mut self) -> Read<Head> {
         Ok(Head { id: self.id()?, accepted_at: self.time()? })
+    }
+
+    fn cause(&mut self) -> Read<ParkCause> {
+        Ok(match self.u8("cause")? {
+            1 => ParkCause::Asked,
+            2 => ParkCause::Exhausted,
+            3 => ParkCause::Poison,
+            4 => ParkCause::Refused,
+            _ => return Err("cause"),
+        })
     }
 
     fn key(&mut self) -> Read<Option<Key>> {

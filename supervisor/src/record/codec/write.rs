@@ -8,7 +8,8 @@ use rollcall_common::{
 };
 
 use crate::record::{
-    Answer, AttemptReport, Audit, Ending, Found, Head, Outcome, Reason, Record, SubscriptionId,
+    Answer, AttemptReport, Audit, Ending, Found, Head, Outcome, ParkCause, Reason, Record,
+    SubscriptionId,
 };
 
 /// Writes fields one behind the other.
@@ -38,8 +39,8 @@ impl Writer<'_> {
                 self.place(*stream, *sequence, *due).report(report).kind(4)
             }
             Record::Opened { stream, name } => self.u32(stream.0).text(name.as_str()).kind(5),
-            Record::Parked { stream, sequence, at, head, reason } => {
-                self.place(*stream, *sequence, *at).head(*head).text(reason).kind(6)
+            Record::Parked { stream, sequence, at, head, cause, reason } => {
+                self.place(*stream, *sequence, *at).head(*head).cause(*cause).text(reason).kind(31)
             }
             Record::Passed { stream, first, last, at } => {
                 self.place(*stream, *first, *at).u64(last.0).kind(14)
@@ -55,6 +56,9 @@ impl Writer<'_> {
             Record::Started { at } => self.time(*at).kind(11),
             Record::Subscribed { subscription, name, streams, after } => {
                 self.subscription(*subscription).position(*after).text(name).texts(streams).kind(12)
+            }
+            Record::Suspected { stream, sequence, at, worker } => {
+                self.place(*stream, *sequence, *at).text(worker).kind(30)
             }
             Record::Unsubscribed { subscription } => self.subscription(*subscription).kind(13),
         }
@@ -114,6 +118,16 @@ impl Writer<'_> {
     fn head(&mut self, head: Head) -> &mut Self {
         self.0.put_slice(head.id.0.as_bytes());
         self.time(head.accepted_at)
+    }
+
+    fn cause(&mut self, cause: ParkCause) -> &mut Self {
+        self.0.put_u8(match cause {
+            ParkCause::Asked => 1,
+            ParkCause::Exhausted => 2,
+            ParkCause::Poison => 3,
+            ParkCause::Refused => 4,
+        });
+        self
     }
 
     fn found(&mut self, found: &[Found]) -> &mut Self {

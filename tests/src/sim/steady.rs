@@ -1,0 +1,395 @@
+//! A dispatcher under a steady load in virtual time: what an outage, and what stragglers, do to
+//! its goodput, its latencies and its number of dispatches. Exact, and the same every time.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rollcall_common::{
+    ids::{MessageId, StreamId},
+    message::{Message, Payload},
+    time::Time,
+};
+use rollcall_supervisor::dispatcher::{
+    Arrival, AttemptId, Dispatch, Dispatcher, Effect, Event, RequestId, Settings, State,
+    WorkerReply,
+    event::Presence,
+    settings::{Hedging, StreamSettings},
+};
+use uuid::Uuid;
+
+use super::world::BEGINNING;
+
+/// One way through the network.
+const HOP: Duration = Duration::from_micros(200);
+
+/// How workers are away.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Outage {
+    /// They stop, and go on afterwards with all that they were given.
+    Frozen,
+    /// They swallow what they are given.
+    Hanging,
+    /// Nobody is there.
+    Refused,
+}
+
+/// What is played.
+#[derive(Clone, Debug)]
+struct Plan {
+    streams: usize,
+    /// Messages a second, over all streams.
+    rate: u64,
+    span: Duration,
+    workers: usize,
+    /// Messages that one worker works on at once; the others wait inside it.
+    places: usize,
+    work: Duration,
+    /// One in so many executions takes a hundred times as long; 0: none.
+    straggler: u64,
+    outage: Option<(Outage, Duration, Duration)>,
+    hedge: Hedging,
+}
+
+#[derive(Debug)]
+enum What {
+    Arrive(u64),
+    Heal,
+    Tell(Event),
+    Turn,
+    Work(usize, Dispatch),
+    WorkDone(usize, u32, AttemptId),
+}
+
+#[derive(Debug, Default)]
+struct Worker {
+    busy: usize,
+    queue: VecDeque<AttemptId>,
+    /// Grows when what it had is lost.
+    generation: u32,
+}
+
+/// What came of a plan.
+#[derive(Debug, Default)]
+struct Outcome {
+    messages: u64,
+    dispatches: u64,
+    /// When each message was released, after the beginning, and how long it took, in order.
+    released: Vec<(Duration, Duration)>,
+}
+
+impl Outcome {
+    /// Releases a second between two moments.
+    fn goodput(&self, from: u64, to: u64) -> u64 {
+        let within = Duration::from_secs(from)..Duration::from_secs(to);
+        let count = self.released.iter().filter(|(at, _)| within.contains(at)).count();
+        count as u64 / (to - from)
+    }
+
+    /// The latency that so many of a thousand messages do not exceed.
+    fn latency(&self, permille: usize) -> Duration {
+        let mut all: Vec<_> = self.released.iter().map(|(_, took)| *took).collect();
+        all.sort_unstable();
+        all[(all.len() * permille / 1_000).min(all.len() - 1)]
+    }
+}
+
+struct Play {
+    plan: Plan,
+    dispatcher: Dispatcher,
+    now: Time,
+    queue: BTreeMap<(Time, u64), What>,
+    queued: u64,
+    turn: Option<Time>,
+    rng: fastrand::Rng,
+    workers: Vec<Worker>,
+    away: bool,
+    arrived: BTreeMap<(StreamId, u64), Time>,
+    next: BTreeMap<u64, u64>,
+    outcome: Outcome,
+}
+
+fn play(plan: Plan) -> Outcome {
+    let stream = StreamSettings { hedge: plan.hedge, ..StreamSettings::default() };
+    let settings = Settings { default_stream: Arc::new(stream), ..Settings::default() };
+    let dispatcher = Dispatcher::new(Arc::new(settings), State::default(), 1, BEGINNING);
+    let mut play = Play {
+        dispatcher,
+        now: BEGINNING,
+        queue: BTreeMap::new(),
+        queued: 0,
+        turn: None,
+        rng: fastrand::Rng::with_seed(7),
+        workers: (0..plan.workers).map(|_| Worker::default()).collect(),
+        away: false,
+        arrived: BTreeMap::new(),
+        next: BTreeMap::new(),
+        outcome: Outcome::default(),
+        plan,
+    };
+    play.run();
+    play.outcome
+}
+
+impl Play {
+    fn run(&mut self) {
+        for worker in 0..self.plan.workers {
+            let (id, pool) = (name(worker), "default".into());
+            self.tell(Event::WorkerSeen { id, pool, concurrency: None, beats: false });
+        }
+        self.after(Duration::ZERO, What::Arrive(0));
+        let end = BEGINNING + self.plan.span;
+        let settled = end + Duration::from_secs(600);
+        while let Some(((at, _), what)) = self.queue.pop_first() {
+            self.now = at;
+            self.step(what, end);
+            let all = self.outcome.released.len() as u64 == self.outcome.messages;
+            if at > settled || (at > end && all) {
+                break;
+            }
+        }
+        self.dispatcher.verify().expect("no contradictions");
+        self.outcome.dispatches = self.dispatcher.counters().attempts;
+    }
+
+    fn after(&mut self, span: Duration, what: What) {
+        self.queued += 1;
+        self.queue.insert((self.now + span, self.queued), what);
+    }
+
+    fn step(&mut self, what: What, end: Time) {
+        match what {
+            What::Arrive(number) => {
+                self.arrive(number);
+                // Spread evenly by chance, as from many independent senders.
+                let mean = 1_000_000 / self.plan.rate;
+                let span = Duration::from_micros(self.rng.u64(0..=2 * mean));
+                if self.now + span < end {
+                    self.after(span, What::Arrive(number + 1));
+                }
+            }
+            What::Heal => {
+                self.away = false;
+                (0..self.workers.len()).for_each(|worker| self.fill(worker));
+            }
+            What::Tell(event) => self.tell(event),
+            What::Turn => {
+                self.turn = None;
+                self.dispatcher.handle_timeout(self.now);
+                self.listen();
+            }
+            What::Work(worker, dispatch) => self.work(worker, &dispatch),
+            What::WorkDone(worker, generation, attempt) => {
+                self.work_done(worker, generation, attempt);
+            }
+        }
+    }
+
+    fn arrive(&mut self, number: u64) {
+        let since = self.now.since(BEGINNING);
+        if let Some((kind, from, to)) = self.plan.outage
+            && !self.away
+            && (from..to).contains(&since)
+        {
+            self.begin_outage(kind, to - since);
+        }
+        let stream = self.rng.u64(..self.plan.streams as u64);
+        let id = MessageId(Uuid::from_u128(u128::from(number) + 1));
+        let message = Message {
+            id,
+            key: None,
+            content_type: "text/plain".into(),
+            headers: Box::default(),
+            body: Bytes::from_static(b"x"),
+        };
+        let name = format!("s{stream}").parse().expect("a good name");
+        let (request, messages) = (RequestId(number), vec![Arc::new(message)]);
+        self.outcome.messages += 1;
+        let sequence = self.next.entry(stream).or_default();
+        *sequence += 1;
+        let sequence = *sequence;
+        let at = self.now;
+        self.tell(Event::Arrived(Arrival { request, stream: name, messages }));
+        let state = self.dispatcher.state();
+        let id = state.find_stream(&format!("s{stream}")).expect("it is open now");
+        self.arrived.insert((id, sequence), at);
+    }
+
+    fn begin_outage(&mut self, kind: Outage, span: Duration) {
+        self.away = true;
+        self.after(span, What::Heal);
+        for worker in &mut self.workers {
+            worker.generation += 1;
+            match kind {
+                // What was in the middle begins again: nobody loses it.
+                Outage::Frozen => {}
+                Outage::Hanging | Outage::Refused => worker.queue.clear(),
+            }
+            worker.busy = 0;
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.dispatcher.handle(event, self.now);
+        self.listen();
+    }
+
+    fn listen(&mut self) {
+        while let Some(effect) = self.dispatcher.poll_effect() {
+            match effect {
+                Effect::Dispatch(dispatch) => {
+                    let worker: usize = dispatch.worker[1..].parse().expect("a number");
+                    self.after(HOP, What::Work(worker, dispatch));
+                }
+                Effect::Fetch { .. } => unreachable!("the window is never full"),
+                Effect::Probe { worker } => {
+                    let presence = Presence::Present;
+                    self.after(HOP, What::Tell(Event::Probed { worker, presence }));
+                }
+                Effect::Release(released) => {
+                    let place = (released.stream, released.sequence.0);
+                    let began = self.arrived.remove(&place).expect("it has arrived");
+                    let (at, took) = (self.now.since(BEGINNING), self.now.since(began));
+                    self.outcome.released.push((at, took));
+                }
+                Effect::Append(_)
+                | Effect::Deliver(_)
+                | Effect::Reply(..)
+                | Effect::Scan { .. }
+                | Effect::Tell(_) => {}
+            }
+        }
+        if let Some(at) = self.dispatcher.poll_timeout()
+            && self.turn.is_none_or(|turn| at < turn)
+        {
+            self.turn = Some(at);
+            self.after(at.since(self.now), What::Turn);
+        }
+    }
+
+    fn work(&mut self, worker: usize, dispatch: &Dispatch) {
+        let attempt = dispatch.attempt;
+        match self.plan.outage.map(|(kind, ..)| kind).filter(|_| self.away) {
+            Some(Outage::Refused) => {
+                let reply = WorkerReply::Unreachable("connection refused".into());
+                self.after(HOP, What::Tell(Event::Answered { attempt, reply }));
+            }
+            Some(Outage::Hanging) => {}
+            Some(Outage::Frozen) => self.workers[worker].queue.push_back(attempt),
+            None => {
+                self.workers[worker].queue.push_back(attempt);
+                self.fill(worker);
+            }
+        }
+    }
+
+    /// Takes up what a worker has room for.
+    fn fill(&mut self, index: usize) {
+        while self.workers[index].busy < self.plan.places {
+            let Some(attempt) = self.workers[index].queue.pop_front() else {
+                return;
+            };
+            let worker = &mut self.workers[index];
+            worker.busy += 1;
+            let generation = worker.generation;
+            let slow = self.plan.straggler > 0 && self.rng.u64(..self.plan.straggler) == 0;
+            let span = self.plan.work * if slow { 100 } else { 1 };
+            self.after(span, What::WorkDone(index, generation, attempt));
+        }
+    }
+
+    fn work_done(&mut self, index: usize, generation: u32, attempt: AttemptId) {
+        if self.workers[index].generation != generation {
+            if matches!(self.plan.outage, Some((Outage::Frozen, ..))) {
+                self.workers[index].queue.push_front(attempt);
+                if !self.away {
+                    self.fill(index);
+                }
+            }
+            return;
+        }
+        self.workers[index].busy -= 1;
+        let payload = Payload { content_type: "text/plain".into(), body: "done".into() };
+        let reply = WorkerReply::Answer {
+            status: 200,
+            outcome: None,
+            reason: "".into(),
+            retry_after: None,
+            payload,
+        };
+        self.after(HOP, What::Tell(Event::Answered { attempt, reply }));
+        self.fill(index);
+    }
+}
+
+fn name(worker: usize) -> Arc<str> {
+    format!("w{worker}").into()
+}
+
+/// F-66: at four fifths of what the workers can do, all of them are away for ten seconds, and the
+/// load stays what it is.
+#[test]
+fn goodput_comes_back_after_an_outage_under_an_unchanged_load() {
+    for kind in [Outage::Refused, Outage::Hanging, Outage::Frozen] {
+        let (from, to) = (Duration::from_secs(20), Duration::from_secs(30));
+        let outcome = play(Plan {
+            streams: 8,
+            rate: 200,
+            span: Duration::from_secs(120),
+            workers: 4,
+            places: 5,
+            work: Duration::from_millis(80),
+            straggler: 0,
+            outage: Some((kind, from, to)),
+            hedge: Hedging::Auto,
+        });
+        let (before, after) = (outcome.goodput(10, 20), outcome.goodput(80, 90));
+        let (messages, dispatches) = (outcome.messages, outcome.dispatches);
+        println!(
+            "{kind:?}: {before}/s before, {after}/s after, {dispatches} dispatches of {messages}"
+        );
+        assert!(after * 100 >= before * 95, "{kind:?}: {before}/s before, {after}/s after");
+        assert_eq!(outcome.released.len() as u64, messages, "{kind:?}");
+        // A fifth more, and 10/s.
+        let most = messages * 12 / 10 + 10 * 130;
+        assert!(dispatches <= most, "{kind:?}: {dispatches} of {messages}");
+    }
+}
+
+/// F-47: one execution in a hundred takes a hundred times as long.
+#[test]
+fn stragglers_are_overtaken_by_their_copies() {
+    let played = |streams, hedge| {
+        let outcome = play(Plan {
+            streams,
+            rate: 200,
+            span: Duration::from_secs(100),
+            workers: 4,
+            places: 64,
+            work: Duration::from_millis(10),
+            straggler: 100,
+            outage: None,
+            hedge,
+        });
+        println!(
+            "{streams} streams, {hedge:?}: p50 {:?}, p99 {:?}, p99.9 {:?}, {} dispatches of {}",
+            outcome.latency(500),
+            outcome.latency(990),
+            outcome.latency(999),
+            outcome.dispatches,
+            outcome.messages
+        );
+        outcome
+    };
+    let (with, without) = (played(100, Hedging::Auto), played(100, Hedging::Off));
+    assert!(with.latency(999) <= 3 * with.latency(500), "{:?}", with.latency(999));
+    assert!(without.latency(999) > 50 * without.latency(500), "{:?}", without.latency(999));
+    assert!(with.dispatches * 100 <= with.messages * 105, "{} dispatches", with.dispatches);
+    assert_eq!(without.dispatches, without.messages);
+    // In one stream all wait for the slow ones before them, and now and then a copy is slow too.
+    let (with, without) = (played(1, Hedging::Auto), played(1, Hedging::Off));
+    assert!(with.latency(500) * 10 < without.latency(500));
+}
