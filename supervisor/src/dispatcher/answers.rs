@@ -81,12 +81,12 @@ impl Dispatcher {
         self.roster.praise(attempt.worker);
         let pool = self.roster.pool_of(attempt.worker);
         let took = now.since(attempt.started_at);
+        self.roster.sample(attempt.worker, took);
         if attempt.standing == AttemptStanding::Counting {
             let most = attempt.deadline.since(attempt.started_at);
-            self.roster.pace(attempt.worker, (took, most), now);
+            self.roster.trust(attempt.worker, took, most, now);
         }
         let pool = self.roster.pool_mut(pool);
-        pool.hedge.sample(took);
         if attempt.fare == Fare::Paid {
             pool.give_back(attempt.started_at);
         }

@@ -40,6 +40,8 @@ pub(super) struct Hedge {
     fresh: u32,
     /// When an attempt is slow.
     threshold: Option<Duration>,
+    /// What half of them did not exceed.
+    median: Option<Duration>,
     /// Attempts in the order of their starts; some are over.
     queue: VecDeque<(Time, AttemptId)>,
     /// When they are looked at again.
@@ -59,7 +61,7 @@ impl Hedge {
         self.fresh += 1;
         if self.fresh >= REFRESH && self.latencies.len() >= LEAST_SAMPLES {
             self.fresh = 0;
-            self.threshold = self.reckon();
+            self.reckon();
         }
     }
 
@@ -69,17 +71,31 @@ impl Hedge {
         self.threshold
     }
 
+    /// Whether so much is not much longer than usual, as far as is known.
+    pub(super) fn is_usual(&self, took: Duration) -> bool {
+        self.median.is_none_or(|median| took <= median * 2)
+    }
+
+    /// Whether there are too few latencies to say anything.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.latencies.len() < LEAST_SAMPLES
+    }
+
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    fn reckon(&self) -> Option<Duration> {
+    fn reckon(&mut self) {
         let mut sorted = self.latencies.clone();
         sorted.sort_unstable();
         let at = |percent: usize| sorted.get(sorted.len() * percent / 100).copied();
-        let (median, high) = (u64::from(at(50)?), u64::from(at(95)?));
-        Some(Duration::from_micros(high.max(median * 3 / 2)).max(LEAST_THRESHOLD))
+        if let (Some(median), Some(high)) = (at(50), at(95)) {
+            let (median, high) = (u64::from(median), u64::from(high));
+            let slow = Duration::from_micros(high.max(median * 3 / 2));
+            self.threshold = Some(slow.max(LEAST_THRESHOLD));
+            self.median = Some(Duration::from_micros(median));
+        }
     }
 }
 

@@ -65,6 +65,8 @@ pub struct Worker {
     misses: u32,
     /// Calls in time that it gets at once, after it was away or too slow.
     limit: Option<u32>,
+    /// Answers in time since the limit last grew.
+    credit: u32,
     /// When the limit was last made smaller.
     cut_at: Time,
     pool: PoolKey,
@@ -263,6 +265,7 @@ impl Roster {
                 counting: 0,
                 suspects: 0,
                 limit: None,
+                credit: 0,
                 cut_at: Time::default(),
                 silent_at: None,
                 paused_until: Time::default(),
@@ -342,22 +345,29 @@ impl Roster {
         self.refit(key, now);
     }
 
-    /// A call took so much of the time that it had. A worker that is limited gets one more at
-    /// once if that was less than a quarter, for what it has by now will take up to twice as
-    /// long; and any number when that has gone well for long. It gets one less if it was more
-    /// than half.
-    pub(super) fn pace(&mut self, key: WorkerKey, (took, most): (Duration, Duration), now: Time) {
-        let Some(limit) = self.workers[key.0].limit else {
-            return;
-        };
-        self.workers[key.0].limit = if took * 4 <= most {
-            Some(limit + 1).filter(|limit| *limit < LIMITED_BELOW)
-        } else if took * 2 <= most {
-            Some(limit)
-        } else {
-            Some((limit - 1).max(1))
-        };
+    /// A call was answered in time. A worker that is limited gets one more at once, which doubles
+    /// what it has with every round of calls; but only one more a round once its calls take
+    /// noticeably longer than usual, for then they wait inside it (TCP's slow start and congestion
+    /// avoidance, RFC 5681). When that has gone well for long it gets any number.
+    pub(super) fn trust(&mut self, key: WorkerKey, took: Duration, most: Duration, now: Time) {
+        let usual = self.pools[self.workers[key.0].pool.0].hedge.is_usual(took);
+        let worker = &mut self.workers[key.0];
+        let Some(limit) = worker.limit else { return };
+        worker.credit += 1;
+        if usual || took * 4 <= most || worker.credit >= limit {
+            worker.credit = 0;
+            worker.limit = Some(limit + 1).filter(|limit| *limit < LIMITED_BELOW);
+        }
         self.refit(key, now);
+    }
+
+    /// How long an answer took, if that is how long answers take when nothing is wrong.
+    pub(super) fn sample(&mut self, key: WorkerKey, took: Duration) {
+        let worker = &self.workers[key.0];
+        let hedge = &mut self.pools[worker.pool.0].hedge;
+        if worker.limit.is_none() || hedge.is_unsure() {
+            hedge.sample(took);
+        }
     }
 
     /// Notes that a call is over.

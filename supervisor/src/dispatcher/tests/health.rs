@@ -338,3 +338,28 @@ fn a_pause_that_a_worker_asked_for_is_kept_even_then() {
     let _ = desk.wait_for_dispatch();
     assert!(desk.now.since(begun) >= secs(20));
 }
+
+#[test]
+fn a_worker_that_was_away_soon_has_as_much_as_ever_however_long_its_work_takes() {
+    let mut desk = Desk::new(StreamSettings::default(), 1);
+    desk.fill("a", 200);
+    let refused = std::mem::take(&mut desk.dispatches);
+    for dispatch in &refused {
+        let reply = WorkerReply::Unreachable("".into());
+        desk.tell(Event::Answered { attempt: dispatch.attempt, reply });
+    }
+    let mut rounds = Vec::new();
+    while desk.released.len() < 200 {
+        if desk.dispatches.is_empty() {
+            let at = desk.dispatcher.poll_timeout().unwrap();
+            desk.wait(at.since(desk.now));
+            continue;
+        }
+        // Much of what a call may take: two seconds.
+        desk.wait(Duration::from_millis(1_500));
+        let round = std::mem::take(&mut desk.dispatches);
+        rounds.push(round.len());
+        round.iter().for_each(|dispatch| desk.answer(dispatch.attempt, 200));
+    }
+    assert_eq!(rounds[..6], [1, 2, 4, 8, 16, 32], "{rounds:?}");
+}
