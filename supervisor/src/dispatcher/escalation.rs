@@ -60,14 +60,19 @@ impl Signal {
             Record::Parked { stream, sequence, at, .. } => Self::Parked(*stream, *sequence, *at),
             Record::Accepted { .. }
             | Record::Alert(_)
+            | Record::Arranged { .. }
             | Record::Audited(_)
+            | Record::Checkpointed { .. }
             | Record::Delivered { .. }
             | Record::Opened { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
+            | Record::Rewound { .. }
             | Record::Scanned { .. }
             | Record::Started { .. }
             | Record::Subscribed { .. }
+            | Record::SubscriptionPaused { .. }
+            | Record::SubscriptionResumed { .. }
             | Record::Unsubscribed { .. } => Self::None,
         }
     }

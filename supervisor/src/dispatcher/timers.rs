@@ -17,11 +17,13 @@ pub(super) enum Timer {
     Alert(AlertId),
     /// An attempt's time is up.
     Attempt(AttemptId),
+    /// A subscription's destination may be asked again, with one request first.
+    Destination(SubscriptionId),
     /// A late attempt is given up.
     Forget(AttemptId),
     /// A stream's head may have stood still for too long.
     Held(StreamId),
-    /// A subscription's destination may be asked again for a stream.
+    /// A subscription's destination may be asked again for one stream.
     Lane(SubscriptionId, StreamId),
     /// Something may be amiss.
     Look,

@@ -80,16 +80,21 @@ impl Change {
                 Some(Self::Passed { stream, first, last })
             }
             Record::Alert(_)
+            | Record::Arranged { .. }
             | Record::Audited(_)
+            | Record::Checkpointed { .. }
             | Record::Delivered { .. }
             | Record::Failed { .. }
             | Record::Parked { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
             | Record::Retried { .. }
+            | Record::Rewound { .. }
             | Record::Scanned { .. }
             | Record::Started { .. }
             | Record::Subscribed { .. }
+            | Record::SubscriptionPaused { .. }
+            | Record::SubscriptionResumed { .. }
             | Record::Unsubscribed { .. } => None,
         }
     }

@@ -34,6 +34,8 @@ struct Entry {
 pub(super) struct Ledger {
     streams: Vec<StreamName>,
     subscriptions: BTreeMap<u32, Arc<str>>,
+    /// The subscriptions' lives, as far as they are durable.
+    lives: BTreeMap<u32, u32>,
     messages: BTreeMap<(u32, u64), Entry>,
     arrivals: BTreeMap<(u32, u64), (u128, Bytes)>,
     unsynced: VecDeque<(EntryNumber, Vec<Record>)>,
@@ -203,13 +205,18 @@ impl Ledger {
                 self.arrivals.insert((stream.0, sequence.0), content);
             }
             Record::Alert(_)
+            | Record::Arranged { .. }
             | Record::Audited(_)
+            | Record::Checkpointed { .. }
             | Record::Delivered { .. }
             | Record::Passed { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
+            | Record::Rewound { .. }
             | Record::Scanned { .. }
             | Record::Started { .. }
+            | Record::SubscriptionPaused { .. }
+            | Record::SubscriptionResumed { .. }
             | Record::Unsubscribed { .. } => {}
         }
         Ok(())
@@ -280,8 +287,21 @@ impl Ledger {
         self.messages.entry((stream.0, sequence.0)).or_default()
     }
 
-    fn tell(&self, record: &Record, seen: &mut Vec<(Seen, Option<Arc<str>>)>) {
+    fn tell(&mut self, record: &Record, seen: &mut Vec<(Seen, Option<Arc<str>>)>) {
         match record {
+            Record::Arranged { subscription, .. }
+            | Record::SubscriptionPaused { subscription, .. } => {
+                *self.lives.entry(subscription.0).or_default() += 1;
+            }
+            Record::Rewound { subscription, to } => {
+                let life = self.lives.entry(subscription.0).or_default();
+                *life += 1;
+                if let Some(name) = self.subscriptions.get(&subscription.0).cloned() {
+                    let (subscription, after, life) = (name.clone(), to.0, *life);
+                    let rewound = Seen::Rewound { subscription, after, head: 0, life };
+                    seen.push((rewound, Some(name)));
+                }
+            }
             Record::Accepted { stream, sequence, .. } => {
                 let place = self.place(*stream, *sequence);
                 seen.push((Seen::DurableArrival { place }, None));
@@ -318,6 +338,7 @@ impl Ledger {
             }
             Record::Alert(_)
             | Record::Audited(_)
+            | Record::Checkpointed { .. }
             | Record::Failed { .. }
             | Record::Opened { .. }
             | Record::Parked { .. }
@@ -326,6 +347,7 @@ impl Ledger {
             | Record::Retried { .. }
             | Record::Scanned { .. }
             | Record::Started { .. }
+            | Record::SubscriptionResumed { .. }
             | Record::Unsubscribed { .. } => {}
         }
     }

@@ -13,6 +13,9 @@ mod memory;
 mod people;
 mod reading;
 mod replies;
+mod secure;
+mod sinks;
+mod subscriptions;
 
 use std::time::Duration;
 

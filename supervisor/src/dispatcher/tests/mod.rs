@@ -4,4 +4,6 @@ mod alerts;
 mod answers;
 mod delivery;
 mod desk;
+mod destinations;
 mod streams;
+mod subscriptions;

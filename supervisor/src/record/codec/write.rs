@@ -8,7 +8,8 @@ use rollcall_common::{
 };
 
 use crate::record::{
-    Answer, AttemptReport, Audit, Ending, Found, Head, Outcome, Reason, Record, SubscriptionId,
+    Answer, AttemptReport, Audit, Ending, Found, Head, Origin, Outcome, PauseReason, Plan, Reason,
+    Record, Start, SubscriptionId, Way,
 };
 
 /// Writes fields one behind the other.
@@ -25,8 +26,14 @@ impl Writer<'_> {
             Record::Answered { stream, sequence, at, answer } => {
                 self.place(*stream, *sequence, *at).answer(answer).kind(2)
             }
+            Record::Arranged { subscription, plan } => {
+                self.subscription(*subscription).plan(plan).kind(30)
+            }
             Record::Audited(Audit { at, by, act, on, reason }) => {
                 self.time(*at).text(by).text(act).text(on).text(reason).kind(24)
+            }
+            Record::Checkpointed { subscription, to } => {
+                self.subscription(*subscription).position(*to).kind(31)
             }
             Record::Delivered { subscription, stream, through, floor } => self
                 .subscription(*subscription)
@@ -49,12 +56,25 @@ impl Writer<'_> {
             Record::Retried { stream, sequence, at, reason } => {
                 self.place(*stream, *sequence, *at).text(reason).kind(9)
             }
+            Record::Rewound { subscription, to } => {
+                self.subscription(*subscription).position(*to).kind(32)
+            }
             Record::Scanned { subscription, to, found } => {
                 self.subscription(*subscription).position(*to).found(found).kind(10)
             }
             Record::Started { at } => self.time(*at).kind(11),
             Record::Subscribed { subscription, name, streams, after } => {
                 self.subscription(*subscription).position(*after).text(name).texts(streams).kind(12)
+            }
+            Record::SubscriptionPaused { subscription, reason, at } => {
+                self.subscription(*subscription).time(*at).0.put_u8(match reason {
+                    PauseReason::Gone => 1,
+                    PauseReason::Person => 2,
+                });
+                33
+            }
+            Record::SubscriptionResumed { subscription, at } => {
+                self.subscription(*subscription).time(*at).kind(34)
             }
             Record::Unsubscribed { subscription } => self.subscription(*subscription).kind(13),
         }
@@ -122,6 +142,29 @@ impl Writer<'_> {
             self.u32(run.stream.0).u64(run.first.0).position(run.position).u64(run.last.0);
         }
         self
+    }
+
+    fn plan(&mut self, plan: &Plan) -> &mut Self {
+        self.0.put_u8(match plan.origin {
+            Origin::Api => 1,
+            Origin::Configuration => 2,
+        });
+        self.0.put_u8(match plan.way {
+            Way::Pull => 1,
+            Way::Push => 2,
+        });
+        self.texts(&plan.streams).texts(&plan.urls).u32(plan.batch).u32(plan.replay_rate);
+        self.u64(u64::try_from(plan.timeout.as_micros()).unwrap_or(u64::MAX));
+        match plan.start {
+            Start::After(position) => {
+                self.0.put_u8(1);
+                self.position(position)
+            }
+            Start::Live => {
+                self.0.put_u8(2);
+                self
+            }
+        }
     }
 
     fn message(&mut self, message: &Message) -> &mut Self {
