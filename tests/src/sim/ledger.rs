@@ -287,6 +287,14 @@ impl Ledger {
         self.messages.entry((stream.0, sequence.0)).or_default()
     }
 
+    fn tell_rewound(&mut self, number: u32, after: u64) -> Option<(Seen, Option<Arc<str>>)> {
+        let life = self.lives.entry(number).or_default();
+        *life += 1;
+        let name = Arc::clone(self.subscriptions.get(&number)?);
+        let subscription = Arc::clone(&name);
+        Some((Seen::Rewound { subscription, after, head: 0, life: *life }, Some(name)))
+    }
+
     fn tell(&mut self, record: &Record, seen: &mut Vec<(Seen, Option<Arc<str>>)>) {
         match record {
             Record::Arranged { subscription, .. }
@@ -294,13 +302,7 @@ impl Ledger {
                 *self.lives.entry(subscription.0).or_default() += 1;
             }
             Record::Rewound { subscription, to } => {
-                let life = self.lives.entry(subscription.0).or_default();
-                *life += 1;
-                if let Some(name) = self.subscriptions.get(&subscription.0).cloned() {
-                    let (subscription, after, life) = (name.clone(), to.0, *life);
-                    let rewound = Seen::Rewound { subscription, after, head: 0, life };
-                    seen.push((rewound, Some(name)));
-                }
+                seen.extend(self.tell_rewound(subscription.0, to.0));
             }
             Record::Accepted { stream, sequence, .. } => {
                 let place = self.place(*stream, *sequence);
