@@ -206,7 +206,7 @@ async fn what_has_no_room_is_refused_at_once() {
         Some((Ok::<_, std::io::Error>(vec![b'x'; 900]), sent + 1))
     }));
     let path = format!("{}/v1/streams/orders/messages", supervisor.url());
-    let slow = tokio::spawn(reqwest::Client::new().post(path).body(body).send());
+    let slow = tests::harness::spawn(reqwest::Client::new().post(path).body(body).send());
     let refused = async || {
         let answer = supervisor.message("orders", &[], vec![b'y'; 500]).await;
         answer.status == 503 && answer.header("retry-after") == "1"
