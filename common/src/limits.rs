@@ -73,6 +73,22 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Attempts of one pool that may wait to be slow enough for a copy.
 pub const HEDGE_QUEUE: usize = 65_536;
+/// Most addresses of one host that are tried.
+pub const HOST_ADDRESSES: usize = 16;
+/// Longest line by which a plain connection answers a record, in bytes.
+pub const ACK_BYTES: u64 = 4096;
+/// Most results in one request to a destination.
+pub const RESULTS_AT_ONCE: u32 = 10_000;
+/// Highest pace that can be set for replayed results, per second.
+pub const REPLAY_RATE: u32 = 1_000_000;
+/// Most patterns, URLs or secrets of one subscription that is made over the API.
+pub const SUBSCRIPTION_ITEMS: usize = 256;
+/// Largest body that says something of a subscription.
+pub const SUBSCRIPTION_BODY: usize = 256 << 10;
+/// Positions that one request for a subscription's results looks at.
+pub const POSITIONS_PER_LOOK: usize = 50_000;
+/// Most subscriptions; those of the configuration count, and are never refused.
+pub const SUBSCRIPTIONS: usize = 1024;
 /// Longest `Retry-After` that is obeyed.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// Default for how long one try to tell an alert's receiver may take (`timeout` in `[[alerts]]`).

@@ -12,6 +12,7 @@ pub mod egress;
 pub mod ingress;
 pub mod journal;
 pub mod record;
+pub mod secrets;
 pub mod views;
 pub mod web;
 pub mod workers;

@@ -20,7 +20,7 @@ const LEVELS: &[&[&str]] = &[
     &["dispatcher", "journal"],
     &["views"],
     &["driver"],
-    &["web"],
+    &["secrets", "web"],
     &["alerts", "api", "egress", "ingress", "workers"],
     &["config"],
     &["app"],

@@ -2,8 +2,16 @@
 //! whether the request can have been seen by the other side. (The command line and the alert
 //! senders use reqwest.)
 
+mod address;
+mod dial;
+mod guard;
 mod peer;
+mod socket;
 mod target;
 
+pub use address::Address;
+pub use dial::{Route, Trust, allowed, dial};
+pub use guard::{Exception, Forbidden, Guard};
 pub use peer::{Peer, Reply, SendError};
+pub use socket::{Acks, Framing, SocketTarget};
 pub use target::{BadTarget, Target};

@@ -21,11 +21,11 @@ use hyper::{
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    http::Target,
-    limits::{CONNECT_TIMEOUT, IDLE_CONNECTION, IDLE_CONNECTIONS},
+    http::{Route, Target, Trust, dial},
+    limits::{IDLE_CONNECTION, IDLE_CONNECTIONS},
     task,
     time::{Clock, Time},
 };
@@ -65,7 +65,8 @@ pub enum SendError {
 /// One peer and its connections.
 pub struct Peer {
     target: Target,
-    address: Option<SocketAddr>,
+    route: Route,
+    trust: Option<Trust>,
     clock: Clock,
     idle: Mutex<Vec<Idle>>,
     /// Milliseconds for which a connection may be idle: our bound, or the peer's if shorter.
@@ -82,13 +83,29 @@ impl Peer {
     /// host resolves to.
     #[must_use]
     pub fn new(target: Target, address: Option<SocketAddr>) -> Self {
+        let route = address.map_or(Route::Open, Route::Fixed);
         Self {
             target,
-            address,
+            route,
+            trust: None,
             clock: Clock::start(Time::default()),
             idle: Mutex::default(),
             idle_ms: AtomicU64::new(millis(IDLE_CONNECTION)),
         }
+    }
+
+    /// The same, reached by this route.
+    #[must_use]
+    pub fn by(mut self, route: Route) -> Self {
+        self.route = route;
+        self
+    }
+
+    /// The same, with these believed where it speaks TLS; without it the public authorities are.
+    #[must_use]
+    pub fn trusting(mut self, trust: Trust) -> Self {
+        self.trust = Some(trust);
+        self
     }
 
     /// Where it is.
@@ -124,7 +141,9 @@ impl Peer {
                 },
             }
         }
-        let mut connection = self.connect().await.map_err(SendError::Connect)?;
+        // Boxed: TLS would make every call as large as its handshake.
+        let connecting = Box::pin(self.connect());
+        let mut connection = connecting.await.map_err(SendError::Connect)?;
         let response = connection.send_request(request).await.map_err(SendError::Broken)?;
         self.finish(connection, response, limit).await
     }
@@ -149,33 +168,18 @@ impl Peer {
 
     /// Whether a new connection comes up in time. Nothing is said on it.
     pub async fn probe(&self, longest: Duration) -> bool {
-        self.open(longest).await.is_ok()
-    }
-
-    async fn open(&self, longest: Duration) -> io::Result<TcpStream> {
-        let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
-        match self.address {
-            Some(address) => timeout(longest, TcpStream::connect(address)).await,
-            None => {
-                let place = (self.target.host(), self.target.port());
-                timeout(longest, TcpStream::connect(place)).await
-            }
-        }
-        .map_err(late)?
+        let dialed = dial(self.target.host(), self.target.port(), &self.route);
+        matches!(tokio::time::timeout(longest, dialed).await, Ok(Ok(_)))
     }
 
     async fn connect(&self) -> io::Result<SendRequest<Full<Bytes>>> {
-        let stream = self.open(CONNECT_TIMEOUT).await?;
-        stream.set_nodelay(true)?;
-        let (connection, driver) = http1::Builder::new()
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)?;
-        task::spawn("http-client", async move {
-            // Whoever waits for an answer on this connection is told; nobody else cares.
-            let _ = driver.await;
-        });
-        Ok(connection)
+        let (host, port) = (self.target.host(), self.target.port());
+        let stream = dial(host, port, &self.route).await?;
+        if !self.target.is_secure() {
+            return handshake(stream).await;
+        }
+        let trust = self.trust.clone().map_or_else(Trust::public, Ok)?;
+        handshake(trust.secure(stream, host).await?).await
     }
 
     async fn finish(
@@ -227,9 +231,21 @@ impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Peer")
             .field("target", &self.target)
-            .field("address", &self.address)
+            .field("route", &self.route)
             .finish_non_exhaustive()
     }
+}
+
+async fn handshake(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> io::Result<SendRequest<Full<Bytes>>> {
+    let handshake = http1::Builder::new().handshake(TokioIo::new(stream)).await;
+    let (connection, driver) = handshake.map_err(io::Error::other)?;
+    task::spawn("http-client", async move {
+        // Whoever waits for an answer on this connection is told; nobody else cares.
+        let _ = driver.await;
+    });
+    Ok(connection)
 }
 
 fn before_any_byte(error: &hyper::Error) -> bool {

@@ -7,7 +7,7 @@ use lettre::message::Mailbox;
 use sha2::{Digest as _, Sha256};
 
 use super::{email::Smtp, private::Private, text::hex};
-use crate::web::Secret;
+use crate::secrets::Secret;
 
 /// Hex digits of the hash in a name that nobody gave.
 const NAME_BYTES: usize = 4;

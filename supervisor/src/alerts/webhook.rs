@@ -8,7 +8,7 @@ use super::{
     Failure, Notice, Private,
     http::{Http, unwritten},
 };
-use crate::web::{Secret, sign};
+use crate::secrets::{Secret, sign};
 
 pub(super) async fn send(
     http: &Http,

@@ -97,6 +97,7 @@ fn register_counters(registry: &mut Registry, counters: &Counters) {
         ("released", "Results released", counters.released),
         ("delivered", "Results that destinations took", counters.delivered),
         ("deliveries_failed", "Requests that destinations did not take", counters.undelivered),
+        ("position_gaps", "Results found missing when they were handed out", counters.gaps),
         ("worker_ejections", "Workers taken out for failing", counters.ejections),
         ("worker_pardons", "Workers taken back, for want of others", counters.pardons),
         ("retries_deferred", "Retries that waited for the budget", counters.retries_deferred),

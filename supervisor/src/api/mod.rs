@@ -3,10 +3,12 @@
 //! it asks between two turns.
 
 mod alerts;
+mod arranging;
 mod health;
 mod messages;
 mod metrics;
 mod parked;
+mod reading;
 mod reason;
 mod results;
 mod streams;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 
 use axum::{Router, response::Response, routing::get};
 use rollcall_common::{
+    http::Guard,
     ids::{StreamId, StreamName},
     problem::Problem,
     shutdown::Shutdown,
@@ -25,6 +28,7 @@ use rollcall_common::{
 use crate::{
     driver::Handle,
     journal::Journal,
+    secrets::Secrets,
     views::Views,
     web::{
         Sizes,
@@ -49,6 +53,12 @@ pub struct Api {
     pub clock: Clock,
     /// How far the process is on its way down.
     pub shutdown: Shutdown,
+    /// Secrets of the subscriptions that are made here.
+    pub secrets: Arc<Secrets>,
+    /// Where their destinations may be.
+    pub guard: Arc<Guard>,
+    /// Whoever makes, changes or removes a subscription.
+    pub arranging: tokio::sync::Mutex<()>,
 }
 
 /// The routes of the API.
@@ -82,6 +92,7 @@ async fn front() -> &'static str {
      GET  /v1/status /v1/streams /v1/workers /v1/subscriptions /v1/results\n\
      GET  /v1/parked /v1/alerts /v1/audit\n\
      POST /v1/streams/{stream}/messages\n\
+     PUT  /v1/subscriptions/{name}\n\
      GET  /livez /readyz /metrics\n"
 }
 

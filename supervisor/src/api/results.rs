@@ -19,7 +19,7 @@ use rollcall_common::{
 };
 use serde_json::{json, value::to_raw_value};
 
-use super::{Api, number};
+use super::{Api, number, reading::Reading};
 use crate::{
     views::ReleasedResult,
     web::{
@@ -35,6 +35,7 @@ pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()
         .route("/v1/results", get(all_results))
         .route("/v1/streams/{stream}/results", get(stream_results))
+        .route("/v1/subscriptions/{name}/results", get(subscription_results))
 }
 
 type Parameters = Query<BTreeMap<String, String>>;
@@ -59,20 +60,49 @@ async fn stream_results(
     })
 }
 
+async fn subscription_results(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    Query(query): Parameters,
+    headers: HeaderMap,
+) -> Answer {
+    Answer(match api.reading(&name).await {
+        Ok(reading) => api.results(Feed::Subscription(Arc::new(reading)), &query, &headers).await,
+        Err(refusal) => Err(refusal),
+    })
+}
+
 /// Whose results.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Feed {
     All,
     Stream(StreamId),
+    Subscription(Arc<Reading>),
 }
 
 impl Feed {
     /// The cursor of a result in this feed.
-    fn cursor(self, result: &ReleasedResult) -> u64 {
+    fn cursor(&self, result: &ReleasedResult) -> u64 {
         match self {
-            Self::All => result.position.0,
+            Self::All | Self::Subscription(_) => result.position.0,
             Self::Stream(_) => result.sequence.0,
         }
+    }
+
+    /// Where its reader begins, who does not say.
+    fn beginning(&self) -> u64 {
+        match self {
+            Self::All | Self::Stream(_) => 0,
+            Self::Subscription(reading) => reading.checkpoint.0,
+        }
+    }
+
+    fn body<'a>(&self, result: &'a ReleasedResult) -> ResultBody<'a> {
+        let until = match self {
+            Self::All | Self::Stream(_) => None,
+            Self::Subscription(reading) => Some(reading.replay_until),
+        };
+        ResultBody::of(result).replayed_until(until)
     }
 }
 
@@ -85,7 +115,7 @@ impl Api {
     ) -> Result<Response, Box<Problem>> {
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
         let accept = accept.unwrap_or_default();
-        let mut after = number("after", query.get("after"))?.unwrap_or(0);
+        let mut after = number("after", query.get("after"))?.unwrap_or_else(|| feed.beginning());
         if accept.contains("text/event-stream") {
             let resumed = headers.get("last-event-id").and_then(|value| value.to_str().ok());
             after = resumed.and_then(|id| id.parse().ok()).unwrap_or(after);
@@ -93,16 +123,14 @@ impl Api {
         }
         let limit = number("limit", query.get("limit"))?.unwrap_or(PAGE).min(PAGE_RESULTS);
         let wait: u64 = number("wait", query.get("wait"))?.unwrap_or(0);
-        let results = self.page(feed, after, limit, Duration::from_secs(wait)).await?;
+        let Page { results, next } =
+            self.page(&feed, after, limit, Duration::from_secs(wait)).await?;
         if accept.contains("application/x-ndjson") {
-            return Ok(lines(&results));
+            return Ok(lines(&feed, &results));
         }
-        let next = results.last().map_or(after, |result| feed.cursor(result));
-        let items: Vec<_> = results
-            .iter()
-            .filter_map(|result| to_raw_value(&ResultBody::of(result)).ok())
-            .collect();
-        let caught_up = next >= self.newest(feed);
+        let items: Vec<_> =
+            results.iter().filter_map(|result| to_raw_value(&feed.body(result)).ok()).collect();
+        let caught_up = next >= self.newest(&feed);
         let body = json!({ "next": next, "caught_up": caught_up });
         let items = serde_json::to_string(&items).unwrap_or_default();
         // Spliced, so that bodies stay byte for byte as they are.
@@ -114,78 +142,86 @@ impl Api {
     /// A page; it waits for a first result, if there is none and it may.
     async fn page(
         self: &Arc<Self>,
-        feed: Feed,
-        after: u64,
+        feed: &Feed,
+        mut after: u64,
         limit: usize,
         wait: Duration,
-    ) -> Result<Vec<ReleasedResult>, Box<Problem>> {
+    ) -> Result<Page, Box<Problem>> {
         let mut head = self.views.head();
         let mut draining = self.shutdown.clone();
         let patience = tokio::time::sleep(wait.min(LONGEST_WAIT));
         tokio::pin!(patience);
         loop {
             head.mark_unchanged();
-            let results = self.read(feed, after, limit).await?;
-            if !results.is_empty() || limit == 0 {
-                return Ok(results);
+            let page = self.read(feed, after, limit).await?;
+            // What was looked at in vain is told: one request looks at a bounded number.
+            let looked_on = page.next > after && page.next < self.newest(feed);
+            if !page.results.is_empty() || limit == 0 || looked_on {
+                return Ok(page);
             }
+            after = page.next;
             tokio::select! {
                 biased;
-                () = patience.as_mut() => return Ok(results),
-                () = draining.reached(Phase::Draining) => return Ok(results),
-                changed = head.changed() => if changed.is_err() { return Ok(results) },
+                () = patience.as_mut() => return Ok(page),
+                () = draining.reached(Phase::Draining) => return Ok(page),
+                changed = head.changed() => if changed.is_err() { return Ok(page) },
             }
         }
     }
 
     async fn read(
         self: &Arc<Self>,
-        feed: Feed,
+        feed: &Feed,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<ReleasedResult>, Box<Problem>> {
-        let views = Arc::clone(&self.views);
-        let read = move || match feed {
-            Feed::All => views.results(Position(after), limit, PAGE_BYTES),
+    ) -> Result<Page, Box<Problem>> {
+        if let Feed::Subscription(reading) = feed {
+            let (results, next) = self.read_on(reading, Position(after), limit).await?;
+            return Ok(Page { results, next: next.0 });
+        }
+        let (views, feed_) = (Arc::clone(&self.views), feed.clone());
+        let read = move || match feed_ {
+            Feed::All | Feed::Subscription(_) => views.results(Position(after), limit, PAGE_BYTES),
             Feed::Stream(stream) => {
                 views.stream_results(stream, Sequence(after), limit, PAGE_BYTES)
             }
         };
         let results = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
-        results.map_err(|error| internal(&error).into())
+        let results = results.map_err(|error| internal(&error))?;
+        let next = results.last().map_or(after, |result| feed.cursor(result));
+        Ok(Page { results, next })
     }
 
-    fn newest(&self, feed: Feed) -> u64 {
+    fn newest(&self, feed: &Feed) -> u64 {
         match feed {
-            Feed::All => self.views.head().borrow().0,
+            Feed::All | Feed::Subscription(_) => self.views.head().borrow().0,
             Feed::Stream(stream) => {
-                self.views.status(stream).map_or(0, |(status, _)| status.released.0)
+                self.views.status(*stream).map_or(0, |(status, _)| status.released.0)
             }
         }
     }
 
     /// An endless feed. `caught-up` comes once, when the reader has reached the head.
     fn events(self: &Arc<Self>, feed: Feed, after: u64) -> Response {
-        let start = (Arc::clone(self), after, Caught::Not);
-        let stream = futures_util::stream::unfold(start, move |(api, after, caught)| async move {
-            if caught == Caught::Not && after >= api.newest(feed) {
+        let start = (Arc::clone(self), feed, after, Caught::Not);
+        let stream = futures_util::stream::unfold(start, async |(api, feed, after, caught)| {
+            if caught == Caught::Not && after >= api.newest(&feed) {
                 let event = format!("event: caught-up\nid: {after}\ndata: {{}}\n\n");
-                return Some((event, (api, after, Caught::Up)));
+                return Some((event, (api, feed, after, Caught::Up)));
             }
-            let page = api.page(feed, after, PAGE, KEEP_ALIVE).await.ok()?;
-            if page.is_empty() {
+            let page = api.page(&feed, after, PAGE, KEEP_ALIVE).await.ok()?;
+            if page.results.is_empty() {
                 let alive = (api.shutdown.phase() == Phase::Running).then_some(": alive\n\n");
-                return Some((alive?.to_owned(), (api, after, caught)));
+                return Some((alive?.to_owned(), (api, feed, page.next, caught)));
             }
             let mut text = String::new();
-            let mut cursor = after;
-            for result in &page {
-                cursor = feed.cursor(result);
-                let line = ResultBody::of(result).to_line();
+            for result in &page.results {
+                let cursor = feed.cursor(result).to_string();
+                let line = feed.body(result).to_line();
                 let line = String::from_utf8_lossy(&line);
-                text.push_str(&["id: ", &cursor.to_string(), "\ndata: ", &line, "\n\n"].concat());
+                text.push_str(&["id: ", &cursor, "\ndata: ", &line, "\n\n"].concat());
             }
-            Some((text, (api, cursor, caught)))
+            Some((text, (api, feed, page.next, caught)))
         });
         let frames = futures_util::StreamExt::map(stream, Ok::<_, std::convert::Infallible>);
         let mut response = Response::new(Body::from_stream(frames));
@@ -195,6 +231,13 @@ impl Api {
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         response
     }
+}
+
+/// What was read, and after what it goes on.
+#[derive(Debug)]
+struct Page {
+    results: Vec<ReleasedResult>,
+    next: u64,
 }
 
 /// How long a feed says nothing before it says that it is alive.
@@ -207,10 +250,10 @@ enum Caught {
     Up,
 }
 
-fn lines(results: &[ReleasedResult]) -> Response {
+fn lines(feed: &Feed, results: &[ReleasedResult]) -> Response {
     let mut text = Vec::new();
     for result in results {
-        text.extend_from_slice(&ResultBody::of(result).to_line());
+        text.extend_from_slice(&feed.body(result).to_line());
         text.push(b'\n');
     }
     text_response("application/x-ndjson", text)

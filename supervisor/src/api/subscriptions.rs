@@ -1,25 +1,45 @@
-//! Subscriptions: how far each is.
+//! Subscriptions: how far each is, and what people and programs want of them.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use axum::{
     Router,
+    body::Body,
     extract::{Path, State},
     response::Response,
-    routing::get,
+    routing::{get, post},
 };
-use http::StatusCode;
-use rollcall_common::{ids::Position, problem::Problem};
+use http::{HeaderMap, StatusCode};
+use rollcall_common::{
+    http::{Address, allowed},
+    ids::{Position, StreamName},
+    limits::SUBSCRIPTION_BODY,
+    problem::Problem,
+};
 use serde_json::{Value, json};
 
-use super::Api;
+use super::{
+    Api,
+    arranging::{Wanted, position, wrong},
+};
 use crate::{
-    dispatcher::SubscriptionStatus,
-    web::respond::{Answer, json},
+    dispatcher::{Event, Reply, SubscriptionReply, SubscriptionStatus, event::Order},
+    record::{Origin, Start, Way},
+    web::{
+        actor, read_body,
+        respond::{Answer, bad_request, internal, json},
+    },
 };
 
 pub(super) fn routes() -> Router<Arc<Api>> {
-    Router::new().route("/v1/subscriptions", get(list)).route("/v1/subscriptions/{name}", get(one))
+    let one = get(one).put(put).delete(delete);
+    Router::new()
+        .route("/v1/subscriptions", get(list))
+        .route("/v1/subscriptions/{name}", one)
+        .route("/v1/subscriptions/{name}/checkpoint", post(checkpoint))
+        .route("/v1/subscriptions/{name}/pause", post(pause))
+        .route("/v1/subscriptions/{name}/resume", post(resume))
+        .route("/v1/subscriptions/{name}/rewind", post(rewind))
 }
 
 async fn list(State(api): State<Arc<Api>>) -> Answer {
@@ -29,18 +49,124 @@ async fn list(State(api): State<Arc<Api>>) -> Answer {
 }
 
 async fn one(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Answer {
-    Answer(api.subscription(&name).await)
+    Answer(api.subscription(&name, StatusCode::OK).await)
+}
+
+async fn put(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    Answer(match read_body(&headers, body, SUBSCRIPTION_BODY).await {
+        Ok(body) => api.arrange(&name, actor(&headers), &body).await,
+        Err(refusal) => Err(refusal),
+    })
+}
+
+async fn delete(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    Answer(api.remove(&name, actor(&headers)).await)
+}
+
+async fn pause(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    Answer(api.order(&name, actor(&headers), Order::Pause).await)
+}
+
+async fn resume(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    Answer(api.order(&name, actor(&headers), Order::Resume).await)
+}
+
+async fn checkpoint(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    Answer(match said_position(&headers, body).await {
+        Ok(position) => api.order(&name, actor(&headers), Order::Checkpoint(position)).await,
+        Err(refusal) => Err(refusal),
+    })
+}
+
+async fn rewind(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    Answer(match said_position(&headers, body).await {
+        Ok(position) => api.order(&name, actor(&headers), Order::Rewind(position)).await,
+        Err(refusal) => Err(refusal),
+    })
+}
+
+async fn said_position(headers: &HeaderMap, body: Body) -> Result<Position, Box<Problem>> {
+    position(&read_body(headers, body, SUBSCRIPTION_BODY).await?)
+}
+
+/// There is no such subscription.
+pub(super) fn unknown(name: &str) -> Problem {
+    let detail = format!("there is no subscription {name:?}");
+    Problem::new(404, "unknown-subscription", "Unknown subscription", detail)
+}
+
+/// What a refusal is to the outside.
+fn refused(name: &str, reply: SubscriptionReply) -> Problem {
+    match reply {
+        SubscriptionReply::Beyond(head) => {
+            let detail = format!("the position is beyond the head, {head}");
+            bad_request(detail).with("field", "position").with("head", head.0)
+        }
+        SubscriptionReply::Configured => {
+            let detail = format!(
+                "{name} stands in the configuration; change it there (it can be paused, resumed \
+                 and rewound here)"
+            );
+            Problem::new(409, "configured-subscription", "Configured subscription", detail)
+        }
+        SubscriptionReply::NotPull => {
+            let detail = format!("{name} has a destination, whose answers move its checkpoint");
+            Problem::new(409, "push-subscription", "Push subscription", detail)
+        }
+        SubscriptionReply::TooMany => {
+            let detail = "there are as many subscriptions as there may be";
+            Problem::new(409, "too-many-subscriptions", "Too many subscriptions", detail)
+        }
+        SubscriptionReply::Created | SubscriptionReply::Done | SubscriptionReply::Unknown => {
+            unknown(name)
+        }
+    }
 }
 
 impl Api {
-    async fn subscription(&self, name: &str) -> Result<Response, Box<Problem>> {
-        let all = self.subscriptions().await?;
-        let found = all.iter().find(|subscription| subscription["name"] == name);
-        let found = found.ok_or_else(|| {
-            let detail = format!("there is no subscription {name:?}");
-            Problem::new(404, "unknown-subscription", "Unknown subscription", detail)
-        })?;
-        Ok(json(StatusCode::OK, found))
+    async fn subscription(&self, name: &str, status: StatusCode) -> Result<Response, Box<Problem>> {
+        let (found, head) = self.status_of(name).await?;
+        Ok(json(status, &self.shown(&found, head)))
+    }
+
+    /// A subscription's status, and the head.
+    pub(super) async fn status_of(
+        &self,
+        name: &str,
+    ) -> Result<(SubscriptionStatus, Position), Box<Problem>> {
+        let asked = name.to_owned();
+        let look = self.handle.look(move |dispatcher| {
+            let id = dispatcher.state().find_subscription(&asked)?;
+            Some((dispatcher.subscription_status(id)?, dispatcher.state().head()))
+        });
+        Ok(look.await?.ok_or_else(|| unknown(name))?)
     }
 
     async fn subscriptions(&self) -> Result<Vec<Value>, Box<Problem>> {
@@ -48,22 +174,157 @@ impl Api {
             let state = dispatcher.state();
             let all = state.subscription_names().map(|(id, _)| id);
             let all = all.filter_map(|id| dispatcher.subscription_status(id));
-            all.map(|status| show(&status, state.head())).collect::<Vec<_>>()
+            (all.collect::<Vec<_>>(), state.head())
         });
-        Ok(look.await?)
+        let (all, head) = look.await?;
+        Ok(all.iter().map(|status| self.shown(status, head)).collect())
     }
-}
 
-fn show(status: &SubscriptionStatus, head: Position) -> Value {
-    json!({
-        "name": &*status.name,
-        "checkpoint": status.checkpoint,
-        "head": head,
-        "lag": head.0 - status.checkpoint.0,
-        "mode": status.mode.as_str(),
-        "last_error": status.last_error.as_deref(),
-        "held_streams": status.held,
-        "paused": status.gone,
-        "gap": null,
-    })
+    /// Makes a subscription, or changes it. Its secret is durable before anything speaks of it.
+    async fn arrange(
+        &self,
+        name: &str,
+        by: Box<str>,
+        body: &[u8],
+    ) -> Result<Response, Box<Problem>> {
+        if name.parse::<StreamName>().is_err() {
+            let text = "a name has 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-'";
+            return Err(wrong("name", text));
+        }
+        let wanted = Wanted::read(body)?;
+        for address in &wanted.addresses {
+            self.check_address(address).await?;
+        }
+        // One at a time, so that secrets and records of two callers are not mixed.
+        let _turn = self.arranging.lock().await;
+        let known = self.status_of(name).await.ok().map(|(status, _)| status.plan.origin);
+        if known == Some(Origin::Configuration) {
+            return Err(refused(name, SubscriptionReply::Configured).into());
+        }
+        self.keep_secrets(name, wanted.secrets).await?;
+        let (name_, plan) = (Box::from(name), Arc::new(wanted.plan));
+        let event =
+            move |request| Event::Subscribe { request: Some((request, by)), name: name_, plan };
+        let reply = self.asked(event).await?;
+        if reply == SubscriptionReply::Created {
+            return self.subscription(name, StatusCode::CREATED).await;
+        }
+        if reply == SubscriptionReply::Done {
+            return self.subscription(name, StatusCode::OK).await;
+        }
+        if known.is_none() {
+            self.keep_secrets(name, Vec::new()).await?;
+        }
+        let problem = refused(name, reply);
+        let start = matches!(reply, SubscriptionReply::Beyond(_));
+        Err(if start { problem.with("field", "start") } else { problem }.into())
+    }
+
+    async fn remove(&self, name: &str, by: Box<str>) -> Result<Response, Box<Problem>> {
+        let _turn = self.arranging.lock().await;
+        let name_ = Box::from(name);
+        let event = move |request| Event::Unsubscribe { request: Some((request, by)), name: name_ };
+        let reply = self.asked(event).await?;
+        if reply != SubscriptionReply::Done {
+            return Err(refused(name, reply).into());
+        }
+        self.keep_secrets(name, Vec::new()).await?;
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        Ok(response)
+    }
+
+    async fn order(
+        &self,
+        name: &str,
+        by: Box<str>,
+        order: Order,
+    ) -> Result<Response, Box<Problem>> {
+        let name_ = Box::from(name);
+        let reply =
+            self.asked(move |request| Event::Ordered { request, name: name_, by, order }).await?;
+        if reply != SubscriptionReply::Done {
+            return Err(refused(name, reply).into());
+        }
+        self.subscription(name, StatusCode::OK).await
+    }
+
+    async fn asked(
+        &self,
+        event: impl FnOnce(crate::dispatcher::RequestId) -> Event + Send + 'static,
+    ) -> Result<SubscriptionReply, Box<Problem>> {
+        if let Reply::Subscription(reply) = self.handle.ask(event).await? {
+            return Ok(reply);
+        }
+        Err(bad_request("not understood").into())
+    }
+
+    async fn keep_secrets(
+        &self,
+        name: &str,
+        new: Vec<crate::secrets::Secret>,
+    ) -> Result<(), Box<Problem>> {
+        let (secrets, name) = (Arc::clone(&self.secrets), name.to_owned());
+        let set = tokio::task::spawn_blocking(move || secrets.set(&name, new));
+        let set = set.await.map_err(|error| internal(&error))?;
+        set.map_err(|error| internal(&error).into())
+    }
+
+    /// A destination that can be seen to be forbidden is refused now. One whose name leads
+    /// nowhere may lead somewhere later; where it leads is checked at each connection.
+    async fn check_address(&self, address: &Address) -> Result<(), Box<Problem>> {
+        match allowed(address.host(), address.port(), &self.guard).await {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(wrong("url", &format!("{address}: {error}")))
+            }
+            Err(_) | Ok(_) => Ok(()),
+        }
+    }
+
+    fn shown(&self, status: &SubscriptionStatus, head: Position) -> Value {
+        let now = self.clock.now();
+        let (checkpoint, plan) = (status.checkpoint, &status.plan);
+        let oldest = self.views.released_at(checkpoint.next());
+        let age = oldest.map_or(0, |at| now.since(at).as_millis());
+        let start = match plan.start {
+            Start::After(Position(0)) => json!("beginning"),
+            Start::After(position) => json!(position),
+            Start::Live => json!("live"),
+        };
+        let url = match (plan.way, &*plan.urls) {
+            (Way::Pull, _) => Value::Null,
+            (Way::Push, [one]) => json!(one),
+            (Way::Push, all) => json!(all),
+        };
+        let gap = status
+            .gap
+            .as_ref()
+            .map(|gap| json!({ "stream": gap.stream, "expected": gap.expected, "got": gap.got }));
+        let per_minute = u32::try_from(status.rate.last_minute(now)).unwrap_or(u32::MAX);
+        let configured = plan.origin == Origin::Configuration;
+        json!({
+            "name": &*status.name,
+            "kind": if plan.way == Way::Pull { "pull" } else { "push" },
+            "configured": configured,
+            "streams": plan.streams,
+            "url": url,
+            "start": start,
+            "batch": plan.batch,
+            "timeout_ms": u64::try_from(plan.timeout.as_millis()).unwrap_or(u64::MAX),
+            "replay_rate": plan.replay_rate,
+            "checkpoint": checkpoint,
+            "head": head,
+            "lag": head.0.saturating_sub(checkpoint.0),
+            "lag_ms": u64::try_from(age).unwrap_or(u64::MAX),
+            "rate": f64::from(per_minute) / 60.0,
+            "mode": status.mode.as_str(),
+            "paused": status.paused.is_some(),
+            "paused_reason": status.paused.map(crate::record::PauseReason::as_str),
+            "held_streams": status.held,
+            "last_error": status.last_error.as_deref(),
+            "failing_since": status.failing_since,
+            "failures": status.failures,
+            "gap": gap,
+        })
+    }
 }

@@ -6,7 +6,12 @@ use std::{
 };
 
 use axum::Router;
-use rollcall_common::{dice, shutdown::Shutdown, time::Clock};
+use rollcall_common::{
+    dice,
+    http::{Guard, Route, Trust},
+    shutdown::Shutdown,
+    time::Clock,
+};
 
 use super::recovery::Opened;
 use crate::{
@@ -15,8 +20,13 @@ use crate::{
     config::{Config, Pool, Subscription},
     dispatcher::{Delivery, Dispatch, Notice},
     driver::{Edges, Handle},
-    egress::forwarder::{Destination, DestinationSettings, Destinations, Forwarder},
+    egress::{
+        destination::{Destination, DestinationSettings},
+        forwarder::{Destinations, Forwarder, Made, Out},
+    },
     ingress::{self, Intake, Room},
+    record::SubscriptionId,
+    secrets::Secrets,
     web::Sizes,
     workers::{
         self, link::Link, membership::ConfiguredPool, registry::Registry, routes::Membership,
@@ -30,12 +40,21 @@ pub(super) struct Edge {
     pub(super) forwarder: Arc<Forwarder>,
     pub(super) registry: Arc<Registry>,
     pub(super) crier: Arc<Crier>,
+    secrets: Arc<Secrets>,
+    guard: Arc<Guard>,
+}
+
+/// Who is believed, and what is secret.
+pub(super) struct Vault {
+    /// `None`: the public authorities alone are believed.
+    pub(super) trust: Option<Trust>,
+    pub(super) secrets: Arc<Secrets>,
 }
 
 impl Edge {
     pub(super) fn new(
         config: &Config,
-        opened: &Opened,
+        (opened, vault): (&Opened, &Vault),
         (clock, handle, shutdown): (Clock, &Handle, &Shutdown),
     ) -> Result<Self, SetupFailed> {
         let sizes = Arc::new(arc_swap::ArcSwap::from_pointee(sizes(config)));
@@ -45,8 +64,13 @@ impl Edge {
             handle: handle.clone(),
             sizes: Arc::clone(&sizes),
         };
+        let guard = Arc::new(config.server.guard());
+        let (secrets, trust) = (Arc::clone(&vault.secrets), vault.trust.clone());
+        let configured = destinations(config, trust.as_ref());
         let forwarder = Forwarder {
-            destinations: arc_swap::ArcSwap::from_pointee(destinations(config)),
+            destinations: arc_swap::ArcSwap::from_pointee(configured),
+            made: Made::new(Arc::clone(&secrets), Arc::clone(&guard), trust),
+            out: Out::default(),
             views: Arc::clone(&opened.views),
             handle: handle.clone(),
             epoch: opened.epoch,
@@ -68,7 +92,7 @@ impl Edge {
             journal: opened.identity.to_string().into(),
         });
         let (link, forwarder) = (Arc::new(link), Arc::new(forwarder));
-        Ok(Self { intake: Arc::new(intake), link, forwarder, registry, crier })
+        Ok(Self { intake: Arc::new(intake), link, forwarder, registry, crier, secrets, guard })
     }
 
     pub(super) fn router(&self, opened: &Opened, heartbeat_ms: u64) -> Router {
@@ -80,6 +104,9 @@ impl Edge {
             sizes: Arc::clone(&self.intake.sizes),
             clock: self.intake.clock,
             shutdown: self.intake.shutdown.clone(),
+            secrets: Arc::clone(&self.secrets),
+            guard: Arc::clone(&self.guard),
+            arranging: tokio::sync::Mutex::default(),
         };
         let membership = Membership {
             handle: self.intake.handle.clone(),
@@ -115,6 +142,10 @@ impl Edges for Work {
         self.forwarder.deliver(delivery);
     }
 
+    fn recall(&self, subscription: SubscriptionId, life: u32) {
+        self.forwarder.recall(subscription, life);
+    }
+
     fn tell(&self, notice: Notice) {
         self.crier.tell(notice);
     }
@@ -140,15 +171,16 @@ pub(super) fn pools(pools: &[Pool]) -> Vec<ConfiguredPool> {
     pools.iter().map(configured).collect()
 }
 
-pub(super) fn destinations(config: &Config) -> Destinations {
+/// The destinations of the configuration. They may be anywhere: an operator wrote them.
+pub(super) fn destinations(config: &Config, trust: Option<&Trust>) -> Destinations {
     let destination = |subscription: &Subscription| {
+        let plan = subscription.plan();
         let settings = DestinationSettings {
-            targets: subscription.urls.clone(),
             secrets: subscription.secrets.clone(),
-            batch: subscription.batch,
-            timeout: subscription.timeout,
+            ..DestinationSettings::from(&plan)
         };
-        (subscription.name.clone().into(), Arc::new(Destination::from(&settings)))
+        let destination = Destination::new(&settings, &Route::Open, trust);
+        (subscription.name.clone().into(), Arc::new(destination))
     };
     config.subscriptions.iter().map(destination).collect::<BTreeMap<_, _>>()
 }

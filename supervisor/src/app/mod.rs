@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, io, net::SocketAddr, path::PathBuf, sync::Arc, 
 
 use rollcall_common::{
     dice,
+    http::Trust,
     shutdown::{Phase, Shutdown, Trigger},
     task,
     time::Clock,
@@ -12,13 +13,14 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     alerts::{Crier, SetupFailed},
-    config::{Config, Subscription},
+    config::{Config, JournalKind},
     dispatcher::{Event, Settings},
     driver::{Driver, DriverError, Handle, Parts, engine::Engine},
     egress::forwarder::Forwarder,
     ingress::{Intake, Room, listener},
     journal::{EntryNumber, ReadError, local::OpenError},
-    record::codec::DecodeError,
+    record::{Origin, codec::DecodeError},
+    secrets::Secrets,
     views::{Change, Views},
     workers::{
         membership::{self, ConfiguredPool},
@@ -29,7 +31,7 @@ use crate::{
 mod edge;
 mod recovery;
 
-use edge::{Edge, Work, destinations, pools, senders, sizes};
+use edge::{Edge, Vault, Work, destinations, pools, senders, sizes};
 pub(crate) use recovery::{Opened, open};
 
 /// How often idle connections are looked at.
@@ -54,6 +56,12 @@ pub enum AppError {
     /// Files at the journal's beginning are missing.
     #[error("the journal in {0} begins with entry {1}: the files before it are missing")]
     Beheaded(PathBuf, EntryNumber),
+    /// The certificates to be believed can't be read.
+    #[error("server.ca_file can't be used: {0}")]
+    Trust(io::Error),
+    /// The secrets of subscriptions can't be read.
+    #[error("the subscriptions' secrets in {0} can't be read: {1}")]
+    Secrets(PathBuf, io::Error),
     /// Nothing can be written down any more.
     #[error(transparent)]
     Driver(#[from] DriverError),
@@ -86,6 +94,7 @@ struct Reloading {
     crier: Arc<Crier>,
     pools: watch::Sender<Vec<ConfiguredPool>>,
     config: Config,
+    trust: Option<Trust>,
 }
 
 /// Starts a supervisor. It stops when `shutdown` says so.
@@ -104,7 +113,8 @@ pub async fn start(
     let opened = open(config.journal.clone(), Arc::clone(&settings)).await?;
     let clock = Clock::start(opened.recovered.state.last_time());
     let (handle, mailbox) = Handle::new();
-    let edges = Edge::new(&config, &opened, (clock, &handle, &shutdown))?;
+    let vault = open_vault(&config, &opened).await?;
+    let edges = Edge::new(&config, (&opened, &vault), (clock, &handle, &shutdown))?;
     let views = Arc::clone(&opened.views);
     let router = edges.router(&opened, heartbeat_ms(&settings));
     let last = opened.recovered.last;
@@ -131,11 +141,29 @@ pub async fn start(
     task::spawn("listener", listener::serve(listener, router, shutdown.clone()));
     let drain_timeout = config.server.drain_timeout;
     let (intake, forwarder, crier) = (edges.intake, edges.forwarder, edges.crier);
-    let reloading = Reloading { intake, forwarder, crier, pools, config };
+    let reloading = Reloading { intake, forwarder, crier, pools, config, trust: vault.trust };
     let running =
         Running { address, handle, views, driver, shutdown, trigger, drain_timeout, reloading };
     running.subscribe().await;
     Ok(running)
+}
+
+/// Reads whom to believe, and the secrets of the subscriptions that are still there.
+async fn open_vault(config: &Config, opened: &Opened) -> Result<Vault, AppError> {
+    let ca_file = config.server.ca_file.clone();
+    let local = config.journal.kind == JournalKind::Local;
+    let folder = local.then(|| config.journal.path.clone());
+    let names = opened.recovered.state.subscription_names();
+    let names: Vec<Box<str>> = names.map(|(_, name)| name.into()).collect();
+    let opened = tokio::task::spawn_blocking(move || {
+        let trust = ca_file.map(|file| Trust::new(Some(&file)));
+        let trust = trust.transpose().map_err(AppError::Trust)?;
+        let wrong = |error| AppError::Secrets(folder.clone().unwrap_or_default(), error);
+        let secrets = Secrets::open(folder.clone()).map_err(wrong)?;
+        secrets.keep(&names).map_err(wrong)?;
+        Ok(Vault { trust, secrets: Arc::new(secrets) })
+    });
+    opened.await.map_err(|error| AppError::Broken(error.to_string()))?
 }
 
 /// How the streams stand, before anybody can ask.
@@ -196,7 +224,8 @@ impl Running {
             self.reloading.intake.room.store(Arc::new(Room::new(config.limits.intake_bytes)));
         }
         self.reloading.intake.sizes.store(Arc::new(sizes(&config)));
-        self.reloading.forwarder.destinations.store(Arc::new(destinations(&config)));
+        let destinations = destinations(&config, self.reloading.trust.as_ref());
+        self.reloading.forwarder.destinations.store(Arc::new(destinations));
         match senders(&config, self.reloading.intake.clock) {
             Ok(senders) => self.reloading.crier.senders.store(Arc::new(senders)),
             Err(error) => tracing::error!(%error, "the senders of alerts stay as they were"),
@@ -235,22 +264,25 @@ impl Running {
         ended
     }
 
-    /// Brings the subscriptions in step with the configuration.
+    /// Brings the subscriptions in step with the configuration. Those of the API stay.
     async fn subscribe(&self) {
-        let wanted: Vec<Subscription> = self.reloading.config.subscriptions.clone();
+        let wanted = &self.reloading.config.subscriptions;
         let names: BTreeSet<Box<str>> = wanted.iter().map(|one| one.name.clone()).collect();
         let known = self.handle.look(|dispatcher| {
-            let names = dispatcher.state().subscription_names();
-            names.map(|(_, name)| Box::<str>::from(name)).collect::<Vec<_>>()
+            let all = dispatcher.state().subscription_names();
+            let all = all.filter_map(|(id, _)| dispatcher.subscription_status(id));
+            let ours = all.filter(|status| status.plan.origin == Origin::Configuration);
+            ours.map(|status| Box::<str>::from(&*status.name)).collect::<Vec<_>>()
         });
         for name in known.await.unwrap_or_default() {
             if !names.contains(&name) {
                 // Err: the driver is gone, and the process ends.
-                let _ = self.handle.tell(Event::Unsubscribe { name }).await;
+                let _ = self.handle.tell(Event::Unsubscribe { request: None, name }).await;
             }
         }
-        for Subscription { name, streams, start, .. } in wanted {
-            let _ = self.handle.tell(Event::Subscribe { name, streams, start }).await;
+        for one in wanted {
+            let (name, plan) = (one.name.clone(), Arc::new(one.plan()));
+            let _ = self.handle.tell(Event::Subscribe { request: None, name, plan }).await;
         }
     }
 }

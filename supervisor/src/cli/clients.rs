@@ -23,6 +23,10 @@ const FOLLOW_WAIT: u64 = 30;
 /// Bytes of lines after which `send --lines` sends what it has.
 const LINES_BYTES: usize = 1 << 20;
 
+/// What is shown of each subscription.
+const SUBSCRIPTIONS: &[&str] =
+    &["name", "kind", "mode", "checkpoint", "head", "lag", "paused_reason", "last_error"];
+
 /// What `send` is told.
 #[derive(Args, Debug)]
 pub(super) struct SendOptions {
@@ -133,8 +137,7 @@ pub(super) async fn run(command: Command) -> Result<ExitCode, Failure> {
             list(&server, "/v1/streams", "streams", &columns).await
         }
         Command::Subscriptions(server) => {
-            let columns = ["name", "mode", "checkpoint", "head", "lag", "last_error"];
-            list(&server, "/v1/subscriptions", "subscriptions", &columns).await
+            list(&server, "/v1/subscriptions", "subscriptions", SUBSCRIPTIONS).await
         }
         Command::Workers(server) => {
             let columns = ["id", "pool", "state", "in_flight", "concurrency", "url"];
@@ -146,6 +149,7 @@ pub(super) async fn run(command: Command) -> Result<ExitCode, Failure> {
         | Command::Dev(_)
         | Command::Pipe(_)
         | Command::Results(_)
+        | Command::Rewind(_)
         | Command::Send(_)
         | Command::Serve(_) => Err(Failure::usage("not a client's command")),
     }

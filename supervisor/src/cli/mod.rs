@@ -15,6 +15,7 @@ mod alerts;
 mod clients;
 mod dev;
 mod pipe;
+mod rewind;
 mod serve;
 mod table;
 
@@ -75,6 +76,8 @@ enum Command {
     Results(clients::ResultsOptions),
     /// Send a parked message back to the workers, or all of a stream
     Retry(clients::RetryOptions),
+    /// Let a subscription begin again after a position; 0 is the beginning
+    Rewind(rewind::Options),
     /// Send a message, or many
     Send(clients::SendOptions),
     /// Run a supervisor
@@ -179,6 +182,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             Command::Dev(options) => dev::run(&options).await,
             Command::Pipe(options) => pipe::run(options).await,
             Command::Results(options) => clients::results(&options).await,
+            Command::Rewind(options) => rewind::run(&options).await,
             Command::Send(options) => clients::send(&options).await,
             Command::Serve(options) => serve::run(options).await,
             client @ (Command::Parked { .. }

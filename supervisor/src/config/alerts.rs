@@ -17,7 +17,7 @@ use crate::{
     alerts::{Email, Kind, Private, Security, Smtp, Target},
     dispatcher::settings::{AlertTarget, OnceSeen, Pattern},
     record::Severity,
-    web::Secret,
+    secrets::Secret,
 };
 
 /// Where events go if nobody says otherwise.

@@ -2,12 +2,16 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
+use rollcall_common::http::{Exception, Guard};
+
 use super::{
+    node::Node,
     section::Section,
-    values::{DAY, boolean, duration},
+    values::{Checked, DAY, boolean, duration, list, text},
 };
 
 /// `[server]`.
@@ -19,6 +23,10 @@ pub struct Server {
     pub insecure: bool,
     /// How long what is under way may take to finish when it stops.
     pub drain_timeout: Duration,
+    /// Where subscriptions of the API may send although it is special.
+    pub allow_destinations: Vec<Exception>,
+    /// A file of certificates in PEM that are believed beside the public authorities.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for Server {
@@ -27,6 +35,8 @@ impl Default for Server {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7400),
             insecure: false,
             drain_timeout: Duration::from_secs(25),
+            allow_destinations: Vec::new(),
+            ca_file: None,
         }
     }
 }
@@ -47,6 +57,9 @@ impl Server {
         server.insecure = insecure.unwrap_or(server.insecure);
         let drain = section.read("drain_timeout", |node| duration(node, Duration::ZERO..=DAY));
         server.drain_timeout = drain.unwrap_or(server.drain_timeout);
+        let allowed = section.read("allow_destinations", |node| list(node, exception));
+        server.allow_destinations = allowed.unwrap_or_default();
+        server.ca_file = section.read("ca_file", |node| Ok(PathBuf::from(text(node)?)));
         section.refuse(&["admin_listen", "tls"]);
         if !server.listen.ip().to_canonical().is_loopback() && !server.insecure {
             let text = format!(
@@ -59,4 +72,16 @@ impl Server {
         section.close();
         server
     }
+
+    /// Where subscriptions of the API may send. A server that only the machine itself reaches may
+    /// reach the machine.
+    #[must_use]
+    pub fn guard(&self) -> Guard {
+        let guard = Guard::new(self.allow_destinations.iter().cloned());
+        if self.listen.ip().to_canonical().is_loopback() { guard.with_loopback() } else { guard }
+    }
+}
+
+fn exception(node: &Node) -> Checked<Exception> {
+    text(node)?.parse().map_err(|error: String| node.wrong(error))
 }

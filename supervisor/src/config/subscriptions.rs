@@ -1,15 +1,22 @@
-//! `[subscriptions.NAME]`: who is pushed the results.
+//! `[subscriptions.NAME]`: who gets the results.
 
 use std::time::Duration;
 
-use rollcall_common::{http::Target, ids::Position};
+use rollcall_common::{
+    http::Address,
+    ids::Position,
+    limits::{REPLAY_RATE, RESULTS_AT_ONCE},
+};
 
 use super::{
     node::{Node, Value},
     section::Section,
-    values::{self, Checked, DAY, SHORTEST, duration, one_or_more, text, url, whole},
+    values::{self, Checked, DAY, SHORTEST, address, duration, one_or_more, text, whole},
 };
-use crate::{dispatcher::event::Start, web::Secret};
+use crate::{
+    record::{DEFAULT_TIMEOUT, Origin, Plan, Start, Way},
+    secrets::Secret,
+};
 
 /// `[subscriptions.NAME]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,22 +25,24 @@ pub struct Subscription {
     pub name: Box<str>,
     /// Which streams, as patterns with `*`.
     pub streams: Box<[Box<str>]>,
-    /// Its destinations, tried in order.
-    pub urls: Vec<Target>,
+    /// Its destinations, tried in order; none: it is a pull subscription.
+    pub urls: Vec<Address>,
     /// Where it begins, if it is new.
     pub start: Start,
     /// What its deliveries are signed with.
     pub secrets: Vec<Secret>,
     /// Most results in one request.
-    pub batch: usize,
+    pub batch: u32,
     /// How long a delivery may take.
     pub timeout: Duration,
+    /// Replayed results per second at most; 0: no bound.
+    pub replay_rate: u32,
 }
 
 impl Subscription {
     /// A subscription that nothing is said of but its destinations.
     #[must_use]
-    pub fn new(name: &str, urls: Vec<Target>) -> Self {
+    pub fn new(name: &str, urls: Vec<Address>) -> Self {
         Self {
             name: name.into(),
             streams: ["*".into()].into(),
@@ -41,7 +50,23 @@ impl Subscription {
             start: Start::Live,
             secrets: Vec::new(),
             batch: 1,
-            timeout: Duration::from_secs(30),
+            timeout: DEFAULT_TIMEOUT,
+            replay_rate: 0,
+        }
+    }
+
+    /// What of it is written down; not its secrets, which are read here again.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        let way = if self.urls.is_empty() { Way::Pull } else { Way::Push };
+        Plan {
+            streams: self.streams.clone(),
+            urls: self.urls.iter().map(|url| url.to_string().into()).collect(),
+            batch: self.batch,
+            timeout: self.timeout,
+            replay_rate: self.replay_rate,
+            start: self.start,
+            ..Plan::new(Origin::Configuration, way)
         }
     }
 
@@ -50,22 +75,19 @@ impl Subscription {
     }
 
     fn read(name: &str, mut section: Section<'_>) -> Self {
-        if section.place_of("url").is_none() {
-            let text = "absent, so it is a pull subscription; this version has push \
-                        subscriptions only: expected an http:// URL";
-            section.problem(None, "url", text);
-        }
-        let urls = section.read("url", |node| one_or_more(node, url));
+        let urls = section.read("url", |node| one_or_more(node, address));
         let mut new = Self::new(name, urls.unwrap_or_default());
         let streams = section.read("streams", |node| one_or_more(node, pattern));
         new.streams = streams.map_or(new.streams, Into::into);
         new.start = section.read("start", start).unwrap_or(new.start);
         let secrets = section.read("secret", |node| one_or_more(node, secret));
         new.secrets = secrets.unwrap_or_default();
-        let batch = section.read("batch", |node| whole(node, 1..=10_000));
+        let batch: Option<u32> = section.read("batch", |node| whole(node, 1..=RESULTS_AT_ONCE));
         new.batch = batch.unwrap_or(new.batch);
         let timeout = section.read("timeout", |node| duration(node, SHORTEST..=DAY));
         new.timeout = timeout.unwrap_or(new.timeout);
+        let rate = section.read("replay_rate", |node| whole(node, 0..=REPLAY_RATE));
+        new.replay_rate = rate.unwrap_or(new.replay_rate);
         section.close();
         new
     }

@@ -1,9 +1,9 @@
 //! Checking values: each function takes a value and says what it has to be.
 
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use rollcall_common::{
-    http::Target,
+    http::{Address, BadTarget, Target},
     limits::STREAM_NAME_BYTES,
     units::{Size, Span},
 };
@@ -97,32 +97,33 @@ pub(super) fn size(node: &Node, range: RangeInclusive<u64>) -> Checked<u64> {
     })
 }
 
-/// An `http://` URL.
+/// An `http://` or `https://` URL.
 pub(super) fn url(node: &Node) -> Checked<Target> {
-    const EXPECTED: &str = "an http:// URL, as \"http://10.0.0.5:9000\"";
-    let text = text(node).map_err(|_| node.unfit(EXPECTED))?;
-    if text.starts_with("https://") || text.starts_with("tcp://") {
-        let (scheme, _) = text.split_once("://").unwrap_or_default();
-        let text = format!("{scheme}:// is not supported by this version; expected {EXPECTED}");
-        return Err(node.wrong(text));
-    }
+    parsed_url(node, "an http:// or https:// URL, as \"http://10.0.0.5:9000\"")
+}
+
+/// An `http://`, `https://` or `tcp://` URL.
+pub(super) fn address(node: &Node) -> Checked<Address> {
+    parsed_url(node, "an http://, https:// or tcp:// URL, as \"http://10.0.0.5:9000\"")
+}
+
+fn parsed_url<T: FromStr<Err = BadTarget>>(node: &Node, expected: &str) -> Checked<T> {
+    let text = text(node).map_err(|_| node.unfit(expected))?;
     if text.contains('@') {
         // Not shown: it holds a password.
-        let text = format!("a URL must not hold credentials; expected {EXPECTED}");
+        let text = format!("a URL must not hold credentials; expected {expected}");
         return Err(node.wrong(text));
     }
-    let target: Target =
-        text.parse().map_err(|error| node.wrong(format!("{error}; expected {EXPECTED}")))?;
     let after_host = text
-        .strip_prefix("http://")
-        .and_then(|rest| rest.split(['/', '?', '#']).next())
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split(['/', '?', '#']).next())
         .and_then(|authority| authority.rsplit_once(':'))
         .filter(|(host, _)| !host.starts_with('[') || host.ends_with(']'));
     if after_host.is_some_and(|(_, port)| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
         let text = format!("{text:?} has a bad port; expected 1 to 65535");
         return Err(node.wrong(text));
     }
-    Ok(target)
+    text.parse().map_err(|error| node.wrong(format!("{error}; expected {expected}")))
 }
 
 /// A list of at least one, none of them twice; or one alone.

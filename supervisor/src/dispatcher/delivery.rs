@@ -1,49 +1,27 @@
 //! Results out to destinations: one request at a time per stream and subscription, in order, and
 //! again in place for as long as it takes.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use rollcall_common::{
-    backoff,
     ids::{Position, Sequence, StreamId, StreamName},
-    limits::RETRY_AFTER_MAX,
     time::Time,
 };
 
 use super::{
     Dispatcher,
     effect::{Delivery, Effect},
-    event::{Refusal, Start},
-    subscription::{LaneState, Presence},
+    event::Refusal,
+    health::{count, retry_wait},
+    lane::LaneState,
     timers::Timer,
 };
-use crate::record::{Found, Record, SubscriptionId};
+use crate::record::{Found, PauseReason, Record, SubscriptionId};
 
-/// First and longest wait before a destination is asked again.
-const RETRY_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Refusals of one result in a row after which its stream waits for a person.
 const REJECTIONS: u32 = 5;
 
 impl Dispatcher {
-    pub(super) fn subscribe(&mut self, name: Box<str>, streams: Box<[Box<str>]>, start: Start) {
-        if self.state.find_subscription(&name).is_some() {
-            return;
-        }
-        let after = match start {
-            Start::After(position) => position.min(self.state.head),
-            Start::Live => self.state.head,
-        };
-        let subscription = self.state.next_subscription();
-        self.commit(Record::Subscribed { subscription, name, streams, after });
-        self.look_ahead(subscription);
-    }
-
-    pub(super) fn unsubscribe(&mut self, name: &str) {
-        if let Some(subscription) = self.state.find_subscription(name) {
-            self.commit(Record::Unsubscribed { subscription });
-        }
-    }
-
     /// After a restart: every lane stands in line again.
     pub(super) fn resume_subscriptions(&mut self) {
         let ids: Vec<SubscriptionId> = self.state.subscriptions.keys().copied().collect();
@@ -68,9 +46,12 @@ impl Dispatcher {
 
     /// Sends what may be sent.
     pub(super) fn pump_lanes(&mut self) {
+        if self.draining {
+            return;
+        }
         let at_once = self.settings.deliveries_at_once;
         for (id, subscription) in &mut self.state.subscriptions {
-            while subscription.sending < at_once && subscription.presence == Presence::Here {
+            while subscription.may_send(at_once) {
                 let Some(stream) = subscription.ready.pop_front() else {
                     break;
                 };
@@ -85,6 +66,8 @@ impl Dispatcher {
                 self.effects.push_back(Effect::Deliver(Delivery {
                     subscription: *id,
                     name: Arc::clone(&subscription.name),
+                    plan: Arc::clone(&subscription.plan),
+                    life: subscription.life,
                     stream,
                     first: lane.next,
                     last: lane.last,
@@ -100,18 +83,24 @@ impl Dispatcher {
         (subscription, stream): (SubscriptionId, StreamId),
         through: Sequence,
         floor: Position,
+        now: Time,
     ) {
+        let at_once = self.settings.deliveries_at_once;
         let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
             return;
         };
-        let Some(lane) = entry.lanes.get_mut(&stream) else {
+        // A sender of an earlier life: what it brought is no longer what counts.
+        let Some(lane) = entry.lanes.get(&stream).filter(|_| !entry.leaving.contains(&stream))
+        else {
             return;
         };
         if lane.state != LaneState::Sending || through < lane.next {
             return;
         }
-        entry.last_error = None;
-        self.counters.delivered += through.0 + 1 - lane.next.0;
+        let count = count(lane.next, through);
+        entry.health.took(stream, at_once);
+        entry.rate.add(now, count);
+        self.counters.delivered += count;
         self.commit(Record::Delivered { subscription, stream, through, floor });
     }
 
@@ -135,6 +124,9 @@ impl Dispatcher {
         let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
             return;
         };
+        if entry.leaving.contains(&stream) {
+            return self.finished(subscription, stream);
+        }
         let Some(lane) = entry.lanes.get_mut(&stream) else {
             return;
         };
@@ -142,52 +134,77 @@ impl Dispatcher {
             return;
         }
         entry.sending -= 1;
-        entry.last_error = Some(detail);
+        entry.health.failed(stream, detail, now);
+        self.worry(now);
+        let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
+            return;
+        };
+        let Some(lane) = entry.lanes.get_mut(&stream) else {
+            return;
+        };
         self.counters.undelivered += 1;
         lane.tries = lane.tries.saturating_add(1);
-        let (first, most) = RETRY_WAIT;
-        let mut wait = backoff::doubling(first, most, lane.tries, &mut self.rng);
-        match refusal {
-            Refusal::Gone => entry.presence = Presence::Gone,
-            Refusal::Rejected => lane.rejections += 1,
-            Refusal::Unavailable { retry_after } => {
-                lane.rejections = 0;
-                wait = wait.max(retry_after.unwrap_or_default().min(RETRY_AFTER_MAX));
-            }
-        }
+        lane.rejections = match refusal {
+            Refusal::Rejected => lane.rejections + 1,
+            Refusal::Unfit => REJECTIONS,
+            Refusal::Away { .. } | Refusal::Failed | Refusal::Gone => 0,
+        };
         if lane.rejections >= REJECTIONS {
             lane.state = LaneState::Held;
             return;
         }
-        let due = now + wait;
+        if let Refusal::Away { retry_after } = refusal {
+            // It goes first when the destination is asked again.
+            lane.state = LaneState::Ready;
+            entry.ready.push_front(stream);
+            if let Some(until) = entry.health.close(now, retry_after, &mut self.rng) {
+                self.timers.set(until, Timer::Destination(subscription));
+            }
+            return;
+        }
+        let due = now + retry_wait(lane.tries, &mut self.rng);
         lane.state = LaneState::Waiting { due };
         self.timers.set(due, Timer::Lane(subscription, stream));
+        if refusal == Refusal::Gone {
+            self.pause_subscription(subscription, PauseReason::Gone, now);
+        }
     }
 
     /// A lane's wait is over.
-    pub(super) fn lane_due(&mut self, subscription: SubscriptionId, stream: StreamId) {
+    pub(super) fn lane_due(&mut self, subscription: SubscriptionId, stream: StreamId, now: Time) {
         let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
             return;
         };
         if let Some(lane) = entry.lanes.get_mut(&stream)
-            && matches!(lane.state, LaneState::Waiting { .. })
+            && matches!(lane.state, LaneState::Waiting { due } if due <= now)
         {
             lane.state = LaneState::Idle;
             entry.line_up(stream);
         }
     }
 
+    /// A destination that was left alone may be asked again.
+    pub(super) fn destination_due(&mut self, subscription: SubscriptionId, now: Time) {
+        if let Some(entry) = self.state.subscriptions.get_mut(&subscription) {
+            entry.health.open(now);
+        }
+    }
+
     /// A subscription that catches up has looked further; from the newest releases, which are
-    /// kept at hand, it joins the present.
+    /// kept at hand, it joins the present. What was looked for in an earlier life is of no use:
+    /// the subscription stands elsewhere, or wants other streams.
     pub(super) fn scanned(
         &mut self,
-        subscription: SubscriptionId,
+        (subscription, life): (SubscriptionId, u32),
         to: Position,
         found: Vec<Found>,
     ) {
         let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
             return;
         };
+        if entry.life != life {
+            return;
+        }
         entry.scanning = false;
         if entry.scan.is_some_and(|after| to > after) {
             self.commit_scan(subscription, to, found);
@@ -195,18 +212,20 @@ impl Dispatcher {
         self.look_ahead(subscription);
     }
 
-    fn look_ahead(&mut self, subscription: SubscriptionId) {
+    /// Looks at what comes next for a subscription that catches up.
+    pub(super) fn look_ahead(&mut self, subscription: SubscriptionId) {
         let Some(entry) = self.state.subscriptions.get(&subscription) else {
             return;
         };
         let Some(after) = entry.scan.filter(|_| !entry.scanning) else {
             return;
         };
+        let life = entry.life;
         if let Some(found) = self.state.recent_after(after, entry) {
             self.commit_scan(subscription, self.state.head, found);
         } else if let Some(entry) = self.state.subscriptions.get_mut(&subscription) {
             entry.scanning = true;
-            self.effects.push_back(Effect::Scan { subscription, after });
+            self.effects.push_back(Effect::Scan { subscription, life, after });
         }
     }
 

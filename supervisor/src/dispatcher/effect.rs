@@ -12,7 +12,7 @@ use super::{
     alert::{AlertStatus, NoticeKind},
     event::{AttemptId, RequestId},
 };
-use crate::record::{Reason, Record, SubscriptionId};
+use crate::record::{Plan, Reason, Record, SubscriptionId};
 
 /// Something to be done.
 ///
@@ -41,6 +41,13 @@ pub enum Effect {
         /// The worker.
         worker: Arc<str>,
     },
+    /// Senders of a subscription that set out in an earlier life are to come back.
+    Recall {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// Its life now.
+        life: u32,
+    },
     /// A result has its turn: it is there for readers from now on.
     Release(Released),
     /// Answer a request.
@@ -51,6 +58,8 @@ pub enum Effect {
     Scan {
         /// The subscription.
         subscription: SubscriptionId,
+        /// Its life, to be told with what was found.
+        life: u32,
         /// The last position that it has looked at.
         after: Position,
     },
@@ -103,6 +112,10 @@ pub struct Delivery {
     pub subscription: SubscriptionId,
     /// Its name.
     pub name: Arc<str>,
+    /// What it is meant to do.
+    pub plan: Arc<Plan>,
+    /// The subscription's life; when it grows, the sender is to come back.
+    pub life: u32,
     /// The stream.
     pub stream: StreamId,
     /// The first that is not done.
@@ -163,12 +176,33 @@ pub enum Reply {
         /// Which, in order.
         found: Vec<(StreamId, Sequence)>,
     },
+    /// An answer about a subscription.
+    Subscription(SubscriptionReply),
     /// There is no such alert.
     UnknownAlert,
     /// There is no such message.
     UnknownMessage,
     /// There is no such stream.
     UnknownStream,
+}
+
+/// An answer about a subscription.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SubscriptionReply {
+    /// The position is beyond the head.
+    Beyond(Position),
+    /// It stands in the configuration, which alone can change it.
+    Configured,
+    /// It is there now, and was not before.
+    Created,
+    /// It is done.
+    Done,
+    /// A push subscription's checkpoint is its destination's to move.
+    NotPull,
+    /// There are as many as there may be.
+    TooMany,
+    /// There is no such subscription.
+    Unknown,
 }
 
 /// A message's place.

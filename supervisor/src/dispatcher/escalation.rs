@@ -1,8 +1,8 @@
 //! What a person has to know: alerts are raised, get worse, and are resolved when their cause is
 //! gone. Causes that a record speaks of follow at once ([`Signal`]); those that only time tells
-//! are looked at now and then, for as long as something is amiss.
+//! are `watching`'s.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use rollcall_common::{
     ids::{Sequence, StreamId},
@@ -10,24 +10,8 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::{
-    Dispatcher, Space,
-    roster::{PoolKey, WorkerKey},
-    settings::OnExhausted,
-    status::Cause,
-    timers::Timer,
-};
+use super::{Dispatcher, Space, roster::WorkerKey, settings::OnExhausted};
 use crate::record::{AlertRecord, Audit, Record, Severity, Subject};
-
-/// How often what is amiss is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a pool may have work and no fit worker before somebody is told. (Workers need a
-/// moment to register after a restart.)
-const NO_WORKER_AFTER: Duration = Duration::from_secs(5);
-/// How long after the last diverging answer that alert is over.
-const DIVERGENCE_OVER: Duration = Duration::from_secs(3600);
-/// A head that has stood still for so many times as long as is allowed is worse.
-const HELD_WORSE: u32 = 4;
 
 /// What a record means for alerts.
 #[derive(Clone, Copy, Debug)]
@@ -60,15 +44,20 @@ impl Signal {
             Record::Parked { stream, sequence, at, .. } => Self::Parked(*stream, *sequence, *at),
             Record::Accepted { .. }
             | Record::Alert(_)
+            | Record::Arranged { .. }
             | Record::Audited(_)
+            | Record::Checkpointed { .. }
             | Record::Delivered { .. }
             | Record::Opened { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
+            | Record::Rewound { .. }
             | Record::Scanned { .. }
             | Record::Started { .. }
             | Record::Subscribed { .. }
             | Record::Suspected { .. }
+            | Record::SubscriptionPaused { .. }
+            | Record::SubscriptionResumed { .. }
             | Record::Unsubscribed { .. } => Self::None,
         }
     }
@@ -209,90 +198,6 @@ impl Dispatcher {
         }
     }
 
-    /// Something may be amiss that only time tells.
-    pub(super) fn worry(&mut self, now: Time) {
-        if self.look_at.is_none() {
-            let at = now + LOOK_EVERY;
-            self.look_at = Some(at);
-            self.timers.set(at, Timer::Look);
-        }
-    }
-
-    /// Looks at what may be amiss, and goes on looking for as long as it is.
-    pub(super) fn look(&mut self, now: Time) {
-        self.look_at = None;
-        let mut amiss = false;
-        for pool in self.roster.pool_keys() {
-            amiss |= self.look_at_pool(pool, now);
-        }
-        let live: BTreeSet<Subject> = self.state.alerts.subjects().cloned().collect();
-        for subject in live {
-            amiss |= match &subject {
-                Subject::AnswersDiverge(stream) => self.look_at_divergence(*stream, now),
-                Subject::Disk => self.look_at_disk(now),
-                Subject::Worker(id) => self.look_at_worker(id, now),
-                Subject::Destination(_)
-                | Subject::Flood
-                | Subject::Gap(_)
-                | Subject::Held(_)
-                | Subject::Lag(_)
-                | Subject::Message(..)
-                | Subject::Poison(..)
-                | Subject::Pool(_) => false,
-            };
-        }
-        if amiss {
-            self.worry(now);
-        }
-    }
-
-    /// Whether a pool has work and nobody for it.
-    fn look_at_pool(&mut self, pool: PoolKey, now: Time) -> bool {
-        let name = self.roster.pool_name(pool);
-        let stuck = self.roster.has_work(pool) && !self.roster.has_able(pool, now);
-        if !stuck {
-            self.unfit_since.remove(&pool);
-            self.resolve_alert(&Subject::Pool(name), now);
-            return false;
-        }
-        let since = *self.unfit_since.entry(pool).or_insert(now);
-        if now.since(since) >= NO_WORKER_AFTER {
-            let members = self.roster.members(pool);
-            let detail = format!("{members} workers are known, and none can take work now");
-            self.raise(Subject::Pool(name), (Severity::Critical, 1), detail, now);
-        }
-        true
-    }
-
-    fn look_at_worker(&mut self, id: &str, now: Time) -> bool {
-        let known = self.roster.find(id).map(|key| self.roster.worker(key));
-        let out = known.is_some_and(super::roster::Worker::is_on_probation);
-        if !out {
-            self.resolve_alert(&Subject::Worker(id.into()), now);
-        }
-        out
-    }
-
-    fn look_at_disk(&mut self, now: Time) -> bool {
-        let low = self.space == Space::Low;
-        if !low {
-            self.resolve_alert(&Subject::Disk, now);
-        }
-        low
-    }
-
-    fn look_at_divergence(&mut self, stream: StreamId, now: Time) -> bool {
-        let subject = Subject::AnswersDiverge(stream);
-        let since = self.state.alerts.find(&subject).map_or(now, |(_, alert)| alert.since);
-        let last = self.diverged_at.get(&stream).copied().unwrap_or(since);
-        let over = now.since(last) >= DIVERGENCE_OVER;
-        if over {
-            self.diverged_at.remove(&stream);
-            self.resolve_alert(&subject, now);
-        }
-        !over
-    }
-
     /// A worker was taken out.
     pub(super) fn worker_ejected(&mut self, worker: WorkerKey, now: Time) {
         let worker = self.roster.worker(worker);
@@ -325,62 +230,5 @@ impl Dispatcher {
         self.diverged_at.insert(stream, now);
         self.raise(Subject::AnswersDiverge(stream), (Severity::Warning, 1), detail, now);
         self.worry(now);
-    }
-
-    /// Sees to it that somebody looks at a stream's head, if there is one.
-    pub(super) fn watch_head(&mut self, stream: StreamId) {
-        let entry = self.state.stream_mut(stream);
-        if entry.backlog() > 0 && entry.head_watch.is_none() {
-            let at = entry.head_since + entry.settings.hold_alert_after;
-            entry.head_watch = Some(at);
-            self.timers.set(at, Timer::Held(stream));
-        }
-    }
-
-    /// A stream's head may have stood still for too long.
-    pub(super) fn head_due(&mut self, stream: StreamId, now: Time) {
-        let entry = self.state.stream_mut(stream);
-        // A timer may be left from earlier settings.
-        if entry.head_watch.is_none_or(|at| at > now) {
-            return;
-        }
-        entry.head_watch = None;
-        if entry.backlog() == 0 {
-            return;
-        }
-        let allowed = entry.settings.hold_alert_after;
-        let stood = now.since(entry.head_since);
-        let worse = allowed.saturating_mul(HELD_WORSE);
-        let next = if stood < allowed {
-            allowed
-        } else if stood < worse {
-            self.raise_held(stream, Severity::Warning, now);
-            worse
-        } else {
-            return self.raise_held(stream, Severity::Error, now);
-        };
-        let entry = self.state.stream_mut(stream);
-        let at = entry.head_since + next;
-        entry.head_watch = Some(at);
-        self.timers.set(at, Timer::Held(stream));
-    }
-
-    fn raise_held(&mut self, stream: StreamId, severity: Severity, now: Time) {
-        let entry = self.state.stream(stream);
-        let (head, since, waiting) = (entry.released.next(), entry.head_since, entry.waiting);
-        let cause = self.stream_status(stream).cause.map_or("waiting", Cause::as_str);
-        let detail = format!(
-            "message {head} has been the oldest since {since} ({cause}); {waiting} answers wait \
-             behind it"
-        );
-        self.raise(Subject::Held(stream), (severity, 1), detail, now);
-    }
-
-    /// A stream's head moved.
-    pub(super) fn head_moved(&mut self, stream: StreamId, at: Time) {
-        if !self.state.alerts.is_quiet() {
-            self.resolve_alert(&Subject::Held(stream), at);
-        }
-        self.watch_head(stream);
     }
 }

@@ -11,7 +11,8 @@ use rollcall_common::{
 };
 
 use super::settings::Settings;
-use crate::record::{AlertId, Found, SubscriptionId};
+pub use crate::record::Start;
+use crate::record::{AlertId, Found, Gap, Plan, SubscriptionId};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -82,6 +83,24 @@ pub enum Event {
         /// The messages, in order, with the moments at which they were taken in.
         messages: Vec<(Sequence, Time, Arc<Message>)>,
     },
+    /// Where results were to be handed out, one is missing.
+    GapFound {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// What was found.
+        gap: Gap,
+    },
+    /// A person says what a subscription is to do now.
+    Ordered {
+        /// Whom to answer.
+        request: RequestId,
+        /// The subscription.
+        name: Box<str>,
+        /// Who says so, as far as is known.
+        by: Box<str>,
+        /// What it is to do.
+        order: Order,
+    },
     /// A stream is paused or resumed.
     Paused {
         /// Whom to answer.
@@ -113,6 +132,8 @@ pub enum Event {
     Scanned {
         /// The subscription.
         subscription: SubscriptionId,
+        /// The life of the subscription in which it was asked for.
+        life: u32,
         /// The last position that was looked at.
         to: Position,
         /// What there was for it.
@@ -134,17 +155,20 @@ pub enum Event {
         /// Whether it was taken.
         outcome: Result<(), TellFailure>,
     },
-    /// A subscription is wanted.
+    /// A subscription is wanted, or is to do something else.
     Subscribe {
+        /// Whom to answer, and who that is, as far as is known; `None`: the configuration wants it.
+        request: Option<(RequestId, Box<str>)>,
         /// Its name.
         name: Box<str>,
-        /// Which streams, as patterns.
-        streams: Box<[Box<str>]>,
-        /// Where it begins, if it is new.
-        start: Start,
+        /// What it is meant to do.
+        plan: Arc<Plan>,
     },
     /// A subscription is no longer wanted.
     Unsubscribe {
+        /// Whom to answer, and who that is, as far as is known; `None`: the configuration has it no
+        /// more.
+        request: Option<(RequestId, Box<str>)>,
         /// Its name.
         name: Box<str>,
     },
@@ -226,15 +250,32 @@ pub enum Presence {
 /// Why a destination has not taken a result.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
+    /// It takes nothing now, whatever it is: nobody listens there, or it said so (`429`, `503`).
+    Away {
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// It failed at this one: an error, a broken connection, or no answer in time.
+    Failed,
     /// It is gone for good (`410`).
     Gone,
     /// It refuses this one (`4xx`).
     Rejected,
-    /// It can't now: a failure of any other kind.
-    Unavailable {
-        /// When it wants to be asked again.
-        retry_after: Option<Duration>,
-    },
+    /// This one can't be sent there, now or ever.
+    Unfit,
+}
+
+/// What a person wants of a subscription.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Order {
+    /// Its reader has everything up to here.
+    Checkpoint(Position),
+    /// Stand still.
+    Pause,
+    /// Go on; what was held is tried again.
+    Resume,
+    /// Begin again after this position.
+    Rewind(Position),
 }
 
 /// Why somebody could not be told of an alert.
@@ -290,13 +331,4 @@ pub struct Bulk {
     pub by: Box<str>,
     /// In their words.
     pub reason: Box<str>,
-}
-
-/// Where a new subscription begins.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Start {
-    /// After this position; 0 is the beginning.
-    After(Position),
-    /// After what is released now.
-    Live,
 }

@@ -11,13 +11,14 @@ use rollcall_common::{
 use super::{
     Dispatcher,
     attempts::{AttemptStanding, Pair, Repute},
+    lane::LaneState,
     roster::WorkerKey,
     state::State,
     stream::{SlotState, Stream, Turn},
-    subscription::{LaneState, Presence},
+    subscription::Subscription,
     timers::Timer,
 };
-use crate::record::Subject;
+use crate::record::{Subject, SubscriptionId, Way};
 
 /// How much the dispatcher holds.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -240,12 +241,18 @@ impl Dispatcher {
     fn verify_lanes(&self, state: &State) -> Result<(), String> {
         for (id, entry) in &state.subscriptions {
             let name = &entry.name;
-            let mut sending = 0;
+            let mut sending = entry.leaving.len();
+            let mut troubled = 0;
             for (stream, lane) in &entry.lanes {
+                ensure!(
+                    (lane.tries > 0) == entry.health.troubles(*stream),
+                    "{name}: the troubles of {stream:?} are not known"
+                );
+                troubled += usize::from(lane.tries > 0);
                 match lane.state {
                     LaneState::Held => {}
                     LaneState::Idle => ensure!(
-                        lane.is_empty() && entry.scan.is_some(),
+                        lane.is_empty() && entry.scan.is_some() || entry.leaving.contains(stream),
                         "{name}: the lane of {stream:?} is left idle"
                     ),
                     LaneState::Ready => ensure!(
@@ -259,15 +266,31 @@ impl Dispatcher {
                     ),
                 }
             }
+            ensure!(troubled == entry.health.troubled(), "{name}: troubles of no lane");
             ensure!(sending == entry.sending, "{name}: sending is wrong");
-            let room =
-                sending < self.settings.deliveries_at_once && entry.presence == Presence::Here;
-            ensure!(
-                !room || entry.ready.is_empty(),
-                "{name}: a lane is ready, there is room, and nothing is sent"
-            );
-            ensure!(entry.scan.is_none() || entry.scanning, "{name} catches up, and nobody looks");
+            self.verify_turns_of(*id, entry)?;
         }
+        Ok(())
+    }
+
+    fn verify_turns_of(&self, id: SubscriptionId, entry: &Subscription) -> Result<(), String> {
+        let name = &entry.name;
+        ensure!(
+            self.draining
+                || !entry.may_send(self.settings.deliveries_at_once)
+                || entry.ready.is_empty(),
+            "{name}: a lane is ready, there is room, and nothing is sent"
+        );
+        ensure!(entry.scan.is_none() || entry.scanning, "{name} catches up, and nobody looks");
+        ensure!(
+            entry.health.closed_until.is_none_or(|at| self.timers.has(at, Timer::Destination(id))),
+            "{name}: its destination is left alone for ever"
+        );
+        let pulls = entry.plan.way == Way::Pull;
+        ensure!(
+            !pulls || entry.lanes.is_empty() && entry.scan.is_none(),
+            "{name} is pulled and has lanes"
+        );
         Ok(())
     }
 }

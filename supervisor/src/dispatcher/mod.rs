@@ -13,7 +13,8 @@
 //!   outside wait until what was appended before them is durable; see [`Effect`].
 //!
 //! One message's way through the files: `admission` (its place), `dispatching` (its worker),
-//! `answers` (its answer, or another try), `state` (its release), `delivery` (its destination).
+//! `answers` (its answer, or another try), `state` (its release), `delivery` (its destination;
+//! `subscribing` is what people and the configuration want of subscriptions).
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -33,8 +34,10 @@ mod dispatching;
 pub mod effect;
 mod escalation;
 pub mod event;
+mod health;
 mod hedge;
 mod invariants;
+mod lane;
 mod notices;
 mod outcome;
 pub mod roster;
@@ -42,16 +45,19 @@ pub mod settings;
 mod state;
 mod status;
 mod stream;
+mod subscribing;
 mod subscription;
 mod suspects;
 mod timers;
+mod watching;
 
 #[cfg(test)]
 mod tests;
 
 pub use alert::{AlertStatus, NoticeKind};
-pub use effect::{Delivery, Dispatch, Effect, Notice, Released, Reply, Taken};
+pub use effect::{Delivery, Dispatch, Effect, Notice, Released, Reply, SubscriptionReply, Taken};
 pub use event::{Arrival, AttemptId, Event, Refusal, RequestId, TellFailure, WorkerReply};
+pub use health::Rate;
 pub use invariants::Sizes;
 pub use settings::Settings;
 pub use state::State;
@@ -153,19 +159,25 @@ impl Dispatcher {
                 self.decided(request, (&stream, sequence), (&by, decision), now);
             }
             Event::Delivered { more, subscription, stream, through, floor } => {
-                self.delivered((subscription, stream), through, floor);
+                self.delivered((subscription, stream), through, floor, now);
                 if !more {
                     self.finished(subscription, stream);
                 }
             }
             Event::Drain => self.draining = true,
             Event::Fetched { stream, messages } => self.fetched(stream, messages),
+            Event::GapFound { subscription, gap } => self.gap_found(subscription, gap),
+            Event::Ordered { request, name, by, order } => {
+                self.ordered(request, (&name, &by), order, now);
+            }
             Event::Paused { request, stream, by, reason, wish } => {
                 self.pause_or_resume(request, (&stream, wish), (&by, &reason), now);
             }
             Event::RetriedMany { request, bulk } => self.retry_many(request, &bulk, now),
             Event::Probed { worker, presence } => self.probed_id(&worker, presence, now),
-            Event::Scanned { subscription, to, found } => self.scanned(subscription, to, found),
+            Event::Scanned { subscription, life, to, found } => {
+                self.scanned((subscription, life), to, found);
+            }
             Event::Settings(settings) => {
                 self.settings = settings;
                 self.adopt_settings(now);
@@ -174,12 +186,14 @@ impl Dispatcher {
                 self.space = if low { Space::Low } else { Space::Enough };
                 self.space_changed(now);
             }
-            Event::Subscribe { name, streams, start } => self.subscribe(name, streams, start),
+            Event::Subscribe { request, name, plan } => {
+                self.subscribe(request.as_ref(), &name, plan, now);
+            }
             Event::Told { alert, target, outcome } => self.told(alert, &target, outcome, now),
             Event::Undelivered { subscription, stream, refusal, detail } => {
                 self.undelivered((subscription, stream), refusal, detail, now);
             }
-            Event::Unsubscribe { name } => self.unsubscribe(&name),
+            Event::Unsubscribe { request, name } => self.unsubscribe(request.as_ref(), &name, now),
             Event::WorkerDrained { id } => self.worker_drained(&id, now),
             Event::WorkerLeft { id } => self.worker_left(&id, now),
             Event::WorkerSeen { id, pool, concurrency, beats } => {
@@ -196,10 +210,11 @@ impl Dispatcher {
             match timer {
                 Timer::Alert(alert) => self.consider(alert),
                 Timer::Attempt(attempt) => self.timed_out(attempt, now),
+                Timer::Destination(subscription) => self.destination_due(subscription, now),
                 Timer::Forget(attempt) => self.forget(attempt, now),
                 Timer::Held(stream) => self.head_due(stream, now),
                 Timer::Hedge(pool) => self.hedge_due(pool, now),
-                Timer::Lane(subscription, stream) => self.lane_due(subscription, stream),
+                Timer::Lane(subscription, stream) => self.lane_due(subscription, stream, now),
                 Timer::Look => self.look(now),
                 // Its pause is over, so pumping asks it again.
                 Timer::Target => {}
@@ -239,6 +254,9 @@ impl Dispatcher {
             self.effects.push_back(Effect::Release(release));
             self.line_up_lanes(release.stream);
             self.head_moved(release.stream, release.at);
+            if !self.state.subscriptions.is_empty() {
+                self.worry(release.at);
+            }
         }
         self.released = released;
         self.escalate(signal);

@@ -2,7 +2,10 @@
 //! live running, recovery and a standby are the same calls. (Fields that say "soft" in
 //! `stream.rs` and `subscription.rs` belong to the dispatcher and mean nothing after a restart.)
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use rollcall_common::{
     ids::{MessageId, Position, Sequence, StreamId, StreamName},
@@ -14,11 +17,11 @@ use rollcall_common::{
 use super::{
     alert::Alerts,
     effect::Released,
-    settings::{Pattern, Settings},
+    settings::Settings,
     stream::{Held, Parking, Slot, SlotState, Stream},
     subscription::Subscription,
 };
-use crate::record::{Audit, Found, Outcome, Record, SubscriptionId};
+use crate::record::{Audit, Found, Origin, Outcome, Plan, Record, SubscriptionId, Way};
 
 /// The fold of a journal.
 #[derive(Debug, Default)]
@@ -110,13 +113,7 @@ impl State {
                 self.settle(*stream, *sequence, answer.outcome);
                 self.release(*stream, *at, (settings.recent, released));
             }
-            Record::Audited(audit) => {
-                self.last = self.last.max(audit.at);
-                self.audit.push_back(audit.clone());
-                while self.audit.len() > AUDIT_KEPT {
-                    self.audit.pop_front();
-                }
-            }
+            Record::Audited(audit) => self.note(audit),
             Record::Failed { stream, sequence, due, report } => {
                 self.last = self.last.max(report.ended_at);
                 self.slot(*stream, *sequence).fail(*due, report);
@@ -152,43 +149,64 @@ impl State {
                 self.last = self.last.max(*at);
                 self.slot(*stream, *sequence).suspect(worker);
             }
-            Record::Delivered { .. }
+            Record::Arranged { .. }
+            | Record::Checkpointed { .. }
+            | Record::Delivered { .. }
+            | Record::Rewound { .. }
             | Record::Scanned { .. }
             | Record::Subscribed { .. }
+            | Record::SubscriptionPaused { .. }
+            | Record::SubscriptionResumed { .. }
             | Record::Unsubscribed { .. } => self.apply_to_subscriptions(record),
         }
     }
 
+    fn note(&mut self, audit: &Audit) {
+        self.last = self.last.max(audit.at);
+        self.audit.push_back(audit.clone());
+        while self.audit.len() > AUDIT_KEPT {
+            self.audit.pop_front();
+        }
+    }
+
     fn apply_to_subscriptions(&mut self, record: &Record) {
+        let head = self.head;
         match record {
+            Record::Arranged { subscription, plan } => self.arrange(*subscription, plan),
+            Record::Checkpointed { subscription, to } => {
+                self.with(*subscription, |entry| entry.checkpointed(*to));
+            }
             Record::Delivered { subscription, stream, through, floor } => {
-                // One that was removed meanwhile may still hear of a delivery.
-                if let Some(entry) = self.subscriptions.get_mut(subscription) {
-                    entry.done(*stream, *through, *floor);
-                }
+                self.with(*subscription, |entry| entry.done(*stream, *through, *floor));
+            }
+            Record::Rewound { subscription, to } => {
+                self.with(*subscription, |entry| entry.rewind(*to, head));
             }
             Record::Scanned { subscription, to, found } => {
-                let head = self.head;
-                if let Some(entry) = self.subscriptions.get_mut(subscription) {
-                    entry.scanned(*to, found, head);
-                }
+                self.with(*subscription, |entry| entry.scanned(*to, found, head));
             }
             Record::Subscribed { subscription, name, streams, after } => {
                 self.next_subscription = subscription.0 + 1;
-                let patterns = streams.iter().map(|text| Pattern::new(text)).collect();
-                let entry = Subscription::new((**name).into(), patterns, *after, self.head);
-                for stream in &mut self.streams {
-                    if entry.wants(&stream.name) {
-                        stream.subscriptions.push(*subscription);
-                    }
-                }
+                let plan = Plan::new(Origin::Configuration, Way::Push);
+                let plan = Arc::new(Plan { streams: streams.clone(), ..plan });
+                let entry = Subscription::new((**name).into(), plan, *after, head);
                 self.subscriptions.insert(*subscription, entry);
+                self.link(*subscription);
+            }
+            Record::SubscriptionPaused { subscription, reason, at } => {
+                self.last = self.last.max(*at);
+                self.with(*subscription, |entry| {
+                    entry.paused = Some(*reason);
+                    entry.recall();
+                });
+            }
+            Record::SubscriptionResumed { subscription, at } => {
+                self.last = self.last.max(*at);
+                self.with(*subscription, |entry| entry.paused = None);
             }
             Record::Unsubscribed { subscription } => {
                 self.subscriptions.remove(subscription);
-                for stream in &mut self.streams {
-                    stream.subscriptions.retain(|other| other != subscription);
-                }
+                self.link(*subscription);
             }
             Record::Accepted { .. }
             | Record::Alert(_)
@@ -203,6 +221,36 @@ impl State {
             | Record::Retried { .. }
             | Record::Started { .. }
             | Record::Suspected { .. } => {}
+        }
+    }
+
+    /// Changes a subscription. One that was removed meanwhile may still be spoken of.
+    fn with(&mut self, subscription: SubscriptionId, change: impl FnOnce(&mut Subscription)) {
+        if let Some(entry) = self.subscriptions.get_mut(&subscription) {
+            change(entry);
+        }
+    }
+
+    fn arrange(&mut self, subscription: SubscriptionId, plan: &Arc<Plan>) {
+        let (head, streams) = (self.head, &self.streams);
+        if let Some(entry) = self.subscriptions.get_mut(&subscription) {
+            entry.arrange(Arc::clone(plan), head);
+            let named = (0_u32..).map(StreamId).zip(streams);
+            let wanted: BTreeSet<StreamId> =
+                named.filter(|(_, stream)| entry.is_sent(&stream.name)).map(|(id, _)| id).collect();
+            entry.drop_lanes(|stream| wanted.contains(&stream));
+        }
+        self.link(subscription);
+    }
+
+    /// Lets each stream know whether its results are to be sent to this subscription.
+    fn link(&mut self, subscription: SubscriptionId) {
+        let entry = self.subscriptions.get(&subscription);
+        for stream in &mut self.streams {
+            stream.subscriptions.retain(|other| *other != subscription);
+            if entry.is_some_and(|entry| entry.is_sent(&stream.name)) {
+                stream.subscriptions.push(subscription);
+            }
         }
     }
 
@@ -255,7 +303,7 @@ impl State {
     fn open(&mut self, stream: StreamId, name: &StreamName, settings: &Settings) {
         assert_eq!(self.streams.len(), index(stream), "streams are numbered without a gap");
         let mut entry = Stream::new(name.clone(), settings.stream(name));
-        let wanting = self.subscriptions.iter().filter(|(_, one)| one.wants(name));
+        let wanting = self.subscriptions.iter().filter(|(_, one)| one.is_sent(name));
         entry.subscriptions = wanting.map(|(id, _)| *id).collect();
         self.streams.push(entry);
         self.names.insert(name.clone(), stream);

@@ -9,11 +9,12 @@ use rollcall_common::{
 
 use super::{
     Dispatcher,
+    health::Rate,
+    lane::LaneState,
     roster::Worker,
     stream::{Divergence, Parking, SlotState},
-    subscription::{LaneState, Presence},
 };
-use crate::record::{AttemptReport, SubscriptionId};
+use crate::record::{AttemptReport, Gap, PauseReason, Plan, SubscriptionId};
 
 /// Totals since the process began.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -48,6 +49,8 @@ pub struct Counters {
     pub delivered: u64,
     /// Requests that destinations did not take.
     pub undelivered: u64,
+    /// Places where a result was missing when results were handed out.
+    pub gaps: u64,
     /// Workers taken out.
     pub ejections: u64,
     /// Notices of alerts that were taken.
@@ -156,14 +159,28 @@ pub struct SubscriptionStatus {
     pub name: Arc<str>,
     /// The last position of which the destination has all up to it.
     pub checkpoint: Position,
-    /// Whether it has yet to reach the head as it stood when it was created.
+    /// Whether it has yet to reach the head as it stood when it was created or rewound.
     pub mode: Mode,
-    /// What the destination last said when it did not take something.
-    pub last_error: Option<Box<str>>,
+    /// What it is meant to do.
+    pub plan: Arc<Plan>,
+    /// Why it stands still.
+    pub paused: Option<PauseReason>,
     /// Streams that the destination keeps refusing.
     pub held: Vec<StreamName>,
-    /// Whether the destination said that it is gone.
-    pub gone: bool,
+    /// What the destination last said when it did not take something that it has not taken since.
+    pub last_error: Option<Box<str>>,
+    /// Since when there is something that was tried and is not taken.
+    pub failing_since: Option<Time>,
+    /// Requests in a row that failed.
+    pub failures: u32,
+    /// A hole that was found in what was to be handed out.
+    pub gap: Option<Gap>,
+    /// What went out lately.
+    pub rate: Rate,
+    /// Results up to here are replayed.
+    pub replay_until: Position,
+    /// Grows whenever its senders are called back.
+    pub life: u32,
 }
 
 impl Dispatcher {
@@ -297,9 +314,16 @@ impl Dispatcher {
             name: Arc::clone(&entry.name),
             checkpoint,
             mode: if checkpoint < entry.replay_until { Mode::Replaying } else { Mode::Live },
-            last_error: entry.last_error.clone(),
+            plan: Arc::clone(&entry.plan),
+            paused: entry.paused,
             held: held.map(|(stream, _)| self.state.stream(*stream).name.clone()).collect(),
-            gone: entry.presence == Presence::Gone,
+            last_error: entry.health.last_error.clone(),
+            failing_since: entry.health.failing_since,
+            failures: entry.health.failures,
+            gap: entry.gap.clone(),
+            rate: entry.rate,
+            replay_until: entry.replay_until,
+            life: entry.life,
         })
     }
 }

@@ -1,9 +1,10 @@
-//! One push subscription: how far its destination is, stream by stream.
+//! One subscription: how far its destination or its reader is.
 //!
-//! Results that the destination has yet to take form a *lane* per stream: a run of sequences, so
+//! Results that a destination has yet to take form a *lane* per stream: a run of sequences, so
 //! a destination that is down for a day costs memory for its streams, not for their results. At
 //! the present (`scan` absent) lanes grow as results are released. A subscription that begins
-//! further back *scans* the released results by position until it reaches the head.
+//! further back *scans* the released results by position until it reaches the head. A pull
+//! subscription has no lanes; its reader says how far it is.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -15,104 +16,76 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::settings::Pattern;
-use crate::record::Found;
+use super::{
+    health::{Health, Rate},
+    lane::{Lane, LaneState},
+    settings::Pattern,
+};
+use crate::record::{Found, Gap, PauseReason, Plan, Way};
 
-/// What a destination has yet to take of one stream.
-#[derive(Debug)]
-pub(super) struct Lane {
-    /// The first that is not done.
-    pub(super) next: Sequence,
-    /// The last that is there.
-    pub(super) last: Sequence,
-    /// The lowest position that `next` can have.
-    floor: Position,
-    /// Soft.
-    pub(super) state: LaneState,
-    /// Tries of `next` that failed. Soft.
-    pub(super) tries: u32,
-    /// How many of them in a row were refusals of this very result. Soft.
-    pub(super) rejections: u32,
-}
-
-impl Lane {
-    /// Whether the destination has all of it. Such a lane stays while its sender is at it, and
-    /// while the subscription catches up: a sender reads on where no scan has been yet, and what
-    /// it has delivered there must not be sent again when the scan comes by.
-    pub(super) fn is_empty(&self) -> bool {
-        self.next > self.last
-    }
-}
-
-/// What a lane does.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum LaneState {
-    /// It waits for a person: the destination refused a result again and again.
-    Held,
-    /// It has something to send, and nobody has put it in line yet.
-    Idle,
-    /// It waits for its turn.
-    Ready,
-    /// A request is out.
-    Sending,
-    /// It waits for its next try.
-    Waiting { due: Time },
-}
-
-/// Whether a destination is there.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Presence {
-    /// As far as is known.
-    Here,
-    /// It said that it is gone (`410`).
-    Gone,
-}
-
-/// A push subscription.
+/// A subscription.
 #[derive(Debug)]
 pub struct Subscription {
     pub(super) name: Arc<str>,
+    /// What it is meant to do.
+    pub(super) plan: Arc<Plan>,
     patterns: Vec<Pattern>,
     /// The last position that was looked at, while catching up; `None` at the present.
     pub(super) scan: Option<Position>,
-    /// Results up to here are replayed: the head when it was created.
+    /// Results up to here are replayed: the head when it was created or rewound.
     pub(super) replay_until: Position,
     pub(super) lanes: BTreeMap<StreamId, Lane>,
     /// The lanes' floors, lowest first.
     floors: BTreeSet<(Position, StreamId)>,
+    /// What the reader of a pull subscription has done.
+    pulled: Position,
+    /// Why it stands still.
+    pub(super) paused: Option<PauseReason>,
     // Soft from here on.
+    /// Grows whenever senders and scans that are out are to come back.
+    pub(super) life: u32,
+    /// Streams whose sender is still out although its lane is gone.
+    pub(super) leaving: BTreeSet<StreamId>,
     /// Lanes that wait for their turn.
     pub(super) ready: VecDeque<StreamId>,
     /// Requests that are out.
     pub(super) sending: usize,
     /// Whether a scan is out.
     pub(super) scanning: bool,
-    /// Whether the destination is there.
-    pub(super) presence: Presence,
-    /// What the destination last said when it did not take something.
-    pub(super) last_error: Option<Box<str>>,
+    /// How the destination fares.
+    pub(super) health: Health,
+    /// What went out lately.
+    pub(super) rate: Rate,
+    /// A hole that was found.
+    pub(super) gap: Option<Gap>,
+    /// What was the head, and when, at the last look; it has yet to reach it.
+    pub(super) mark: Option<(Position, Time)>,
 }
 
 impl Subscription {
-    pub(super) fn new(
-        name: Arc<str>,
-        patterns: Vec<Pattern>,
-        after: Position,
-        head: Position,
-    ) -> Self {
-        Self {
+    pub(super) fn new(name: Arc<str>, plan: Arc<Plan>, after: Position, head: Position) -> Self {
+        let mut entry = Self {
             name,
-            patterns,
-            scan: Some(after).filter(|after| *after < head),
+            patterns: patterns(&plan),
+            plan,
+            scan: None,
             replay_until: head,
             lanes: BTreeMap::new(),
             floors: BTreeSet::new(),
+            pulled: after,
+            paused: None,
+            life: 0,
+            leaving: BTreeSet::new(),
             ready: VecDeque::new(),
             sending: 0,
             scanning: false,
-            presence: Presence::Here,
-            last_error: None,
-        }
+            health: Health::default(),
+            rate: Rate::default(),
+            gap: None,
+            mark: None,
+        };
+        entry.begin(after, head);
+        entry
     }
 
     /// Whether it gets the results of the stream `name`.
@@ -120,18 +93,92 @@ impl Subscription {
         self.patterns.iter().any(|pattern| pattern.matches(name.as_str()))
     }
 
+    /// Whether results of the stream `name` are to be sent to a destination.
+    pub(super) fn is_sent(&self, name: &StreamName) -> bool {
+        self.plan.way == Way::Push && self.wants(name)
+    }
+
     /// Which streams it gets.
     pub(super) fn patterns(&self) -> Vec<Pattern> {
         self.patterns.clone()
     }
 
-    /// The last position of which the destination has all up to it, `head` being the newest.
+    /// The last position of which the destination or the reader has all up to it, `head` being
+    /// the newest.
     pub(super) fn checkpoint(&self, head: Position) -> Position {
+        if self.plan.way == Way::Pull {
+            return self.pulled;
+        }
         let looked_at = self.scan.unwrap_or(head);
         match self.floors.first() {
             Some((floor, _)) => Position(floor.0 - 1).min(looked_at),
             None => looked_at,
         }
+    }
+
+    /// Whether one more request may go out, of at most `at_once`.
+    pub(super) fn may_send(&self, at_once: usize) -> bool {
+        self.paused.is_none() && self.sending < self.health.room(at_once)
+    }
+
+    /// It is to do something else from now on, `head` being the newest position. Where it was is
+    /// kept.
+    pub(super) fn arrange(&mut self, plan: Arc<Plan>, head: Position) {
+        let (before, checkpoint) = (self.plan.way, self.checkpoint(head));
+        self.patterns = patterns(&plan);
+        self.plan = plan;
+        self.health = Health::default();
+        self.gap = None;
+        for lane in self.lanes.values_mut() {
+            (lane.tries, lane.rejections) = (0, 0);
+        }
+        self.recall();
+        if before != self.plan.way {
+            self.drop_lanes(|_| false);
+            if before == Way::Pull {
+                // Which results its reader has beyond the checkpoint is not known.
+                self.replay_until = head;
+            }
+            self.begin(checkpoint, head);
+        }
+    }
+
+    /// Begins again after `to`, `head` being the newest position.
+    pub(super) fn rewind(&mut self, to: Position, head: Position) {
+        self.recall();
+        self.drop_lanes(|_| false);
+        self.health.forget_lanes();
+        self.gap = None;
+        self.replay_until = head;
+        self.begin(to, head);
+    }
+
+    /// The reader has everything up to `to`.
+    pub(super) fn checkpointed(&mut self, to: Position) {
+        self.pulled = self.pulled.max(to);
+    }
+
+    /// What is out is to come back.
+    pub(super) fn recall(&mut self) {
+        self.life = self.life.wrapping_add(1);
+        self.scanning = false;
+    }
+
+    /// Takes away the lanes that are not to be kept.
+    pub(super) fn drop_lanes(&mut self, keep: impl Fn(StreamId) -> bool) {
+        let (leaving, floors) = (&mut self.leaving, &mut self.floors);
+        self.lanes.retain(|stream, lane| {
+            if keep(*stream) {
+                return true;
+            }
+            floors.remove(&(lane.floor, *stream));
+            if lane.state == LaneState::Sending {
+                leaving.insert(*stream);
+            }
+            false
+        });
+        let lanes = &self.lanes;
+        self.ready.retain(|stream| lanes.contains_key(stream));
     }
 
     /// A result was released.
@@ -171,6 +218,9 @@ impl Subscription {
 
     /// A sender has left a lane: whether it was there.
     pub(super) fn leave(&mut self, stream: StreamId) -> bool {
+        if self.leaving.remove(&stream) {
+            return true;
+        }
         let Some(lane) = self.lanes.get_mut(&stream) else {
             return false;
         };
@@ -184,15 +234,22 @@ impl Subscription {
         true
     }
 
-    /// Puts a lane in line for its turn, unless it is there, or sends, or waits.
+    /// Puts a lane in line for its turn, unless it is there, or sends, or waits, or an earlier
+    /// sender is still out for its stream.
     pub(super) fn line_up(&mut self, stream: StreamId) {
         if let Some(lane) = self.lanes.get_mut(&stream)
             && lane.state == LaneState::Idle
             && !lane.is_empty()
+            && !self.leaving.contains(&stream)
         {
             lane.state = LaneState::Ready;
             self.ready.push_back(stream);
         }
+    }
+
+    fn begin(&mut self, after: Position, head: Position) {
+        self.pulled = after;
+        self.scan = Some(after).filter(|after| self.plan.way == Way::Push && *after < head);
     }
 
     fn extend(&mut self, run: Found) {
@@ -207,15 +264,11 @@ impl Subscription {
             }
             return;
         }
-        let lane = Lane {
-            next: run.first,
-            last: run.last,
-            floor: run.position,
-            state: LaneState::Idle,
-            tries: 0,
-            rejections: 0,
-        };
-        self.lanes.insert(run.stream, lane);
+        self.lanes.insert(run.stream, Lane::new(run));
         self.floors.insert((run.position, run.stream));
     }
+}
+
+fn patterns(plan: &Plan) -> Vec<Pattern> {
+    plan.streams.iter().map(|text| Pattern::new(text)).collect()
 }

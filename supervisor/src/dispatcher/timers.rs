@@ -20,13 +20,15 @@ pub(super) enum Timer {
     Alert(AlertId),
     /// An attempt's time is up.
     Attempt(AttemptId),
+    /// A subscription's destination may be asked again, with one request first.
+    Destination(SubscriptionId),
     /// A late attempt is given up.
     Forget(AttemptId),
     /// A stream's head may have stood still for too long.
     Held(StreamId),
     /// An attempt in this pool may be slow enough for a copy.
     Hedge(PoolKey),
-    /// A subscription's destination may be asked again for a stream.
+    /// A subscription's destination may be asked again for one stream.
     Lane(SubscriptionId, StreamId),
     /// Something may be amiss.
     Look,

@@ -39,6 +39,13 @@ pub enum Outward {
         /// The last that makes sense.
         last: Sequence,
     },
+    /// Senders of a subscription that set out in an earlier life are to come back.
+    Recall {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// Its life now.
+        life: u32,
+    },
     /// Answer a request.
     Reply(RequestId, Reply),
     /// Tell somebody of an alert.
@@ -47,6 +54,8 @@ pub enum Outward {
     Scan {
         /// The subscription.
         subscription: SubscriptionId,
+        /// Its life.
+        life: u32,
         /// The last position that it has looked at.
         after: Position,
     },
@@ -169,13 +178,16 @@ impl Engine {
                     self.saying.push(Outward::Fetch { stream, first, last });
                 }
                 Effect::Probe { worker } => self.probes.push_back(worker),
+                Effect::Recall { subscription, life } => {
+                    self.saying.push(Outward::Recall { subscription, life });
+                }
                 Effect::Release(released) => {
                     self.saying.push(Outward::Publish(Change::Released(released)));
                 }
                 Effect::Reply(request, reply) => self.saying.push(Outward::Reply(request, reply)),
                 Effect::Tell(notice) => self.saying.push(Outward::Tell(notice)),
-                Effect::Scan { subscription, after } => {
-                    self.saying.push(Outward::Scan { subscription, after });
+                Effect::Scan { subscription, life, after } => {
+                    self.saying.push(Outward::Scan { subscription, life, after });
                 }
             }
         }

@@ -50,12 +50,22 @@ impl Loader {
         });
     }
 
-    pub(super) fn scan(&self, subscription: SubscriptionId, after: Position, wants: Wants) {
+    pub(super) fn scan(
+        &self,
+        (subscription, life): (SubscriptionId, u32),
+        after: Position,
+        wants: Wants,
+    ) {
         let (views, handle) = (Arc::clone(&self.views), self.handle.clone());
         task::spawn("scan", async move {
-            let (to, found) = views.scan(after, SCAN_RESULTS, |name| wants(name));
-            // Err: the driver has ended, and nobody waits.
-            let _ = handle.tell(Event::Scanned { subscription, to, found }).await;
+            let look = move || views.scan(after, SCAN_RESULTS, |name| wants(name));
+            match tokio::task::spawn_blocking(look).await {
+                // Err: the driver has ended, and nobody waits.
+                Ok((to, found)) => {
+                    let _ = handle.tell(Event::Scanned { subscription, life, to, found }).await;
+                }
+                Err(error) => fatal(&error.to_string()),
+            }
         });
     }
 }

@@ -24,6 +24,7 @@ mod requests;
 use crate::{
     dispatcher::{Arrival, Delivery, Dispatch, Dispatcher, Event, Notice, Reply, RequestId},
     journal::{EntryNumber, Journal, Space, Tail},
+    record::SubscriptionId,
     views::Views,
 };
 use engine::{Engine, Outward};
@@ -40,6 +41,8 @@ pub trait Edges: Send + Sync {
     fn deliver(&self, delivery: Delivery);
     /// Tell somebody of an alert; [`Event::Told`] follows.
     fn tell(&self, notice: Notice);
+    /// Senders of `subscription` that set out before `life` are to come back.
+    fn recall(&self, subscription: SubscriptionId, life: u32);
 }
 
 /// A way to the driver. Cheap to clone.
@@ -380,6 +383,7 @@ impl Driver {
                 Outward::Publish(change) => Some(change),
                 Outward::Deliver(_)
                 | Outward::Fetch { .. }
+                | Outward::Recall { .. }
                 | Outward::Reply(..)
                 | Outward::Scan { .. }
                 | Outward::Tell(_) => None,
@@ -394,11 +398,12 @@ impl Driver {
             Outward::Deliver(delivery) => self.edges.deliver(delivery),
             Outward::Fetch { stream, first, last } => self.loader.fetch(stream, first, last),
             Outward::Publish(_) => {}
+            Outward::Recall { subscription, life } => self.edges.recall(subscription, life),
             Outward::Reply(request, reply) => self.requests.answer(request, reply),
             Outward::Tell(notice) => self.edges.tell(notice),
-            Outward::Scan { subscription, after } => {
+            Outward::Scan { subscription, life, after } => {
                 let wants = self.engine.dispatcher().wanted_by(subscription);
-                self.loader.scan(subscription, after, wants);
+                self.loader.scan((subscription, life), after, wants);
             }
         }
     }

@@ -1,81 +1,44 @@
 //! Delivery: a lane's results go out one after the other, for as long as the destination takes
 //! them; its dispatcher is told how far it came, and where it stopped.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
+use arc_swap::ArcSwap;
 use rollcall_common::{
-    http::{Peer, Target},
-    ids::{Epoch, Position, Sequence},
-    shutdown::{Phase, Shutdown},
+    http::{Guard, Route, Trust},
+    ids::{Epoch, StreamId},
+    shutdown::Shutdown,
     task,
-    time::{Clock, Time},
+    time::Clock,
 };
 
-use super::request::{Batched, Envelope, Pushed, push};
+use super::{
+    destination::{Destination, DestinationSettings},
+    trip::Trip,
+};
 use crate::{
-    dispatcher::{Delivery, Event, Refusal},
+    dispatcher::Delivery,
     driver::Handle,
-    record::Outcome,
-    views::{ReadFailed, ReleasedResult, Views},
-    web::Secret,
+    record::{Origin, Plan, SubscriptionId},
+    secrets::Secrets,
+    views::Views,
 };
 
-/// Results that are read at a time, where they are not batched.
-const READ_AHEAD: usize = 64;
-/// Bytes of results that are read at a time.
-const READ_BYTES: usize = 1 << 20;
-/// Deliveries after which the dispatcher is told how far a sender is.
-const REPORT_EVERY: u32 = 64;
-/// Time after which the dispatcher is told how far a sender is.
-const REPORT_AFTER: Duration = Duration::from_millis(20);
-/// Deliveries after which a sender leaves its lane, so that other streams have their turn.
-const TURN: u32 = 1024;
-
-/// Where and how a subscription's results are pushed.
-#[derive(Debug)]
-pub struct Destination {
-    /// Its places, tried in this order.
-    pub peers: Vec<Peer>,
-    /// The secrets that sign.
-    pub secrets: Vec<Secret>,
-    /// How many results travel in one request.
-    pub batch: usize,
-    /// How long a request may take.
-    pub timeout: Duration,
-}
-
-/// What makes a destination, to compare with what there is.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct DestinationSettings {
-    /// Its places, tried in this order.
-    pub targets: Vec<Target>,
-    /// The secrets that sign.
-    pub secrets: Vec<Secret>,
-    /// How many results travel in one request.
-    pub batch: usize,
-    /// How long a request may take.
-    pub timeout: Duration,
-}
-
-impl From<&DestinationSettings> for Destination {
-    fn from(settings: &DestinationSettings) -> Self {
-        Self {
-            peers: settings.targets.iter().map(|target| Peer::new(target.clone(), None)).collect(),
-            secrets: settings.secrets.clone(),
-            batch: settings.batch.max(1),
-            timeout: settings.timeout,
-        }
-    }
-}
-
-/// Destinations by subscription.
+/// Destinations of the configuration, by subscription.
 pub type Destinations = BTreeMap<Arc<str>, Arc<Destination>>;
 
 /// Delivers.
 #[derive(Debug)]
 pub struct Forwarder {
-    /// Destinations by subscription.
-    pub destinations: arc_swap::ArcSwap<Destinations>,
+    /// Destinations of the configuration, by subscription.
+    pub destinations: ArcSwap<Destinations>,
+    /// Those that were made over the API.
+    pub made: Made,
+    /// The senders that are out.
+    pub out: Out,
     /// Where results are.
     pub views: Arc<Views>,
     /// Where it is told how far a lane is.
@@ -88,197 +51,115 @@ pub struct Forwarder {
     pub shutdown: Shutdown,
 }
 
+/// Destinations that were made over the API, out of their plans and their secrets.
+#[derive(Debug)]
+pub struct Made {
+    secrets: Arc<Secrets>,
+    guard: Arc<Guard>,
+    trust: Option<Trust>,
+    present: Mutex<BTreeMap<SubscriptionId, Arc<Destination>>>,
+}
+
+/// The senders that are out, one for a subscription's stream, each with the life of the
+/// subscription in which it set out. One that is no longer in here has been called back.
+#[derive(Debug, Default)]
+pub struct Out(Mutex<BTreeMap<(SubscriptionId, StreamId), u32>>);
+
 impl Forwarder {
     /// Delivers what it can of a lane. It does not block; the dispatcher is told.
     pub fn deliver(self: &Arc<Self>, delivery: Delivery) {
         let forwarder = Arc::clone(self);
+        let destination = match delivery.plan.origin {
+            Origin::Api => Some(self.made.of(&delivery)),
+            Origin::Configuration => self.destinations.load().get(&delivery.name).cloned(),
+        };
+        self.out.leave(&delivery);
         task::spawn("delivery", async move {
             let mut trip = Trip::new(&forwarder, delivery);
-            let event = trip.run().await;
+            let event = trip.run(destination).await;
+            forwarder.out.come_back(trip.delivery());
             // Err: the driver has ended; the next start delivers again.
             let _ = forwarder.handle.tell(event).await;
         });
     }
 
+    /// Calls back the senders of a subscription that set out before `life`. They finish what is
+    /// under way.
+    pub fn recall(&self, subscription: SubscriptionId, life: u32) {
+        self.made.lock().remove(&subscription);
+        self.out.recall(subscription, life);
+    }
+
     /// Closes connections that have been idle for too long.
     pub fn sweep(&self) {
-        for destination in self.destinations.load().values() {
-            destination.peers.iter().for_each(Peer::sweep);
+        self.destinations.load().values().for_each(|destination| destination.sweep());
+        self.made.lock().values().for_each(|destination| destination.sweep());
+    }
+}
+
+impl Made {
+    /// None yet. They have these secrets, may be where the guard lets them be, and are believed by
+    /// `trust` where they speak TLS (without it: by the public authorities).
+    #[must_use]
+    pub fn new(secrets: Arc<Secrets>, guard: Arc<Guard>, trust: Option<Trust>) -> Self {
+        Self { secrets, guard, trust, present: Mutex::default() }
+    }
+
+    fn of(&self, delivery: &Delivery) -> Arc<Destination> {
+        let secrets = self.secrets.of(&delivery.name);
+        let mut present = self.lock();
+        let known = present.get(&delivery.subscription);
+        if let Some(known) = known.filter(|known| known.secrets == secrets) {
+            return Arc::clone(known);
+        }
+        let plan = &*delivery.plan;
+        let settings = DestinationSettings { secrets, ..DestinationSettings::from(plan) };
+        let route = Route::Guarded(Arc::clone(&self.guard));
+        let made = Arc::new(Destination::new(&settings, &route, self.trust.as_ref()));
+        present.insert(delivery.subscription, Arc::clone(&made));
+        made
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SubscriptionId, Arc<Destination>>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<&Plan> for DestinationSettings {
+    fn from(plan: &Plan) -> Self {
+        Self {
+            // They were read when they were taken in.
+            addresses: plan.urls.iter().filter_map(|url| url.parse().ok()).collect(),
+            secrets: Vec::new(),
+            batch: usize::try_from(plan.batch).unwrap_or(usize::MAX),
+            timeout: plan.timeout,
+            replay_rate: plan.replay_rate,
         }
     }
 }
 
-/// What a sender does after its report.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Then {
-    /// It leaves the lane.
-    Leaves,
-    /// It goes on.
-    Stays,
-}
-
-/// One sender's way along a lane.
-struct Trip<'a> {
-    forwarder: &'a Forwarder,
-    delivery: Delivery,
-    /// The next to be sent.
-    next: Sequence,
-    /// The last that the dispatcher knows to be done.
-    reported: Sequence,
-    reported_at: Time,
-    /// Deliveries so far.
-    count: u32,
-}
-
-impl<'a> Trip<'a> {
-    fn new(forwarder: &'a Forwarder, delivery: Delivery) -> Self {
-        let next = delivery.first;
-        let reported = Sequence(next.0 - 1);
-        Self { forwarder, delivery, next, reported, reported_at: forwarder.clock.now(), count: 0 }
+impl Out {
+    fn leave(&self, delivery: &Delivery) {
+        self.lock().insert((delivery.subscription, delivery.stream), delivery.life);
     }
 
-    /// Sends until there is nothing more, or it is refused; gives back the last word on it.
-    async fn run(&mut self) -> Event {
-        let (subscription, stream) = (self.delivery.subscription, self.delivery.stream);
-        let Some(destination) =
-            self.forwarder.destinations.load().get(&self.delivery.name).cloned()
-        else {
-            let refusal = Refusal::Unavailable { retry_after: None };
-            let detail = "the subscription has no destination".into();
-            return Event::Undelivered { subscription, stream, refusal, detail };
-        };
-        loop {
-            let results = match self.read(&destination).await {
-                Ok(results) => results,
-                Err(error) => {
-                    tracing::error!(%error, "results can't be read; the process ends");
-                    std::process::abort();
-                }
-            };
-            let stopping = self.forwarder.shutdown.phase() > Phase::Running && self.count > 0;
-            if results.is_empty() || self.count >= TURN || stopping {
-                return self.progress(Then::Leaves);
-            }
-            for piece in results.chunks(destination.batch) {
-                if let Err((refusal, detail)) = self.send(&destination, piece).await {
-                    self.report().await;
-                    return Event::Undelivered { subscription, stream, refusal, detail };
-                }
-                self.report_now_and_then().await;
-            }
+    fn come_back(&self, delivery: &Delivery) {
+        if self.has(delivery) {
+            self.lock().remove(&(delivery.subscription, delivery.stream));
         }
     }
 
-    /// The next results of the lane: from memory if they are there.
-    async fn read(&self, destination: &Destination) -> Result<Vec<ReleasedResult>, ReadFailed> {
-        let limit = READ_AHEAD.max(destination.batch);
-        let (stream, after) = (self.delivery.stream, Sequence(self.next.0 - 1));
-        if let Some(results) = self.forwarder.views.recent_results(stream, after, limit) {
-            return Ok(results);
-        }
-        let views = Arc::clone(&self.forwarder.views);
-        let read = move || views.stream_results(stream, after, limit, READ_BYTES);
-        match tokio::task::spawn_blocking(read).await {
-            Ok(results) => results,
-            Err(error) => Err(ReadFailed::Stopped(error.to_string())),
-        }
+    /// Whether a sender has not been called back.
+    pub(super) fn has(&self, delivery: &Delivery) -> bool {
+        let place = (delivery.subscription, delivery.stream);
+        self.lock().get(&place) == Some(&delivery.life)
     }
 
-    /// Pushes one request's worth; a skipped result needs none.
-    async fn send(
-        &mut self,
-        destination: &Destination,
-        piece: &[ReleasedResult],
-    ) -> Result<(), (Refusal, Box<str>)> {
-        let skipped = |result: &ReleasedResult| result.answer.outcome == Outcome::Skipped;
-        let wanted: Vec<ReleasedResult> =
-            piece.iter().filter(|result| !skipped(result)).cloned().collect();
-        let Some(last) = piece.last().map(|result| result.sequence) else {
-            return Ok(());
-        };
-        if !wanted.is_empty()
-            && let Err((taken, refusal, detail)) = self.push(destination, &wanted).await
-        {
-            if let Some(refused) = wanted.get(taken) {
-                self.advance(Sequence(refused.sequence.0 - 1));
-            }
-            return Err((refusal, detail));
-        }
-        self.advance(last);
-        Ok(())
+    fn recall(&self, subscription: SubscriptionId, life: u32) {
+        self.lock().retain(|(other, _), set_out| *other != subscription || *set_out == life);
     }
 
-    /// Pushes to the first place that does not fail.
-    async fn push(
-        &self,
-        destination: &Destination,
-        results: &[ReleasedResult],
-    ) -> Result<(), (usize, Refusal, Box<str>)> {
-        let first = results.first().map_or(self.next, |result| result.sequence);
-        let position = results.first().map_or(Position(0), |result| result.position);
-        let retried = if self.count == 0 { self.delivery.attempt } else { 1 };
-        let envelope = Envelope {
-            secrets: &destination.secrets,
-            attempt: retried,
-            epoch: self.forwarder.epoch,
-            replay: position <= self.delivery.replay_until,
-            previous: self.forwarder.views.previous(self.delivery.stream, first),
-            now: self.forwarder.clock.now(),
-        };
-        let batched = if destination.batch > 1 { Batched::Yes } else { Batched::No };
-        let mut worst = (0, Refusal::Unavailable { retry_after: None }, Box::from("no place"));
-        for peer in &destination.peers {
-            let pushed = push(peer, results, envelope, batched);
-            match tokio::time::timeout(destination.timeout, pushed).await {
-                Ok(Pushed::Done) => return Ok(()),
-                Ok(Pushed::Refused { taken, refusal, detail }) => {
-                    worst = (taken, refusal, detail);
-                    if !matches!(refusal, Refusal::Unavailable { .. }) || taken > 0 {
-                        break;
-                    }
-                }
-                Err(_) => {
-                    let refusal = Refusal::Unavailable { retry_after: None };
-                    worst = (0, refusal, "no answer in time".into());
-                }
-            }
-        }
-        Err(worst)
-    }
-
-    fn advance(&mut self, through: Sequence) {
-        if through >= self.next {
-            self.next = through.next();
-            self.count += 1;
-        }
-    }
-
-    /// Tells the dispatcher how far the lane is, if that was not just done.
-    async fn report_now_and_then(&mut self) {
-        let long = self.forwarder.clock.now().since(self.reported_at) >= REPORT_AFTER;
-        if long || self.count.is_multiple_of(REPORT_EVERY) {
-            self.report().await;
-        }
-    }
-
-    /// Tells the dispatcher how far the lane is.
-    async fn report(&mut self) {
-        let done = Sequence(self.next.0 - 1);
-        if done > self.reported {
-            (self.reported, self.reported_at) = (done, self.forwarder.clock.now());
-            // Err: the driver has ended; the next start delivers again.
-            let _ = self.forwarder.handle.tell(self.progress(Then::Stays)).await;
-        }
-    }
-
-    fn progress(&self, then: Then) -> Event {
-        let more = then == Then::Stays;
-        let (subscription, stream) = (self.delivery.subscription, self.delivery.stream);
-        let through = Sequence(self.next.0 - 1);
-        let views = &self.forwarder.views;
-        // Where the next one is not released yet, it can only come after all that was before.
-        let head = *views.head().borrow();
-        let floor = views.position(stream, self.next).unwrap_or_else(|| head.next());
-        Event::Delivered { more, subscription, stream, through, floor }
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(SubscriptionId, StreamId), u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,10 +11,12 @@ use rollcall_common::{
     time::Time,
 };
 
+use super::Pushed;
 use crate::{
     dispatcher::Refusal,
+    secrets::{Secret, sign},
     views::ReleasedResult,
-    web::{ResultBody, Secret, retry_after, sign},
+    web::{ResultBody, retry_after},
 };
 
 /// What goes with every push of a delivery.
@@ -28,15 +30,6 @@ pub(super) struct Envelope<'a> {
     pub(super) now: Time,
 }
 
-/// What a destination made of a push.
-#[derive(Debug)]
-pub(super) enum Pushed {
-    /// It has all of it.
-    Done,
-    /// It has the first so many of a batch, and not the rest.
-    Refused { taken: usize, refusal: Refusal, detail: Box<str> },
-}
-
 /// Sends results: one as it is, or several as lines.
 pub(super) async fn push(
     peer: &Peer,
@@ -46,7 +39,7 @@ pub(super) async fn push(
 ) -> Pushed {
     let Some(request) = request(peer, results, envelope, batched) else {
         let detail = "the result's headers can't be sent".into();
-        return Pushed::Refused { taken: 0, refusal: Refusal::Rejected, detail };
+        return Pushed::Refused { taken: 0, refusal: Refusal::Unfit, detail };
     };
     let limit = usize::try_from(MESSAGE_BYTES).unwrap_or(usize::MAX);
     loop {
@@ -55,7 +48,13 @@ pub(super) async fn push(
             // It had been closed while idle; at most as often as there are idle ones.
             Err(SendError::Stale) => continue,
             Err(error) => {
-                let refusal = Refusal::Unavailable { retry_after: None };
+                let refusal = match &error {
+                    SendError::Connect(_) => Refusal::Away { retry_after: None },
+                    SendError::Broken(_)
+                    | SendError::Stale
+                    | SendError::TooLarge(_)
+                    | SendError::Truncated(_) => Refusal::Failed,
+                };
                 Pushed::Refused { taken: 0, refusal, detail: error.to_string().into() }
             }
         };
@@ -78,16 +77,18 @@ fn judge(reply: &Reply) -> Pushed {
         status if status.is_success() => return Pushed::Done,
         StatusCode::GONE => Refusal::Gone,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            Refusal::Unavailable { retry_after: retry_after(&reply.headers) }
+            Refusal::Away { retry_after: retry_after(&reply.headers) }
         }
         // Not of this result: they pass.
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => {
-            Refusal::Unavailable { retry_after: None }
-        }
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => Refusal::Failed,
         status if status.is_client_error() => Refusal::Rejected,
-        _ => Refusal::Unavailable { retry_after: None },
+        _ => Refusal::Failed,
     };
-    Pushed::Refused { taken, refusal, detail: format!("status {}", reply.status.as_u16()).into() }
+    let mut detail = format!("status {}", reply.status.as_u16());
+    if reply.status.is_redirection() {
+        detail.push_str("; redirects are not followed");
+    }
+    Pushed::Refused { taken, refusal, detail: detail.into() }
 }
 
 fn request(

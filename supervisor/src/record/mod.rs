@@ -11,10 +11,12 @@ use rollcall_common::{
 
 mod alert;
 pub mod codec;
+mod plan;
 #[cfg(test)]
 mod tests;
 
 pub use alert::{AlertId, AlertRecord, AlertStage, Severity, Subject};
+pub use plan::{DEFAULT_TIMEOUT, Gap, Origin, PauseReason, Plan, Start, Way};
 
 /// The number of a subscription inside one journal. Dense, from 0, never used again.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -50,6 +52,21 @@ pub enum Record {
     },
     /// A person did something. What it changes is in a record of its own.
     Audited(Audit),
+    /// What a subscription is meant to do is said, or said anew. One that nothing is said of is a
+    /// push subscription of the configuration.
+    Arranged {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// What it is meant to do.
+        plan: Arc<Plan>,
+    },
+    /// The reader of a pull subscription has done everything up to a position.
+    Checkpointed {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// The last position that is done.
+        to: Position,
+    },
     /// A push subscription's destination has taken a stream's results up to and with `through`.
     Delivered {
         /// The subscription.
@@ -131,6 +148,13 @@ pub enum Record {
         /// Why, in the person's words.
         reason: Box<str>,
     },
+    /// A subscription begins again, after a position.
+    Rewound {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// The position after which it begins.
+        to: Position,
+    },
     /// A subscription that catches up has looked at all results up to `to`.
     Scanned {
         /// The subscription.
@@ -167,6 +191,22 @@ pub enum Record {
         at: Time,
         /// The worker.
         worker: Arc<str>,
+    },
+    /// A subscription stands still.
+    SubscriptionPaused {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// Why.
+        reason: PauseReason,
+        /// When.
+        at: Time,
+    },
+    /// A subscription goes on.
+    SubscriptionResumed {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// When.
+        at: Time,
     },
     /// A subscription is gone.
     Unsubscribed {

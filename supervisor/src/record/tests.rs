@@ -1,6 +1,6 @@
 //! Proof of the records' bytes: what is written is read, and whatever else is read is an error.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
@@ -12,8 +12,9 @@ use rollcall_common::{
 use uuid::Uuid;
 
 use super::{
-    AlertId, AlertRecord, AlertStage, Answer, AttemptReport, Audit, Ending, Found, Head, Outcome,
-    ParkCause, Reason, Record, Severity, Subject, SubscriptionId,
+    AlertId, AlertRecord, AlertStage, Answer, AttemptReport, Audit, Ending, Found, Head, Origin,
+    Outcome, ParkCause, PauseReason, Plan, Reason, Record, Severity, Start, Subject,
+    SubscriptionId, Way,
     codec::{Cursor, DecodeError, Encoder, decode},
 };
 
@@ -165,6 +166,45 @@ fn of_streams() -> impl Strategy<Value = Record> {
     ]
 }
 
+fn plan() -> impl Strategy<Value = Arc<Plan>> {
+    let origin = prop::sample::select(vec![Origin::Api, Origin::Configuration]);
+    let way = prop::sample::select(vec![Way::Pull, Way::Push]);
+    let start = proptest::option::of(position());
+    let texts = || vec(text(), 0..4);
+    let numbers = (any::<u32>(), any::<u32>(), any::<u64>());
+    (origin, way, texts(), texts(), numbers, start).prop_map(
+        |(origin, way, streams, urls, (batch, replay_rate, timeout), start)| {
+            Arc::new(Plan {
+                origin,
+                way,
+                streams: streams.into(),
+                urls: urls.into(),
+                batch,
+                timeout: Duration::from_micros(timeout),
+                replay_rate,
+                start: start.map_or(Start::Live, Start::After),
+            })
+        },
+    )
+}
+
+fn of_subscriptions() -> impl Strategy<Value = Record> {
+    let reason = prop::sample::select(vec![PauseReason::Gone, PauseReason::Person]);
+    prop_oneof![
+        (subscription(), plan())
+            .prop_map(|(subscription, plan)| Record::Arranged { subscription, plan }),
+        (subscription(), position())
+            .prop_map(|(subscription, to)| Record::Checkpointed { subscription, to }),
+        (subscription(), position())
+            .prop_map(|(subscription, to)| Record::Rewound { subscription, to }),
+        (subscription(), reason, time()).prop_map(|(subscription, reason, at)| {
+            Record::SubscriptionPaused { subscription, reason, at }
+        }),
+        (subscription(), time())
+            .prop_map(|(subscription, at)| Record::SubscriptionResumed { subscription, at }),
+    ]
+}
+
 fn of_people() -> impl Strategy<Value = Record> {
     use Severity::{Critical, Error, Info, Warning};
     let severity = || prop::sample::select(vec![Info, Warning, Error, Critical]);
@@ -207,7 +247,7 @@ fn of_people() -> impl Strategy<Value = Record> {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    prop_oneof![of_messages(), of_streams(), of_people()]
+    prop_oneof![of_messages(), of_streams(), of_subscriptions(), of_people()]
 }
 
 fn records() -> impl Strategy<Value = Vec<Record>> {

@@ -80,17 +80,22 @@ impl Change {
                 Some(Self::Passed { stream, first, last })
             }
             Record::Alert(_)
+            | Record::Arranged { .. }
             | Record::Audited(_)
+            | Record::Checkpointed { .. }
             | Record::Delivered { .. }
             | Record::Failed { .. }
             | Record::Parked { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
             | Record::Retried { .. }
+            | Record::Rewound { .. }
             | Record::Scanned { .. }
             | Record::Started { .. }
             | Record::Subscribed { .. }
             | Record::Suspected { .. }
+            | Record::SubscriptionPaused { .. }
+            | Record::SubscriptionResumed { .. }
             | Record::Unsubscribed { .. } => None,
         }
     }

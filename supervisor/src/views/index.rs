@@ -143,6 +143,13 @@ impl Index {
         Position(u64::try_from(self.positions.len()).unwrap_or(u64::MAX))
     }
 
+    /// When the result at a position was released.
+    pub(super) fn released_at(&self, position: Position) -> Option<Time> {
+        let index = usize::try_from(position.0.checked_sub(1)?).ok()?;
+        let (stream, sequence) = self.positions.get(index)?;
+        self.stream(*stream)?.result(*sequence)?.released.map(|(_, at)| at)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.streams.len()
     }

@@ -121,6 +121,12 @@ impl Views {
         self.read().stream(stream)?.result(sequence)?.released.map(|(position, _)| position)
     }
 
+    /// When the result at a position was released.
+    #[must_use]
+    pub fn released_at(&self, position: Position) -> Option<Time> {
+        self.read().released_at(position)
+    }
+
     /// The last result before `sequence` that was not skipped; 0 when there is none.
     #[must_use]
     pub fn previous(&self, stream: StreamId, sequence: Sequence) -> Sequence {

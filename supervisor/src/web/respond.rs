@@ -81,7 +81,7 @@ pub fn internal(error: &dyn std::error::Error) -> Problem {
 #[must_use]
 pub fn refused(on: &str, reply: &Reply) -> Problem {
     match reply {
-        Reply::Accepted { .. } | Reply::Done | Reply::Retried { .. } => {
+        Reply::Accepted { .. } | Reply::Done | Reply::Retried { .. } | Reply::Subscription(_) => {
             bad_request("not understood")
         }
         Reply::AlertResolved => {

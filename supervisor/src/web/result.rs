@@ -29,6 +29,8 @@ pub struct ResultBody<'a> {
     data: Data<'a>,
     #[serde(skip_serializing_if = "str::is_empty")]
     reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<bool>,
 }
 
 /// A body, in the plainest way that JSON has for it.
@@ -73,7 +75,15 @@ impl<'a> ResultBody<'a> {
             datacontenttype: &answer.payload.content_type,
             data: Data::of(&answer.payload.content_type, &answer.payload.body),
             reason: &answer.reason,
+            replay: None,
         }
+    }
+
+    /// The same, for a reader to whom results up to `until` are replayed.
+    #[must_use]
+    pub fn replayed_until(self, until: Option<Position>) -> Self {
+        let replay = until.map(|until| self.position <= until);
+        Self { replay, ..self }
     }
 
     /// One line of JSON, without its end.

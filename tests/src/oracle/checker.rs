@@ -25,6 +25,8 @@ pub(super) struct Reader {
     pub(super) head: u64,
     /// The latest epoch that delivered something.
     epoch: u64,
+    /// The life that the latest rewind began; 0 when there was none.
+    life: u32,
     /// What it was given, by stream.
     pub(super) given: BTreeMap<Arc<str>, BTreeSet<u64>>,
     /// What stable storage says that it has taken, by stream.
@@ -117,9 +119,22 @@ impl Checker {
                 Ok(())
             }
             Seen::Released { place, result } => self.released(place, result),
+            Seen::Rewound { subscription, after, head, life } => {
+                let reader = self.readers.entry(subscription).or_default();
+                // A start tells again what was there before.
+                reader.taken.clear();
+                if life > reader.life {
+                    (reader.after, reader.head, reader.life) = (after, head, life);
+                    reader.given.clear();
+                }
+                Ok(())
+            }
             Seen::Subscribed { subscription, streams, after, head } => {
                 let reader = self.readers.entry(subscription).or_default();
-                (reader.streams, reader.after, reader.head) = (Some(streams), after, head);
+                reader.streams = Some(streams);
+                if reader.life == 0 {
+                    (reader.after, reader.head) = (after, head);
+                }
                 Ok(())
             }
             Seen::Taken { subscription, through: (stream, sequence) } => {
@@ -274,6 +289,10 @@ impl Checker {
         let ((stream, sequence), name) = (&seen.place, &seen.subscription);
         let reader = self.readers.entry(Arc::clone(name)).or_default();
         ensure(reader.wants(stream), Invariant::I2, || format!("{name} does not get {stream}"))?;
+        if seen.life < reader.life {
+            // It was under way when the subscription was rewound.
+            return Ok(());
+        }
         let has = reader.given.get(stream);
         if seen.epoch < reader.epoch && has.is_some_and(|has| has.contains(sequence)) {
             // A process that has ended sent it; it was long under way.

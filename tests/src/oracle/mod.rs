@@ -103,6 +103,8 @@ pub struct DeliverySeen {
     pub replay: bool,
     /// The epoch of the supervisor that sent it.
     pub epoch: u64,
+    /// The life of the subscription in which it was sent; 0 where that is not known.
+    pub life: u32,
 }
 
 /// Something that the outside saw.
@@ -166,6 +168,18 @@ pub enum Seen {
         place: Place,
         /// The result.
         result: ResultSeen,
+    },
+    /// A subscription begins again.
+    Rewound {
+        /// Its name.
+        subscription: Arc<str>,
+        /// The position after which it begins.
+        after: u64,
+        /// The head when it was rewound: up to there deliveries are replays.
+        head: u64,
+        /// Its life from then on: what was sent in an earlier one may come still, and no longer
+        /// counts.
+        life: u32,
     },
     /// A subscription is there.
     Subscribed {

@@ -43,6 +43,7 @@ fn delivery(sequence: u64) -> DeliverySeen {
         body: Bytes::from(format!("r{sequence}")),
         replay: false,
         epoch: 1,
+        life: 0,
     }
 }
 
@@ -247,4 +248,22 @@ fn a_skip_that_nobody_wanted_is_noticed() {
         }
     }
     assert_eq!(broken(history), Invariant::I1);
+}
+
+#[test]
+fn what_was_rewound_comes_again_from_there_and_is_marked() {
+    let rewound = |after| Seen::Rewound { subscription: "s".into(), after, head: 3, life: 1 };
+    let again = |sequence: u64, life| {
+        Seen::Delivered(DeliverySeen { replay: true, life, ..delivery(sequence) })
+    };
+    let after = |more: Vec<Seen>| good().into_iter().chain(more).collect::<Vec<_>>();
+    assert_eq!(check(after(vec![rewound(1), again(2, 1), again(3, 1)])), Ok(()));
+    let late = Seen::Delivered(delivery(3));
+    let with_late = vec![rewound(1), late, again(2, 1), again(3, 1)];
+    assert_eq!(check(after(with_late)), Ok(()), "one of the life before is under way");
+    assert_eq!(broken(after(vec![rewound(1), again(2, 1)])), Invariant::I1);
+    assert_eq!(broken(after(vec![rewound(0), again(1, 1), again(3, 1)])), Invariant::I2);
+    assert_eq!(broken(after(vec![rewound(1), again(1, 1)])), Invariant::I2);
+    let unmarked = Seen::Delivered(DeliverySeen { life: 1, ..delivery(2) });
+    assert_eq!(broken(after(vec![rewound(1), unmarked])), Invariant::I2);
 }

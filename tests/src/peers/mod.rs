@@ -4,9 +4,11 @@
 mod act;
 mod destination;
 mod server;
+mod sink;
 mod worker;
 
 pub use act::{Act, Reply};
 pub use destination::{Delivered, Destination};
 pub use server::{Request, Server};
+pub use sink::{Records, Sink, SinkAct};
 pub use worker::{Call, FakeWorker};

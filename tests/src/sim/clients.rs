@@ -158,6 +158,7 @@ impl World {
             | Reply::NotParked
             | Reply::Retried { .. }
             | Reply::UnknownAlert
+            | Reply::Subscription(_)
             | Reply::UnknownMessage
             | Reply::UnknownStream => {
                 return Err(wrong(format!("request {request} is answered {reply:?}")));

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use rollcall_common::ids::{Position, Sequence, StreamId};
 use rollcall_supervisor::{
-    dispatcher::{Delivery, Event, Refusal, event::Start, settings::Pattern},
-    record::Outcome,
+    dispatcher::{Delivery, Event, Refusal, settings::Pattern},
+    record::{Origin, Outcome, Plan, Start, Way},
     views::ReleasedResult,
 };
 
@@ -61,11 +61,14 @@ impl World {
             Some(position) => Start::After(Position(position)),
             None => Start::Live,
         };
-        let event = Event::Subscribe {
-            name: (*plan.name).into(),
+        let way = if plan.pulled { Way::Pull } else { Way::Push };
+        let wanted = Plan {
             streams: plan.patterns.clone().into(),
             start,
+            ..Plan::new(Origin::Configuration, way)
         };
+        let (name, plan) = ((*plan.name).into(), Arc::new(wanted));
+        let event = Event::Subscribe { request: None, name, plan };
         self.hear(self.incarnation, event);
     }
 
@@ -120,6 +123,12 @@ impl World {
         let Some(server) = &self.server else {
             return Ok(());
         };
+        let recalled = server.recalled.get(&parcel.delivery.subscription);
+        if recalled.is_some_and(|life| *life != parcel.delivery.life) {
+            self.note(Something::Recalled);
+            self.report(&mut parcel, false);
+            return Ok(());
+        }
         let plan = &self.destinations[parcel.index].plan;
         let stream = parcel.delivery.stream;
         let read = server.views.stream_results(stream, parcel.through, plan.batch, 1 << 20);
@@ -219,7 +228,7 @@ impl World {
                 self.go_on(process, parcel);
                 return Ok(());
             }
-            _ => Refusal::Unavailable { retry_after: None },
+            _ => Refusal::Failed,
         };
         self.report(&mut parcel, true);
         let detail = format!("{refusal:?}").into();
@@ -239,10 +248,13 @@ impl World {
             .rng
             .bool()
             .then(|| Duration::from_secs([0, 1, 30, 1_000_000][self.rng.usize(..4)]));
-        if faults.down && self.destinations[index].down || self.happens(faults.error) {
-            Some(Refusal::Unavailable { retry_after: None })
+        if faults.down && self.destinations[index].down {
+            self.note(Something::Away);
+            Some(Refusal::Away { retry_after: None })
+        } else if self.happens(faults.error) {
+            Some(Refusal::Failed)
         } else if self.happens(faults.busy) {
-            Some(Refusal::Unavailable { retry_after })
+            Some(Refusal::Away { retry_after })
         } else if self.happens(faults.reject) {
             Some(Refusal::Rejected)
         } else if self.happens(faults.gone) {
@@ -271,6 +283,7 @@ impl World {
             body: result.answer.payload.body.clone(),
             replay: position <= parcel.delivery.replay_until,
             epoch: parcel.process.into(),
+            life: parcel.delivery.life,
         }))?;
         Ok(())
     }
@@ -306,19 +319,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    /// Whether a destination has stopped a subscription for good, as far as the process knows.
-    pub(super) fn has_given_up(&self) -> bool {
-        let Some(server) = &self.server else {
-            return false;
-        };
-        let dispatcher = server.engine.dispatcher();
-        let mut all = dispatcher.state().subscription_names();
-        all.any(|(id, _)| {
-            let status = dispatcher.subscription_status(id);
-            status.is_some_and(|status| status.gone || !status.held.is_empty())
-        })
     }
 
     /// A subscription that has not reached the head.

@@ -34,6 +34,8 @@ struct Entry {
 pub(super) struct Ledger {
     streams: Vec<StreamName>,
     subscriptions: BTreeMap<u32, Arc<str>>,
+    /// The subscriptions' lives, as far as they are durable.
+    lives: BTreeMap<u32, u32>,
     messages: BTreeMap<(u32, u64), Entry>,
     arrivals: BTreeMap<(u32, u64), (u128, Bytes)>,
     unsynced: VecDeque<(EntryNumber, Vec<Record>)>,
@@ -206,13 +208,18 @@ impl Ledger {
                 self.arrivals.insert((stream.0, sequence.0), content);
             }
             Record::Alert(_)
+            | Record::Arranged { .. }
             | Record::Audited(_)
+            | Record::Checkpointed { .. }
             | Record::Delivered { .. }
             | Record::Passed { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
+            | Record::Rewound { .. }
             | Record::Scanned { .. }
             | Record::Started { .. }
+            | Record::SubscriptionPaused { .. }
+            | Record::SubscriptionResumed { .. }
             | Record::Unsubscribed { .. } => {}
             Record::Suspected { .. } => sometimes.note(Something::Suspected),
         }
@@ -284,8 +291,23 @@ impl Ledger {
         self.messages.entry((stream.0, sequence.0)).or_default()
     }
 
-    fn tell(&self, record: &Record, seen: &mut Vec<(Seen, Option<Arc<str>>)>) {
+    fn tell_rewound(&mut self, number: u32, after: u64) -> Option<(Seen, Option<Arc<str>>)> {
+        let life = self.lives.entry(number).or_default();
+        *life += 1;
+        let name = Arc::clone(self.subscriptions.get(&number)?);
+        let subscription = Arc::clone(&name);
+        Some((Seen::Rewound { subscription, after, head: 0, life: *life }, Some(name)))
+    }
+
+    fn tell(&mut self, record: &Record, seen: &mut Vec<(Seen, Option<Arc<str>>)>) {
         match record {
+            Record::Arranged { subscription, .. }
+            | Record::SubscriptionPaused { subscription, .. } => {
+                *self.lives.entry(subscription.0).or_default() += 1;
+            }
+            Record::Rewound { subscription, to } => {
+                seen.extend(self.tell_rewound(subscription.0, to.0));
+            }
             Record::Accepted { stream, sequence, .. } => {
                 let place = self.place(*stream, *sequence);
                 seen.push((Seen::DurableArrival { place }, None));
@@ -322,6 +344,7 @@ impl Ledger {
             }
             Record::Alert(_)
             | Record::Audited(_)
+            | Record::Checkpointed { .. }
             | Record::Failed { .. }
             | Record::Opened { .. }
             | Record::Parked { .. }
@@ -331,6 +354,7 @@ impl Ledger {
             | Record::Scanned { .. }
             | Record::Started { .. }
             | Record::Suspected { .. }
+            | Record::SubscriptionResumed { .. }
             | Record::Unsubscribed { .. } => {}
         }
     }

@@ -16,6 +16,7 @@ mod journal;
 mod ledger;
 mod life;
 mod people;
+mod readers;
 mod scenario;
 mod server;
 mod sometimes;

@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rollcall_common::{ids::Sequence, ids::StreamId, ids::StreamName, message::Payload};
+use rollcall_common::{
+    ids::{Position, Sequence, StreamId, StreamName},
+    message::Payload,
+};
 use rollcall_supervisor::dispatcher::{
-    Event, Reply,
-    event::{Decision, Wish},
+    Event, Reply, RequestId, SubscriptionReply,
+    event::{Decision, Order, Wish},
     settings::{OnExhausted, StreamSettings},
 };
 
@@ -40,6 +43,7 @@ impl World {
         self.see_alert();
         let index = self.rng.usize(..self.scenario.streams.len());
         let stream = self.scenario.streams[index].name.clone();
+        self.mind_subscriptions();
         if self.healed {
             for stream in self.scenario.streams.clone() {
                 self.pause(stream.name, Wish::Resume);
@@ -108,9 +112,46 @@ impl World {
         self.hear(self.incarnation, Event::Paused { request, stream, by, reason, wish });
     }
 
-    pub(super) fn answer_person(&mut self, reply: &Reply) {
+    /// People pause, resume and rewind subscriptions.
+    fn mind_subscriptions(&mut self) {
+        let Some(server) = &self.server else {
+            return;
+        };
+        let dispatcher = server.engine.dispatcher();
+        let head = dispatcher.state().head().0;
+        let names: Vec<Box<str>> =
+            dispatcher.state().subscription_names().map(|(_, name)| name.into()).collect();
+        for name in names {
+            let order = match self.rng.u8(..12) {
+                _ if self.healed => Order::Resume,
+                0 => Order::Pause,
+                1 | 2 => Order::Resume,
+                // One beyond the head is refused.
+                3 => Order::Rewind(Position(self.rng.u64(..head + 2))),
+                4 => Order::Rewind(Position(self.rng.u64(..head / 4 + 1))),
+                _ => continue,
+            };
+            match order {
+                Order::Pause => self.note(Something::SubscriptionPaused),
+                Order::Rewind(_) => self.note(Something::Rewound),
+                Order::Checkpoint(_) | Order::Resume => {}
+            }
+            self.say(name, order);
+        }
+    }
+
+    /// Somebody wants something of a subscription.
+    pub(super) fn say(&mut self, name: Box<str>, order: Order) -> Option<RequestId> {
+        let request = self.server.as_mut()?.open(None);
+        self.hear(self.incarnation, Event::Ordered { request, name, by: "somebody".into(), order });
+        Some(request)
+    }
+
+    pub(super) fn answer_person(&mut self, request: RequestId, reply: &Reply) {
         if *reply == Reply::NotParked {
             self.note(Something::NotParked);
+        } else if *reply == Reply::Subscription(SubscriptionReply::Done) {
+            self.checkpoint_kept(request);
         }
     }
 

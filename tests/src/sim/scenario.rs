@@ -91,6 +91,8 @@ pub(super) struct SubscriptionPlan {
     pub(super) after: Option<u64>,
     pub(super) batch: usize,
     pub(super) more: bool,
+    /// Whether a reader fetches the results.
+    pub(super) pulled: bool,
 }
 
 /// A stream and what comes in on it.
@@ -244,6 +246,7 @@ fn subscriptions(rng: &mut fastrand::Rng) -> Vec<SubscriptionPlan> {
             after: [None, Some(0), Some(rng.u64(..50))][rng.usize(..3)],
             batch: [1, 1, 3, 10][rng.usize(..4)],
             more: rng.bool(),
+            pulled: !first && rng.u8(..3) == 0,
         });
     }
     subscriptions

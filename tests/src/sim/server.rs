@@ -13,10 +13,10 @@ use rollcall_common::{
     time::Time,
 };
 use rollcall_supervisor::{
-    dispatcher::{Dispatch, Event, Reply, RequestId},
+    dispatcher::{Dispatch, Event, Reply, RequestId, event::Order},
     driver::engine::{Engine, Outward},
     journal::{EntryNumber, Space},
-    record::Reason,
+    record::{Reason, SubscriptionId},
     views::Views,
 };
 
@@ -49,6 +49,8 @@ pub(super) struct Server {
     /// Who asked: a client's request and which try of it; `None`: a person.
     pub(super) askers: BTreeMap<u64, Option<(usize, u32)>>,
     next_request: u64,
+    /// Lives before which senders are to come back.
+    pub(super) recalled: BTreeMap<SubscriptionId, u32>,
 }
 
 impl Server {
@@ -72,6 +74,7 @@ impl Server {
             writing: false,
             askers: BTreeMap::new(),
             next_request: 0,
+            recalled: BTreeMap::new(),
         }
     }
 
@@ -99,9 +102,16 @@ impl World {
         let mut seen = Vec::new();
         self.ledger.synced(next, &mut seen);
         for (mut seen, name) in seen {
-            if let (Some(name), Seen::Subscribed { streams, head, .. }) = (name, &mut seen) {
-                *head = self.heads.get(&name).copied().unwrap_or_default();
-                *streams = self.streams_of(&name);
+            if name.as_ref().is_some_and(|name| self.is_pulled(name)) {
+                // Its reader looks for itself.
+                continue;
+            }
+            let head_of = |name, life| self.heads.get(&(name, life)).copied().unwrap_or_default();
+            if let (Some(name), Seen::Subscribed { streams, head, .. }) = (&name, &mut seen) {
+                *head = head_of(Arc::clone(name), 0);
+                *streams = self.streams_of(name);
+            } else if let (Some(name), Seen::Rewound { head, life, .. }) = (&name, &mut seen) {
+                *head = head_of(Arc::clone(name), *life);
             }
             self.see(seen)?;
         }
@@ -186,10 +196,22 @@ impl World {
         if let Event::Subscribe { name, .. } = &event {
             let state = server.engine.dispatcher().state();
             if state.find_subscription(name).is_none() {
-                self.heads.insert((**name).into(), state.head().0);
+                self.heads.insert(((**name).into(), 0), state.head().0);
             }
         }
+        let rewound = if let Event::Ordered { name, order: Order::Rewind(_), .. } = &event {
+            Some(name.clone())
+        } else {
+            None
+        };
         server.engine.handle(event, now);
+        let dispatcher = server.engine.dispatcher();
+        let found = rewound.as_ref().and_then(|name| dispatcher.state().find_subscription(name));
+        let status = found.and_then(|id| dispatcher.subscription_status(id));
+        if let Some(status) = status {
+            let life = (Arc::clone(&status.name), status.life);
+            self.heads.insert(life, dispatcher.state().head().0);
+        }
     }
 
     /// The process ends here, if that is what the seed wants.
@@ -384,6 +406,7 @@ impl World {
                     Outward::Publish(change) => changes.push(change),
                     Outward::Deliver(_)
                     | Outward::Fetch { .. }
+                    | Outward::Recall { .. }
                     | Outward::Reply(..)
                     | Outward::Scan { .. }
                     | Outward::Tell(_) => others.push(item),
@@ -410,17 +433,20 @@ impl World {
             Outward::Deliver(delivery) => self.deliver(delivery),
             Outward::Fetch { stream, first, last } => return self.fetch(stream, first, last),
             Outward::Publish(_) => {}
+            Outward::Recall { subscription, life } => {
+                server.recalled.insert(subscription, life);
+            }
             Outward::Reply(request, reply) => match server.askers.remove(&request.0) {
                 Some(Some((request, attempt))) => self.answer_client(request, attempt, reply),
-                Some(None) => self.answer_person(&reply),
+                Some(None) => self.answer_person(request, &reply),
                 None => return Err(damaged(&format!("{request:?} is answered twice"))),
             },
             Outward::Tell(notice) => self.cry(notice),
-            Outward::Scan { subscription, after } => {
+            Outward::Scan { subscription, life, after } => {
                 let wants = server.engine.dispatcher().wanted_by(subscription);
                 let (to, found) = server.views.scan(after, SCAN_RESULTS, |name| wants(name));
                 self.note(Something::Scanned);
-                self.tell_after(hop, Event::Scanned { subscription, to, found });
+                self.tell_after(hop, Event::Scanned { subscription, life, to, found });
             }
         }
         Ok(())

@@ -257,6 +257,7 @@ impl Play {
                 }
                 Effect::Append(_)
                 | Effect::Deliver(_)
+                | Effect::Recall { .. }
                 | Effect::Reply(..)
                 | Effect::Scan { .. }
                 | Effect::Tell(_) => {}

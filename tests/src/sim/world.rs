@@ -18,6 +18,7 @@ use super::{
     clients::Request,
     destinations::{Destination, Parcel},
     ledger::Ledger,
+    readers::Reader,
     scenario::{Faults, Scenario},
     server::Server,
     sometimes::{Something, Sometimes},
@@ -55,6 +56,8 @@ pub(super) enum What {
     Heal,
     /// People look.
     People,
+    /// Readers of pull subscriptions read.
+    Pull,
     /// A sender goes on along its lane.
     Push(u32, Box<Parcel>),
     /// A worker is started again.
@@ -124,8 +127,9 @@ pub(super) struct World {
     pub(super) destinations: Vec<Destination>,
     /// How often each message was worked on.
     pub(super) worked: BTreeMap<u128, u32>,
-    /// Heads at which subscriptions came into being.
-    pub(super) heads: BTreeMap<Arc<str>, u64>,
+    /// Heads at which subscriptions came into being, or were rewound into another life.
+    pub(super) heads: BTreeMap<(Arc<str>, u32), u64>,
+    pub(super) readers: BTreeMap<Arc<str>, Reader>,
     /// What those who are told of alerts have heard.
     pub(super) heard: Heard,
     pub(super) may_skip: BTreeSet<Place>,
@@ -163,6 +167,7 @@ impl World {
             worked: BTreeMap::new(),
             heads: BTreeMap::new(),
             heard: Heard::new(),
+            readers: BTreeMap::new(),
             may_skip: BTreeSet::new(),
             skipping: BTreeSet::new(),
             crash_in: None,
@@ -191,6 +196,7 @@ impl World {
         self.plan_clients();
         self.plan_workers();
         self.plan_destinations();
+        self.after(Duration::from_secs(1), What::Pull);
         let Faults { churn, people, settings, space, crashes, .. } = self.scenario.faults;
         let load = self.scenario.load;
         for _ in 0..crashes {
@@ -253,6 +259,7 @@ impl World {
             }
             What::Heal => self.heal(),
             What::People => self.people(),
+            What::Pull => self.pull(),
             What::Push(process, parcel) => self.push(process, *parcel),
             What::Revive(worker) => {
                 self.revive(worker);
@@ -340,8 +347,7 @@ impl World {
         self.heal_workers();
         self.after(Duration::from_secs(1), What::People);
         self.after(Duration::from_secs(1), What::Settle);
-        if self.server.is_some() && (crashes > 0 || self.has_given_up()) {
-            // What a destination's refusals have stopped, a restart tries again.
+        if self.server.is_some() && crashes > 0 {
             return Err(Halt::Crash { power: false });
         }
         Ok(())

@@ -25,7 +25,7 @@ async fn mistakes_are_named_with_their_line_and_the_nearest_key() {
         ("[streams.orders]\nmax_attempts = -1\n", &[":2:", "max_attempts"]),
         ("[limits]\nmessage_bytes = 1\nmessage_bytes = 2\n", &[":3:", "message_bytes"]),
         ("[limits]\nmessage_bytes = \"1 ZiB\"\n", &[":2:", "message_bytes"]),
-        ("[pools.default]\nworkers = [\"https://a\"]\n", &[":2:", "workers"]),
+        ("[pools.default]\nworkers = [\"tcp://a:7\"]\n", &[":2:", "workers"]),
         ("[subscriptions.a]\nurl = \"http://a\"\nsecret = \"weak\"\n", &[":3:", "secret"]),
         ("this is no toml\n", &[":1:"]),
         ("[tokens]\n", &[":1:", "tokens"]),

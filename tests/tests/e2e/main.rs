@@ -15,6 +15,9 @@ mod memory;
 mod people;
 mod reading;
 mod replies;
+mod secure;
+mod sinks;
+mod subscriptions;
 
 use std::time::Duration;
 

@@ -17,6 +17,7 @@ use super::machine::{Machine, Orders, POOL};
 use crate::{
     dispatcher::{Delivery, Dispatch, Event, Notice, WorkerReply},
     driver::{Edges, Gone, Handle},
+    record::SubscriptionId,
 };
 
 /// How the processes run.
@@ -122,6 +123,8 @@ impl Edges for Idle {
     fn probe(&self, _: Arc<str>) {}
 
     fn deliver(&self, _: Delivery) {}
+
+    fn recall(&self, _: SubscriptionId, _: u32) {}
 
     fn tell(&self, _: Notice) {}
 }

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     dispatcher::{Cause, Delivery, Dispatch, Notice},
     driver::{Edges, Handle},
+    record::SubscriptionId,
     web::Sizes,
     workers::{
         link::Link,
@@ -46,6 +47,8 @@ impl Edges for Calls {
     }
 
     fn deliver(&self, _: Delivery) {}
+
+    fn recall(&self, _: SubscriptionId, _: u32) {}
 
     fn tell(&self, _: Notice) {}
 }

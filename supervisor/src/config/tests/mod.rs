@@ -5,9 +5,11 @@ use std::time::Duration;
 use rollcall_common::ids::{Position, StreamName};
 
 use super::*;
-use crate::dispatcher::{
-    event::Start,
-    settings::{AlertTarget, BudgetSettings, Hedging, OnExhausted, PoolSettings, StreamSettings},
+use crate::{
+    dispatcher::settings::{
+        AlertTarget, BudgetSettings, Hedging, OnExhausted, PoolSettings, StreamSettings,
+    },
+    record::{Start, Way},
 };
 
 mod alerts;
@@ -55,7 +57,8 @@ fn the_example_says_the_defaults() {
         .collect();
     let config = of_text(&uncommented.join("\n")).unwrap();
     let default = Config::default();
-    assert_eq!(config.server, default.server);
+    let server = Server { ca_file: Some("ca.pem".into()), ..default.server };
+    assert_eq!(config.server, server);
     assert_eq!(config.journal, default.journal);
     assert_eq!(config.limits, default.limits);
     assert!(config.streams.create);
@@ -83,9 +86,18 @@ fn the_example_says_the_defaults() {
 
 /// Everything, and nothing at its default.
 const ALL: &str = r#"
-server = { listen = "[::]:1", insecure = true, drain_timeout = "0s" }
-journal = { kind = "memory", segment_bytes = 65536, reserve_bytes = 0 }
-limits.message_bytes = "20 MiB"
+[server]
+listen = "[::]:1"
+insecure = true
+drain_timeout = "0s"
+allow_destinations = ["10.0.0.0/8", "hooks.internal"]
+ca_file = "ca.pem"
+[journal]
+kind = "memory"
+segment_bytes = 65536
+reserve_bytes = 0
+[limits]
+message_bytes = "20 MiB"
 [streams]
 create = "never"
 [streams."*"]
@@ -112,11 +124,13 @@ retries_per_second = 1000
 dns_refresh = "1s"
 [subscriptions.out]
 streams = ["orders.*", "a"]
-url = ["http://a/x", "http://b"]
+url = ["https://a/x", "tcp://b:7?ack=none"]
 start = 7
 secret = ["whsec_AQ==", "whsec_Ag"]
 batch = 10_000
 timeout = "1m 30s"
+replay_rate = 5
+[subscriptions.pulled]
 "#;
 
 #[test]
@@ -147,7 +161,10 @@ fn all_is_read() {
     assert_eq!(*out.streams, ["orders.*".into(), "a".into()]);
     assert_eq!((out.urls.len(), out.start), (2, Start::After(Position(7))));
     assert_eq!((&out.secrets[1], out.batch), (&"whsec_Ag==".parse().unwrap(), 10_000));
-    assert_eq!(out.timeout, Duration::from_secs(90));
+    assert_eq!((out.timeout, out.replay_rate), (Duration::from_secs(90), 5));
+    assert_eq!(config.subscriptions[1].plan().way, Way::Pull);
+    assert_eq!(config.server.allow_destinations.len(), 2);
+    assert_eq!(config.server.ca_file.as_deref(), Some(Path::new("ca.pem")));
 }
 
 #[test]

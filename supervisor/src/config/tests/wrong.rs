@@ -107,14 +107,15 @@ const WRONG: &[(&str, &str)] = &[
              or \"memory\"",
     ),
     (
-        "[subscriptions.a]\nurl = \"https://a\"",
-        "c.toml:2: subscriptions.a.url: https:// is not supported by this version; expected an \
-             http:// URL, as \"http://10.0.0.5:9000\"",
+        "[pools.a]\nworkers = [\"tcp://a:7\"]",
+        "c.toml:2: pools.a.workers: \"tcp://a:7\" is no http:// or https:// URL: it has to begin \
+             with http:// or https://; expected an http:// or https:// URL, as \
+             \"http://10.0.0.5:9000\"",
     ),
     (
-        "[subscriptions.a]",
-        "c.toml:1: subscriptions.a.url: absent, so it is a pull subscription; this version has \
-             push subscriptions only: expected an http:// URL",
+        "[server]\nallow_destinations = [\"10.0.0.0/33\"]",
+        "c.toml:2: server.allow_destinations: \"10.0.0.0/33\" is neither a network, nor an \
+             address, nor a host's name",
     ),
     // Not TOML.
     (
@@ -178,7 +179,7 @@ fn bad_urls_and_secrets_are_refused() {
         "[1]",
         "'a'",
         "'http://'",
-        "'tcp://a:1'",
+        "'tcp://a'",
         "'http://a:0'",
         "'http://a:99999'",
         "'http://a:'",

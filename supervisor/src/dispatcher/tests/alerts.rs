@@ -7,7 +7,7 @@ use super::{
     super::{
         AlertStatus, Event, Notice, NoticeKind, Reply, RequestId, Settings, TellFailure,
         WorkerReply,
-        event::{Bulk, Decision, Refusal},
+        event::{Bulk, Decision, Order, Refusal},
         settings::{AlertTarget, OnExhausted, OnceSeen, Pattern, StreamSettings},
     },
     desk::{Desk, name, secs},
@@ -388,4 +388,83 @@ fn nothing_of_alerts_is_in_the_way_of_deliveries() {
     assert_eq!(desk.notices.len(), 1);
     let taken = |r: &&Record| matches!(r, Record::Alert(AlertRecord::Told { taken: true, .. }));
     assert_eq!(desk.records.iter().filter(taken).count(), 0);
+}
+
+#[test]
+fn a_destination_that_takes_nothing_is_told_until_it_takes_again() {
+    let mut desk = desk(parks_at(1), vec![target("t")], 1);
+    desk.subscribe("s");
+    desk.fill("a", 1);
+    let dispatch = desk.wait_for_dispatch();
+    desk.answer(dispatch.attempt, 200);
+    while desk.notices.is_empty() {
+        if desk.deliveries.is_empty() {
+            let at = desk.dispatcher.poll_timeout().unwrap();
+            desk.wait(at.since(desk.now));
+            continue;
+        }
+        let delivery = desk.deliveries.remove(0);
+        desk.refuse(&delivery, Refusal::Failed);
+    }
+    let alert = hear(&mut desk).alert;
+    assert_eq!((alert.kind, alert.severity), ("destination_failing", Severity::Warning));
+    assert_eq!(alert.subscription.as_deref(), Some("s"));
+    while desk.deliveries.is_empty() {
+        let at = desk.dispatcher.poll_timeout().unwrap();
+        desk.wait(at.since(desk.now));
+    }
+    let delivery = desk.deliveries.remove(0);
+    desk.take(&delivery, 1);
+    desk.wait(secs(2));
+    assert_eq!(hear(&mut desk).kind, NoticeKind::Resolved);
+}
+
+#[test]
+fn a_destination_that_is_gone_or_refuses_for_good_is_told_at_once() {
+    for (refusal, times) in [(Refusal::Gone, 1), (Refusal::Rejected, 5), (Refusal::Unfit, 1)] {
+        let mut desk = desk(parks_at(1), vec![target("t")], 1);
+        desk.subscribe("s");
+        desk.fill("a", 1);
+        let dispatch = desk.wait_for_dispatch();
+        desk.answer(dispatch.attempt, 200);
+        for _ in 0..times {
+            while desk.deliveries.is_empty() {
+                let at = desk.dispatcher.poll_timeout().unwrap();
+                desk.wait(at.since(desk.now));
+            }
+            let delivery = desk.deliveries.remove(0);
+            desk.refuse(&delivery, refusal);
+        }
+        desk.wait(secs(2));
+        let alert = hear(&mut desk).alert;
+        assert_eq!((alert.kind, alert.severity), ("destination_failing", Severity::Error));
+        desk.say("s", Order::Resume);
+        let delivery = desk.deliveries.remove(0);
+        desk.take(&delivery, 1);
+        desk.wait(secs(2));
+        assert_eq!(hear(&mut desk).kind, NoticeKind::Resolved, "{refusal:?}");
+        let acts: Vec<_> =
+            desk.dispatcher.audited().map(|audit| (&*audit.act, &*audit.on)).collect();
+        assert_eq!(acts, [("resume", "subscription s")]);
+    }
+}
+
+#[test]
+fn a_subscription_that_stays_behind_is_told() {
+    let mut desk = desk(parks_at(1), vec![target("t")], 1);
+    desk.subscribe("s");
+    desk.say("s", Order::Pause);
+    desk.fill("a", 1);
+    let dispatch = desk.wait_for_dispatch();
+    desk.answer(dispatch.attempt, 200);
+    desk.wait(secs(590));
+    assert!(desk.notices.is_empty());
+    desk.wait(secs(20));
+    let alert = hear(&mut desk).alert;
+    assert_eq!((alert.kind, alert.severity), ("subscription_lagging", Severity::Warning));
+    desk.say("s", Order::Resume);
+    let delivery = desk.deliveries.remove(0);
+    desk.take(&delivery, 1);
+    desk.wait(secs(2));
+    assert_eq!(hear(&mut desk).kind, NoticeKind::Resolved);
 }

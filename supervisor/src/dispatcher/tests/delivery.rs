@@ -1,9 +1,10 @@
 //! Results on their way to destinations.
 
 use super::{
-    super::{Event, Refusal, settings::StreamSettings},
+    super::{Event, Refusal, SubscriptionReply, event::Order, settings::StreamSettings},
     desk::{Desk, secs},
 };
+use crate::record::PauseReason;
 use rollcall_common::ids::{Position, Sequence, StreamId};
 
 /// A desk with a subscription and `count` released results.
@@ -14,7 +15,7 @@ fn desk(count: usize) -> Desk {
     desk
 }
 
-const DOWN: Refusal = Refusal::Unavailable { retry_after: None };
+const DOWN: Refusal = Refusal::Failed;
 
 #[test]
 fn one_request_at_a_time_and_in_order() {
@@ -49,7 +50,7 @@ fn what_is_not_taken_is_tried_again_in_place() {
 fn a_destination_may_ask_for_time() {
     let mut desk = desk(1);
     let delivery = desk.deliveries.remove(0);
-    desk.refuse(&delivery, Refusal::Unavailable { retry_after: Some(secs(200)) });
+    desk.refuse(&delivery, Refusal::Away { retry_after: Some(secs(200)) });
     desk.wait(secs(199));
     assert!(desk.deliveries.is_empty());
     desk.wait(secs(2));
@@ -65,7 +66,13 @@ fn one_that_is_gone_is_left_alone() {
     desk.wait(secs(100_000));
     assert!(desk.deliveries.is_empty());
     let id = desk.first_subscription();
-    assert!(desk.dispatcher.subscription_status(id).unwrap().gone);
+    let paused = |desk: &Desk| desk.dispatcher.subscription_status(id).unwrap().paused;
+    assert_eq!(paused(&desk), Some(PauseReason::Gone));
+    desk.restart();
+    assert!(desk.deliveries.is_empty(), "a restart changes nothing");
+    assert_eq!(paused(&desk), Some(PauseReason::Gone));
+    assert_eq!(desk.say("s", Order::Resume), SubscriptionReply::Done);
+    assert_eq!((paused(&desk), desk.deliveries.len()), (None, 2));
 }
 
 #[test]

@@ -12,11 +12,11 @@ use uuid::Uuid;
 
 use super::super::{
     Arrival, AttemptId, Delivery, Dispatch, Dispatcher, Effect, Event, Notice, Refusal, Released,
-    Reply, RequestId, Settings, State, WorkerReply,
-    event::{Decision, Start, Wish},
+    Reply, RequestId, Settings, State, SubscriptionReply, WorkerReply,
+    event::{Decision, Order, Wish},
     settings::StreamSettings,
 };
-use crate::record::{Record, SubscriptionId};
+use crate::record::{Found, Origin, Plan, Record, SubscriptionId, Way};
 
 /// When every test begins.
 const BEGINNING: Time = Time::from_micros(1_000_000_000_000);
@@ -33,6 +33,10 @@ pub(super) struct Desk {
     pub(super) notices: Vec<Notice>,
     pub(super) fetches: Vec<(StreamId, Sequence, Sequence)>,
     pub(super) probes: Vec<Arc<str>>,
+    /// Scans that are out: whose, in which life, after what.
+    pub(super) scans: Vec<(SubscriptionId, u32, Position)>,
+    /// The latest recall.
+    pub(super) recalled: Option<u32>,
     settings: Arc<Settings>,
     ids: u128,
 }
@@ -58,6 +62,8 @@ impl Desk {
             notices: Vec::new(),
             fetches: Vec::new(),
             probes: Vec::new(),
+            scans: Vec::new(),
+            recalled: None,
             settings,
             ids: 0,
         };
@@ -101,7 +107,10 @@ impl Desk {
                 Effect::Probe { worker } => self.probes.push(worker),
                 Effect::Release(released) => self.released.push(released),
                 Effect::Reply(_, reply) => self.replies.push(reply),
-                Effect::Scan { .. } => {}
+                Effect::Recall { life, .. } => self.recalled = Some(life),
+                Effect::Scan { subscription, life, after } => {
+                    self.scans.push((subscription, life, after));
+                }
                 Effect::Tell(notice) => self.notices.push(notice),
             }
         }
@@ -210,11 +219,56 @@ impl Desk {
     }
 
     pub(super) fn subscribe(&mut self, subscription: &str) {
-        self.tell(Event::Subscribe {
-            name: subscription.into(),
-            streams: ["*".into()].into(),
-            start: Start::Live,
-        });
+        let plan = Plan::new(Origin::Configuration, Way::Push);
+        let (name, plan) = (subscription.into(), Arc::new(plan));
+        self.tell(Event::Subscribe { request: None, name, plan });
+    }
+
+    /// Makes or changes a subscription over the API.
+    pub(super) fn put(&mut self, subscription: &str, plan: Plan) -> SubscriptionReply {
+        let (request, name) = (Some((RequestId(4), "ann".into())), subscription.into());
+        self.tell(Event::Subscribe { request, name, plan: Arc::new(plan) });
+        self.subscription_reply()
+    }
+
+    pub(super) fn delete(&mut self, subscription: &str) -> SubscriptionReply {
+        let (request, name) = (Some((RequestId(4), "ann".into())), subscription.into());
+        self.tell(Event::Unsubscribe { request, name });
+        self.subscription_reply()
+    }
+
+    pub(super) fn say(&mut self, subscription: &str, order: Order) -> SubscriptionReply {
+        let (request, name) = (RequestId(4), subscription.into());
+        let by = "ann".into();
+        self.tell(Event::Ordered { request, name, by, order });
+        self.subscription_reply()
+    }
+
+    fn subscription_reply(&mut self) -> SubscriptionReply {
+        match self.replies.pop() {
+            Some(Reply::Subscription(reply)) => reply,
+            other => panic!("{other:?} is no answer about a subscription"),
+        }
+    }
+
+    /// Does one scan, over `count` positions.
+    pub(super) fn scan(&mut self, count: usize) {
+        let (subscription, life, after) = self.scans.remove(0);
+        let wants = self.dispatcher.wanted_by(subscription);
+        let behind = self.released.iter().filter(|released| released.position > after).copied();
+        let mut found: Vec<Found> = Vec::new();
+        let mut to = after;
+        for Released { position, stream, sequence, .. } in behind.take(count).collect::<Vec<_>>() {
+            to = position;
+            if !wants(self.dispatcher.state().stream_name(stream).unwrap()) {
+                continue;
+            }
+            match found.iter_mut().find(|run| run.stream == stream) {
+                Some(run) => run.last = sequence,
+                None => found.push(Found { stream, first: sequence, position, last: sequence }),
+            }
+        }
+        self.tell(Event::Scanned { subscription, life, to, found });
     }
 
     pub(super) fn refuse(&mut self, delivery: &Delivery, refusal: Refusal) {

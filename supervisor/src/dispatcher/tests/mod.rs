@@ -4,6 +4,8 @@ mod alerts;
 mod answers;
 mod delivery;
 mod desk;
+mod destinations;
 mod health;
 mod poison;
 mod streams;
+mod subscriptions;

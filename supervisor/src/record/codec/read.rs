@@ -1,6 +1,6 @@
 //! Bytes to records.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf as _, Bytes};
 use rollcall_common::{
@@ -11,8 +11,8 @@ use rollcall_common::{
 use uuid::Uuid;
 
 use crate::record::{
-    Answer, AttemptReport, Audit, Ending, Found, Head, Outcome, ParkCause, Reason, Record,
-    SubscriptionId,
+    Answer, AttemptReport, Audit, Ending, Found, Head, Origin, Outcome, ParkCause, PauseReason,
+    Plan, Reason, Record, Start, SubscriptionId, Way,
 };
 
 /// Reads fields one behind the other. An error is the name of the field that is wrong.
@@ -32,7 +32,7 @@ impl Fields {
     /// Reads the fields of a record of this kind.
     pub(super) fn record(&mut self, kind: u8) -> Read<Record> {
         match kind {
-            3 | 10 | 12 | 13 => self.subscription_record(kind),
+            3 | 10 | 12 | 13 | 40..=44 => self.subscription_record(kind),
             5 | 7 | 8 | 11 | 14 => self.stream_record(kind),
             20..=23 => self.alert_record(kind).map(Record::Alert),
             24 => self.audit().map(Record::Audited),
@@ -49,10 +49,8 @@ impl Fields {
                 let report = Arc::new(self.report()?);
                 Record::Failed { stream, sequence, due: at, report }
             }
-            // Kind 6 is older, and says no cause.
-            6 | 31 => {
-                let head = self.head()?;
-                let cause = if kind == 6 { ParkCause::Exhausted } else { self.cause()? };
+            6 => {
+                let (head, cause) = (self.head()?, self.cause()?);
                 Record::Parked { stream, sequence, at, head, cause, reason: self.text()? }
             }
             9 => Record::Retried { stream, sequence, at, reason: self.text()? },
@@ -98,6 +96,19 @@ impl Fields {
                 Record::Subscribed { subscription, name, streams, after }
             }
             13 => Record::Unsubscribed { subscription },
+            40 => Record::Arranged { subscription, plan: Arc::new(self.plan()?) },
+            41 => Record::Checkpointed { subscription, to: self.position()? },
+            42 => Record::Rewound { subscription, to: self.position()? },
+            43 => {
+                let at = self.time()?;
+                let reason = match self.u8("pause")? {
+                    1 => PauseReason::Gone,
+                    2 => PauseReason::Person,
+                    _ => return Err("pause"),
+                };
+                Record::SubscriptionPaused { subscription, reason, at }
+            }
+            44 => Record::SubscriptionResumed { subscription, at: self.time()? },
             _ => return Err("kind"),
         })
     }
@@ -200,6 +211,31 @@ impl Fields {
             first: Sequence(self.u64("sequence")?),
             position: Position(self.u64("position")?),
             last: Sequence(self.u64("sequence")?),
+        })
+    }
+
+    fn plan(&mut self) -> Read<Plan> {
+        Ok(Plan {
+            origin: match self.u8("origin")? {
+                1 => Origin::Api,
+                2 => Origin::Configuration,
+                _ => return Err("origin"),
+            },
+            way: match self.u8("way")? {
+                1 => Way::Pull,
+                2 => Way::Push,
+                _ => return Err("way"),
+            },
+            streams: self.many(Self::text)?.into(),
+            urls: self.many(Self::text)?.into(),
+            batch: self.u32("batch")?,
+            replay_rate: self.u32("rate")?,
+            timeout: Duration::from_micros(self.u64("timeout")?),
+            start: match self.u8("start")? {
+                1 => Start::After(self.position()?),
+                2 => Start::Live,
+                _ => return Err("start"),
+            },
         })
     }
 

@@ -8,8 +8,8 @@ use rollcall_common::{
 };
 
 use crate::record::{
-    Answer, AttemptReport, Audit, Ending, Found, Head, Outcome, ParkCause, Reason, Record,
-    SubscriptionId,
+    Answer, AttemptReport, Audit, Ending, Found, Head, Origin, Outcome, ParkCause, PauseReason,
+    Plan, Reason, Record, Start, SubscriptionId, Way,
 };
 
 /// Writes fields one behind the other.
@@ -26,8 +26,14 @@ impl Writer<'_> {
             Record::Answered { stream, sequence, at, answer } => {
                 self.place(*stream, *sequence, *at).answer(answer).kind(2)
             }
+            Record::Arranged { subscription, plan } => {
+                self.subscription(*subscription).plan(plan).kind(40)
+            }
             Record::Audited(Audit { at, by, act, on, reason }) => {
                 self.time(*at).text(by).text(act).text(on).text(reason).kind(24)
+            }
+            Record::Checkpointed { subscription, to } => {
+                self.subscription(*subscription).position(*to).kind(41)
             }
             Record::Delivered { subscription, stream, through, floor } => self
                 .subscription(*subscription)
@@ -40,7 +46,7 @@ impl Writer<'_> {
             }
             Record::Opened { stream, name } => self.u32(stream.0).text(name.as_str()).kind(5),
             Record::Parked { stream, sequence, at, head, cause, reason } => {
-                self.place(*stream, *sequence, *at).head(*head).cause(*cause).text(reason).kind(31)
+                self.place(*stream, *sequence, *at).head(*head).cause(*cause).text(reason).kind(6)
             }
             Record::Passed { stream, first, last, at } => {
                 self.place(*stream, *first, *at).u64(last.0).kind(14)
@@ -49,6 +55,9 @@ impl Writer<'_> {
             Record::Resumed { stream, at } => self.u32(stream.0).time(*at).kind(8),
             Record::Retried { stream, sequence, at, reason } => {
                 self.place(*stream, *sequence, *at).text(reason).kind(9)
+            }
+            Record::Rewound { subscription, to } => {
+                self.subscription(*subscription).position(*to).kind(42)
             }
             Record::Scanned { subscription, to, found } => {
                 self.subscription(*subscription).position(*to).found(found).kind(10)
@@ -60,8 +69,22 @@ impl Writer<'_> {
             Record::Suspected { stream, sequence, at, worker } => {
                 self.place(*stream, *sequence, *at).text(worker).kind(30)
             }
+            Record::SubscriptionPaused { subscription, reason, at } => {
+                self.subscription(*subscription).time(*at).pause(*reason).kind(43)
+            }
+            Record::SubscriptionResumed { subscription, at } => {
+                self.subscription(*subscription).time(*at).kind(44)
+            }
             Record::Unsubscribed { subscription } => self.subscription(*subscription).kind(13),
         }
+    }
+
+    fn pause(&mut self, reason: PauseReason) -> &mut Self {
+        self.0.put_u8(match reason {
+            PauseReason::Gone => 1,
+            PauseReason::Person => 2,
+        });
+        self
     }
 
     pub(super) fn kind(&mut self, kind: u8) -> u8 {
@@ -136,6 +159,29 @@ impl Writer<'_> {
             self.u32(run.stream.0).u64(run.first.0).position(run.position).u64(run.last.0);
         }
         self
+    }
+
+    fn plan(&mut self, plan: &Plan) -> &mut Self {
+        self.0.put_u8(match plan.origin {
+            Origin::Api => 1,
+            Origin::Configuration => 2,
+        });
+        self.0.put_u8(match plan.way {
+            Way::Pull => 1,
+            Way::Push => 2,
+        });
+        self.texts(&plan.streams).texts(&plan.urls).u32(plan.batch).u32(plan.replay_rate);
+        self.u64(u64::try_from(plan.timeout.as_micros()).unwrap_or(u64::MAX));
+        match plan.start {
+            Start::After(position) => {
+                self.0.put_u8(1);
+                self.position(position)
+            }
+            Start::Live => {
+                self.0.put_u8(2);
+                self
+            }
+        }
     }
 
     fn message(&mut self, message: &Message) -> &mut Self {

@@ -1,0 +1,165 @@
+//! Connections to a target: which of its addresses, whether that may be connected to, and TLS.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::{
+    http::Guard,
+    limits::{CONNECT_TIMEOUT, HOST_ADDRESSES},
+};
+
+/// Whose certificates are believed.
+#[derive(Clone, Debug)]
+pub struct Trust(Arc<ClientConfig>);
+
+impl Trust {
+    /// The public authorities (as Mozilla has them), and those in a file in PEM, if there is one.
+    ///
+    /// # Errors
+    /// When the file can't be read, or holds no certificate.
+    pub fn new(file: Option<&Path>) -> io::Result<Self> {
+        let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+        if let Some(file) = file {
+            let wrong = |error: &dyn std::fmt::Display| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", file.display()))
+            };
+            let certificates = CertificateDer::pem_file_iter(file).map_err(|e| wrong(&e))?;
+            let before = roots.len();
+            for certificate in certificates {
+                let certificate = certificate.map_err(|error| wrong(&error))?;
+                roots.add(certificate).map_err(|error| wrong(&error))?;
+            }
+            if roots.len() == before {
+                return Err(wrong(&"it holds no certificate"));
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self(Arc::new(config)))
+    }
+
+    /// The public authorities.
+    ///
+    /// # Errors
+    /// When TLS can't be set up.
+    pub fn public() -> io::Result<Self> {
+        static PUBLIC: OnceLock<Trust> = OnceLock::new();
+        if let Some(trust) = PUBLIC.get() {
+            return Ok(trust.clone());
+        }
+        let trust = Self::new(None)?;
+        Ok(PUBLIC.get_or_init(|| trust).clone())
+    }
+
+    /// TLS over a connection, to a server that has to be `host`.
+    pub(super) async fn secure(
+        &self,
+        stream: TcpStream,
+        host: &str,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let connect = TlsConnector::from(Arc::clone(&self.0)).connect(name, stream);
+        timeout(CONNECT_TIMEOUT, connect).await.map_err(|_| late())?
+    }
+}
+
+/// The way to a target's addresses.
+#[derive(Clone, Debug, Default)]
+pub enum Route {
+    /// To this one, whatever the host's name leads to.
+    Fixed(SocketAddr),
+    /// To those that the guard lets through. What is checked is what is connected to: the name
+    /// is looked up once, so it can't lead elsewhere in between.
+    Guarded(Arc<Guard>),
+    /// To any.
+    #[default]
+    Open,
+}
+
+/// Connects to a host's port, by trying its addresses in order.
+///
+/// # Errors
+/// When none takes the connection in time, or none may be connected to
+/// ([`io::ErrorKind::PermissionDenied`]).
+pub async fn dial(host: &str, port: u16, route: &Route) -> io::Result<TcpStream> {
+    let connect = async {
+        match route {
+            Route::Fixed(address) => TcpStream::connect(address).await,
+            Route::Guarded(guard) => {
+                let addresses = allowed(host, port, guard).await?;
+                TcpStream::connect(&*addresses).await
+            }
+            Route::Open => TcpStream::connect((host, port)).await,
+        }
+    };
+    let stream = timeout(CONNECT_TIMEOUT, connect).await.map_err(|_| late())??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// The addresses of a host that may be connected to.
+///
+/// # Errors
+/// When it has none, or none of them may be ([`io::ErrorKind::PermissionDenied`]).
+pub async fn allowed(host: &str, port: u16, guard: &Guard) -> io::Result<Vec<SocketAddr>> {
+    let mut addresses = Vec::new();
+    let mut forbidden = None;
+    for address in lookup_host((host, port)).await?.take(HOST_ADDRESSES) {
+        match guard.check(host, address.ip()) {
+            Ok(()) => addresses.push(address),
+            Err(error) => forbidden = Some(error),
+        }
+    }
+    match forbidden {
+        Some(error) if addresses.is_empty() => {
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, error))
+        }
+        Some(_) | None => Ok(addresses),
+    }
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no connection in time")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A name says nothing of where it leads; so what is connected to is looked at, each time.
+    #[tokio::test]
+    async fn a_name_that_leads_to_the_machine_itself_is_not_connected_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let strict = Route::Guarded(Arc::default());
+        for host in ["localhost", "127.0.0.1"] {
+            let error = dial(host, port, &strict).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{host}");
+        }
+        let named = Guard::new(["localhost".parse().unwrap()]);
+        let own = Guard::default().with_loopback();
+        for route in [Route::Guarded(Arc::new(named)), Route::Guarded(Arc::new(own)), Route::Open] {
+            dial("localhost", port, &route).await.unwrap();
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! One subscription's results, as its reader gets them: those of its streams, by position.
+
+use std::sync::Arc;
+
+use rollcall_common::{
+    ids::{Position, StreamName},
+    limits::{PAGE_BYTES, POSITIONS_PER_LOOK},
+    problem::Problem,
+};
+
+use super::{Api, subscriptions::unknown};
+use crate::{
+    dispatcher::{Event, settings::Pattern},
+    record::{Gap, SubscriptionId},
+    views::{ReadFailed, ReleasedResult, Views},
+    web::{respond::internal, whole_of_all},
+};
+
+/// Results that are read at a time, some of which may not be wanted.
+const READ: usize = 256;
+
+/// What a subscription's reader gets, as it was when the reading began.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    subscription: SubscriptionId,
+    patterns: Vec<Pattern>,
+    /// Where it begins.
+    pub(super) checkpoint: Position,
+    /// Results up to here are replayed.
+    pub(super) replay_until: Position,
+}
+
+/// What was read: wanted results, the last position that was looked at, and what was missing
+/// behind it.
+#[derive(Debug)]
+struct Looked {
+    results: Vec<ReleasedResult>,
+    to: Position,
+    gap: Option<Gap>,
+}
+
+impl Api {
+    /// The reading of a subscription, from its checkpoint on.
+    pub(super) async fn reading(&self, name: &str) -> Result<Reading, Box<Problem>> {
+        let asked = name.to_owned();
+        let look = self.handle.look(move |dispatcher| {
+            let id = dispatcher.state().find_subscription(&asked)?;
+            Some((id, dispatcher.subscription_status(id)?))
+        });
+        let (subscription, status) = look.await?.ok_or_else(|| unknown(name))?;
+        Ok(Reading {
+            subscription,
+            patterns: status.plan.streams.iter().map(|text| Pattern::new(text)).collect(),
+            checkpoint: status.checkpoint,
+            replay_until: status.replay_until,
+        })
+    }
+
+    /// Up to `limit` results after `after`, and the last position that was looked at. One call
+    /// looks at a bounded number of positions.
+    pub(super) async fn read_on(
+        &self,
+        reading: &Arc<Reading>,
+        after: Position,
+        limit: usize,
+    ) -> Result<(Vec<ReleasedResult>, Position), Box<Problem>> {
+        let (views, of) = (Arc::clone(&self.views), Arc::clone(reading));
+        let read = move || of.look(&views, after, limit);
+        let looked = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
+        let Looked { results, to, gap } = looked.map_err(|error| internal(&error))?;
+        let Some(gap) = gap else {
+            return Ok((results, to));
+        };
+        tracing::error!(subscription = ?reading.subscription, ?gap, "a result is missing");
+        let (expected, got) = (gap.expected, gap.got);
+        let event = Event::GapFound { subscription: reading.subscription, gap };
+        self.handle.tell(event).await?;
+        if results.is_empty() {
+            let detail = format!("{expected} should come next, and {got} does");
+            return Err(Problem::new(500, "position-gap", "Result missing", detail).into());
+        }
+        Ok((results, to))
+    }
+}
+
+impl Reading {
+    fn wants(&self, name: &StreamName) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(name.as_str()))
+    }
+
+    fn look(&self, views: &Views, after: Position, limit: usize) -> Result<Looked, ReadFailed> {
+        let mut looked = Looked { results: Vec::new(), to: after, gap: None };
+        let mut room = PAGE_BYTES;
+        let most = Position(after.0.saturating_add(u64::try_from(POSITIONS_PER_LOOK).unwrap_or(0)));
+        while looked.results.len() < limit && looked.to < most && room > 0 {
+            // Where nothing is wanted for long, nothing is read.
+            let (to, found) = views.scan(looked.to, READ, |name| self.wants(name));
+            if found.is_empty() {
+                if to == looked.to {
+                    break;
+                }
+                looked.to = to;
+                continue;
+            }
+            let read = views.results(looked.to, READ.min(limit), room)?;
+            let (whole, gap) = whole_of_all(&read, looked.to);
+            let count = read.len();
+            for result in read.into_iter().take(whole) {
+                if looked.results.len() == limit {
+                    return Ok(looked);
+                }
+                looked.to = result.position;
+                if self.wants(&result.stream) {
+                    room = room.saturating_sub(result.answer.weight());
+                    looked.results.push(result);
+                }
+            }
+            looked.gap = gap;
+            if looked.gap.is_some() || count == 0 {
+                break;
+            }
+        }
+        Ok(looked)
+    }
+}

@@ -1,0 +1,269 @@
+//! Subscriptions, as people and the configuration want them: made, changed, removed, paused,
+//! rewound.
+
+use std::sync::Arc;
+
+use rollcall_common::{
+    ids::{Position, StreamId},
+    limits::SUBSCRIPTIONS,
+    time::Time,
+};
+
+use super::{
+    Dispatcher,
+    effect::{Effect, Reply, SubscriptionReply},
+    event::{Order, RequestId},
+    lane::LaneState,
+    timers::Timer,
+};
+use crate::record::{Gap, Origin, PauseReason, Plan, Record, Start, SubscriptionId, Way};
+
+impl Dispatcher {
+    /// Makes or changes a subscription. What the API made, the configuration may take over; not
+    /// the other way round.
+    pub(super) fn subscribe(
+        &mut self,
+        asked: Option<&(RequestId, Box<str>)>,
+        name: &str,
+        plan: Arc<Plan>,
+        now: Time,
+    ) {
+        let request = asked.map(|(request, _)| *request);
+        let known = self.state.find_subscription(name);
+        let entry = known.and_then(|id| self.state.subscriptions.get(&id));
+        let news = entry.is_none_or(|entry| entry.plan != plan);
+        let reply = match known {
+            Some(id) => self.rearrange(id, plan, request),
+            None => self.create(name.into(), plan, request),
+        };
+        if let Some((_, by)) = asked.filter(|_| news) {
+            self.audit_about((by, "subscribe"), name, reply, now);
+        }
+        self.answer_about(request, reply);
+    }
+
+    fn create(
+        &mut self,
+        name: Box<str>,
+        plan: Arc<Plan>,
+        request: Option<RequestId>,
+    ) -> SubscriptionReply {
+        let head = self.state.head;
+        let after = match plan.start {
+            Start::After(position) if position > head && request.is_some() => {
+                return SubscriptionReply::Beyond(head);
+            }
+            Start::After(position) => position.min(head),
+            Start::Live => head,
+        };
+        if request.is_some() && self.state.subscriptions.len() >= SUBSCRIPTIONS {
+            return SubscriptionReply::TooMany;
+        }
+        let subscription = self.state.next_subscription();
+        let streams = plan.streams.clone();
+        self.commit(Record::Subscribed { subscription, name, streams, after });
+        self.commit(Record::Arranged { subscription, plan });
+        self.look_ahead(subscription);
+        SubscriptionReply::Created
+    }
+
+    fn rearrange(
+        &mut self,
+        id: SubscriptionId,
+        plan: Arc<Plan>,
+        request: Option<RequestId>,
+    ) -> SubscriptionReply {
+        let Some(entry) = self.state.subscriptions.get(&id) else {
+            return SubscriptionReply::Unknown;
+        };
+        if request.is_some() && entry.plan.origin == Origin::Configuration {
+            return SubscriptionReply::Configured;
+        }
+        if entry.plan != plan {
+            self.wake_lanes(id);
+            self.commit(Record::Arranged { subscription: id, plan });
+            self.set_out_again(id);
+        }
+        SubscriptionReply::Done
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        asked: Option<&(RequestId, Box<str>)>,
+        name: &str,
+        now: Time,
+    ) {
+        let request = asked.map(|(request, _)| *request);
+        let found = self.state.find_subscription(name);
+        let entry = found.and_then(|id| Some((id, self.state.subscriptions.get(&id)?)));
+        let reply = match entry {
+            None => SubscriptionReply::Unknown,
+            Some((_, entry)) if request.is_some() && entry.plan.origin == Origin::Configuration => {
+                SubscriptionReply::Configured
+            }
+            Some((subscription, entry)) => {
+                let life = entry.life.wrapping_add(1);
+                self.wake_lanes(subscription);
+                self.commit(Record::Unsubscribed { subscription });
+                self.effects.push_back(Effect::Recall { subscription, life });
+                SubscriptionReply::Done
+            }
+        };
+        if let Some((_, by)) = asked {
+            self.audit_about((by, "unsubscribe"), name, reply, now);
+        }
+        self.answer_about(request, reply);
+    }
+
+    /// Does what a person wants of a subscription.
+    pub(super) fn ordered(
+        &mut self,
+        request: RequestId,
+        (name, by): (&str, &str),
+        order: Order,
+        now: Time,
+    ) {
+        let act = match order {
+            Order::Checkpoint(_) => None,
+            Order::Pause => Some("pause"),
+            Order::Resume => Some("resume"),
+            Order::Rewind(_) => Some("rewind"),
+        };
+        let reply = match self.state.find_subscription(name) {
+            None => SubscriptionReply::Unknown,
+            Some(id) => match order {
+                Order::Checkpoint(to) => self.checkpoint(id, to),
+                Order::Pause => {
+                    self.pause_subscription(id, PauseReason::Person, now);
+                    SubscriptionReply::Done
+                }
+                Order::Resume => {
+                    self.resume_subscription(id, now);
+                    SubscriptionReply::Done
+                }
+                Order::Rewind(to) => self.rewind(id, to),
+            },
+        };
+        if let Some(act) = act {
+            self.audit_about((by, act), name, reply, now);
+        }
+        self.answer_about(Some(request), reply);
+    }
+
+    /// A reader's late word on an earlier position changes nothing: going back is rewinding.
+    fn checkpoint(&mut self, subscription: SubscriptionId, to: Position) -> SubscriptionReply {
+        let head = self.state.head;
+        let Some(entry) = self.state.subscriptions.get(&subscription) else {
+            return SubscriptionReply::Unknown;
+        };
+        if entry.plan.way != Way::Pull {
+            return SubscriptionReply::NotPull;
+        }
+        if to > head {
+            return SubscriptionReply::Beyond(head);
+        }
+        if to > entry.checkpoint(head) {
+            self.commit(Record::Checkpointed { subscription, to });
+        }
+        SubscriptionReply::Done
+    }
+
+    fn rewind(&mut self, subscription: SubscriptionId, to: Position) -> SubscriptionReply {
+        if to > self.state.head {
+            return SubscriptionReply::Beyond(self.state.head);
+        }
+        self.wake_lanes(subscription);
+        self.commit(Record::Rewound { subscription, to });
+        self.set_out_again(subscription);
+        SubscriptionReply::Done
+    }
+
+    /// Lets a subscription stand still. What the person said stays what is shown.
+    pub(super) fn pause_subscription(
+        &mut self,
+        subscription: SubscriptionId,
+        reason: PauseReason,
+        now: Time,
+    ) {
+        let entry = self.state.subscriptions.get(&subscription);
+        if entry.is_some_and(|entry| entry.paused.is_none()) {
+            self.commit(Record::SubscriptionPaused { subscription, reason, at: now });
+            self.set_out_again(subscription);
+        }
+    }
+
+    /// Lets a subscription go on, and tries again at once what waits or is held.
+    fn resume_subscription(&mut self, subscription: SubscriptionId, now: Time) {
+        let entry = self.state.subscriptions.get(&subscription);
+        if entry.is_some_and(|entry| entry.paused.is_some()) {
+            self.commit(Record::SubscriptionResumed { subscription, at: now });
+        }
+        self.wake_lanes(subscription);
+        if let Some(entry) = self.state.subscriptions.get_mut(&subscription) {
+            entry.gap = None;
+            if let Some(until) = entry.health.closed_until {
+                entry.health.open(until);
+            }
+        }
+    }
+
+    /// Where results were to be handed out, one is missing.
+    pub(super) fn gap_found(&mut self, subscription: SubscriptionId, gap: Gap) {
+        if let Some(entry) = self.state.subscriptions.get_mut(&subscription) {
+            self.counters.gaps += 1;
+            entry.gap.get_or_insert(gap);
+        }
+    }
+
+    /// Calls back what set out before, and looks again at what there is to do.
+    fn set_out_again(&mut self, subscription: SubscriptionId) {
+        let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
+            return;
+        };
+        let life = entry.life;
+        self.effects.push_back(Effect::Recall { subscription, life });
+        let streams: Vec<StreamId> = entry.lanes.keys().copied().collect();
+        streams.into_iter().for_each(|stream| entry.line_up(stream));
+        self.look_ahead(subscription);
+    }
+
+    /// Puts all lanes that wait or are held in line again.
+    fn wake_lanes(&mut self, subscription: SubscriptionId) {
+        let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
+            return;
+        };
+        let streams: Vec<StreamId> = entry.lanes.keys().copied().collect();
+        for stream in streams {
+            let Some(lane) = entry.lanes.get_mut(&stream) else {
+                continue;
+            };
+            if let LaneState::Waiting { due } = lane.state {
+                self.timers.stop(due, Timer::Lane(subscription, stream));
+            } else if lane.state != LaneState::Held {
+                continue;
+            }
+            lane.state = LaneState::Idle;
+            lane.rejections = 0;
+            entry.line_up(stream);
+        }
+    }
+
+    /// Writes down what a person did with a subscription, unless it was refused.
+    fn audit_about(
+        &mut self,
+        (by, act): (&str, &str),
+        name: &str,
+        reply: SubscriptionReply,
+        now: Time,
+    ) {
+        if matches!(reply, SubscriptionReply::Created | SubscriptionReply::Done) {
+            self.audit((by, act), format!("subscription {name}"), "", now);
+        }
+    }
+
+    fn answer_about(&mut self, request: Option<RequestId>, reply: SubscriptionReply) {
+        if let Some(request) = request {
+            self.effects.push_back(Effect::Reply(request, Reply::Subscription(reply)));
+        }
+    }
+}

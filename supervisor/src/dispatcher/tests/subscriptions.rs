@@ -1,0 +1,323 @@
+//! Subscriptions that are made, changed, paused, rewound and read.
+
+use super::{
+    super::{
+        Delivery, Event, Mode, Refusal, Settings, SubscriptionReply, SubscriptionStatus,
+        event::Order, settings::StreamSettings,
+    },
+    desk::{Desk, secs},
+};
+use crate::record::{Origin, PauseReason, Plan, Record, Start, Way};
+use rollcall_common::{
+    ids::{Position, Sequence},
+    limits::SUBSCRIPTIONS,
+};
+use std::sync::Arc;
+
+/// A desk with `count` released results in each of two streams, a and b in turn.
+fn desk(count: usize) -> Desk {
+    let default_stream = StreamSettings { pool: None, ..StreamSettings::default() };
+    let settings =
+        Settings { default_stream: Arc::new(default_stream), recent: 2, ..Settings::default() };
+    let mut desk = Desk::with(settings, 0);
+    for _ in 0..count {
+        desk.fill("a", 1);
+        desk.fill("b", 1);
+    }
+    desk
+}
+
+fn plan(way: Way, streams: &[&str], start: Start) -> Plan {
+    let streams = streams.iter().map(|text| Box::from(*text)).collect();
+    Plan { streams, start, ..Plan::new(Origin::Api, way) }
+}
+
+fn status(desk: &Desk) -> SubscriptionStatus {
+    desk.dispatcher.subscription_status(desk.first_subscription()).unwrap()
+}
+
+const BEGINNING: Start = Start::After(Position(0));
+
+/// Takes whatever comes; for each stream, what was taken.
+fn drain(desk: &mut Desk) -> Vec<(u32, u64)> {
+    let mut taken = Vec::new();
+    loop {
+        if let Some(delivery) = desk.deliveries.first().cloned() {
+            desk.deliveries.remove(0);
+            taken.push((delivery.stream.0, delivery.first.0));
+            take_one(desk, &delivery);
+        } else if desk.scans.is_empty() {
+            return taken;
+        } else {
+            desk.scan(3);
+        }
+    }
+}
+
+/// Takes one result, telling where the next one of its stream stands, as a sender does.
+fn take_one(desk: &mut Desk, delivery: &Delivery) {
+    let (subscription, stream) = (delivery.subscription, delivery.stream);
+    let through = delivery.first;
+    let next = |released: &&super::super::Released| {
+        released.stream == stream && released.sequence == through.next()
+    };
+    let head = desk.dispatcher.state().head();
+    let found = desk.released.iter().find(next);
+    let floor = found.map_or_else(|| head.next(), |found| found.position);
+    desk.tell(Event::Delivered { more: false, subscription, stream, through, floor });
+}
+
+fn sequences(taken: &[(u32, u64)], stream: u32) -> Vec<u64> {
+    taken.iter().filter(|(other, _)| *other == stream).map(|(_, sequence)| *sequence).collect()
+}
+
+#[test]
+fn putting_the_same_again_changes_nothing() {
+    let mut desk = desk(1);
+    let plan = plan(Way::Push, &["*"], BEGINNING);
+    assert_eq!(desk.put("s", plan.clone()), SubscriptionReply::Created);
+    let records = desk.records.len();
+    assert_eq!(desk.put("s", plan), SubscriptionReply::Done);
+    assert_eq!(desk.records.len(), records);
+}
+
+#[test]
+fn what_the_configuration_wants_only_it_can_change() {
+    let mut desk = desk(1);
+    desk.subscribe("s");
+    let changed = plan(Way::Push, &["a"], Start::Live);
+    assert_eq!(desk.put("s", changed), SubscriptionReply::Configured);
+    assert_eq!(desk.delete("s"), SubscriptionReply::Configured);
+    assert_eq!(desk.say("s", Order::Pause), SubscriptionReply::Done);
+    assert_eq!(desk.say("s", Order::Resume), SubscriptionReply::Done);
+    assert_eq!(desk.say("s", Order::Rewind(Position(0))), SubscriptionReply::Done);
+    for name in ["x", "S"] {
+        assert_eq!(desk.say(name, Order::Pause), SubscriptionReply::Unknown);
+        assert_eq!(desk.delete(name), SubscriptionReply::Unknown);
+    }
+}
+
+#[test]
+fn there_is_a_bound_for_those_of_the_api() {
+    let mut desk = desk(0);
+    for number in 0..SUBSCRIPTIONS {
+        let made = desk.put(&number.to_string(), plan(Way::Pull, &["*"], Start::Live));
+        assert_eq!(made, SubscriptionReply::Created);
+    }
+    let one_more = desk.put("more", plan(Way::Pull, &["*"], Start::Live));
+    assert_eq!(one_more, SubscriptionReply::TooMany);
+    assert_eq!(desk.delete("7"), SubscriptionReply::Done);
+    let one_more = desk.put("more", plan(Way::Pull, &["*"], Start::Live));
+    assert_eq!(one_more, SubscriptionReply::Created);
+}
+
+#[test]
+fn a_rewound_subscription_gets_everything_again_and_marked() {
+    let mut desk = desk(4);
+    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    let first = drain(&mut desk);
+    assert_eq!((status(&desk).mode, status(&desk).checkpoint), (Mode::Live, Position(8)));
+    assert_eq!(desk.say("s", Order::Rewind(Position(3))), SubscriptionReply::Done);
+    let rewound = status(&desk);
+    assert_eq!((rewound.mode, rewound.checkpoint), (Mode::Replaying, Position(3)));
+    assert_eq!(rewound.replay_until, Position(8));
+    desk.restart();
+    assert_eq!(status(&desk).checkpoint, Position(3), "and after a restart");
+    let second = drain(&mut desk);
+    assert_eq!(sequences(&first, 0), [1, 2, 3, 4]);
+    assert_eq!((sequences(&second, 0), sequences(&second, 1)), (vec![3, 4], vec![2, 3, 4]));
+    assert_eq!((status(&desk).mode, status(&desk).checkpoint), (Mode::Live, Position(8)));
+}
+
+#[test]
+fn rewinding_forward_skips_and_beyond_the_head_is_refused() {
+    let mut desk = desk(4);
+    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    let beyond = desk.say("s", Order::Rewind(Position(9)));
+    assert_eq!(beyond, SubscriptionReply::Beyond(Position(8)));
+    desk.say("s", Order::Rewind(Position(6)));
+    desk.scans.retain(|(_, _, after)| *after == Position(6));
+    let taken = drain(&mut desk);
+    assert_eq!((sequences(&taken, 0), sequences(&taken, 1)), (vec![4], vec![4]));
+}
+
+#[test]
+fn a_delivery_of_the_life_before_moves_no_checkpoint() {
+    let mut desk = desk(4);
+    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    desk.scan(100);
+    let old = desk.deliveries.remove(0);
+    let records = desk.records.len();
+    desk.say("s", Order::Rewind(Position(0)));
+    desk.deliveries.clear();
+    desk.scan(100);
+    let again: Vec<_> = desk.deliveries.iter().map(|one| one.stream).collect();
+    assert!(!again.contains(&old.stream), "its earlier sender is still out");
+    assert!(desk.recalled.is_some_and(|life| life != old.life));
+    take_one(&mut desk, &Delivery { first: Sequence(4), ..old.clone() });
+    let delivered = |record: &Record| matches!(record, Record::Delivered { .. });
+    assert!(!desk.records[records..].iter().any(delivered));
+    let again = desk.deliveries.iter().find(|one| one.stream == old.stream);
+    assert_eq!(again.map(|one| one.first), Some(Sequence(1)), "it begins anew");
+    assert_eq!(status(&desk).checkpoint, Position(0));
+}
+
+#[test]
+fn a_refusal_of_the_life_before_holds_nothing() {
+    let mut desk = desk(1);
+    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    let old = desk.deliveries.remove(0);
+    desk.say("s", Order::Rewind(Position(0)));
+    desk.deliveries.clear();
+    desk.refuse(&old, Refusal::Unfit);
+    assert!(status(&desk).held.is_empty());
+    assert_eq!(desk.deliveries[0].first, Sequence(1));
+}
+
+/// Pain 20: a scan that was under way when the subscription was rewound must not take it past
+/// what it has not seen.
+#[test]
+fn a_scan_of_the_life_before_skips_nothing() {
+    let mut desk = desk(4);
+    desk.put("s", plan(Way::Push, &["*"], Start::After(Position(4))));
+    let old = desk.scans[0];
+    assert_eq!(old.2, Position(4));
+    desk.say("s", Order::Rewind(Position(0)));
+    let taken = drain(&mut desk);
+    assert_eq!((sequences(&taken, 0), sequences(&taken, 1)), (vec![1, 2, 3, 4], vec![1, 2, 3, 4]));
+}
+
+/// Pain 20: replay goes over into the present while results keep coming.
+#[test]
+fn between_replay_and_the_present_nothing_is_missing_or_twice() {
+    for fill_at in 0..12 {
+        let mut desk = desk(4);
+        desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+        let mut taken = Vec::new();
+        for step in 0..60 {
+            if step == fill_at {
+                desk.fill("a", 2);
+                desk.fill("b", 1);
+            }
+            if let Some(delivery) = desk.deliveries.first().cloned() {
+                desk.deliveries.remove(0);
+                taken.push((delivery.stream.0, delivery.first.0));
+                take_one(&mut desk, &delivery);
+            } else if !desk.scans.is_empty() {
+                desk.scan(2);
+            }
+        }
+        assert_eq!(sequences(&taken, 0), [1, 2, 3, 4, 5, 6], "filled at step {fill_at}");
+        assert_eq!(sequences(&taken, 1), [1, 2, 3, 4, 5], "filled at step {fill_at}");
+    }
+}
+
+#[test]
+fn a_paused_subscription_stands_still_also_after_a_restart() {
+    let mut desk = desk(1);
+    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    let out = desk.deliveries.remove(0);
+    desk.say("s", Order::Pause);
+    assert!(desk.recalled.is_some_and(|life| life != out.life));
+    desk.deliveries.clear();
+    take_one(&mut desk, &out);
+    desk.restart();
+    desk.fill("c", 1);
+    desk.wait(secs(10_000));
+    assert!(desk.deliveries.is_empty());
+    let paused = status(&desk);
+    assert_eq!((paused.paused, paused.checkpoint), (Some(PauseReason::Person), Position(1)));
+    desk.say("s", Order::Resume);
+    let taken = drain(&mut desk);
+    assert_eq!((sequences(&taken, 0), sequences(&taken, 1)), (vec![], vec![1]));
+    assert_eq!(sequences(&taken, 2), [1]);
+}
+
+#[test]
+fn streams_that_are_newly_wanted_begin_now_and_the_checkpoint_stays() {
+    let mut desk = desk(3);
+    desk.put("s", plan(Way::Push, &["a"], BEGINNING));
+    drain(&mut desk);
+    assert_eq!(desk.put("s", plan(Way::Push, &["b"], BEGINNING)), SubscriptionReply::Done);
+    assert_eq!(status(&desk).checkpoint, Position(6));
+    desk.fill("a", 1);
+    desk.fill("b", 1);
+    let taken = drain(&mut desk);
+    assert_eq!((sequences(&taken, 0), sequences(&taken, 1)), (vec![], vec![4]));
+    desk.restart();
+    assert_eq!(status(&desk).checkpoint, Position(8));
+}
+
+#[test]
+fn streams_that_are_no_longer_wanted_are_dropped() {
+    let mut desk = desk(1);
+    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    let all = std::mem::take(&mut desk.deliveries);
+    assert_eq!(all.len(), 2);
+    desk.put("s", plan(Way::Push, &["b"], BEGINNING));
+    all.iter().for_each(|delivery| desk.refuse(delivery, Refusal::Failed));
+    desk.wait(secs(60));
+    let again: Vec<_> = desk.deliveries.iter().map(|one| one.stream.0).collect();
+    assert_eq!(again, [1]);
+}
+
+#[test]
+fn a_removed_subscription_is_heard_of_no_more() {
+    let mut desk = desk(2);
+    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    desk.scan(100);
+    let all = std::mem::take(&mut desk.deliveries);
+    desk.refuse(&all[0], Refusal::Failed);
+    assert_eq!(desk.delete("s"), SubscriptionReply::Done);
+    take_one(&mut desk, &all[1]);
+    desk.wait(secs(100));
+    desk.fill("a", 1);
+    assert!(desk.deliveries.is_empty());
+    desk.put("s", plan(Way::Push, &["*"], Start::Live));
+    assert_eq!(status(&desk).checkpoint, Position(5), "one of the same name begins anew");
+}
+
+#[test]
+fn the_reader_of_a_pull_subscription_moves_its_checkpoint() {
+    let mut desk = desk(3);
+    desk.put("s", plan(Way::Pull, &["*"], Start::After(Position(2))));
+    assert_eq!((status(&desk).checkpoint, status(&desk).mode), (Position(2), Mode::Replaying));
+    let checkpoint = |desk: &mut Desk, to| desk.say("s", Order::Checkpoint(Position(to)));
+    assert_eq!(checkpoint(&mut desk, 5), SubscriptionReply::Done);
+    assert_eq!(checkpoint(&mut desk, 7), SubscriptionReply::Beyond(Position(6)));
+    assert_eq!(checkpoint(&mut desk, 3), SubscriptionReply::Done);
+    desk.restart();
+    assert_eq!(status(&desk).checkpoint, Position(5), "a late word changes nothing");
+    checkpoint(&mut desk, 6);
+    assert_eq!(status(&desk).mode, Mode::Live);
+    desk.say("s", Order::Rewind(Position(1)));
+    let rewound = status(&desk);
+    assert_eq!((rewound.checkpoint, rewound.mode), (Position(1), Mode::Replaying));
+    desk.fill("a", 5);
+    assert!(desk.deliveries.is_empty() && desk.scans.is_empty());
+}
+
+#[test]
+fn a_push_subscription_can_become_a_pull_subscription_and_back() {
+    let mut desk = desk(3);
+    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    let refused = desk.say("s", Order::Checkpoint(Position(1)));
+    assert_eq!(refused, SubscriptionReply::NotPull);
+    desk.scan(100);
+    let delivery = desk.deliveries.remove(0);
+    take_one(&mut desk, &delivery);
+    assert_eq!(status(&desk).checkpoint, Position(1));
+    desk.put("s", plan(Way::Pull, &["*"], BEGINNING));
+    assert_eq!(status(&desk).checkpoint, Position(1));
+    desk.say("s", Order::Checkpoint(Position(3)));
+    desk.deliveries.clear();
+    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    assert_eq!((status(&desk).checkpoint, status(&desk).mode), (Position(3), Mode::Replaying));
+}
+
+#[test]
+fn a_subscription_begins_at_no_position_beyond_the_head() {
+    let mut desk = desk(1);
+    let made = desk.put("s", plan(Way::Push, &["*"], Start::After(Position(3))));
+    assert_eq!(made, SubscriptionReply::Beyond(Position(2)));
+}

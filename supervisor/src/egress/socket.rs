@@ -1,0 +1,195 @@
+//! Records over a plain connection (contract §5, `tcp://`): one connection, in order. A record is
+//! done when a line has come back for it, or when it is written, as the URL says. What is not
+//! done when the connection fails is sent again over a new one.
+
+use std::{fmt, io, time::Duration};
+
+use bytes::{BufMut as _, BytesMut};
+use rollcall_common::{
+    http::{Acks, Framing, Route, SocketTarget, dial},
+    limits::ACK_BYTES,
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
+    sync::Mutex,
+    time::timeout,
+};
+
+use super::Pushed;
+use crate::{dispatcher::Refusal, views::ReleasedResult};
+
+/// One place that takes records.
+pub(super) struct SocketPeer {
+    target: SocketTarget,
+    route: Route,
+    /// Whoever sends holds it until its records are done, so records never mix.
+    connection: Mutex<Option<Connection>>,
+}
+
+/// A connection, and what has been read of it and not used.
+struct Connection {
+    reading: BufReader<OwnedReadHalf>,
+    writing: OwnedWriteHalf,
+}
+
+/// How far sending came.
+struct Stopped {
+    done: usize,
+    refusal: Refusal,
+    detail: Box<str>,
+}
+
+impl SocketPeer {
+    pub(super) fn new(target: SocketTarget, route: Route) -> Self {
+        Self { target, route, connection: Mutex::default() }
+    }
+
+    /// Sends results, and waits `patience` for each answer line.
+    pub(super) async fn push(&self, results: &[ReleasedResult], patience: Duration) -> Pushed {
+        let fit = results.iter().take_while(|result| self.fits(result)).count();
+        let (sendable, _) = results.split_at(fit);
+        let mut connection = self.connection.lock().await;
+        if let Err(stopped) = self.send(&mut connection, sendable, patience).await {
+            let Stopped { done, refusal, detail } = stopped;
+            return Pushed::Refused { taken: done, refusal, detail };
+        }
+        if fit == results.len() {
+            return Pushed::Done;
+        }
+        let detail = "the result holds a line end, which framing=lines can't carry; \
+                      framing=length can";
+        Pushed::Refused { taken: fit, refusal: Refusal::Unfit, detail: detail.into() }
+    }
+
+    fn fits(&self, result: &ReleasedResult) -> bool {
+        self.target.framing == Framing::Length || !result.answer.payload.body.contains(&b'\n')
+    }
+
+    async fn send(
+        &self,
+        connection: &mut Option<Connection>,
+        results: &[ReleasedResult],
+        patience: Duration,
+    ) -> Result<(), Stopped> {
+        if results.is_empty() {
+            return Ok(());
+        }
+        let mut open = match connection.take().filter(Connection::is_quiet) {
+            Some(open) => open,
+            None => match dial(self.target.host(), self.target.port(), &self.route).await {
+                Ok(stream) => {
+                    let (reading, writing) = stream.into_split();
+                    Connection { reading: BufReader::new(reading), writing }
+                }
+                Err(error) => {
+                    let detail = format!("no connection: {error}").into();
+                    let refusal = Refusal::Away { retry_after: None };
+                    return Err(Stopped { done: 0, refusal, detail });
+                }
+            },
+        };
+        let mut done = 0;
+        let sent = self.exchange(&mut open, results, patience, &mut done).await;
+        if let Err(error) = sent {
+            let detail = error.to_string().into();
+            return Err(Stopped { done, refusal: Refusal::Failed, detail });
+        }
+        *connection = Some(open);
+        Ok(())
+    }
+
+    /// Writes all, then reads their answers; `done` counts as far as it came.
+    async fn exchange(
+        &self,
+        Connection { reading, writing }: &mut Connection,
+        results: &[ReleasedResult],
+        patience: Duration,
+        done: &mut usize,
+    ) -> io::Result<()> {
+        let late = |what: &str| io::Error::new(io::ErrorKind::TimedOut, what);
+        let records = self.records(results);
+        if self.target.acks == Acks::None {
+            let written = timeout(patience, writing.write_all(&records)).await;
+            written.map_err(|_| late("not taken in time"))??;
+            *done = results.len();
+            return Ok(());
+        }
+        // A destination may answer while it is still being written to, and wait for its answers
+        // to be read.
+        let write = writing.write_all(&records);
+        let answers = async {
+            for _ in results {
+                let answer = timeout(patience, read_line(reading)).await;
+                answer.map_err(|_| late("no answer line in time"))??;
+                *done += 1;
+            }
+            Ok(())
+        };
+        tokio::pin!(write);
+        tokio::pin!(answers);
+        let mut written = Written::Not;
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut answers => return ended,
+                result = &mut write, if written == Written::Not => {
+                    result?;
+                    written = Written::All;
+                }
+            }
+        }
+    }
+
+    fn records(&self, results: &[ReleasedResult]) -> BytesMut {
+        let mut records = BytesMut::new();
+        for result in results {
+            let body = &result.answer.payload.body;
+            match self.target.framing {
+                Framing::Length => rollcall_common::frame::put(&mut records, body),
+                Framing::Lines => {
+                    records.put_slice(body);
+                    records.put_u8(b'\n');
+                }
+            }
+        }
+        records
+    }
+}
+
+/// Whether all records are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Written {
+    All,
+    Not,
+}
+
+/// Reads one answer; what it says does not matter.
+async fn read_line(stream: &mut BufReader<OwnedReadHalf>) -> io::Result<()> {
+    let mut line = Vec::new();
+    let mut bounded = stream.take(ACK_BYTES);
+    let count = bounded.read_until(b'\n', &mut line).await?;
+    if line.last() == Some(&b'\n') {
+        return Ok(());
+    }
+    Err(if count == 0 {
+        io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed")
+    } else {
+        io::Error::new(io::ErrorKind::InvalidData, "the answer line is cut off or too long")
+    })
+}
+
+impl Connection {
+    /// Whether nothing came where nothing should come, its end least of all.
+    fn is_quiet(&self) -> bool {
+        let unread = self.reading.get_ref().try_read(&mut [0]);
+        let nothing = unread.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        nothing && self.reading.buffer().is_empty()
+    }
+}
+
+impl fmt::Debug for SocketPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketPeer").field("target", &self.target).finish_non_exhaustive()
+    }
+}

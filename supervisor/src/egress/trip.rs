@@ -1,0 +1,292 @@
+//! One sender's way along a lane.
+
+use std::{sync::Arc, time::Duration};
+
+use rollcall_common::{
+    ids::{Position, Sequence},
+    shutdown::Phase,
+    time::Time,
+};
+use tokio::time::{sleep, timeout};
+
+use super::{
+    Pushed,
+    destination::{Destination, Place},
+    forwarder::Forwarder,
+    request::{Batched, Envelope, push},
+};
+use crate::{
+    dispatcher::{Delivery, Event, Refusal},
+    record::Outcome,
+    views::{ReadFailed, ReleasedResult},
+    web::whole_of_stream,
+};
+
+/// Results that are read at a time, where they are not batched.
+const READ_AHEAD: usize = 64;
+/// Bytes of results that are read at a time.
+const READ_BYTES: usize = 1 << 20;
+/// Deliveries after which the dispatcher is told how far a sender is.
+const REPORT_EVERY: u32 = 64;
+/// Time after which the dispatcher is told how far a sender is.
+const REPORT_AFTER: Duration = Duration::from_millis(20);
+/// Deliveries after which a sender leaves its lane, so that other streams have their turn.
+const TURN: u32 = 1024;
+
+/// How often a sender that waits looks whether it has been called back.
+const CALL_BACK: Duration = Duration::from_millis(100);
+
+/// What a sender does after its report.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Then {
+    /// It leaves the lane.
+    Leaves,
+    /// It goes on.
+    Stays,
+}
+
+/// One sender's way along a lane.
+pub(super) struct Trip<'a> {
+    forwarder: &'a Forwarder,
+    delivery: Delivery,
+    /// The next to be sent.
+    next: Sequence,
+    /// The position of the one before it, as far as it is known.
+    above: Position,
+    /// The last that the dispatcher knows to be done.
+    reported: Sequence,
+    reported_at: Time,
+    /// Deliveries so far.
+    count: u32,
+}
+
+impl<'a> Trip<'a> {
+    pub(super) fn new(forwarder: &'a Forwarder, delivery: Delivery) -> Self {
+        let next = delivery.first;
+        let reported = Sequence(next.0 - 1);
+        let reported_at = forwarder.clock.now();
+        let above = Position(0);
+        Self { forwarder, delivery, next, above, reported, reported_at, count: 0 }
+    }
+
+    pub(super) fn delivery(&self) -> &Delivery {
+        &self.delivery
+    }
+
+    /// Sends until there is nothing more, or it is refused; gives back the last word on it.
+    pub(super) async fn run(&mut self, destination: Option<Arc<Destination>>) -> Event {
+        let Some(destination) = destination else {
+            let detail = "the subscription has no destination".into();
+            return self.refused(Refusal::Away { retry_after: None }, detail);
+        };
+        loop {
+            if self.is_called_back() {
+                return self.progress(Then::Leaves);
+            }
+            let results = match self.read(&destination).await {
+                Ok(results) => results,
+                Err(error) => {
+                    tracing::error!(%error, "results can't be read; the process ends");
+                    std::process::abort();
+                }
+            };
+            let stopping = self.forwarder.shutdown.phase() > Phase::Running && self.count > 0;
+            if results.is_empty() || self.count >= TURN || stopping {
+                return self.progress(Then::Leaves);
+            }
+            if let Err((refusal, detail)) = self.send_all(&destination, &results).await {
+                self.report().await;
+                return self.refused(refusal, detail);
+            }
+        }
+    }
+
+    /// Sends what was read, as far as nothing is missing in it.
+    async fn send_all(
+        &mut self,
+        destination: &Destination,
+        results: &[ReleasedResult],
+    ) -> Result<(), (Refusal, Box<str>)> {
+        let (whole, gap) = whole_of_stream(results, self.next, self.above);
+        let (results, _) = results.split_at(whole);
+        let until = self.delivery.replay_until;
+        let (replayed, live) =
+            results.split_at(results.partition_point(|result| result.position <= until));
+        let pieces = replayed.chunks(destination.piece()).chain(live.chunks(destination.piece()));
+        for piece in pieces {
+            self.wait_for_replay(destination, piece).await;
+            if self.is_called_back() {
+                return Ok(());
+            }
+            self.send(destination, piece).await?;
+            self.above = piece.last().map_or(self.above, |result| result.position);
+            self.report_now_and_then().await;
+        }
+        let Some(gap) = gap else {
+            return Ok(());
+        };
+        let name = &self.delivery.name;
+        tracing::error!(subscription = %name, ?gap, "a result is missing; its stream is held");
+        let detail =
+            format!("{} should have come and {} of {} came", gap.expected, gap.got, gap.stream);
+        let event = Event::GapFound { subscription: self.delivery.subscription, gap };
+        // Err: the driver has ended; the next start looks again.
+        let _ = self.forwarder.handle.tell(event).await;
+        Err((Refusal::Unfit, detail.into()))
+    }
+
+    fn is_called_back(&self) -> bool {
+        !self.forwarder.out.has(&self.delivery)
+    }
+
+    /// Replayed results go out at their own pace.
+    async fn wait_for_replay(&self, destination: &Destination, piece: &[ReleasedResult]) {
+        let until = self.delivery.replay_until;
+        let replayed = piece.iter().filter(|result| result.position <= until).count();
+        if replayed == 0 {
+            return;
+        }
+        let mut wait = destination.replay_wait(replayed, self.forwarder.clock.now());
+        while !wait.is_zero() && !self.is_called_back() {
+            let step = wait.min(CALL_BACK);
+            sleep(step).await;
+            wait -= step;
+        }
+    }
+
+    fn refused(&self, refusal: Refusal, detail: Box<str>) -> Event {
+        let (subscription, stream) = (self.delivery.subscription, self.delivery.stream);
+        Event::Undelivered { subscription, stream, refusal, detail }
+    }
+
+    /// The next results of the lane: from memory if they are there.
+    async fn read(&self, destination: &Destination) -> Result<Vec<ReleasedResult>, ReadFailed> {
+        let limit = READ_AHEAD.max(destination.piece());
+        let (stream, after) = (self.delivery.stream, Sequence(self.next.0 - 1));
+        if let Some(results) = self.forwarder.views.recent_results(stream, after, limit) {
+            return Ok(results);
+        }
+        let views = Arc::clone(&self.forwarder.views);
+        let read = move || views.stream_results(stream, after, limit, READ_BYTES);
+        match tokio::task::spawn_blocking(read).await {
+            Ok(results) => results,
+            Err(error) => Err(ReadFailed::Stopped(error.to_string())),
+        }
+    }
+
+    /// Pushes one request's worth; a skipped result needs none.
+    async fn send(
+        &mut self,
+        destination: &Destination,
+        piece: &[ReleasedResult],
+    ) -> Result<(), (Refusal, Box<str>)> {
+        let skipped = |result: &ReleasedResult| result.answer.outcome == Outcome::Skipped;
+        let wanted: Vec<ReleasedResult> =
+            piece.iter().filter(|result| !skipped(result)).cloned().collect();
+        let Some(last) = piece.last().map(|result| result.sequence) else {
+            return Ok(());
+        };
+        if !wanted.is_empty()
+            && let Err((taken, refusal, detail)) = self.push(destination, &wanted).await
+        {
+            if let Some(refused) = wanted.get(taken) {
+                self.advance(Sequence(refused.sequence.0 - 1));
+            }
+            return Err((refusal, detail));
+        }
+        self.advance(last);
+        Ok(())
+    }
+
+    /// Pushes to the first place that does not fail.
+    async fn push(
+        &self,
+        destination: &Destination,
+        results: &[ReleasedResult],
+    ) -> Result<(), (usize, Refusal, Box<str>)> {
+        let first = results.first().map_or(self.next, |result| result.sequence);
+        let position = results.first().map_or(Position(0), |result| result.position);
+        let retried = if self.count == 0 { self.delivery.attempt } else { 1 };
+        let envelope = Envelope {
+            secrets: &destination.secrets,
+            attempt: retried,
+            epoch: self.forwarder.epoch,
+            replay: position <= self.delivery.replay_until,
+            previous: self.forwarder.views.previous(self.delivery.stream, first),
+            now: self.forwarder.clock.now(),
+        };
+        let mut worst = None;
+        for place in &destination.places {
+            let pushed = match place {
+                Place::Http(peer) => {
+                    let batched = if destination.batch > 1 { Batched::Yes } else { Batched::No };
+                    let pushed = push(peer, results, envelope, batched);
+                    timeout(destination.timeout, pushed).await.unwrap_or_else(|_| {
+                        let detail = "no answer in time".into();
+                        Pushed::Refused { taken: 0, refusal: Refusal::Failed, detail }
+                    })
+                }
+                Place::Socket(peer) => peer.push(results, destination.timeout).await,
+            };
+            let Pushed::Refused { taken, refusal, detail } = pushed else {
+                return Ok(());
+            };
+            let passes = matches!(refusal, Refusal::Away { .. } | Refusal::Failed);
+            if !passes || taken > 0 {
+                return Err((taken, refusal, detail));
+            }
+            let refusal = worst.map_or(refusal, |(_, before, _)| milder(before, refusal));
+            worst = Some((0, refusal, detail));
+        }
+        let away = Refusal::Away { retry_after: None };
+        Err(worst.unwrap_or_else(|| (0, away, "no place".into())))
+    }
+
+    fn advance(&mut self, through: Sequence) {
+        if through >= self.next {
+            self.next = through.next();
+            self.count += 1;
+        }
+    }
+
+    /// Tells the dispatcher how far the lane is, if that was not just done.
+    async fn report_now_and_then(&mut self) {
+        let long = self.forwarder.clock.now().since(self.reported_at) >= REPORT_AFTER;
+        if long || self.count.is_multiple_of(REPORT_EVERY) {
+            self.report().await;
+        }
+    }
+
+    /// Tells the dispatcher how far the lane is.
+    async fn report(&mut self) {
+        let done = Sequence(self.next.0 - 1);
+        if done > self.reported {
+            (self.reported, self.reported_at) = (done, self.forwarder.clock.now());
+            // Err: the driver has ended; the next start delivers again.
+            let _ = self.forwarder.handle.tell(self.progress(Then::Stays)).await;
+        }
+    }
+
+    fn progress(&self, then: Then) -> Event {
+        let more = then == Then::Stays;
+        let (subscription, stream) = (self.delivery.subscription, self.delivery.stream);
+        let through = Sequence(self.next.0 - 1);
+        let views = &self.forwarder.views;
+        // Where the next one is not released yet, it can only come after all that was before.
+        let head = *views.head().borrow();
+        let floor = views.position(stream, self.next).unwrap_or_else(|| head.next());
+        Event::Delivered { more, subscription, stream, through, floor }
+    }
+}
+
+/// What two places' refusals come to: it is the result's own trouble as soon as one of them is
+/// there, and otherwise the first of them to want to be asked again counts.
+fn milder(one: Refusal, other: Refusal) -> Refusal {
+    match (one, other) {
+        (Refusal::Away { retry_after: a }, Refusal::Away { retry_after: b }) => {
+            Refusal::Away { retry_after: a.zip(b).map(|(a, b)| a.min(b)) }
+        }
+        (Refusal::Away { .. }, other) => other,
+        (one, _) => one,
+    }
+}

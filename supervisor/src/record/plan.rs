@@ -1,0 +1,106 @@
+//! What a subscription is meant to do, as it is written down. Never its secrets: a journal is
+//! kept, copied and read by others.
+
+use std::time::Duration;
+
+use rollcall_common::ids::{Position, StreamName};
+
+/// What a subscription is meant to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Plan {
+    /// Who wants it.
+    pub origin: Origin,
+    /// How its results travel.
+    pub way: Way,
+    /// Which streams, as patterns with `*`.
+    pub streams: Box<[Box<str>]>,
+    /// Destinations, tried in order.
+    pub urls: Box<[Box<str>]>,
+    /// Most results in one request.
+    pub batch: u32,
+    /// How long a request may take.
+    pub timeout: Duration,
+    /// Replayed results per second at most; 0: no bound.
+    pub replay_rate: u32,
+    /// Where it began, or was to begin.
+    pub start: Start,
+}
+
+impl Plan {
+    /// A plan that nothing is said of but who wants it and how it travels.
+    #[must_use]
+    pub fn new(origin: Origin, way: Way) -> Self {
+        Self {
+            origin,
+            way,
+            streams: ["*".into()].into(),
+            urls: Box::default(),
+            batch: 1,
+            timeout: DEFAULT_TIMEOUT,
+            replay_rate: 0,
+            start: Start::Live,
+        }
+    }
+}
+
+/// How long a delivery may take, unless it is said otherwise.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Who wants a subscription.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// Somebody over the API.
+    Api,
+    /// The configuration.
+    Configuration,
+}
+
+/// How a subscription's results travel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Way {
+    /// A reader fetches them.
+    Pull,
+    /// They are sent to a destination.
+    Push,
+}
+
+/// Where a new subscription begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Start {
+    /// After this position; 0 is the beginning.
+    After(Position),
+    /// After what is released now.
+    Live,
+}
+
+/// Why a subscription stands still.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PauseReason {
+    /// Its destination said that it is gone (`410`).
+    Gone,
+    /// A person told it to.
+    Person,
+}
+
+impl PauseReason {
+    /// The word that the outside sees.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Person => "person",
+        }
+    }
+}
+
+/// A place where results are not as they must be: one is missing, or out of order. It is looked
+/// for wherever results are handed out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Gap {
+    /// The stream of what came.
+    pub stream: StreamName,
+    /// The sequence, or the position, that should have come.
+    pub expected: u64,
+    /// What came.
+    pub got: u64,
+}
