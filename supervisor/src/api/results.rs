@@ -21,7 +21,7 @@ use serde_json::{json, value::to_raw_value};
 
 use super::{Api, number};
 use crate::{
-    views::ReleasedResult,
+    views::{ReadFailed, ReleasedResult},
     web::{
         ResultBody,
         respond::{Answer, internal},
@@ -89,6 +89,8 @@ impl Api {
         if accept.contains("text/event-stream") {
             let resumed = headers.get("last-event-id").and_then(|value| value.to_str().ok());
             after = resumed.and_then(|id| id.parse().ok()).unwrap_or(after);
+            // A feed that can't begin says so; later it can only end.
+            self.read(feed, after, 1).await?;
             return Ok(self.events(feed, after));
         }
         let limit = number("limit", query.get("limit"))?.unwrap_or(PAGE).min(PAGE_RESULTS);
@@ -152,7 +154,7 @@ impl Api {
             }
         };
         let results = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
-        results.map_err(|error| internal(&error).into())
+        results.map_err(|error| Box::new(unreadable(feed, &error)))
     }
 
     fn newest(&self, feed: Feed) -> u64 {
@@ -195,6 +197,18 @@ impl Api {
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         response
     }
+}
+
+fn unreadable(feed: Feed, error: &ReadFailed) -> Problem {
+    let ReadFailed::Gone { first } = error else {
+        return internal(error);
+    };
+    let of = match feed {
+        Feed::All => "position",
+        Feed::Stream(_) => "sequence",
+    };
+    let detail = format!("results before {of} {first} are no longer kept");
+    Problem::new(410, "no-longer-kept", "No longer kept", detail).with("first", *first)
 }
 
 /// How long a feed says nothing before it says that it is alive.

@@ -30,7 +30,7 @@ impl Dispatcher {
             return;
         }
         let after = match start {
-            Start::After(position) => position.min(self.state.head),
+            Start::After(position) => position.clamp(self.state.floor, self.state.head),
             Start::Live => self.state.head,
         };
         let subscription = self.state.next_subscription();

@@ -61,6 +61,9 @@ impl Signal {
             Record::Accepted { .. }
             | Record::Alert(_)
             | Record::Audited(_)
+            | Record::Base(_)
+            | Record::Copied { .. }
+            | Record::CopiedResult { .. }
             | Record::Delivered { .. }
             | Record::Opened { .. }
             | Record::Paused { .. }
@@ -69,6 +72,7 @@ impl Signal {
             | Record::Started { .. }
             | Record::Subscribed { .. }
             | Record::Suspected { .. }
+            | Record::Trimmed { .. }
             | Record::Unsubscribed { .. } => Self::None,
         }
     }

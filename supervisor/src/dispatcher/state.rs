@@ -15,6 +15,7 @@ use super::{
     alert::Alerts,
     effect::Released,
     settings::{Pattern, Settings},
+    snapshot::Origin,
     stream::{Held, Parking, Slot, SlotState, Stream},
     subscription::Subscription,
 };
@@ -27,17 +28,27 @@ pub struct State {
     pub(super) names: BTreeMap<StreamName, StreamId>,
     /// Idempotency keys that were seen, by digest.
     pub(super) keys: BTreeMap<(StreamId, [u8; 16]), Seen>,
+    /// Keys of unreleased messages: their digests.
+    pub(super) keyed: BTreeMap<(StreamId, Sequence), [u8; 16]>,
+    /// Keys of released messages, the oldest first, until the messages are no longer kept.
+    pub(super) spent: VecDeque<(Position, StreamId, [u8; 16])>,
     /// The last position given.
     pub(super) head: Position,
+    /// The last position that is no longer kept.
+    pub(super) floor: Position,
     /// The newest releases, the last one at `head`.
-    recent: VecDeque<(StreamId, Sequence)>,
+    pub(super) recent: VecDeque<(StreamId, Sequence)>,
     pub(super) subscriptions: BTreeMap<SubscriptionId, Subscription>,
     pub(super) alerts: Alerts,
     /// What people did, the newest last.
     pub(super) audit: VecDeque<Audit>,
-    next_subscription: u32,
+    pub(super) next_subscription: u32,
     /// The latest moment that a record speaks of.
-    last: Time,
+    pub(super) last: Time,
+    /// How much of the time until then was spent down, in microseconds.
+    pub(super) down: u64,
+    /// What it was folded from.
+    pub(super) origin: Origin,
     /// Bytes of messages that slots hold. Soft.
     pub(super) held_bytes: usize,
 }
@@ -61,6 +72,12 @@ impl State {
     #[must_use]
     pub fn head(&self) -> Position {
         self.head
+    }
+
+    /// The last position that is no longer kept.
+    #[must_use]
+    pub fn floor(&self) -> Position {
+        self.floor
     }
 
     /// Streams that there are.
@@ -100,6 +117,10 @@ impl State {
     /// When the record contradicts those before it: the journal is not one that this program
     /// wrote.
     pub fn apply(&mut self, record: &Record, settings: &Settings, released: &mut Vec<Released>) {
+        if let Record::Base(base) = record {
+            return self.apply_base(base, settings);
+        }
+        self.origin.folded();
         match record {
             Record::Accepted { stream, sequence, at, message } => {
                 self.last = self.last.max(*at);
@@ -147,11 +168,13 @@ impl State {
                 self.stream_mut(*stream).parked.remove(sequence);
                 self.slot(*stream, *sequence).start_over();
             }
-            Record::Started { at } => self.last = self.last.max(*at),
             Record::Suspected { stream, sequence, at, worker } => {
                 self.last = self.last.max(*at);
                 self.slot(*stream, *sequence).suspect(worker);
             }
+            Record::Started { at } => self.started(*at),
+            Record::Trimmed { through, .. } => self.trimmed(*through),
+            Record::Base(_) | Record::Copied { .. } | Record::CopiedResult { .. } => {}
             Record::Delivered { .. }
             | Record::Scanned { .. }
             | Record::Subscribed { .. }
@@ -194,6 +217,9 @@ impl State {
             | Record::Alert(_)
             | Record::Answered { .. }
             | Record::Audited(_)
+            | Record::Base(_)
+            | Record::Copied { .. }
+            | Record::CopiedResult { .. }
             | Record::Failed { .. }
             | Record::Opened { .. }
             | Record::Parked { .. }
@@ -202,7 +228,8 @@ impl State {
             | Record::Resumed { .. }
             | Record::Retried { .. }
             | Record::Started { .. }
-            | Record::Suspected { .. } => {}
+            | Record::Suspected { .. }
+            | Record::Trimmed { .. } => {}
         }
     }
 
@@ -269,8 +296,9 @@ impl State {
         assert_eq!(entry.next, sequence, "sequences of a stream have no gap");
         entry.next = sequence.next();
         if let Some(key) = &message.key {
-            let (fingerprint, id) = (key.fingerprint, message.id);
-            self.keys.insert((stream, digest(&key.text)), Seen { sequence, id, fingerprint });
+            let (fingerprint, id, digest) = (key.fingerprint, message.id, digest(&key.text));
+            self.keys.insert((stream, digest), Seen { sequence, id, fingerprint });
+            self.keyed.insert((stream, sequence), digest);
         }
     }
 
@@ -311,6 +339,9 @@ impl State {
             self.head = self.head.next();
             self.stream_mut(stream).head_since = at;
             let position = self.head;
+            if let Some(digest) = self.keyed.remove(&(stream, sequence)) {
+                self.spent.push_back((position, stream, digest));
+            }
             self.recent.push_back((stream, sequence));
             while self.recent.len() > recent {
                 self.recent.pop_front();
@@ -326,7 +357,7 @@ impl State {
     }
 }
 
-fn index(stream: StreamId) -> usize {
+pub(super) fn index(stream: StreamId) -> usize {
     usize::try_from(stream.0).unwrap_or(usize::MAX)
 }
 

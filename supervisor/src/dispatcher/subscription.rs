@@ -26,7 +26,7 @@ pub(super) struct Lane {
     /// The last that is there.
     pub(super) last: Sequence,
     /// The lowest position that `next` can have.
-    floor: Position,
+    pub(super) floor: Position,
     /// Soft.
     pub(super) state: LaneState,
     /// Tries of `next` that failed. Soft.
@@ -72,14 +72,14 @@ pub(super) enum Presence {
 #[derive(Debug)]
 pub struct Subscription {
     pub(super) name: Arc<str>,
-    patterns: Vec<Pattern>,
+    pub(super) patterns: Vec<Pattern>,
     /// The last position that was looked at, while catching up; `None` at the present.
     pub(super) scan: Option<Position>,
     /// Results up to here are replayed: the head when it was created.
     pub(super) replay_until: Position,
     pub(super) lanes: BTreeMap<StreamId, Lane>,
     /// The lanes' floors, lowest first.
-    floors: BTreeSet<(Position, StreamId)>,
+    pub(super) floors: BTreeSet<(Position, StreamId)>,
     // Soft from here on.
     /// Lanes that wait for their turn.
     pub(super) ready: VecDeque<StreamId>,

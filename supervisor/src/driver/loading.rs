@@ -53,9 +53,15 @@ impl Loader {
     pub(super) fn scan(&self, subscription: SubscriptionId, after: Position, wants: Wants) {
         let (views, handle) = (Arc::clone(&self.views), self.handle.clone());
         task::spawn("scan", async move {
-            let (to, found) = views.scan(after, SCAN_RESULTS, |name| wants(name));
-            // Err: the driver has ended, and nobody waits.
-            let _ = handle.tell(Event::Scanned { subscription, to, found }).await;
+            let scan = move || views.scan(after, SCAN_RESULTS, |name| wants(name));
+            match tokio::task::spawn_blocking(scan).await {
+                Ok(Ok((to, found))) => {
+                    // Err: the driver has ended, and nobody waits.
+                    let _ = handle.tell(Event::Scanned { subscription, to, found }).await;
+                }
+                Ok(Err(error)) => fatal(&error.to_string()),
+                Err(error) => fatal(&error.to_string()),
+            }
         });
     }
 }

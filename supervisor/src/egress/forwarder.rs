@@ -150,6 +150,13 @@ impl<'a> Trip<'a> {
         loop {
             let results = match self.read(&destination).await {
                 Ok(results) => results,
+                Err(ReadFailed::Gone { first }) if first > self.next.0 => {
+                    let (name, stream) = (&self.delivery.name, self.delivery.stream.0);
+                    tracing::error!(%name, stream, from = %self.next, to = first - 1, "trimmed before \
+                        the destination took it (retention_strict)");
+                    self.advance(Sequence(first - 1));
+                    continue;
+                }
                 Err(error) => {
                     tracing::error!(%error, "results can't be read; the process ends");
                     std::process::abort();

@@ -22,6 +22,7 @@ use rollcall_supervisor::{
 
 use super::{
     journal::Store,
+    keeper::Keeping,
     sometimes::Something,
     world::{Halt, Step, What, World},
 };
@@ -35,7 +36,7 @@ const SCAN_RESULTS: usize = 7;
 /// One process.
 pub(super) struct Server {
     pub(super) engine: Engine,
-    store: Store,
+    pub(super) store: Store,
     pub(super) views: Arc<Views>,
     epoch: Epoch,
     mailbox: VecDeque<Event>,
@@ -49,6 +50,7 @@ pub(super) struct Server {
     /// Who asked: a client's request and which try of it; `None`: a person.
     pub(super) askers: BTreeMap<u64, Option<(usize, u32)>>,
     next_request: u64,
+    pub(super) keeping: Keeping,
 }
 
 impl Server {
@@ -72,6 +74,7 @@ impl Server {
             writing: false,
             askers: BTreeMap::new(),
             next_request: 0,
+            keeping: Keeping::default(),
         }
     }
 
@@ -155,6 +158,7 @@ impl World {
                 break;
             };
             self.handle(event);
+            self.export()?;
         }
         let Some(server) = &mut self.server else {
             return Ok(());
@@ -190,6 +194,18 @@ impl World {
             }
         }
         server.engine.handle(event, now);
+    }
+
+    /// Writes a snapshot, if one is wanted: nothing else is handled meanwhile.
+    fn export(&mut self) -> Step {
+        while self.server.as_ref().is_some_and(|server| server.engine.is_exporting()) {
+            self.end_turn()?;
+            let bytes = self.rng.usize(..2_000);
+            if let Some(server) = &mut self.server {
+                server.engine.export(bytes);
+            }
+        }
+        Ok(())
     }
 
     /// The process ends here, if that is what the seed wants.
@@ -410,6 +426,10 @@ impl World {
             Outward::Deliver(delivery) => self.deliver(delivery),
             Outward::Fetch { stream, first, last } => return self.fetch(stream, first, last),
             Outward::Publish(_) => {}
+            Outward::Reply(request, _) if server.keeping.waits_for == Some(request.0) => {
+                server.askers.remove(&request.0);
+                server.keeping.waits_for = None;
+            }
             Outward::Reply(request, reply) => match server.askers.remove(&request.0) {
                 Some(Some((request, attempt))) => self.answer_client(request, attempt, reply),
                 Some(None) => self.answer_person(&reply),
@@ -418,7 +438,8 @@ impl World {
             Outward::Tell(notice) => self.cry(notice),
             Outward::Scan { subscription, after } => {
                 let wants = server.engine.dispatcher().wanted_by(subscription);
-                let (to, found) = server.views.scan(after, SCAN_RESULTS, |name| wants(name));
+                let scan = server.views.scan(after, SCAN_RESULTS, |name| wants(name));
+                let (to, found) = scan.map_err(|error| damaged(&error))?;
                 self.note(Something::Scanned);
                 self.tell_after(hop, Event::Scanned { subscription, to, found });
             }

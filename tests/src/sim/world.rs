@@ -53,6 +53,8 @@ pub(super) enum What {
     GiveUp(usize, u32),
     /// Nothing goes wrong any more.
     Heal,
+    /// The process looks whether something is old.
+    Keep(u32),
     /// People look.
     People,
     /// A sender goes on along its lane.
@@ -252,6 +254,7 @@ impl World {
                 Ok(())
             }
             What::Heal => self.heal(),
+            What::Keep(process) => self.keep(process),
             What::People => self.people(),
             What::Push(process, parcel) => self.push(process, *parcel),
             What::Revive(worker) => {

@@ -15,6 +15,7 @@ mod memory;
 mod people;
 mod reading;
 mod replies;
+mod retention;
 
 use std::time::Duration;
 

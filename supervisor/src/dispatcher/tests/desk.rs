@@ -33,7 +33,7 @@ pub(super) struct Desk {
     pub(super) notices: Vec<Notice>,
     pub(super) fetches: Vec<(StreamId, Sequence, Sequence)>,
     pub(super) probes: Vec<Arc<str>>,
-    settings: Arc<Settings>,
+    pub(super) settings: Arc<Settings>,
     ids: u128,
 }
 
@@ -91,7 +91,7 @@ impl Desk {
         self.listen();
     }
 
-    fn listen(&mut self) {
+    pub(super) fn listen(&mut self) {
         while let Some(effect) = self.dispatcher.poll_effect() {
             match effect {
                 Effect::Append(record) => self.records.push(record),

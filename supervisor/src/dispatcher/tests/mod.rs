@@ -6,4 +6,5 @@ mod delivery;
 mod desk;
 mod health;
 mod poison;
+mod snapshot;
 mod streams;

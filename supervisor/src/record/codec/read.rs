@@ -16,7 +16,7 @@ use crate::record::{
 };
 
 /// Reads fields one behind the other. An error is the name of the field that is wrong.
-pub(super) struct Fields(Bytes);
+pub(super) struct Fields(pub(super) Bytes);
 
 pub(super) type Read<T> = Result<T, &'static str>;
 
@@ -36,6 +36,11 @@ impl Fields {
             5 | 7 | 8 | 11 | 14 => self.stream_record(kind),
             20..=23 => self.alert_record(kind).map(Record::Alert),
             24 => self.audit().map(Record::Audited),
+            40..=46 | 60..=64 => Ok(Record::Base(self.base(kind)?)),
+            49 => {
+                let through = self.position()?;
+                Ok(Record::Trimmed { through, below: self.u64("entry")? })
+            }
             _ => self.message_record(kind),
         }
     }
@@ -57,6 +62,8 @@ impl Fields {
             }
             9 => Record::Retried { stream, sequence, at, reason: self.text()? },
             30 => Record::Suspected { stream, sequence, at, worker: self.text()?.into() },
+            47 => Record::Copied { stream, sequence, at, message: Arc::new(self.message()?) },
+            48 => Record::CopiedResult { stream, sequence, at, answer: Arc::new(self.answer()?) },
             _ => return Err("kind"),
         })
     }
@@ -102,7 +109,7 @@ impl Fields {
         })
     }
 
-    fn audit(&mut self) -> Read<Audit> {
+    pub(super) fn audit(&mut self) -> Read<Audit> {
         Ok(Audit {
             at: self.time()?,
             by: self.text()?,
@@ -116,7 +123,7 @@ impl Fields {
         self.u32("stream").map(StreamId)
     }
 
-    fn position(&mut self) -> Read<Position> {
+    pub(super) fn position(&mut self) -> Read<Position> {
         self.u64("position").map(Position)
     }
 
@@ -155,7 +162,7 @@ impl Fields {
         std::str::from_utf8(&body).map(Into::into).map_err(|_| "text")
     }
 
-    fn many<T>(&mut self, mut read: impl FnMut(&mut Self) -> Read<T>) -> Read<Vec<T>> {
+    pub(super) fn many<T>(&mut self, mut read: impl FnMut(&mut Self) -> Read<T>) -> Read<Vec<T>> {
         let count = self.u32("count")?;
         let mut items = Vec::new();
         for _ in 0..count {
@@ -164,17 +171,17 @@ impl Fields {
         Ok(items)
     }
 
-    fn id(&mut self) -> Read<MessageId> {
+    pub(super) fn id(&mut self) -> Read<MessageId> {
         let mut id = [0; 16];
         self.0.try_copy_to_slice(&mut id).map_err(|_| "id")?;
         Ok(MessageId(Uuid::from_bytes(id)))
     }
 
-    fn head(&mut self) -> Read<Head> {
+    pub(super) fn head(&mut self) -> Read<Head> {
         Ok(Head { id: self.id()?, accepted_at: self.time()? })
     }
 
-    fn cause(&mut self) -> Read<ParkCause> {
+    pub(super) fn cause(&mut self) -> Read<ParkCause> {
         Ok(match self.u8("cause")? {
             1 => ParkCause::Asked,
             2 => ParkCause::Exhausted,
@@ -230,7 +237,7 @@ impl Fields {
         })
     }
 
-    fn report(&mut self) -> Read<AttemptReport> {
+    pub(super) fn report(&mut self) -> Read<AttemptReport> {
         Ok(AttemptReport {
             attempt: self.u32("attempt")?,
             worker: self.text()?.into(),

@@ -26,8 +26,13 @@ impl Writer<'_> {
             Record::Answered { stream, sequence, at, answer } => {
                 self.place(*stream, *sequence, *at).answer(answer).kind(2)
             }
-            Record::Audited(Audit { at, by, act, on, reason }) => {
-                self.time(*at).text(by).text(act).text(on).text(reason).kind(24)
+            Record::Audited(audit) => self.audit(audit).kind(24),
+            Record::Base(base) => self.base(base),
+            Record::Copied { stream, sequence, at, message } => {
+                self.place(*stream, *sequence, *at).message(message).kind(47)
+            }
+            Record::CopiedResult { stream, sequence, at, answer } => {
+                self.place(*stream, *sequence, *at).answer(answer).kind(48)
             }
             Record::Delivered { subscription, stream, through, floor } => self
                 .subscription(*subscription)
@@ -60,8 +65,14 @@ impl Writer<'_> {
             Record::Suspected { stream, sequence, at, worker } => {
                 self.place(*stream, *sequence, *at).text(worker).kind(30)
             }
+            Record::Trimmed { through, below } => self.position(*through).u64(*below).kind(49),
             Record::Unsubscribed { subscription } => self.subscription(*subscription).kind(13),
         }
+    }
+
+    pub(super) fn audit(&mut self, audit: &Audit) -> &mut Self {
+        let Audit { at, by, act, on, reason } = audit;
+        self.time(*at).text(by).text(act).text(on).text(reason)
     }
 
     pub(super) fn kind(&mut self, kind: u8) -> u8 {
@@ -78,7 +89,7 @@ impl Writer<'_> {
         self
     }
 
-    fn length(&mut self, length: usize) -> &mut Self {
+    pub(super) fn length(&mut self, length: usize) -> &mut Self {
         self.u32(u32::try_from(length).unwrap_or(u32::MAX))
     }
 
@@ -86,11 +97,11 @@ impl Writer<'_> {
         self.u64(at.as_micros())
     }
 
-    fn position(&mut self, position: Position) -> &mut Self {
+    pub(super) fn position(&mut self, position: Position) -> &mut Self {
         self.u64(position.0)
     }
 
-    fn subscription(&mut self, subscription: SubscriptionId) -> &mut Self {
+    pub(super) fn subscription(&mut self, subscription: SubscriptionId) -> &mut Self {
         self.u32(subscription.0)
     }
 
@@ -107,7 +118,7 @@ impl Writer<'_> {
         self.body(text.as_bytes())
     }
 
-    fn texts(&mut self, texts: &[Box<str>]) -> &mut Self {
+    pub(super) fn texts(&mut self, texts: &[Box<str>]) -> &mut Self {
         self.length(texts.len());
         for text in texts {
             self.text(text);
@@ -115,12 +126,12 @@ impl Writer<'_> {
         self
     }
 
-    fn head(&mut self, head: Head) -> &mut Self {
+    pub(super) fn head(&mut self, head: Head) -> &mut Self {
         self.0.put_slice(head.id.0.as_bytes());
         self.time(head.accepted_at)
     }
 
-    fn cause(&mut self, cause: ParkCause) -> &mut Self {
+    pub(super) fn cause(&mut self, cause: ParkCause) -> &mut Self {
         self.0.put_u8(match cause {
             ParkCause::Asked => 1,
             ParkCause::Exhausted => 2,
@@ -164,7 +175,7 @@ impl Writer<'_> {
         self.u32(answer.attempts).text(&answer.payload.content_type).body(&answer.payload.body)
     }
 
-    fn report(&mut self, report: &AttemptReport) -> &mut Self {
+    pub(super) fn report(&mut self, report: &AttemptReport) -> &mut Self {
         self.u32(report.attempt).text(&report.worker).0.put_u8(match report.reason {
             Reason::First => 1,
             Reason::Hedge => 2,

@@ -1,0 +1,524 @@
+//! Snapshots: the state as records ([`Base`]), so that the journal can be trimmed and the fold
+//! begin there. What is taken apart here field by field is taken apart whole, so that whoever
+//! adds a field is asked by the compiler whether it must survive.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use rollcall_common::{
+    ids::{Position, Sequence, StreamId, StreamName},
+    limits::SNAPSHOT_ITEMS,
+    time::Time,
+};
+
+use super::{
+    Dispatcher,
+    effect::{Effect, Reply},
+    event::{RequestId, Slow},
+    settings::{Pattern, Settings},
+    state::{Seen, State, index},
+    stream::{Parking, Slot, SlotState, Stream},
+    subscription::{Lane, LaneState, Subscription},
+};
+use crate::record::{
+    Record, SubscriptionId,
+    base::{Base, BaseKey, BaseLane, BaseSlot, BaseState, BaseStream, BaseSubscription, Begun},
+};
+
+/// What a state was folded from.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Origin {
+    /// Nothing yet: a snapshot that comes now is where it begins.
+    #[default]
+    Empty,
+    /// The records from the first on, or from a snapshot on that is complete.
+    Folded,
+    /// A snapshot of which there is more to come; so many parts were there.
+    Loading(u64),
+}
+
+impl Origin {
+    /// A record came that is no part of a snapshot.
+    pub(super) fn folded(&mut self) {
+        let broken = matches!(self, Self::Loading(_));
+        assert!(!broken, "nothing stands between the parts of a snapshot");
+        *self = Self::Folded;
+    }
+}
+
+/// How far a snapshot that is being written has come.
+#[derive(Debug)]
+pub(super) struct Export {
+    /// Who wants to know when it is done.
+    request: RequestId,
+    /// What is to be taken apart next.
+    next: Stage,
+    /// What was taken apart and is not yet written.
+    waiting: VecDeque<Base>,
+    /// Parts so far, without the beginning.
+    parts: u64,
+}
+
+/// What of a snapshot is to be written next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    Alerts,
+    Ended,
+    Stream(StreamId),
+    Subscription(SubscriptionId),
+}
+
+impl Dispatcher {
+    /// A snapshot is to be written. It is, by [`Dispatcher::export`].
+    pub(super) fn begin_snapshot(&mut self, request: RequestId) {
+        let (next, waiting) = (self.stage(StreamId(0)), VecDeque::from([self.state.begun()]));
+        self.export = Some(Export { request, next, waiting, parts: 0 });
+    }
+
+    /// Whether a snapshot is to be written before anything else is handled.
+    #[must_use]
+    pub fn is_exporting(&self) -> bool {
+        self.export.is_some()
+    }
+
+    /// Writes the next part of a snapshot.
+    pub fn export(&mut self) {
+        let Some(mut export) = self.export.take() else {
+            return;
+        };
+        while export.waiting.is_empty() && export.next != Stage::Ended {
+            let (bases, next) = self.take_apart(export.next);
+            export.waiting.extend(bases);
+            export.next = next;
+        }
+        let Some(base) = export.waiting.pop_front() else {
+            let streams = u32::try_from(self.state.streams.len()).unwrap_or(u32::MAX);
+            self.commit(Record::Base(Base::Ended { streams, parts: export.parts }));
+            self.counters.snapshots += 1;
+            self.effects.push_back(Effect::Reply(export.request, Reply::Done));
+            return;
+        };
+        export.parts += u64::from(!matches!(base, Base::Begun(_)));
+        self.commit(Record::Base(base));
+        self.export = Some(export);
+    }
+
+    fn take_apart(&self, stage: Stage) -> (Vec<Base>, Stage) {
+        match stage {
+            Stage::Alerts => (self.state.export_alerts(), Stage::Ended),
+            Stage::Ended => (Vec::new(), Stage::Ended),
+            Stage::Stream(stream) => {
+                (self.state.export_stream(stream), self.stage(StreamId(stream.0 + 1)))
+            }
+            Stage::Subscription(id) => {
+                let later = SubscriptionId(id.0 + 1)..;
+                let after = self.state.subscriptions.range(later).next().map(|(id, _)| *id);
+                let after = after.map_or(Stage::Alerts, Stage::Subscription);
+                (self.state.export_subscription(id), after)
+            }
+        }
+    }
+
+    fn stage(&self, stream: StreamId) -> Stage {
+        if index(stream) < self.state.streams.len() {
+            return Stage::Stream(stream);
+        }
+        let first = self.state.subscriptions.keys().next().copied();
+        first.map_or(Stage::Alerts, Stage::Subscription)
+    }
+
+    /// Copies of what is still needed are written down again. What was settled meanwhile may be
+    /// among them; that costs room, and nothing else.
+    pub(super) fn copied(&mut self, request: RequestId, copies: Vec<Record>) {
+        for copy in copies {
+            if matches!(copy, Record::Copied { .. } | Record::CopiedResult { .. }) {
+                self.counters.copied += 1;
+                self.commit(copy);
+            }
+        }
+        self.effects.push_back(Effect::Reply(request, Reply::Done));
+    }
+
+    /// Results up to `through` are no longer kept, unless a subscription has come meanwhile that
+    /// wants some of them.
+    pub(super) fn trim(
+        &mut self,
+        request: RequestId,
+        (through, below): (Position, u64),
+        slow: Slow,
+    ) {
+        if slow == Slow::Dropped || through <= self.state.slowest() {
+            self.commit(Record::Trimmed { through, below });
+        }
+        self.effects.push_back(Effect::Reply(request, Reply::Done));
+    }
+}
+
+impl State {
+    /// The journal's own time at the clock's `now`: time that was spent down does not count. So
+    /// neither a wall clock that jumps between two runs nor a long rest makes anything old.
+    #[must_use]
+    pub fn age_clock(&self, now: Time) -> Time {
+        Time::from_micros(now.as_micros().saturating_sub(self.down))
+    }
+
+    /// The last position of which every subscription's destination has all up to it.
+    #[must_use]
+    pub fn slowest(&self) -> Position {
+        let all = self.subscriptions.values().map(|one| one.checkpoint(self.head));
+        all.min().unwrap_or(self.head)
+    }
+
+    /// Idempotency keys that are known.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether it was folded from the journal's beginning, or from a whole snapshot.
+    #[must_use]
+    pub fn is_rooted(&self) -> bool {
+        !matches!(self.origin, Origin::Loading(_))
+    }
+
+    /// The streams, each with the sequence that its next message gets.
+    pub fn ends(&self) -> impl Iterator<Item = (StreamId, &StreamName, Sequence)> {
+        let streams = (0..).map(StreamId).zip(&self.streams);
+        streams.map(|(id, stream)| (id, &stream.name, stream.next))
+    }
+
+    /// All of it as a snapshot would say it.
+    #[must_use]
+    pub fn describe(&self) -> Vec<Base> {
+        let streams = u32::try_from(self.streams.len()).unwrap_or(u32::MAX);
+        let mut all = vec![self.begun()];
+        all.extend((0..streams).map(StreamId).flat_map(|stream| self.export_stream(stream)));
+        all.extend(self.subscriptions.keys().flat_map(|id| self.export_subscription(*id)));
+        all.extend(self.export_alerts());
+        all
+    }
+
+    pub(super) fn started(&mut self, at: Time) {
+        if self.last > Time::default() {
+            let gap = at.as_micros().saturating_sub(self.last.as_micros());
+            self.down = self.down.saturating_add(gap);
+        }
+        self.last = self.last.max(at);
+    }
+
+    pub(super) fn trimmed(&mut self, through: Position) {
+        self.floor = self.floor.max(through);
+        let floor = self.floor;
+        while let Some((_, stream, digest)) =
+            self.spent.pop_front_if(|(position, ..)| *position <= floor)
+        {
+            self.keys.remove(&(stream, digest));
+        }
+    }
+
+    /// Takes in a part of a snapshot, if that is what this state begins with.
+    pub(super) fn apply_base(&mut self, base: &Base, settings: &Settings) {
+        match (&mut self.origin, base) {
+            (Origin::Empty, Base::Begun(begun)) => {
+                let Begun { last, down, head, next_subscription, last_alert } = *begun;
+                (self.last, self.down, self.head, self.floor) = (last, down, head, head);
+                self.next_subscription = next_subscription;
+                self.alerts.number_after(last_alert);
+                self.origin = Origin::Loading(0);
+            }
+            (Origin::Loading(parts), Base::Ended { streams, parts: all }) => {
+                let whole = *parts == *all && index(StreamId(*streams)) == self.streams.len();
+                assert!(whole, "a snapshot is whole where its end is");
+                self.origin = Origin::Folded;
+            }
+            (Origin::Loading(parts), part) => {
+                *parts += 1;
+                self.import(part, settings);
+            }
+            (Origin::Empty | Origin::Folded, _) => {}
+        }
+    }
+
+    fn begun(&self) -> Base {
+        let Self {
+            head,
+            next_subscription,
+            last,
+            down,
+            // In parts of their own.
+            streams: _,
+            names: _,
+            keys: _,
+            keyed: _,
+            subscriptions: _,
+            alerts,
+            audit: _,
+            // What lies before the snapshot is gone for those who begin there.
+            spent: _,
+            floor: _,
+            // A subscription that catches up finds the same in the views.
+            recent: _,
+            origin: _,
+            // Soft.
+            held_bytes: _,
+        } = self;
+        Base::Begun(Begun {
+            last: *last,
+            down: *down,
+            head: *head,
+            next_subscription: *next_subscription,
+            last_alert: alerts.last(),
+        })
+    }
+
+    fn export_stream(&self, id: StreamId) -> Vec<Base> {
+        let stream = self.stream(id);
+        let mut bases = vec![Base::Stream(stream.export(id))];
+        bases.extend(stream.numbered_slots().filter_map(|(sequence, slot)| {
+            let slot = Box::new(slot.export()?);
+            Some(Base::Slot { stream: id, sequence, slot })
+        }));
+        let keyed = self.keyed.range((id, Sequence(0))..=(id, Sequence(u64::MAX)));
+        let mut keys = Vec::new();
+        for ((_, sequence), digest) in keyed {
+            let Some(Seen { id: message, fingerprint, .. }) = self.keys.get(&(id, *digest)) else {
+                continue;
+            };
+            let (id, fingerprint) = (*message, *fingerprint);
+            keys.push(BaseKey { sequence: *sequence, id, digest: *digest, fingerprint });
+        }
+        let keys = keys.chunks(SNAPSHOT_ITEMS);
+        bases.extend(keys.map(|keys| Base::Keys { stream: id, keys: keys.to_vec() }));
+        bases
+    }
+
+    fn export_alerts(&self) -> Vec<Base> {
+        let alerts = self.alerts.export().into_iter().map(Base::Alert);
+        alerts.chain(self.audit.iter().cloned().map(Base::Audit)).collect()
+    }
+
+    fn export_subscription(&self, id: SubscriptionId) -> Vec<Base> {
+        let Some(subscription) = self.subscriptions.get(&id) else {
+            return Vec::new();
+        };
+        let (head, lanes) = subscription.export(id);
+        let mut bases = vec![Base::Subscription(head)];
+        let lanes = lanes.chunks(SNAPSHOT_ITEMS);
+        bases.extend(lanes.map(|lanes| Base::Lanes { subscription: id, lanes: lanes.to_vec() }));
+        bases
+    }
+
+    fn import(&mut self, base: &Base, settings: &Settings) {
+        match base {
+            Base::Alert(record) => self.alerts.apply(record),
+            Base::Audit(audit) => self.audit.push_back(audit.clone()),
+            Base::Begun(_) | Base::Ended { .. } => {}
+            Base::Keys { stream, keys } => {
+                for BaseKey { sequence, id, digest, fingerprint } in keys {
+                    let (sequence, id, fingerprint) = (*sequence, *id, *fingerprint);
+                    self.keys.insert((*stream, *digest), Seen { sequence, id, fingerprint });
+                    self.keyed.insert((*stream, sequence), *digest);
+                }
+            }
+            Base::Lanes { subscription, lanes } => {
+                if let Some(entry) = self.subscriptions.get_mut(subscription) {
+                    lanes.iter().for_each(|lane| entry.import_lane(lane));
+                }
+            }
+            Base::Slot { stream, sequence, slot } => {
+                self.stream_mut(*stream).import_slot(*sequence, slot);
+            }
+            Base::Stream(base) => {
+                let BaseStream { stream, name, next, released, skips, paused, head_since } = base;
+                assert_eq!(self.streams.len(), index(*stream), "streams come in order");
+                let mut entry = Stream::new(name.clone(), settings.stream(name));
+                (entry.next, entry.released) = (*next, *released);
+                (entry.skips, entry.paused, entry.head_since) = (*skips, *paused, *head_since);
+                entry.cursor = released.next();
+                self.streams.push(entry);
+                self.names.insert(name.clone(), *stream);
+            }
+            Base::Subscription(base) => {
+                let entry = Subscription::import(base);
+                for stream in &mut self.streams {
+                    if entry.wants(&stream.name) {
+                        stream.subscriptions.push(base.subscription);
+                    }
+                }
+                self.subscriptions.insert(base.subscription, entry);
+            }
+        }
+    }
+}
+
+impl Stream {
+    fn export(&self, id: StreamId) -> BaseStream {
+        let Self {
+            name,
+            next,
+            released,
+            skips,
+            paused,
+            head_since,
+            // From the settings.
+            settings: _,
+            pool: _,
+            // In parts of their own, or what those say again.
+            slots: _,
+            waiting: _,
+            parked: _,
+            subscriptions: _,
+            // Soft.
+            cursor: _,
+            again: _,
+            in_flight: _,
+            divergence: _,
+            turn: _,
+            head_watch: _,
+        } = self;
+        BaseStream {
+            stream: id,
+            name: name.clone(),
+            next: *next,
+            released: *released,
+            skips: *skips,
+            paused: *paused,
+            head_since: *head_since,
+        }
+    }
+
+    fn import_slot(&mut self, sequence: Sequence, base: &BaseSlot) {
+        let slot = self.reach(sequence).expect("a snapshot has slots of unreleased messages");
+        slot.import(base);
+        match base.state {
+            BaseState::Done { .. } => self.waiting += 1,
+            BaseState::Parked { .. } => {
+                self.parked.insert(sequence);
+            }
+            BaseState::Idle | BaseState::Waiting { .. } => {}
+        }
+    }
+}
+
+impl Slot {
+    /// What must survive of it; `None`: nothing that a new one doesn't have.
+    fn export(&self) -> Option<BaseSlot> {
+        let Self {
+            state,
+            known,
+            due,
+            failures,
+            manual,
+            refused_by,
+            tried,
+            history,
+            // Its soft side is not looked at.
+            suspicion: _,
+            // Soft.
+            held: _,
+            rounds: _,
+            out: _,
+        } = self;
+        let state = match state {
+            SlotState::Done { skipped } => BaseState::Done { skipped: *skipped },
+            SlotState::Parked(parking) => {
+                let Parking { head, at, cause, reason } = (**parking).clone();
+                BaseState::Parked { head, at, cause, reason }
+            }
+            SlotState::Waiting { due } => BaseState::Waiting { due: *due },
+            // What has gone out since is not known to a fold.
+            SlotState::Flying | SlotState::Idle => match due {
+                Some(due) => BaseState::Waiting { due: *due },
+                None if *manual || !self.deaths().is_empty() => BaseState::Idle,
+                None => return None,
+            },
+        };
+        Some(BaseSlot {
+            state,
+            known: *known,
+            failures: *failures,
+            manual: *manual,
+            refused_by: refused_by.clone(),
+            tried: tried.clone(),
+            history: history.clone(),
+            deaths: self.deaths().to_vec(),
+        })
+    }
+
+    fn import(&mut self, base: &BaseSlot) {
+        let BaseSlot { state, known, failures, manual, refused_by, tried, history, deaths } = base;
+        self.state = match state {
+            BaseState::Done { skipped } => SlotState::Done { skipped: *skipped },
+            BaseState::Idle => SlotState::Idle,
+            BaseState::Parked { head, at, cause, reason } => {
+                let (head, at, cause) = (*head, *at, *cause);
+                let parking = Parking { head, at, cause, reason: reason.clone() };
+                SlotState::Parked(Box::new(parking))
+            }
+            BaseState::Waiting { due } => SlotState::Waiting { due: *due },
+        };
+        if let BaseState::Waiting { due } = state {
+            self.due = Some(*due);
+        }
+        (self.known, self.failures, self.manual) = (*known, *failures, *manual);
+        self.refused_by.clone_from(refused_by);
+        self.tried.clone_from(tried);
+        self.history.clone_from(history);
+        deaths.iter().for_each(|worker| self.suspect(worker));
+    }
+}
+
+impl Subscription {
+    fn export(&self, id: SubscriptionId) -> (BaseSubscription, Vec<BaseLane>) {
+        let Self {
+            name,
+            patterns,
+            scan,
+            replay_until,
+            lanes,
+            // What the lanes say again.
+            floors: _,
+            // Soft.
+            ready: _,
+            sending: _,
+            scanning: _,
+            presence: _,
+            last_error: _,
+        } = self;
+        let base = BaseSubscription {
+            subscription: id,
+            name: (**name).into(),
+            streams: patterns.iter().map(|pattern| pattern.as_str().into()).collect(),
+            scan: *scan,
+            replay_until: *replay_until,
+        };
+        // An empty lane stays only while the subscription catches up, or for its sender's sake.
+        let kept = lanes.iter().filter(|(_, lane)| scan.is_some() || !lane.is_empty());
+        let lanes = kept.map(|(stream, lane)| {
+            let Lane { next, last, floor, state: _, tries: _, rejections: _ } = lane;
+            BaseLane { stream: *stream, next: *next, last: *last, floor: *floor }
+        });
+        (base, lanes.collect())
+    }
+
+    fn import(base: &BaseSubscription) -> Self {
+        let BaseSubscription { subscription: _, name, streams, scan, replay_until } = base;
+        let patterns = streams.iter().map(|text| Pattern::new(text)).collect();
+        let name: Arc<str> = (**name).into();
+        let mut entry = Self::new(name, patterns, *replay_until, *replay_until);
+        entry.scan = *scan;
+        entry.lanes = BTreeMap::new();
+        entry
+    }
+
+    fn import_lane(&mut self, base: &BaseLane) {
+        let BaseLane { stream, next, last, floor } = *base;
+        let lane = Lane { next, last, floor, state: LaneState::Idle, tries: 0, rejections: 0 };
+        if !lane.is_empty() {
+            self.floors.insert((floor, stream));
+        }
+        self.lanes.insert(stream, lane);
+    }
+}
