@@ -155,10 +155,7 @@ impl State {
                 }
                 self.release(*stream, *at, (settings.recent, released));
             }
-            Record::Paused { stream, at } => {
-                self.last = self.last.max(*at);
-                self.stream_mut(*stream).paused = true;
-            }
+            Record::Paused { stream, at } => self.set_paused(*stream, *at),
             Record::Resumed { stream, at } => {
                 self.stream_mut(*stream).paused = false;
                 self.release(*stream, *at, (settings.recent, released));
@@ -180,6 +177,11 @@ impl State {
             | Record::Subscribed { .. }
             | Record::Unsubscribed { .. } => self.apply_to_subscriptions(record),
         }
+    }
+
+    fn set_paused(&mut self, stream: StreamId, at: Time) {
+        self.last = self.last.max(at);
+        self.stream_mut(stream).paused = true;
     }
 
     fn apply_to_subscriptions(&mut self, record: &Record) {
