@@ -115,8 +115,8 @@ pub struct Trim {
 
 impl Trim {
     /// Begins to trim to `base`; `None` when more would have to be copied than half of what is
-    /// freed (then it is better to wait, or copying would never end), or the disk is nearly full and
-    /// it is much. May block.
+    /// freed (then it is better to wait, or copying would never end), or when it is much and the
+    /// disk is nearly full. May block.
     ///
     /// # Errors
     /// When the index can't be read.

@@ -152,8 +152,8 @@ impl<'a> Trip<'a> {
                 Ok(results) => results,
                 Err(ReadFailed::Gone { first }) if first > self.next.0 => {
                     let (name, stream) = (&self.delivery.name, self.delivery.stream.0);
-                    tracing::error!(%name, stream, from = %self.next, to = first - 1, "trimmed before \
-                        the destination took it (retention_strict)");
+                    let (from, to) = (self.next, first - 1);
+                    tracing::error!(%name, stream, %from, to, "trimmed before it was taken");
                     self.advance(Sequence(first - 1));
                     continue;
                 }

@@ -214,7 +214,6 @@ fn what_is_not_there_yet_is_refused() {
         ("server.tls = {}", "server.tls"),
         ("server.admin_listen = 'x'", "server.admin_listen"),
         ("journal.replicas = 3", "journal.replicas"),
-        ("streams.a.hold_alert_after = '5m'", "streams.a.hold_alert_after"),
     ] {
         let said = format!("c.toml:1: {key}: is not supported by this version");
         assert_eq!(of_text(text).unwrap_err().to_string(), said);
