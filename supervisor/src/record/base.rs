@@ -12,7 +12,8 @@ use rollcall_common::{
 use super::{AlertRecord, AttemptReport, Audit, Head, ParkCause, SubscriptionId};
 
 /// A part of a snapshot, in this order: the beginning, the streams by their numbers, each with
-/// its slots and keys behind it, the subscriptions, each with its lanes behind it, the alerts, what people did, the end.
+/// its slots and keys behind it, the subscriptions, each with its lanes behind it, the alerts,
+/// what people did, the end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Base {
     /// What makes an alert as it stands: the records of its life that still matter.
