@@ -49,9 +49,21 @@ pub const DRIVER_TURN: usize = 512;
 pub const TURN_BYTES: usize = 1 << 20;
 /// Bytes handed to the journal and not yet durable, beyond which the driver takes no more in.
 pub const UNSYNCED_BYTES: usize = 64 << 20;
+/// Bytes of messages and results that are copied in one turn, before the journal is trimmed.
+pub const COPY_BYTES: usize = 256 << 10;
+/// Snapshots take up at most one part in this many of the journal.
+pub const SNAPSHOT_SHARE: u64 = 4;
+/// Keys or lanes in one record of a snapshot.
+pub const SNAPSHOT_ITEMS: usize = 4096;
 /// Bytes of messages and results that are kept in memory; what is beyond is read back from the
 /// journal.
 pub const CACHE_BYTES: usize = 24 << 20;
+/// Released results whose place in the journal is known in memory; older ones' is on the disk.
+pub const VIEW_TAIL_ROWS: usize = 65_536;
+/// Places that are written to the disk at a time.
+pub const VIEW_SPILL_ROWS: usize = 8192;
+/// Places in one file of the index of positions.
+pub const VIEW_FILE_ROWS: u64 = 1 << 20;
 /// Most history of one message's attempts that is kept.
 pub const ATTEMPT_HISTORY: usize = 32;
 /// How long an attempt whose time is up may still answer.

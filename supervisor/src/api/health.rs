@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Api;
 use crate::{
-    dispatcher::{Cause, roster::Standing},
+    dispatcher::roster::Standing,
     journal::Space,
     web::respond::{Answer, json, problem, stopping},
 };
@@ -53,10 +53,9 @@ impl Api {
             let (all, fit) = workers.fold((0, 0), |(all, fit), (_, worker)| {
                 (all + 1, fit + i32::from(worker.state(now) == "active"))
             });
-            let parked = dispatcher.parked().count();
-            (all, fit, parked, *dispatcher.counters(), dispatcher.state().head())
+            (all, fit, *dispatcher.counters(), dispatcher.state().head())
         });
-        let (workers, fit, parked, counters, head) = look.await?;
+        let (workers, fit, counters, head) = look.await?;
         let running = self.shutdown.phase() == Phase::Running;
         let phase = if running { "running" } else { "draining" };
         let low = self.journal.tail().borrow().space == Space::Low;
@@ -70,10 +69,12 @@ impl Api {
                 "released": counters.released,
                 "delivered": counters.delivered,
                 "head": head,
-                "parked": parked,
+                "parked": self.views.parked(),
                 "workers": workers,
                 "workers_active": fit,
+                "first": self.views.first(),
                 "journal_bytes": self.journal.size_bytes(),
+                "snapshots": counters.snapshots,
                 "journal_space": if low { "low" } else { "enough" },
                 "stuck": self.stuck(),
             }),
@@ -82,15 +83,10 @@ impl Api {
 
     /// Streams whose head waits for somebody, at most ten.
     fn stuck(&self) -> Vec<serde_json::Value> {
-        let all = self.views.streams(None, usize::MAX);
-        let stuck = all.iter().filter_map(|(name, id)| {
-            let (status, _) = self.views.status(*id)?;
-            let cause = status
-                .cause
-                .filter(|cause| matches!(cause, Cause::NoWorker | Cause::Parked | Cause::Paused))?;
-            let sequence = status.released.next();
-            Some(json!({ "stream": name, "sequence": sequence, "cause": cause.as_str() }))
+        let stuck = self.views.stuck(10).into_iter().filter_map(|(name, status)| {
+            let (sequence, cause) = (status.released.next(), status.cause?.as_str());
+            Some(json!({ "stream": name, "sequence": sequence, "cause": cause }))
         });
-        stuck.take(10).collect()
+        stuck.collect()
     }
 }

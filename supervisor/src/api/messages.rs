@@ -19,8 +19,8 @@ use tokio::time::timeout;
 use super::Api;
 use crate::{
     dispatcher::MessageState,
-    record::AttemptReport,
-    views::ReleasedResult,
+    record::{AttemptReport, Head},
+    views::{ReadFailed, ReleasedResult},
     web::respond::{Answer, bad_request, internal, json},
 };
 
@@ -70,24 +70,21 @@ impl Api {
         let Some((state, history, out)) = look else {
             // It was released between the two looks, or isn't there.
             let result = self.about_to_be_released(stream, sequence).await?;
-            let result = result.ok_or_else(|| unknown_message(&name, sequence))?;
+            let result = result.ok_or_else(|| self.gone_or_unknown(&name, stream, sequence))?;
             return Ok(json(StatusCode::OK, &released(&result)));
         };
-        let views = Arc::clone(&self.views);
-        let read = move || views.messages(stream, sequence..=sequence, usize::MAX);
-        let messages = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
-        let messages = messages.map_err(|error| internal(&error))?;
-        // Not durable yet, so nobody has been told of it.
-        let found = messages.first().ok_or_else(|| unknown_message(&name, sequence))?;
+        // None: not durable yet, so nobody has been told of it.
+        let head = self.head(stream, sequence).await?;
+        let head = head.ok_or_else(|| unknown_message(&name, sequence))?;
         let mut attempts: Vec<Value> = history.iter().map(|report| over(report)).collect();
         attempts.extend(out.iter().map(under_way));
         let mut value = json!({
             "stream": name,
             "sequence": sequence,
-            "id": found.2.id,
+            "id": head.id,
             "state": word(&state),
             "attempts": attempts,
-            "accepted_at": found.1,
+            "accepted_at": head.accepted_at,
             "released_at": null,
             "position": null,
         });
@@ -111,6 +108,35 @@ impl Api {
             let _ = timeout(VISIBLE, visible).await;
         }
         self.released_result(stream, sequence).await
+    }
+
+    /// What identifies an unreleased message.
+    async fn head(
+        &self,
+        stream: StreamId,
+        sequence: Sequence,
+    ) -> Result<Option<Head>, Box<Problem>> {
+        let views = Arc::clone(&self.views);
+        let read = move || {
+            if let Some(head) = views.answered_head(stream, sequence)? {
+                return Ok(Some(head));
+            }
+            let messages = views.messages(stream, sequence..=sequence, usize::MAX)?;
+            let first = messages.first();
+            Ok(first.map(|(_, at, message)| Head { id: message.id, accepted_at: *at }))
+        };
+        let head = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
+        head.map_err(|error: ReadFailed| internal(&error).into())
+    }
+
+    /// What is not there: not any more, or not yet.
+    fn gone_or_unknown(&self, name: &StreamName, stream: StreamId, sequence: Sequence) -> Problem {
+        let first = self.views.first_sequence(stream);
+        if sequence >= first {
+            return unknown_message(name, sequence);
+        }
+        let detail = format!("messages of {name} before {first} are no longer kept");
+        Problem::new(410, "no-longer-kept", "No longer kept", detail).with("first", first.0)
     }
 
     async fn released_result(

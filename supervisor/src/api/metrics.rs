@@ -29,7 +29,6 @@ async fn metrics(State(api): State<Arc<Api>>) -> Answer {
 struct Figures {
     counters: Counters,
     head: u64,
-    parked: u64,
     workers: u64,
     workers_active: u64,
     in_flight: u64,
@@ -43,7 +42,6 @@ impl Api {
             Figures {
                 counters: *dispatcher.counters(),
                 head: dispatcher.state().head().0,
-                parked: count(dispatcher.parked().count()),
                 workers: count(here().count()),
                 workers_active: count(here().filter(|(_, w)| w.state(now) == "active").count()),
                 in_flight: here().map(|(_, worker)| u64::from(worker.in_flight)).sum(),
@@ -53,9 +51,10 @@ impl Api {
         let mut registry = Registry::with_prefix("rollcall");
         register_counters(&mut registry, &figures.counters);
         let gauges = [
+            ("first_position", "The oldest position that is kept", self.views.first().0),
             ("position", "The last released position", figures.head),
             ("streams", "Streams", count(self.views.stream_count())),
-            ("parked_messages", "Messages that wait for a person", figures.parked),
+            ("parked_messages", "Messages that wait for a person", self.views.parked()),
             ("workers", "Workers", figures.workers),
             ("workers_active", "Workers that may be given work", figures.workers_active),
             ("calls_in_flight", "Calls to workers that are out", figures.in_flight),
@@ -98,6 +97,8 @@ fn register_counters(registry: &mut Registry, counters: &Counters) {
         ("delivered", "Results that destinations took", counters.delivered),
         ("deliveries_failed", "Requests that destinations did not take", counters.undelivered),
         ("position_gaps", "Results found missing when they were handed out", counters.gaps),
+        ("snapshots", "Snapshots written to the journal", counters.snapshots),
+        ("copied", "Messages and results copied before a trim", counters.copied),
         ("worker_ejections", "Workers taken out for failing", counters.ejections),
         ("worker_pardons", "Workers taken back, for want of others", counters.pardons),
         ("retries_deferred", "Retries that waited for the budget", counters.retries_deferred),

@@ -8,7 +8,7 @@ use rollcall_common::{
     problem::Problem,
 };
 
-use super::{Api, subscriptions::unknown};
+use super::{Api, results::no_longer_kept, subscriptions::unknown};
 use crate::{
     dispatcher::{Event, settings::Pattern},
     record::{Gap, SubscriptionId},
@@ -67,7 +67,8 @@ impl Api {
         let (views, of) = (Arc::clone(&self.views), Arc::clone(reading));
         let read = move || of.look(&views, after, limit);
         let looked = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
-        let Looked { results, to, gap } = looked.map_err(|error| internal(&error))?;
+        let Looked { results, to, gap } =
+            looked.map_err(|error| no_longer_kept("position", &error))?;
         let Some(gap) = gap else {
             return Ok((results, to));
         };
@@ -94,7 +95,7 @@ impl Reading {
         let most = Position(after.0.saturating_add(u64::try_from(POSITIONS_PER_LOOK).unwrap_or(0)));
         while looked.results.len() < limit && looked.to < most && room > 0 {
             // Where nothing is wanted for long, nothing is read.
-            let (to, found) = views.scan(looked.to, READ, |name| self.wants(name));
+            let (to, found) = views.scan(looked.to, READ, |name| self.wants(name))?;
             if found.is_empty() {
                 if to == looked.to {
                     break;

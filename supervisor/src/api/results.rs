@@ -21,7 +21,7 @@ use serde_json::{json, value::to_raw_value};
 
 use super::{Api, number, reading::Reading};
 use crate::{
-    views::ReleasedResult,
+    views::{ReadFailed, ReleasedResult},
     web::{
         ResultBody,
         respond::{Answer, internal},
@@ -119,6 +119,8 @@ impl Api {
         if accept.contains("text/event-stream") {
             let resumed = headers.get("last-event-id").and_then(|value| value.to_str().ok());
             after = resumed.and_then(|id| id.parse().ok()).unwrap_or(after);
+            // A feed that can't begin says so; later it can only end.
+            self.read(&feed, after, 1).await?;
             return Ok(self.events(feed, after));
         }
         let limit = number("limit", query.get("limit"))?.unwrap_or(PAGE).min(PAGE_RESULTS);
@@ -187,7 +189,7 @@ impl Api {
             }
         };
         let results = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
-        let results = results.map_err(|error| internal(&error))?;
+        let results = results.map_err(|error| Box::new(unreadable(feed, &error)))?;
         let next = results.last().map_or(after, |result| feed.cursor(result));
         Ok(Page { results, next })
     }
@@ -238,6 +240,23 @@ impl Api {
 struct Page {
     results: Vec<ReleasedResult>,
     next: u64,
+}
+
+fn unreadable(feed: &Feed, error: &ReadFailed) -> Problem {
+    let of = match feed {
+        Feed::All | Feed::Subscription(_) => "position",
+        Feed::Stream(_) => "sequence",
+    };
+    no_longer_kept(of, error)
+}
+
+/// Why results could not be read: they are gone, or something is wrong.
+pub(super) fn no_longer_kept(of: &str, error: &ReadFailed) -> Problem {
+    let ReadFailed::Gone { first } = error else {
+        return internal(error);
+    };
+    let detail = format!("results before {of} {first} are no longer kept");
+    Problem::new(410, "no-longer-kept", "No longer kept", detail).with("first", *first)
 }
 
 /// How long a feed says nothing before it says that it is alive.

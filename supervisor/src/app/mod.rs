@@ -15,11 +15,13 @@ use crate::{
     alerts::{Crier, SetupFailed},
     config::{Config, JournalKind},
     dispatcher::{Event, Settings},
-    driver::{Driver, DriverError, Handle, Parts, engine::Engine},
+    driver::{
+        Driver, DriverError, Handle, Parts, engine::Engine, keeping::Rules, recovery::RecoverError,
+    },
     egress::forwarder::Forwarder,
     ingress::{Intake, Room, listener},
-    journal::{EntryNumber, ReadError, local::OpenError},
-    record::{Origin, codec::DecodeError},
+    journal::{EntryNumber, local::OpenError},
+    record::Origin,
     secrets::Secrets,
     views::{Change, Views},
     workers::{
@@ -30,9 +32,11 @@ use crate::{
 
 mod edge;
 mod recovery;
+mod retention;
 
 use edge::{Edge, Vault, Work, destinations, pools, senders, sizes};
 pub(crate) use recovery::{Opened, open};
+use retention::Keeper;
 
 /// How often idle connections are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -47,15 +51,12 @@ pub enum AppError {
     /// The journal can't be opened.
     #[error("the journal can't be opened: {0}")]
     Open(#[from] OpenError),
-    /// The journal can't be read.
-    #[error("the journal can't be read: {0}")]
-    Read(#[from] ReadError),
-    /// The journal holds what this program can't read.
-    #[error("entry {0} of the journal can't be read: {1}")]
-    Decode(EntryNumber, DecodeError),
-    /// Files at the journal's beginning are missing.
-    #[error("the journal in {0} begins with entry {1}: the files before it are missing")]
-    Beheaded(PathBuf, EntryNumber),
+    /// What the journal says can't be made out.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// The folder of the views can't be made.
+    #[error("the index in {0} can't be written: {1}")]
+    Views(PathBuf, io::Error),
     /// The certificates to be believed can't be read.
     #[error("server.ca_file can't be used: {0}")]
     Trust(io::Error),
@@ -93,6 +94,7 @@ struct Reloading {
     forwarder: Arc<Forwarder>,
     crier: Arc<Crier>,
     pools: watch::Sender<Vec<ConfiguredPool>>,
+    rules: watch::Sender<Rules>,
     config: Config,
     trust: Option<Trust>,
 }
@@ -118,6 +120,7 @@ pub async fn start(
     let views = Arc::clone(&opened.views);
     let router = edges.router(&opened, heartbeat_ms(&settings));
     let last = opened.recovered.last;
+    let journal = Arc::clone(&opened.journal);
     let engine = Engine::new(settings, opened.recovered, dice::seed(), clock.now());
     show_streams(&engine, &views, last);
     let driver = Driver::new(Parts {
@@ -137,11 +140,15 @@ pub async fn start(
     let driver = drive(driver, trigger.clone(), Arc::clone(&edges.crier));
     let (pools, wanted) = watch::channel(pools(&config.pools));
     membership::keep(wanted, Arc::clone(&edges.registry), handle.clone(), shutdown.clone());
+    let (rules, kept) = watch::channel(config.rules());
+    let keeper = Keeper { handle: handle.clone(), views: Arc::clone(&views), journal, clock };
+    keeper.spawn(kept, shutdown.clone());
     sweep(edges.registry, Arc::clone(&edges.forwarder), shutdown.clone());
     task::spawn("listener", listener::serve(listener, router, shutdown.clone()));
     let drain_timeout = config.server.drain_timeout;
     let (intake, forwarder, crier) = (edges.intake, edges.forwarder, edges.crier);
-    let reloading = Reloading { intake, forwarder, crier, pools, config, trust: vault.trust };
+    let trust = vault.trust;
+    let reloading = Reloading { intake, forwarder, crier, pools, rules, config, trust };
     let running =
         Running { address, handle, views, driver, shutdown, trigger, drain_timeout, reloading };
     running.subscribe().await;
@@ -232,6 +239,7 @@ impl Running {
         }
         // Err: nobody keeps the roster any more, so the process drains.
         let _ = self.reloading.pools.send(pools(&config.pools));
+        let _ = self.reloading.rules.send(config.rules());
         let settings = Arc::new(config.settings());
         let _ = self.handle.tell(Event::Settings(settings)).await;
         self.reloading.config = config;

@@ -1,6 +1,10 @@
 //! From files to state: the journal is opened, and folded.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use rollcall_common::{
     ids::Epoch,
@@ -13,15 +17,19 @@ use super::AppError;
 use crate::{
     config::{self, JournalKind},
     dispatcher::Settings,
-    driver::engine::Recovered,
+    driver::{engine::Recovered, recovery},
     journal::{
-        EntryNumber, Journal,
+        Entry, Journal,
         local::{LocalJournal, Options},
         memory::MemoryJournal,
     },
     views::Views,
 };
 
+/// The folder of the views, in the journal's. It may be deleted while the supervisor is down.
+const VIEWS: &str = "views";
+/// How often a long recovery says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(2);
 /// Bytes of the journal that recovery reads at a time.
 const RECOVERY_BYTES: usize = 4 << 20;
 
@@ -41,7 +49,7 @@ pub(crate) async fn open(
     settings: Arc<Settings>,
 ) -> Result<Opened, AppError> {
     let opened = tokio::task::spawn_blocking(move || {
-        let (journal, epoch, identity): (Arc<dyn Journal>, Epoch, Uuid) = match journal.kind {
+        let (opened, identity, views): (Arc<dyn Journal>, _, Option<PathBuf>) = match journal.kind {
             JournalKind::Local => {
                 let options = Options {
                     segment_bytes: journal.segment_bytes,
@@ -52,15 +60,14 @@ pub(crate) async fn open(
                 if let Some(cut) = &found.cut {
                     tracing::warn!(file = %cut.file.display(), cut.offset, cut.bytes, "tail cut");
                 }
-                // What was decided there is needed, and nothing trims a journal yet.
-                if opened.first() > EntryNumber::FIRST {
-                    return Err(AppError::Beheaded(journal.path, opened.first()));
-                }
-                (Arc::new(opened), found.next_epoch, found.identity)
+                let views = journal.path.join(VIEWS);
+                (Arc::new(opened), (found.next_epoch, found.identity), Some(views))
             }
-            JournalKind::Memory => (Arc::new(MemoryJournal::new()), Epoch::FIRST, Uuid::now_v7()),
+            JournalKind::Memory => {
+                (Arc::new(MemoryJournal::new()), (Epoch::FIRST, Uuid::now_v7()), None)
+            }
         };
-        recover(journal, (epoch, identity), &settings)
+        recover(opened, identity, &settings, views.as_deref())
     });
     opened.await.map_err(|error| AppError::Broken(error.to_string()))?
 }
@@ -69,25 +76,26 @@ fn recover(
     journal: Arc<dyn Journal>,
     (epoch, identity): (Epoch, Uuid),
     settings: &Settings,
+    folder: Option<&Path>,
 ) -> Result<Opened, AppError> {
     let clock = Clock::start(Time::default());
-    let (started, views) = (clock.now(), Arc::new(Views::new(Arc::clone(&journal))));
-    let mut recovered = Recovered::default();
-    let mut next = journal.first();
-    loop {
-        let entries = journal.read(next, RECOVERY_BYTES)?;
-        let Some(last) = entries.last().map(|entry| entry.number) else {
-            break;
-        };
-        for entry in entries {
-            let number = entry.number;
-            let publish = |entry, change| views.publish(entry, [change]);
-            let taken = recovered.take(&entry, settings, publish);
-            taken.map_err(|error| AppError::Decode(number, error))?;
+    let started = clock.now();
+    let views = match folder {
+        None => Views::new(Arc::clone(&journal)),
+        Some(folder) => Views::on_disk(Arc::clone(&journal), folder)
+            .map_err(|error| AppError::Views(folder.to_owned(), error))?,
+    };
+    let end = journal.tail().borrow().next;
+    let mut told = started;
+    let tell = |entry: &Entry, at: Time| {
+        let now = clock.now();
+        if now.since(told) >= TELL_EVERY {
+            told = now;
+            tracing::info!(entry = entry.number.0, of = end.0 - 1, %at, "reading the journal");
         }
-        next = last.next();
-    }
+    };
+    let recovered = recovery::recover(&*journal, settings, (&views, RECOVERY_BYTES), tell)?;
     let took = clock.now().since(started);
     tracing::info!(entries = recovered.last.0, ?took, %epoch, "journal open");
-    Ok(Opened { journal, epoch, identity, views, recovered })
+    Ok(Opened { journal, epoch, identity, views: Arc::new(views), recovered })
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use super::{
     error::Place,
     section::{Section, UNSUPPORTED},
-    values::{size, text, word},
+    values::{boolean, size, text, word},
 };
+use crate::dispatcher::Slow;
 
 /// `[journal]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,6 +20,10 @@ pub struct Journal {
     pub segment_bytes: u64,
     /// Free bytes of the disk below which nothing more is taken in.
     pub reserve_bytes: u64,
+    /// How large it may grow before older results go; absent: no bound.
+    pub retention_bytes: Option<u64>,
+    /// Whether results go that a subscription has yet to take.
+    pub slow: Slow,
 }
 
 /// Kinds of journals.
@@ -37,6 +42,8 @@ impl Default for Journal {
             path: "rollcall-data".into(),
             segment_bytes: 64 << 20,
             reserve_bytes: 8 << 20,
+            retention_bytes: None,
+            slow: Slow::Kept,
         }
     }
 }
@@ -62,6 +69,10 @@ impl Journal {
         });
         let segment = section.read("segment_bytes", |node| size(node, 64 << 10..=4 << 30));
         let reserve = section.read("reserve_bytes", |node| size(node, 0..=1 << 50));
+        let retention = section.read("retention_bytes", |node| size(node, 1 << 20..=1 << 50));
+        let slow = section.read("retention_strict", |node| {
+            boolean(node).map(|strict| if strict { Slow::Dropped } else { Slow::Kept })
+        });
         section.refuse(&["servers", "replicas", "partitions", "when_unavailable"]);
         let kind = kind.unwrap_or(default.kind);
         if data.is_some() && kind == JournalKind::Memory {
@@ -78,6 +89,8 @@ impl Journal {
             path: data.or(path).unwrap_or(default.path),
             segment_bytes: segment.unwrap_or(default.segment_bytes),
             reserve_bytes: reserve.unwrap_or(default.reserve_bytes),
+            retention_bytes: retention,
+            slow: slow.unwrap_or(default.slow),
         }
     }
 }

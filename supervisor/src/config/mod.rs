@@ -20,7 +20,10 @@ pub use server::Server;
 pub use streams::Streams;
 pub use subscriptions::Subscription;
 
-use crate::dispatcher::settings::{Settings, StreamTable};
+use crate::{
+    dispatcher::settings::{Settings, StreamTable},
+    driver::keeping::Rules,
+};
 
 mod alerts;
 mod env;
@@ -156,10 +159,24 @@ impl Config {
         }
     }
 
+    /// What is kept of the journal, and for how long.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        let Journal { segment_bytes, retention_bytes, slow, .. } = self.journal;
+        Rules {
+            age: self.settings().longest_retention(),
+            bytes: retention_bytes,
+            slow,
+            snapshot_bytes: segment_bytes,
+        }
+    }
+
     /// The sections in which `new` differs from this and that only a restart applies.
     #[must_use]
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
-        [("server", self.server != new.server), ("journal", self.journal != new.journal)]
+        let Journal { retention_bytes, slow, .. } = new.journal;
+        let journal = Journal { retention_bytes, slow, ..self.journal.clone() };
+        [("server", self.server != new.server), ("journal", journal != new.journal)]
             .into_iter()
             .filter_map(|(section, differs)| differs.then_some(section))
             .collect()

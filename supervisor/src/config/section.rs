@@ -75,6 +75,11 @@ impl<'a> Section<'a> {
         self.left.get(key).map(|node| node.place.clone())
     }
 
+    /// Takes a key out that was complained of.
+    pub(super) fn drop_key(&mut self, key: &str) {
+        self.left.remove(key);
+    }
+
     /// Refuses keys of the contract that this version does not have.
     pub(super) fn refuse(&mut self, keys: &[&'static str]) {
         for key in keys {

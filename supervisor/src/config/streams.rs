@@ -8,6 +8,9 @@ use super::{
 };
 use crate::dispatcher::settings::{Hedging, OnExhausted, Pattern, Processing, StreamOverlay};
 
+/// The longest retention.
+const CENTURY: Duration = Duration::from_hours(24 * 365 * 100);
+
 /// What `pool` says of a stream without a processing step.
 pub(super) const NO_POOL: &str = "none";
 
@@ -66,8 +69,15 @@ fn overlay(mut section: Section<'_>) -> StreamOverlay {
         hold_alert_after: section.read("hold_alert_after", |node| duration(node, SHORTEST..=DAY)),
         hedge: section
             .read("hedge", |node| word(node, &[("auto", Hedging::Auto), ("off", Hedging::Off)])),
+        retention: section.read("retention", |node| duration(node, Duration::ZERO..=CENTURY)),
     };
-    section.refuse(&["retention", "retention_bytes", "retention_strict"]);
+    for key in ["retention_bytes", "retention_strict"] {
+        if let Some(place) = section.place_of(key) {
+            let text = "stands in [journal]: all streams share one journal";
+            section.problem(Some(place), key, text);
+            section.drop_key(key);
+        }
+    }
     section.close();
     overlay
 }

@@ -112,18 +112,18 @@ impl Alert {
                 return Due::Now(NoticeKind::Resolved);
             }
             (AlertStage::Resolved, _) => return Due::Never,
-            (AlertStage::Firing, Some(told)) if !told.taken => {
-                return Due::Now(NoticeKind::Firing);
-            }
-            (_, Some(told)) if self.severity > told.severity => return Due::Now(NoticeKind::Worse),
             (AlertStage::Acknowledged, Some(told))
-                if target.once_seen == OnceSeen::Tell && told.stage == AlertStage::Firing =>
+                if target.once_seen == OnceSeen::Tell
+                    && told.taken
+                    && told.stage == AlertStage::Firing =>
             {
                 return Due::Now(NoticeKind::Acknowledged);
             }
             (AlertStage::Acknowledged, _) if target.once_seen != OnceSeen::Repeat => {
                 return Due::Never;
             }
+            (_, Some(told)) if !told.taken => return Due::Now(NoticeKind::Firing),
+            (_, Some(told)) if self.severity > told.severity => return Due::Now(NoticeKind::Worse),
             _ if !self.concerns(target, stream) => return Due::Never,
             (_, None) => (self.since + target.after, NoticeKind::Firing),
             (_, Some(told)) => match target.repeat {
@@ -132,6 +132,40 @@ impl Alert {
             },
         };
         if at <= now { Due::Now(kind) } else { Due::Later(at) }
+    }
+
+    /// Records that make it again, but for its end.
+    fn export(&self, id: AlertId) -> Vec<AlertRecord> {
+        let Self {
+            subject,
+            severity,
+            stage: _,
+            count,
+            detail,
+            since,
+            until: _,
+            acknowledged_by,
+            told,
+        } = self;
+        let mut records = vec![AlertRecord::Raised {
+            alert: id,
+            at: *since,
+            subject: subject.clone(),
+            severity: *severity,
+            count: *count,
+            detail: detail.clone(),
+        }];
+        records.extend(acknowledged_by.iter().map(|by| AlertRecord::Acknowledged {
+            alert: id,
+            at: *since,
+            by: by.clone(),
+        }));
+        records.extend(told.iter().map(|(target, told)| {
+            let Told { at, severity, stage, taken } = *told;
+            let target = Arc::clone(target);
+            AlertRecord::Told { alert: id, at, target, severity, stage, taken }
+        }));
+        records
     }
 
     fn concerns(&self, target: &AlertTarget, stream: Option<&StreamName>) -> bool {
@@ -254,6 +288,30 @@ impl Alerts {
     /// Whether so few messages have alerts that the flood is over.
     pub(super) fn flood_is_over(&self) -> bool {
         self.messages < MESSAGE_ALERTS / 2
+    }
+
+    /// The number of the last one that there was.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Goes on numbering after `last`.
+    pub(super) fn number_after(&mut self, last: u64) {
+        self.last = self.last.max(last);
+    }
+
+    /// Records that make them all again.
+    pub(super) fn export(&self) -> Vec<AlertRecord> {
+        let Self { all, resolved, live: _, last: _, messages: _ } = self;
+        let mut records = Vec::new();
+        // One that is over makes room for the next of its cause.
+        for (id, alert) in resolved.iter().filter_map(|id| Some((*id, all.get(id)?))) {
+            records.extend(alert.export(id));
+            records.extend(alert.until.map(|at| AlertRecord::Resolved { alert: id, at }));
+        }
+        let live = all.iter().filter(|(_, alert)| alert.stage != AlertStage::Resolved);
+        records.extend(live.flat_map(|(id, alert)| alert.export(*id)));
+        records
     }
 
     pub(super) fn apply(&mut self, record: &AlertRecord) {

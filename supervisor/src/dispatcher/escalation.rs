@@ -47,6 +47,9 @@ impl Signal {
             | Record::Arranged { .. }
             | Record::Audited(_)
             | Record::Checkpointed { .. }
+            | Record::Base(_)
+            | Record::Copied { .. }
+            | Record::CopiedResult { .. }
             | Record::Delivered { .. }
             | Record::Opened { .. }
             | Record::Paused { .. }
@@ -58,6 +61,7 @@ impl Signal {
             | Record::Suspected { .. }
             | Record::SubscriptionPaused { .. }
             | Record::SubscriptionResumed { .. }
+            | Record::Trimmed { .. }
             | Record::Unsubscribed { .. } => Self::None,
         }
     }

@@ -12,7 +12,7 @@ use rollcall_common::{
 
 use super::settings::Settings;
 pub use crate::record::Start;
-use crate::record::{AlertId, Found, Gap, Plan, SubscriptionId};
+use crate::record::{AlertId, Found, Gap, Plan, Record, SubscriptionId};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -37,6 +37,14 @@ pub enum Event {
     },
     /// Messages came in.
     Arrived(Arrival),
+    /// What is still needed was read where the journal is to be trimmed, and is to be written
+    /// down again.
+    Copied {
+        /// Whom to answer.
+        request: RequestId,
+        /// [`Record::Copied`] and [`Record::CopiedResult`].
+        copies: Vec<Record>,
+    },
     /// A person decided on a parked message.
     Decided {
         /// Whom to answer.
@@ -141,6 +149,12 @@ pub enum Event {
     },
     /// The settings changed.
     Settings(Arc<Settings>),
+    /// A snapshot is wanted. Nothing else is handled until it is written: see
+    /// [`Dispatcher::is_exporting`](super::Dispatcher::is_exporting).
+    Snapshot {
+        /// Whom to answer, when it is durable.
+        request: RequestId,
+    },
     /// The journal has room again, or has not.
     Space {
         /// Whether only the reserve is left.
@@ -163,6 +177,18 @@ pub enum Event {
         name: Box<str>,
         /// What it is meant to do.
         plan: Arc<Plan>,
+    },
+    /// All that the journal needs of what lies before a snapshot has been copied: the rest is
+    /// no longer kept.
+    Trim {
+        /// Whom to answer.
+        request: RequestId,
+        /// The head at the snapshot.
+        through: Position,
+        /// The journal's entry in which it begins.
+        below: u64,
+        /// What becomes of results that a subscription has yet to take.
+        slow: Slow,
     },
     /// A subscription is no longer wanted.
     Unsubscribe {
@@ -193,6 +219,15 @@ pub enum Event {
         /// Its id.
         id: Arc<str>,
     },
+}
+
+/// What becomes of results that a subscription has yet to take, when they are old enough to go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Slow {
+    /// They go with the others.
+    Dropped,
+    /// They are kept.
+    Kept,
 }
 
 /// Messages for one stream, from one request. All of them are taken in, or none.

@@ -42,6 +42,7 @@ mod notices;
 mod outcome;
 pub mod roster;
 pub mod settings;
+mod snapshot;
 mod state;
 mod status;
 mod stream;
@@ -56,7 +57,7 @@ mod tests;
 
 pub use alert::{AlertStatus, NoticeKind};
 pub use effect::{Delivery, Dispatch, Effect, Notice, Released, Reply, SubscriptionReply, Taken};
-pub use event::{Arrival, AttemptId, Event, Refusal, RequestId, TellFailure, WorkerReply};
+pub use event::{Arrival, AttemptId, Event, Refusal, RequestId, Slow, TellFailure, WorkerReply};
 pub use health::Rate;
 pub use invariants::Sizes;
 pub use settings::Settings;
@@ -70,6 +71,7 @@ use attempts::Attempt;
 use escalation::Signal;
 use notices::Teller;
 use roster::{PoolKey, Roster};
+use snapshot::Export;
 use stream::Turn;
 use suspects::Suspects;
 use timers::{Timer, Timers};
@@ -112,6 +114,8 @@ pub struct Dispatcher {
     /// The journal's room.
     space: Space,
     draining: bool,
+    /// The snapshot that is being written.
+    export: Option<Export>,
     /// The room that releases of one record are collected in.
     released: Vec<Released>,
 }
@@ -139,6 +143,7 @@ impl Dispatcher {
             diverged_at: BTreeMap::new(),
             space: Space::Enough,
             draining: false,
+            export: None,
             released: Vec::new(),
         };
         dispatcher.commit(Record::Started { at: now });
@@ -155,6 +160,7 @@ impl Dispatcher {
             }
             Event::Answered { attempt, reply } => self.answered(attempt, reply, now),
             Event::Arrived(arrival) => self.arrived(&arrival, now),
+            Event::Copied { request, copies } => self.copied(request, copies),
             Event::Decided { request, stream, sequence, by, decision } => {
                 self.decided(request, (&stream, sequence), (&by, decision), now);
             }
@@ -182,6 +188,7 @@ impl Dispatcher {
                 self.settings = settings;
                 self.adopt_settings(now);
             }
+            Event::Snapshot { request } => self.begin_snapshot(request),
             Event::Space { low } => {
                 self.space = if low { Space::Low } else { Space::Enough };
                 self.space_changed(now);
@@ -190,6 +197,9 @@ impl Dispatcher {
                 self.subscribe(request.as_ref(), &name, plan, now);
             }
             Event::Told { alert, target, outcome } => self.told(alert, &target, outcome, now),
+            Event::Trim { request, through, below, slow } => {
+                self.trim(request, (through, below), slow);
+            }
             Event::Undelivered { subscription, stream, refusal, detail } => {
                 self.undelivered((subscription, stream), refusal, detail, now);
             }

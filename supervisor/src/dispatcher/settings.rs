@@ -14,6 +14,9 @@ use rollcall_common::{
 
 use crate::record::Severity;
 
+/// How long results are kept, where nothing else is said.
+const RETENTION: Duration = Duration::from_hours(24);
+
 /// What a stream does at a parked head.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OnExhausted {
@@ -51,6 +54,8 @@ pub struct StreamSettings {
     pub hold_alert_after: Duration,
     /// Whether slow attempts get a copy.
     pub hedge: Hedging,
+    /// How long its results are kept, at least.
+    pub retention: Duration,
 }
 
 impl Default for StreamSettings {
@@ -64,6 +69,7 @@ impl Default for StreamSettings {
             max_backlog: 10_000_000,
             hold_alert_after: HOLD_ALERT_AFTER,
             hedge: Hedging::Auto,
+            retention: RETENTION,
         }
     }
 }
@@ -177,6 +183,13 @@ impl Settings {
         self.streams.whole(name.as_str(), &self.default_stream)
     }
 
+    /// The longest time for which any stream's results are to be kept. The journal is one for
+    /// all, so this is how long all of them are.
+    #[must_use]
+    pub fn longest_retention(&self) -> Duration {
+        self.streams.longest_retention(self.default_stream.retention)
+    }
+
     /// How the pool `name` is treated.
     #[must_use]
     pub fn pool(&self, name: &str) -> PoolSettings {
@@ -219,6 +232,8 @@ pub struct StreamOverlay {
     pub hold_alert_after: Option<Duration>,
     /// Whether slow attempts get a copy.
     pub hedge: Option<Hedging>,
+    /// How long its results are kept, at least.
+    pub retention: Option<Duration>,
 }
 
 impl StreamOverlay {
@@ -244,6 +259,7 @@ impl StreamOverlay {
             max_backlog: self.max_backlog.unwrap_or(under.max_backlog),
             hold_alert_after: self.hold_alert_after.unwrap_or(under.hold_alert_after),
             hedge: self.hedge.unwrap_or(under.hedge),
+            retention: self.retention.unwrap_or(under.retention),
         }
     }
 }
@@ -307,6 +323,14 @@ impl StreamTable {
                 Arc::clone(whole.get_or_init(|| Arc::new(overlay.over(&self.of_wild(name, base)))))
             }
         }
+    }
+
+    fn longest_retention(&self, otherwise: Duration) -> Duration {
+        let every = self.wild.iter().find(|(pattern, _)| pattern.as_str() == "*");
+        let base = every.and_then(|(_, overlay)| overlay.retention).unwrap_or(otherwise);
+        let exact = self.exact.values().map(|exact| &exact.overlay);
+        let overlays = self.wild.iter().map(|(_, overlay)| overlay).chain(exact);
+        overlays.filter_map(|overlay| overlay.retention).max().map_or(base, |most| most.max(base))
     }
 
     fn of_wild(&self, name: &str, base: &Arc<StreamSettings>) -> Arc<StreamSettings> {
@@ -405,6 +429,25 @@ mod tests {
             assert!(Arc::ptr_eq(&of(one), &of(other)), "{one} {other}");
         }
         assert_eq!(settings.clone().stream(&"orders.eu".parse().unwrap()), of("orders.eu"));
+    }
+
+    #[test]
+    fn the_longest_retention_wins() {
+        let hours = |hours| Duration::from_hours(hours);
+        let keep = |name: &str, retention: u64| {
+            let retention = Some(hours(retention));
+            (Pattern::new(name), StreamOverlay { retention, ..StreamOverlay::default() })
+        };
+        for (overlays, longest) in [
+            (vec![], 24),
+            (vec![keep("a", 1)], 24),
+            (vec![keep("*", 1)], 1),
+            (vec![keep("*", 1), keep("a", 3), keep("b.*", 2)], 3),
+        ] {
+            let streams = StreamTable::new(overlays);
+            let settings = Settings { streams, ..Settings::default() };
+            assert_eq!(settings.longest_retention(), hours(longest), "{settings:?}");
+        }
     }
 
     #[test]

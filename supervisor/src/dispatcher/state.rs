@@ -18,6 +18,7 @@ use super::{
     alert::Alerts,
     effect::Released,
     settings::Settings,
+    snapshot::FoldOrigin,
     stream::{Held, Parking, Slot, SlotState, Stream},
     subscription::Subscription,
 };
@@ -30,17 +31,27 @@ pub struct State {
     pub(super) names: BTreeMap<StreamName, StreamId>,
     /// Idempotency keys that were seen, by digest.
     pub(super) keys: BTreeMap<(StreamId, [u8; 16]), Seen>,
+    /// Keys of unreleased messages: their digests.
+    pub(super) keyed: BTreeMap<(StreamId, Sequence), [u8; 16]>,
+    /// Keys of released messages, the oldest first, until the messages are no longer kept.
+    pub(super) spent: VecDeque<(Position, StreamId, [u8; 16])>,
     /// The last position given.
     pub(super) head: Position,
+    /// The last position that is no longer kept.
+    pub(super) floor: Position,
     /// The newest releases, the last one at `head`.
-    recent: VecDeque<(StreamId, Sequence)>,
+    pub(super) recent: VecDeque<(StreamId, Sequence)>,
     pub(super) subscriptions: BTreeMap<SubscriptionId, Subscription>,
     pub(super) alerts: Alerts,
     /// What people did, the newest last.
     pub(super) audit: VecDeque<Audit>,
-    next_subscription: u32,
+    pub(super) next_subscription: u32,
     /// The latest moment that a record speaks of.
-    last: Time,
+    pub(super) last: Time,
+    /// How much of the time until then was spent down, in microseconds.
+    pub(super) down: u64,
+    /// What it was folded from.
+    pub(super) origin: FoldOrigin,
     /// Bytes of messages that slots hold. Soft.
     pub(super) held_bytes: usize,
 }
@@ -64,6 +75,12 @@ impl State {
     #[must_use]
     pub fn head(&self) -> Position {
         self.head
+    }
+
+    /// The last position that is no longer kept.
+    #[must_use]
+    pub fn floor(&self) -> Position {
+        self.floor
     }
 
     /// Streams that there are.
@@ -103,6 +120,10 @@ impl State {
     /// When the record contradicts those before it: the journal is not one that this program
     /// wrote.
     pub fn apply(&mut self, record: &Record, settings: &Settings, released: &mut Vec<Released>) {
+        if let Record::Base(base) = record {
+            return self.apply_base(base, settings);
+        }
+        self.origin.folded();
         match record {
             Record::Accepted { stream, sequence, at, message } => {
                 self.last = self.last.max(*at);
@@ -131,10 +152,7 @@ impl State {
                 }
                 self.release(*stream, *at, (settings.recent, released));
             }
-            Record::Paused { stream, at } => {
-                self.last = self.last.max(*at);
-                self.stream_mut(*stream).paused = true;
-            }
+            Record::Paused { stream, at } => self.set_paused(*stream, *at),
             Record::Resumed { stream, at } => {
                 self.stream_mut(*stream).paused = false;
                 self.release(*stream, *at, (settings.recent, released));
@@ -144,11 +162,13 @@ impl State {
                 self.stream_mut(*stream).parked.remove(sequence);
                 self.slot(*stream, *sequence).start_over();
             }
-            Record::Started { at } => self.last = self.last.max(*at),
             Record::Suspected { stream, sequence, at, worker } => {
                 self.last = self.last.max(*at);
                 self.slot(*stream, *sequence).suspect(worker);
             }
+            Record::Started { at } => self.started(*at),
+            Record::Trimmed { through, .. } => self.trimmed(*through),
+            Record::Base(_) | Record::Copied { .. } | Record::CopiedResult { .. } => {}
             Record::Arranged { .. }
             | Record::Checkpointed { .. }
             | Record::Delivered { .. }
@@ -167,6 +187,11 @@ impl State {
         while self.audit.len() > AUDIT_KEPT {
             self.audit.pop_front();
         }
+    }
+
+    fn set_paused(&mut self, stream: StreamId, at: Time) {
+        self.last = self.last.max(at);
+        self.stream_mut(stream).paused = true;
     }
 
     fn apply_to_subscriptions(&mut self, record: &Record) {
@@ -212,6 +237,9 @@ impl State {
             | Record::Alert(_)
             | Record::Answered { .. }
             | Record::Audited(_)
+            | Record::Base(_)
+            | Record::Copied { .. }
+            | Record::CopiedResult { .. }
             | Record::Failed { .. }
             | Record::Opened { .. }
             | Record::Parked { .. }
@@ -220,7 +248,8 @@ impl State {
             | Record::Resumed { .. }
             | Record::Retried { .. }
             | Record::Started { .. }
-            | Record::Suspected { .. } => {}
+            | Record::Suspected { .. }
+            | Record::Trimmed { .. } => {}
         }
     }
 
@@ -244,7 +273,7 @@ impl State {
     }
 
     /// Lets each stream know whether its results are to be sent to this subscription.
-    fn link(&mut self, subscription: SubscriptionId) {
+    pub(super) fn link(&mut self, subscription: SubscriptionId) {
         let entry = self.subscriptions.get(&subscription);
         for stream in &mut self.streams {
             stream.subscriptions.retain(|other| *other != subscription);
@@ -317,8 +346,9 @@ impl State {
         assert_eq!(entry.next, sequence, "sequences of a stream have no gap");
         entry.next = sequence.next();
         if let Some(key) = &message.key {
-            let (fingerprint, id) = (key.fingerprint, message.id);
-            self.keys.insert((stream, digest(&key.text)), Seen { sequence, id, fingerprint });
+            let (fingerprint, id, digest) = (key.fingerprint, message.id, digest(&key.text));
+            self.keys.insert((stream, digest), Seen { sequence, id, fingerprint });
+            self.keyed.insert((stream, sequence), digest);
         }
     }
 
@@ -359,6 +389,9 @@ impl State {
             self.head = self.head.next();
             self.stream_mut(stream).head_since = at;
             let position = self.head;
+            if let Some(digest) = self.keyed.remove(&(stream, sequence)) {
+                self.spent.push_back((position, stream, digest));
+            }
             self.recent.push_back((stream, sequence));
             while self.recent.len() > recent {
                 self.recent.pop_front();
@@ -374,7 +407,7 @@ impl State {
     }
 }
 
-fn index(stream: StreamId) -> usize {
+pub(super) fn index(stream: StreamId) -> usize {
     usize::try_from(stream.0).unwrap_or(usize::MAX)
 }
 

@@ -67,6 +67,10 @@ pub struct Counters {
     pub hedges_won: u64,
     /// Messages parked because workers died of them.
     pub poison_suspected: u64,
+    /// Snapshots written.
+    pub snapshots: u64,
+    /// Messages and results copied, because the place where they lay was trimmed away.
+    pub copied: u64,
 }
 
 /// Why a stream stands where it stands.

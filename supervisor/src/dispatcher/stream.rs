@@ -17,9 +17,6 @@ use rollcall_common::{
 use super::{event::AttemptId, roster::PoolKey, settings::StreamSettings};
 use crate::record::{AttemptReport, Ending, Head, ParkCause, SubscriptionId};
 
-/// Room for slots that an idle stream keeps.
-const KEPT_SLOTS: usize = 16;
-
 /// Where a message stands.
 #[derive(Clone, Debug)]
 pub(super) enum SlotState {
@@ -75,7 +72,9 @@ pub(super) struct Slot {
     /// The message, while it may be dispatched. Soft: it is read back when it isn't there.
     pub(super) held: Option<Held>,
     /// What identified it when it was parked: a late answer may come before it is read back.
-    known: Option<Head>,
+    pub(super) known: Option<Head>,
+    /// When its next attempt is, or was, due: its state may have gone on since.
+    pub(super) due: Option<Time>,
     pub(super) failures: u32,
     /// Tries that did not count, since the last one that did.
     pub(super) rounds: u32,
@@ -87,12 +86,12 @@ pub(super) struct Slot {
     pub(super) tried: Vec<Arc<str>>,
     pub(super) history: Vec<Arc<AttemptReport>>,
     /// What speaks against it; nearly always nothing.
-    suspicion: Option<Box<Suspicion>>,
+    pub(super) suspicion: Option<Box<Suspicion>>,
 }
 
 /// What speaks against a message.
 #[derive(Debug, Default)]
-struct Suspicion {
+pub(super) struct Suspicion {
     /// The workers that died during its attempts, each once.
     deaths: Vec<Arc<str>>,
     /// Since when it waits for a worker without another suspect. Soft.
@@ -105,6 +104,7 @@ impl Slot {
             state: SlotState::Idle,
             held: None,
             known: None,
+            due: None,
             failures: 0,
             rounds: 0,
             out: Out::default(),
@@ -123,6 +123,7 @@ impl Slot {
         self.failures += 1;
         self.rounds = 0;
         self.state = SlotState::Waiting { due };
+        self.due = Some(due);
         self.tried.push(Arc::clone(&report.worker));
         self.history.push(Arc::clone(report));
         if report.ending == Ending::Refused {
@@ -148,6 +149,7 @@ impl Slot {
         self.known = self.head();
         self.state = SlotState::Idle;
         (self.failures, self.rounds, self.manual) = (0, 0, true);
+        self.due = None;
         self.tried.clear();
         self.refused_by = None;
         self.suspicion = None;
@@ -231,11 +233,13 @@ pub(super) struct Stream {
     pub(super) next: Sequence,
     /// The last released one; 0 when there is none.
     pub(super) released: Sequence,
+    /// How many of the last released ones were skipped, one behind the other.
+    pub(super) skips: u32,
     pub(super) paused: bool,
     /// Since when its oldest unreleased message is the oldest.
     pub(super) head_since: Time,
     /// `slots[i]` is message `released + 1 + i`.
-    slots: VecDeque<Slot>,
+    pub(super) slots: VecDeque<Slot>,
     /// Answered, not yet their turn.
     pub(super) waiting: u32,
     /// The parked ones.
@@ -276,6 +280,7 @@ impl Stream {
             pool: None,
             next: Sequence::FIRST,
             released: Sequence(0),
+            skips: 0,
             paused: false,
             head_since: Time::default(),
             slots: VecDeque::new(),
@@ -347,8 +352,10 @@ impl Stream {
         self.slots.pop_front();
         self.waiting -= 1;
         self.released = self.released.next();
+        self.skips = if skipped { self.skips.saturating_add(1) } else { 0 };
         self.cursor = self.cursor.max(self.released.next());
-        if self.slots.is_empty() && self.slots.capacity() > KEPT_SLOTS {
+        if self.slots.is_empty() {
+            // Room for four slots is more than all else of an idle stream.
             self.slots = VecDeque::new();
         }
         Some((self.released, skipped))

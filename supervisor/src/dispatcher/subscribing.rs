@@ -53,7 +53,7 @@ impl Dispatcher {
             Start::After(position) if position > head && request.is_some() => {
                 return SubscriptionReply::Beyond(head);
             }
-            Start::After(position) => position.min(head),
+            Start::After(position) => position.clamp(self.state.floor, head),
             Start::Live => head,
         };
         if request.is_some() && self.state.subscriptions.len() >= SUBSCRIPTIONS {
@@ -172,6 +172,8 @@ impl Dispatcher {
         if to > self.state.head {
             return SubscriptionReply::Beyond(self.state.head);
         }
+        // What is no longer kept can't come again.
+        let to = to.max(self.state.floor);
         self.wake_lanes(subscription);
         self.commit(Record::Rewound { subscription, to });
         self.set_out_again(subscription);

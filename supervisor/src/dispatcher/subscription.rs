@@ -29,16 +29,16 @@ pub struct Subscription {
     pub(super) name: Arc<str>,
     /// What it is meant to do.
     pub(super) plan: Arc<Plan>,
-    patterns: Vec<Pattern>,
+    pub(super) patterns: Vec<Pattern>,
     /// The last position that was looked at, while catching up; `None` at the present.
     pub(super) scan: Option<Position>,
     /// Results up to here are replayed: the head when it was created or rewound.
     pub(super) replay_until: Position,
     pub(super) lanes: BTreeMap<StreamId, Lane>,
     /// The lanes' floors, lowest first.
-    floors: BTreeSet<(Position, StreamId)>,
+    pub(super) floors: BTreeSet<(Position, StreamId)>,
     /// What the reader of a pull subscription has done.
-    pulled: Position,
+    pub(super) pulled: Position,
     /// Why it stands still.
     pub(super) paused: Option<PauseReason>,
     // Soft from here on.

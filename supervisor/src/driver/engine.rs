@@ -17,7 +17,7 @@ use crate::{
     },
     journal::{Entry, EntryNumber, Ticket},
     record::{
-        SubscriptionId,
+        Record, SubscriptionId,
         codec::{DecodeError, Encoder, decode},
     },
     views::Change,
@@ -125,6 +125,24 @@ impl Engine {
         self.encoder.len() >= TURN_BYTES
     }
 
+    /// Whether a snapshot is being written: until it is, turns are ended and [`Engine::export`]
+    /// is called, and nothing else.
+    #[must_use]
+    pub fn is_exporting(&self) -> bool {
+        self.dispatcher.is_exporting()
+    }
+
+    /// Fills the turn's entry with the next parts of the snapshot, up to about `bytes`.
+    pub fn export(&mut self, bytes: usize) {
+        while self.is_exporting() {
+            self.dispatcher.export();
+            self.collect();
+            if self.encoder.len() >= bytes {
+                return;
+            }
+        }
+    }
+
     /// The next message to hand to a worker, at once.
     pub fn poll_dispatch(&mut self) -> Option<Dispatch> {
         self.dispatches.pop_front()
@@ -201,6 +219,8 @@ pub struct Recovered {
     pub state: State,
     /// The last entry; 0 when there is none.
     pub last: EntryNumber,
+    /// All before this entry may have been removed.
+    pub trimmed: EntryNumber,
 }
 
 impl Recovered {
@@ -217,6 +237,13 @@ impl Recovered {
         let mut released = Vec::new();
         for (index, record) in (0_u32..).zip(decode(&entry.payload)?) {
             self.state.apply(&record, settings, &mut released);
+            if !self.state.is_rooted() {
+                let change = Change::of_base(&record);
+                change.into_iter().for_each(|change| publish(entry.number, change));
+            }
+            if let Record::Trimmed { below, .. } = record {
+                self.trimmed = self.trimmed.max(EntryNumber(below));
+            }
             if let Some(change) = Change::of(record, index) {
                 publish(entry.number, change.lean());
             }

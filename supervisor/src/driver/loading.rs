@@ -58,12 +58,13 @@ impl Loader {
     ) {
         let (views, handle) = (Arc::clone(&self.views), self.handle.clone());
         task::spawn("scan", async move {
-            let look = move || views.scan(after, SCAN_RESULTS, |name| wants(name));
-            match tokio::task::spawn_blocking(look).await {
-                // Err: the driver has ended, and nobody waits.
-                Ok((to, found)) => {
+            let scan = move || views.scan(after, SCAN_RESULTS, |name| wants(name));
+            match tokio::task::spawn_blocking(scan).await {
+                Ok(Ok((to, found))) => {
+                    // Err: the driver has ended, and nobody waits.
                     let _ = handle.tell(Event::Scanned { subscription, life, to, found }).await;
                 }
+                Ok(Err(error)) => fatal(&error.to_string()),
                 Err(error) => fatal(&error.to_string()),
             }
         });

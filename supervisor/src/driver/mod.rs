@@ -11,14 +11,16 @@ use std::{
 
 use rollcall_common::{
     ids::StreamName,
-    limits::{COMMIT_STALL, DRIVER_QUEUE, DRIVER_TURN, INTAKE_QUEUE, UNSYNCED_BYTES},
+    limits::{COMMIT_STALL, DRIVER_QUEUE, DRIVER_TURN, INTAKE_QUEUE, TURN_BYTES, UNSYNCED_BYTES},
     message::Message,
     time::{Clock, Time},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub mod engine;
+pub mod keeping;
 mod loading;
+pub mod recovery;
 mod requests;
 
 use crate::{
@@ -316,6 +318,11 @@ impl Driver {
             }
             if self.engine.is_full() {
                 self.end_turn()?;
+            }
+            while self.engine.is_exporting() {
+                // A snapshot begins in an entry of its own, and stands in one piece.
+                self.end_turn()?;
+                self.engine.export(TURN_BYTES);
             }
         }
         Ok(())

@@ -85,6 +85,14 @@ impl<'a> Trip<'a> {
             }
             let results = match self.read(&destination).await {
                 Ok(results) => results,
+                Err(ReadFailed::Gone { first }) if first > self.next.0 => {
+                    // Retention was told not to wait for anybody.
+                    let (name, stream) = (&self.delivery.name, self.delivery.stream.0);
+                    let (from, to) = (self.next, first - 1);
+                    tracing::error!(%name, stream, %from, to, "trimmed before it was taken");
+                    self.advance(Sequence(first - 1));
+                    continue;
+                }
                 Err(error) => {
                     tracing::error!(%error, "results can't be read; the process ends");
                     std::process::abort();

@@ -249,7 +249,11 @@ fn what_was_trimmed_is_named<G: Ground>() {
         fill(&*journal, 500, 200);
         let size = journal.size_bytes();
         assert_eq!(journal.trim(EntryNumber::FIRST).unwrap(), EntryNumber(1));
+        assert_eq!(journal.freed_by(EntryNumber::FIRST), 0);
+        let frees = journal.freed_by(EntryNumber(400));
         let first = journal.trim(EntryNumber(400)).unwrap();
+        assert_eq!(journal.size_bytes(), size - frees);
+        assert_eq!(journal.freed_by(EntryNumber(400)), 0);
         assert!((300..=400).contains(&first.0), "{first} is first");
         assert_eq!(journal.first(), first);
         assert!(journal.size_bytes() < size);

@@ -126,6 +126,12 @@ impl Journal for MemoryJournal {
     fn size_bytes(&self) -> u64 {
         self.state().bytes
     }
+
+    fn freed_by(&self, below: EntryNumber) -> u64 {
+        let state = self.state();
+        let gone = state.entries.iter().take_while(|entry| entry.number < below);
+        gone.map(|entry| bytes(&entry.payload)).sum()
+    }
 }
 
 fn bytes(payload: &Bytes) -> u64 {

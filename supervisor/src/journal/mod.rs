@@ -157,4 +157,7 @@ pub trait Journal: fmt::Debug + Send + Sync {
 
     /// Bytes that the journal takes up in storage.
     fn size_bytes(&self) -> u64;
+
+    /// Bytes that [`Journal::trim`] would free now.
+    fn freed_by(&self, below: EntryNumber) -> u64;
 }

@@ -9,7 +9,10 @@ use rollcall_common::{
     time::Time,
 };
 
+use base::Base;
+
 mod alert;
+pub mod base;
 pub mod codec;
 mod plan;
 #[cfg(test)]
@@ -66,6 +69,31 @@ pub enum Record {
         subscription: SubscriptionId,
         /// The last position that is done.
         to: Position,
+    },
+    /// A part of a snapshot of the state.
+    Base(Base),
+    /// A message that is still needed was copied here, because the place where it lay is to be
+    /// trimmed away. It is unreleased, or its own result.
+    Copied {
+        /// Its stream.
+        stream: StreamId,
+        /// Its place in the stream.
+        sequence: Sequence,
+        /// When it was taken in.
+        at: Time,
+        /// The message.
+        message: Arc<Message>,
+    },
+    /// A result that is still needed was copied here, as [`Record::Copied`] is.
+    CopiedResult {
+        /// The message's stream.
+        stream: StreamId,
+        /// The message's place in the stream.
+        sequence: Sequence,
+        /// When the answer was accepted.
+        at: Time,
+        /// The result.
+        answer: Arc<Answer>,
     },
     /// A push subscription's destination has taken a stream's results up to and with `through`.
     Delivered {
@@ -207,6 +235,14 @@ pub enum Record {
         subscription: SubscriptionId,
         /// When.
         at: Time,
+    },
+    /// Results up to `through` are no longer kept, and neither are their messages' keys: all
+    /// before `below`, where a snapshot begins, may be removed.
+    Trimmed {
+        /// The last position that is no longer kept.
+        through: Position,
+        /// The number of the journal's entry in which the snapshot begins.
+        below: u64,
     },
     /// A subscription is gone.
     Unsubscribed {

@@ -15,6 +15,7 @@ use super::{
     AlertId, AlertRecord, AlertStage, Answer, AttemptReport, Audit, Ending, Found, Head, Origin,
     Outcome, ParkCause, PauseReason, Plan, Reason, Record, Severity, Start, Subject,
     SubscriptionId, Way,
+    base::{Base, BaseKey, BaseLane, BaseSlot, BaseState, BaseStream, BaseSubscription, Begun},
     codec::{Cursor, DecodeError, Encoder, decode},
 };
 
@@ -246,8 +247,112 @@ fn of_people() -> impl Strategy<Value = Record> {
     ]
 }
 
+fn slot() -> impl Strategy<Value = Box<BaseSlot>> {
+    let parked = (head(), time(), text()).prop_map(|(head, at, reason)| {
+        let cause = ParkCause::Poison;
+        BaseState::Parked { head, at, cause, reason }
+    });
+    let state = prop_oneof![
+        any::<bool>().prop_map(|skipped| BaseState::Done { skipped }),
+        Just(BaseState::Idle),
+        parked,
+        time().prop_map(|due| BaseState::Waiting { due }),
+    ];
+    let known = proptest::option::of(head());
+    let refused_by = proptest::option::of(text().prop_map(|worker| Arc::from(&*worker)));
+    let tried = vec(text().prop_map(|worker| Arc::from(&*worker)), 0..3);
+    let counts = (any::<u32>(), any::<bool>());
+    (state, known, counts, refused_by, tried, vec(report(), 0..3)).prop_map(
+        |(state, known, (failures, manual), refused_by, tried, history)| {
+            let deaths = tried.clone();
+            Box::new(BaseSlot {
+                state,
+                known,
+                failures,
+                manual,
+                refused_by,
+                tried,
+                history,
+                deaths,
+            })
+        },
+    )
+}
+
+fn of_snapshots() -> impl Strategy<Value = Record> {
+    let key = (sequence(), id(), any::<[u8; 16]>(), any::<[u8; 16]>()).prop_map(
+        |(sequence, id, digest, fingerprint)| BaseKey { sequence, id, digest, fingerprint },
+    );
+    let lane = (stream(), sequence(), sequence(), position())
+        .prop_map(|(stream, next, last, floor)| BaseLane { stream, next, last, floor });
+    let name = "[A-Za-z0-9._-]{1,128}".prop_map(|name| name.parse().unwrap());
+    let numbers = (sequence(), sequence(), any::<u32>(), any::<bool>(), time());
+    let scan = proptest::option::of(position());
+    let reasons = prop::sample::select(vec![PauseReason::Gone, PauseReason::Person]);
+    let paused = proptest::option::of(reasons);
+    prop_oneof![
+        of_people().prop_filter_map("it is neither", |record| {
+            if let Record::Alert(record) = record {
+                return Some(Base::Alert(record));
+            }
+            if let Record::Audited(audit) = record { Some(Base::Audit(audit)) } else { None }
+        }),
+        (time(), any::<u64>(), position(), any::<u32>(), any::<u64>()).prop_map(
+            |(last, down, head, next_subscription, last_alert)| {
+                Base::Begun(Begun { last, down, head, next_subscription, last_alert })
+            }
+        ),
+        (any::<u32>(), any::<u64>()).prop_map(|(streams, parts)| Base::Ended { streams, parts }),
+        (stream(), vec(key, 0..4)).prop_map(|(stream, keys)| Base::Keys { stream, keys }),
+        (subscription(), vec(lane, 0..4))
+            .prop_map(|(subscription, lanes)| Base::Lanes { subscription, lanes }),
+        (stream(), sequence(), slot()).prop_map(|(stream, sequence, slot)| Base::Slot {
+            stream,
+            sequence,
+            slot
+        }),
+        (stream(), name, numbers).prop_map(|(stream, name, numbers)| {
+            let (next, released, skips, paused, head_since) = numbers;
+            Base::Stream(BaseStream { stream, name, next, released, skips, paused, head_since })
+        }),
+        (subscription(), text(), plan(), paused, scan, (position(), position())).prop_map(
+            |(subscription, name, plan, paused, scan, (pulled, replay_until))| {
+                Base::Subscription(BaseSubscription {
+                    subscription,
+                    name,
+                    plan,
+                    pulled,
+                    paused,
+                    scan,
+                    replay_until,
+                })
+            }
+        ),
+    ]
+    .prop_map(Record::Base)
+}
+
+fn of_trims() -> impl Strategy<Value = Record> {
+    prop_oneof![
+        (stream(), sequence(), time(), message()).prop_map(|(stream, sequence, at, message)| {
+            Record::Copied { stream, sequence, at, message }
+        }),
+        (stream(), sequence(), time(), answer()).prop_map(|(stream, sequence, at, answer)| {
+            Record::CopiedResult { stream, sequence, at, answer }
+        }),
+        (position(), any::<u64>()).prop_map(|(through, below)| Record::Trimmed { through, below }),
+    ]
+}
+
 fn record() -> impl Strategy<Value = Record> {
-    prop_oneof![of_messages(), of_streams(), of_subscriptions(), of_people()]
+    prop_oneof![
+        of_messages(),
+        of_streams(),
+        of_subscriptions(),
+        of_people(),
+        of_snapshots(),
+        of_trims()
+    ]
 }
 
 fn records() -> impl Strategy<Value = Vec<Record>> {

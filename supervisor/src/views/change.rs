@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use rollcall_common::{
-    ids::{Sequence, StreamId, StreamName},
+    ids::{Position, Sequence, StreamId, StreamName},
     time::Time,
 };
 
 use crate::{
     dispatcher::{Released, StreamStatus},
-    record::{Answer, Record},
+    journal::EntryNumber,
+    record::{
+        Answer, Record,
+        base::{Base, BaseStream, Begun},
+    },
 };
 
 /// Something that changes what readers see.
@@ -23,6 +27,8 @@ pub enum Change {
         sequence: Sequence,
         /// When.
         at: Time,
+        /// Bytes of the message.
+        bytes: u32,
         /// Which record of the entry it is.
         index: u32,
     },
@@ -34,8 +40,46 @@ pub enum Change {
         sequence: Sequence,
         /// The result, while it is at hand.
         answer: Option<Arc<Answer>>,
+        /// Bytes of the result.
+        bytes: u32,
         /// Which record of the entry it is.
         index: u32,
+    },
+    /// The snapshot that was begun is whole.
+    BaseEnded,
+    /// A snapshot begins in this entry.
+    Based {
+        /// The last position given.
+        head: Position,
+        /// When, in the journal's own time.
+        at: Time,
+    },
+    /// A message or its result lies here from now on.
+    Copied {
+        /// Its stream.
+        stream: StreamId,
+        /// Its place in the stream.
+        sequence: Sequence,
+        /// Which of the two.
+        what: Copied,
+        /// Its bytes.
+        bytes: u32,
+        /// Which record of the entry it is.
+        index: u32,
+    },
+    /// Reading begins at a snapshot: results up to here are not there.
+    Loaded {
+        /// The last position given.
+        head: Position,
+    },
+    /// Reading begins at a snapshot, which has this stream.
+    LoadedStream {
+        /// Its name.
+        name: StreamName,
+        /// The last released one.
+        released: Sequence,
+        /// How many of the last released ones were skipped, one behind the other.
+        skips: u32,
     },
     /// A stream came into being.
     Opened {
@@ -43,15 +87,6 @@ pub enum Change {
         stream: StreamId,
         /// Its name.
         name: StreamName,
-    },
-    /// Messages are their own results.
-    Passed {
-        /// Their stream.
-        stream: StreamId,
-        /// The first one.
-        first: Sequence,
-        /// The last one.
-        last: Sequence,
     },
     /// A result has its turn.
     Released(Released),
@@ -62,6 +97,25 @@ pub enum Change {
         /// Its status.
         status: StreamStatus,
     },
+    /// Results up to here are no longer kept.
+    Trimmed {
+        /// The last position that isn't.
+        through: Position,
+        /// The entry before which all may be removed.
+        below: EntryNumber,
+    },
+}
+
+/// What was copied.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Copied {
+    /// A message.
+    Message {
+        /// When it was taken in.
+        at: Time,
+    },
+    /// A result.
+    Result,
 }
 
 impl Change {
@@ -69,23 +123,42 @@ impl Change {
     #[must_use]
     pub fn of(record: Record, index: u32) -> Option<Self> {
         match record {
-            Record::Accepted { stream, sequence, at, .. } => {
-                Some(Self::Accepted { stream, sequence, at, index })
+            Record::Accepted { stream, sequence, at, message } => {
+                let bytes = narrow(message.weight());
+                Some(Self::Accepted { stream, sequence, at, bytes, index })
             }
             Record::Answered { stream, sequence, answer, .. } => {
-                Some(Self::Answered { stream, sequence, answer: Some(answer), index })
+                let bytes = narrow(answer.weight());
+                Some(Self::Answered { stream, sequence, answer: Some(answer), bytes, index })
+            }
+            Record::Base(Base::Begun(Begun { head, last, down, .. })) => {
+                let at = Time::from_micros(last.as_micros().saturating_sub(down));
+                Some(Self::Based { head, at })
+            }
+            Record::Base(Base::Ended { .. }) => Some(Self::BaseEnded),
+            Record::Copied { stream, sequence, at, message } => {
+                let bytes = narrow(message.weight());
+                let what = Copied::Message { at };
+                Some(Self::Copied { stream, sequence, what, bytes, index })
+            }
+            Record::CopiedResult { stream, sequence, answer, .. } => {
+                let bytes = narrow(answer.weight());
+                let what = Copied::Result;
+                Some(Self::Copied { stream, sequence, what, bytes, index })
             }
             Record::Opened { stream, name } => Some(Self::Opened { stream, name }),
-            Record::Passed { stream, first, last, .. } => {
-                Some(Self::Passed { stream, first, last })
+            Record::Trimmed { through, below } => {
+                Some(Self::Trimmed { through, below: EntryNumber(below) })
             }
             Record::Alert(_)
             | Record::Arranged { .. }
             | Record::Audited(_)
             | Record::Checkpointed { .. }
+            | Record::Base(_)
             | Record::Delivered { .. }
             | Record::Failed { .. }
             | Record::Parked { .. }
+            | Record::Passed { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
             | Record::Retried { .. }
@@ -100,6 +173,27 @@ impl Change {
         }
     }
 
+    /// What a part of the snapshot that reading begins with changes.
+    #[must_use]
+    pub fn of_base(record: &Record) -> Option<Self> {
+        let Record::Base(base) = record else {
+            return None;
+        };
+        match base {
+            Base::Begun(begun) => Some(Self::Loaded { head: begun.head }),
+            Base::Stream(BaseStream { name, released, skips, .. }) => {
+                Some(Self::LoadedStream { name: name.clone(), released: *released, skips: *skips })
+            }
+            Base::Alert(_)
+            | Base::Audit(_)
+            | Base::Ended { .. }
+            | Base::Keys { .. }
+            | Base::Lanes { .. }
+            | Base::Slot { .. }
+            | Base::Subscription(_) => None,
+        }
+    }
+
     /// The same, with nothing but places. (A record that was read back is a slice of its whole
     /// entry; keeping a few of them would keep all of it.)
     #[must_use]
@@ -109,4 +203,8 @@ impl Change {
         }
         self
     }
+}
+
+fn narrow(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }

@@ -1,10 +1,10 @@
-//! Where everything lies: for each stream its messages and results, and the order of release over
-//! all streams.
+//! Where everything lies: the streams with what is unreleased, the rows of what is released, and
+//! the snapshots that the journal may be trimmed to.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    io,
     ops::{Bound, RangeInclusive},
-    sync::Arc,
 };
 
 use rollcall_common::{
@@ -13,11 +13,16 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::Change;
+use super::{
+    Change, Copied,
+    row::{Kind, Row},
+    rows::{Recent, Rows},
+    stream::{Pending, StreamView},
+    walk,
+};
 use crate::{
-    dispatcher::StreamStatus,
+    dispatcher::{Cause, Released, StreamStatus},
     journal::EntryNumber,
-    record::{Answer, Found},
 };
 
 /// Where a record lies.
@@ -29,49 +34,26 @@ pub struct Place {
     pub index: u32,
 }
 
-/// Messages of one stream that lie in one entry, one behind the other.
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    first: Sequence,
-    place: Place,
-    count: u32,
-    at: Time,
+/// A snapshot in the journal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BaseMark {
+    /// The entry in which it begins.
+    pub entry: EntryNumber,
+    /// The entry in which it ends.
+    pub end: EntryNumber,
+    /// The head at it.
+    pub head: Position,
+    /// When it was written, in the journal's own time.
+    pub at: Time,
 }
 
-/// A result, before or after its turn.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ResultPlace {
-    /// Where it lies; `None`: the message is its own result, or there is none yet.
-    place: Option<Place>,
-    /// Its position, and when it was given.
-    pub(super) released: Option<(Position, Time)>,
-    /// The result, while it is one of the newest.
-    answer: Option<Arc<Answer>>,
-}
-
-/// What readers see of one stream.
-#[derive(Debug)]
-pub struct StreamView {
-    /// Its name.
-    pub name: StreamName,
-    /// How it stands.
-    pub status: Option<StreamStatus>,
-    messages: VecDeque<Run>,
-    /// `results[i]` is that of sequence `1 + i`.
-    results: VecDeque<ResultPlace>,
-    /// Released without a result.
-    skipped: BTreeSet<Sequence>,
-}
-
-/// A released result that is to be read.
-#[derive(Clone, Debug)]
-pub(super) struct Wanted {
-    pub(super) position: Position,
-    pub(super) stream: StreamName,
-    pub(super) sequence: Sequence,
-    pub(super) released_at: Time,
-    pub(super) place: Place,
-    pub(super) answer: Option<Arc<Answer>>,
+/// What is still needed of what lies before an entry.
+#[derive(Debug, Default)]
+pub struct LeftBehind {
+    /// Where it lies.
+    pub places: Vec<Place>,
+    /// About how many bytes it has.
+    pub bytes: u64,
 }
 
 /// Where everything lies.
@@ -79,79 +61,83 @@ pub(super) struct Wanted {
 pub(super) struct Index {
     streams: Vec<StreamView>,
     names: BTreeMap<StreamName, StreamId>,
-    /// `positions[i]` is position `1 + i`.
-    positions: VecDeque<(StreamId, Sequence)>,
-    /// Results that are kept, the oldest first.
-    kept: VecDeque<(StreamId, Sequence)>,
-    kept_bytes: usize,
+    /// Streams whose head waits for somebody.
+    stuck: BTreeSet<StreamId>,
+    parked: u64,
+    /// Bytes of unreleased answers in memory.
+    pending_bytes: usize,
+    /// Whole snapshots that are there, the oldest first.
+    bases: VecDeque<BaseMark>,
+    /// One whose end has not been seen.
+    begun: Option<BaseMark>,
+    /// Released results that lie before a snapshot which is older than their release: it knows
+    /// nothing of them. About their bytes.
+    straddling: BTreeMap<Position, u32>,
 }
 
 impl Index {
-    pub(super) fn take(&mut self, entry: EntryNumber, change: Change) {
+    /// Takes in a change.
+    ///
+    /// # Errors
+    /// When a row that is to be changed can't be.
+    pub(super) fn take(
+        &mut self,
+        rows: &Rows,
+        entry: EntryNumber,
+        change: Change,
+    ) -> io::Result<()> {
         match change {
-            Change::Accepted { stream, sequence, at, index } => {
+            Change::Accepted { stream, sequence, at, bytes, index } => {
                 if let Some(view) = self.stream_mut(stream) {
-                    view.accepted(sequence, at, Place { entry, index });
+                    view.accepted(sequence, Place { entry, index }, (at, bytes));
                 }
             }
-            Change::Answered { stream, sequence, answer, index } => {
-                if let Some(answer) = &answer {
-                    self.kept_bytes += answer.weight();
-                    self.kept.push_back((stream, sequence));
-                }
-                if let Some(result) = self.result_mut(stream, sequence) {
-                    result.place = Some(Place { entry, index });
-                    result.answer = answer;
-                }
-                self.forget_oldest();
+            Change::Answered { stream, sequence, answer, bytes, index } => {
+                let warm = answer.as_ref().map_or(0, |answer| answer.weight());
+                let room = CACHE_BYTES.saturating_sub(self.pending_bytes + warm);
+                // Unreleased ones come first: they are yet to be read.
+                let answer = answer.filter(|_| rows.cool(room) <= room && room > 0);
+                let place = Place { entry, index };
+                self.pend(stream, sequence, Pending { place, bytes, answer });
             }
-            Change::Opened { name, .. } => {
-                let stream = StreamId(u32::try_from(self.streams.len()).unwrap_or(u32::MAX));
-                self.names.insert(name.clone(), stream);
-                self.streams.push(StreamView {
-                    name,
-                    status: None,
-                    messages: VecDeque::new(),
-                    results: VecDeque::new(),
-                    skipped: BTreeSet::new(),
-                });
+            Change::BaseEnded => {
+                let begun = self.begun.take();
+                self.bases.extend(begun.map(|base| BaseMark { end: entry, ..base }));
             }
-            Change::Passed { stream, last, .. } => {
-                self.result_mut(stream, last);
+            Change::Based { head, at } => {
+                self.begun = Some(BaseMark { entry, end: entry, head, at });
             }
-            Change::Released(release) => {
-                self.positions.push_back((release.stream, release.sequence));
-                if let Some(result) = self.result_mut(release.stream, release.sequence) {
-                    result.released = Some((release.position, release.at));
-                }
-                if release.skipped
-                    && let Some(view) = self.stream_mut(release.stream)
-                {
-                    view.skipped.insert(release.sequence);
-                }
+            Change::Copied { stream, sequence, what, bytes, index } => {
+                let place = Place { entry, index };
+                return self.copied(rows, (stream, sequence), (place, bytes), what);
             }
-            Change::Status { stream, status } => {
-                if let Some(view) = self.stream_mut(stream) {
-                    view.status = Some(status);
-                }
+            Change::Loaded { head } => {
+                *self = Self::default();
+                rows.begin_after(head);
+            }
+            Change::LoadedStream { name, released, skips } => self.open(name, (released, skips)),
+            Change::Opened { name, .. } => self.open(name, (Sequence(0), 0)),
+            Change::Released(release) => self.release(rows, release),
+            Change::Status { stream, status } => self.set_status(stream, status),
+            Change::Trimmed { through, below } => {
+                rows.trim(through);
+                self.straddling = self.straddling.split_off(&through.next());
+                self.bases.retain(|base| base.entry >= below);
             }
         }
-    }
-
-    /// The last position given.
-    pub(super) fn head(&self) -> Position {
-        Position(u64::try_from(self.positions.len()).unwrap_or(u64::MAX))
-    }
-
-    /// When the result at a position was released.
-    pub(super) fn released_at(&self, position: Position) -> Option<Time> {
-        let index = usize::try_from(position.0.checked_sub(1)?).ok()?;
-        let (stream, sequence) = self.positions.get(index)?;
-        self.stream(*stream)?.result(*sequence)?.released.map(|(_, at)| at)
+        Ok(())
     }
 
     pub(super) fn len(&self) -> usize {
         self.streams.len()
+    }
+
+    pub(super) fn parked(&self) -> u64 {
+        self.parked
+    }
+
+    pub(super) fn bases(&self) -> &VecDeque<BaseMark> {
+        &self.bases
     }
 
     pub(super) fn find(&self, name: &StreamName) -> Option<StreamId> {
@@ -172,23 +158,10 @@ impl Index {
         found.take(limit).map(|(name, stream)| (name.clone(), *stream)).collect()
     }
 
-    pub(super) fn places(&self, after: Position, limit: usize) -> Vec<Wanted> {
-        let skip = usize::try_from(after.0).unwrap_or(usize::MAX).min(self.positions.len());
-        let found = self.positions.range(skip..).take(limit);
-        found.filter_map(|(stream, sequence)| self.stream(*stream)?.wanted(*sequence)).collect()
-    }
-
-    pub(super) fn stream_places(
-        &self,
-        stream: StreamId,
-        after: Sequence,
-        limit: usize,
-    ) -> Vec<Wanted> {
-        let Some(view) = self.stream(stream) else {
-            return Vec::new();
-        };
-        let sequences = (after.0..u64::MAX).map(|before| Sequence(before + 1));
-        sequences.map_while(|sequence| view.wanted(sequence)).take(limit).collect()
+    /// Streams whose head waits for somebody, at most `limit`.
+    pub(super) fn stuck(&self, limit: usize) -> Vec<(StreamName, StreamStatus)> {
+        let views = self.stuck.iter().filter_map(|stream| self.stream(*stream));
+        views.filter_map(|view| Some((view.name.clone(), view.status?))).take(limit).collect()
     }
 
     pub(super) fn message_places(
@@ -200,111 +173,147 @@ impl Index {
             return Vec::new();
         };
         let all = (sequences.start().0..=sequences.end().0).map(Sequence);
-        all.map_while(|sequence| Some((sequence, view.message(sequence)?))).collect()
+        // What has its answer is not needed, and may have been trimmed away.
+        let open = all.filter(|sequence| view.pending(*sequence).is_none());
+        open.map_while(|sequence| Some((sequence, view.message(sequence)?))).collect()
     }
 
-    pub(super) fn scan(
-        &self,
-        after: Position,
-        limit: usize,
-        wants: impl Fn(&StreamName) -> bool,
-    ) -> (Position, Vec<Found>) {
-        let skip = usize::try_from(after.0).unwrap_or(usize::MAX).min(self.positions.len());
-        let mut runs: BTreeMap<StreamId, Option<Found>> = BTreeMap::new();
-        let mut to = after;
-        for (stream, sequence) in self.positions.range(skip..).take(limit) {
-            to = to.next();
-            let (position, first) = (to, *sequence);
-            let fresh = || {
-                let wanted = self.stream(*stream).is_some_and(|view| wants(&view.name));
-                wanted.then_some(Found { stream: *stream, first, position, last: first })
-            };
-            if let Some(run) = runs.entry(*stream).or_insert_with(fresh) {
-                run.last = *sequence;
-            }
+    /// What is unreleased and lies before `below`; and the positions of results that lie there
+    /// and were released after the snapshot `base`.
+    pub(super) fn left_behind(&self, base: &BaseMark) -> (LeftBehind, Vec<Position>) {
+        let (mut places, mut bytes) = (Vec::new(), 0);
+        for view in &self.streams {
+            let mut found = Vec::new();
+            let mut sum = 0;
+            view.left_behind(
+                base.entry,
+                |_, place, weight| {
+                    found.push(place);
+                    sum += weight;
+                },
+                |_, place, weight| {
+                    places.push(place);
+                    bytes += weight;
+                },
+            );
+            places.append(&mut found);
+            bytes += sum;
         }
-        (to, runs.into_values().flatten().collect())
+        let released = self.straddling.range(base.head.next()..);
+        let mut positions = Vec::new();
+        for (position, weight) in released {
+            positions.push(*position);
+            bytes += u64::from(*weight);
+        }
+        (LeftBehind { places, bytes }, positions)
+    }
+
+    fn open(&mut self, name: StreamName, released: (Sequence, u32)) {
+        let stream = StreamId(u32::try_from(self.streams.len()).unwrap_or(u32::MAX));
+        self.names.insert(name.clone(), stream);
+        self.streams.push(StreamView::new(name, released));
+    }
+
+    fn set_status(&mut self, stream: StreamId, status: StreamStatus) {
+        let Some(view) = self.stream_mut(stream) else {
+            return;
+        };
+        let before = view.status.replace(status).map_or(0, |before| before.parked);
+        self.parked = self.parked + u64::from(status.parked) - u64::from(before);
+        match status.cause {
+            Some(Cause::NoWorker | Cause::Parked | Cause::Paused) => self.stuck.insert(stream),
+            Some(Cause::Retrying | Cause::Waiting) | None => self.stuck.remove(&stream),
+        };
+    }
+
+    fn pend(&mut self, stream: StreamId, sequence: Sequence, pending: Pending) {
+        let weight = |pending: &Pending| pending.answer.as_ref().map_or(0, |one| one.weight());
+        self.pending_bytes += weight(&pending);
+        let before = self.stream_mut(stream).and_then(|view| view.answered(sequence, pending));
+        self.pending_bytes -= before.as_ref().map_or(0, weight);
+    }
+
+    fn release(&mut self, rows: &Rows, release: Released) {
+        let newest = self.bases.back().map(|base| base.entry);
+        let Some(view) = self.stream_mut(release.stream) else {
+            return;
+        };
+        let (pending, message, links) = view.release(release.position);
+        let skips = view.skips;
+        view.skips = if release.skipped { skips.saturating_add(1) } else { 0 };
+        let kind = match (release.skipped, &pending) {
+            (true, _) => Kind::Skipped,
+            (false, Some(_)) => Kind::Answered,
+            (false, None) => Kind::Passed,
+        };
+        let (place, bytes, answer) = match pending {
+            Some(Pending { place, bytes, answer }) => (Some(place), bytes, answer),
+            None => message.map_or((None, 0, None), |(place, bytes)| {
+                (Some(place), u32::try_from(bytes).unwrap_or(u32::MAX), None)
+            }),
+        };
+        if let Some(answer) = &answer {
+            self.pending_bytes -= answer.weight();
+        }
+        if newest.is_some_and(|base| place.is_none_or(|place| place.entry < base)) {
+            self.straddling.insert(release.position, bytes);
+        }
+        let row = Row {
+            stream: release.stream,
+            sequence: release.sequence,
+            place,
+            at: release.at,
+            previous: links.previous,
+            leap: links.leap,
+            skips,
+            kind,
+        };
+        let warm = rows.push(Recent { row, answer });
+        if warm + self.pending_bytes > CACHE_BYTES {
+            rows.cool(CACHE_BYTES.saturating_sub(self.pending_bytes));
+        }
+    }
+
+    /// Something lies elsewhere now.
+    fn copied(
+        &mut self,
+        rows: &Rows,
+        (stream, sequence): (StreamId, Sequence),
+        (place, bytes): (Place, u32),
+        what: Copied,
+    ) -> io::Result<()> {
+        let Some(view) = self.stream_mut(stream) else {
+            return Ok(());
+        };
+        if sequence > view.released {
+            match what {
+                Copied::Message { at } => view.moved(sequence, place, (at, bytes)),
+                Copied::Result => {
+                    let answer = view.pending(sequence).and_then(|one| one.answer.clone());
+                    // The weight that is counted stays the same.
+                    view.answered(sequence, Pending { place, bytes, answer });
+                }
+            }
+            return Ok(());
+        }
+        let newest = (view.released, view.last_position());
+        let Some(position) = walk::find(rows, newest, sequence)? else {
+            return Ok(());
+        };
+        rows.change(position, |row| match (what, row.kind) {
+            // It has an answer meanwhile, and is no longer needed.
+            (Copied::Message { .. }, Kind::Answered | Kind::Skipped) => {}
+            (Copied::Message { .. }, Kind::Passed) | (Copied::Result, Kind::Skipped) => {
+                row.place = Some(place);
+            }
+            // What was loaded from a snapshot didn't know where its answer lay.
+            (Copied::Result, Kind::Answered | Kind::Passed) => {
+                (row.kind, row.place) = (Kind::Answered, Some(place));
+            }
+        })
     }
 
     fn stream_mut(&mut self, stream: StreamId) -> Option<&mut StreamView> {
         self.streams.get_mut(usize::try_from(stream.0).ok()?)
-    }
-
-    fn result_mut(&mut self, stream: StreamId, sequence: Sequence) -> Option<&mut ResultPlace> {
-        let view = self.stream_mut(stream)?;
-        let offset = usize::try_from(sequence.0.checked_sub(1)?).ok()?;
-        while view.results.len() <= offset {
-            view.results.push_back(ResultPlace::default());
-        }
-        view.results.get_mut(offset)
-    }
-
-    /// The newest results stay at hand, up to a number of bytes.
-    fn forget_oldest(&mut self) {
-        while self.kept_bytes > CACHE_BYTES {
-            let Some((stream, sequence)) = self.kept.pop_front() else {
-                return;
-            };
-            let result = self.result_mut(stream, sequence);
-            if let Some(answer) = result.and_then(|result| result.answer.take()) {
-                self.kept_bytes -= answer.weight();
-            }
-        }
-    }
-}
-
-impl StreamView {
-    /// When an unreleased message was taken in.
-    pub(super) fn accepted_at(&self, sequence: Sequence) -> Option<Time> {
-        self.run(sequence).map(|run| run.at)
-    }
-
-    pub(super) fn result(&self, sequence: Sequence) -> Option<&ResultPlace> {
-        self.results.get(usize::try_from(sequence.0.checked_sub(1)?).ok()?)
-    }
-
-    pub(super) fn previous(&self, sequence: Sequence) -> Sequence {
-        let mut before = Sequence(sequence.0.saturating_sub(1));
-        while self.skipped.contains(&before) {
-            before = Sequence(before.0 - 1);
-        }
-        before
-    }
-
-    fn accepted(&mut self, sequence: Sequence, at: Time, place: Place) {
-        if let Some(run) = self.messages.back_mut()
-            && run.place.entry == place.entry
-            && run.place.index + run.count == place.index
-            && run.first.0 + u64::from(run.count) == sequence.0
-        {
-            run.count += 1;
-        } else {
-            self.messages.push_back(Run { first: sequence, place, count: 1, at });
-        }
-    }
-
-    fn message(&self, sequence: Sequence) -> Option<Place> {
-        let run = self.run(sequence)?;
-        let offset = u32::try_from(sequence.0 - run.first.0).ok()?;
-        Some(Place { index: run.place.index + offset, ..run.place })
-    }
-
-    fn run(&self, sequence: Sequence) -> Option<&Run> {
-        let after = self.messages.partition_point(|run| run.first <= sequence);
-        let run = self.messages.get(after.checked_sub(1)?)?;
-        (sequence.0 < run.first.0 + u64::from(run.count)).then_some(run)
-    }
-
-    fn wanted(&self, sequence: Sequence) -> Option<Wanted> {
-        let result = self.result(sequence)?;
-        let (position, released_at) = result.released?;
-        Some(Wanted {
-            position,
-            stream: self.name.clone(),
-            sequence,
-            released_at,
-            place: result.place.or_else(|| self.message(sequence))?,
-            answer: result.answer.clone(),
-        })
     }
 }

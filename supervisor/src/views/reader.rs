@@ -1,6 +1,6 @@
 //! Messages and results, read back from the journal.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use rollcall_common::{
     ids::{Position, Sequence, StreamName},
@@ -8,11 +8,11 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::index::{Place, Wanted};
+use super::Place;
 use crate::{
     journal::{Entry, EntryNumber, Journal, ReadError},
     record::{
-        Answer, Record,
+        Answer, Head, Record,
         codec::{Cursor, DecodeError},
     },
 };
@@ -35,9 +35,32 @@ pub struct ReleasedResult {
     pub answer: Arc<Answer>,
 }
 
+/// A released result that is to be read.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) position: Position,
+    pub(super) stream: StreamName,
+    pub(super) sequence: Sequence,
+    pub(super) released_at: Time,
+    pub(super) place: Option<Place>,
+    pub(super) answer: Option<Arc<Answer>>,
+}
+
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadFailed {
+    /// It is no longer kept.
+    #[error("what is before {first} is no longer kept")]
+    Gone {
+        /// The oldest position or sequence that is still there.
+        first: u64,
+    },
+    /// The index could not be read.
+    #[error("the index can't be read: {0}")]
+    Index(#[from] io::Error),
+    /// Nothing says where it lies.
+    #[error("it is not known where the result at position {0} lies")]
+    Nowhere(Position),
     /// The journal could not be read.
     #[error(transparent)]
     Journal(#[from] ReadError),
@@ -74,7 +97,10 @@ impl Reader {
         for Wanted { position, stream, sequence, released_at, place, answer } in wanted {
             let answer = match answer {
                 Some(answer) => answer,
-                None => self.answer(&mut chunk, place)?,
+                None => {
+                    let place = place.ok_or(ReadFailed::Nowhere(position))?;
+                    self.answer(&mut chunk, place)?
+                }
             };
             let weight = answer.weight();
             results.push(ReleasedResult { position, stream, sequence, released_at, answer });
@@ -106,7 +132,9 @@ impl Reader {
         let mut room = bytes;
         for (sequence, place) in wanted {
             let record = chunk.record(&*self.journal, place)?;
-            let Record::Accepted { at, message, .. } = record else {
+            let (Record::Accepted { at, message, .. } | Record::Copied { at, message, .. }) =
+                record
+            else {
                 return Err(ReadFailed::Unexpected(place));
             };
             let weight = message.weight();
@@ -120,11 +148,47 @@ impl Reader {
         Ok(messages)
     }
 
+    /// Records that copy what lies at the first of `places`.
+    pub(super) fn copies(&self, places: &[Place], bytes: usize) -> Result<Vec<Record>, ReadFailed> {
+        let mut chunk = Chunk::default();
+        let mut copies = Vec::new();
+        let mut room = bytes;
+        for place in places {
+            let record = chunk.record(&*self.journal, *place)?;
+            let (copy, weight) = if let Record::Accepted { stream, sequence, at, message }
+            | Record::Copied { stream, sequence, at, message } = record
+            {
+                let weight = message.weight();
+                (Record::Copied { stream, sequence, at, message }, weight)
+            } else if let Record::Answered { stream, sequence, at, answer }
+            | Record::CopiedResult { stream, sequence, at, answer } = record
+            {
+                let weight = answer.weight();
+                (Record::CopiedResult { stream, sequence, at, answer }, weight)
+            } else {
+                return Err(ReadFailed::Unexpected(*place));
+            };
+            copies.push(copy);
+            if weight >= room {
+                break;
+            }
+            room -= weight;
+        }
+        Ok(copies)
+    }
+
+    /// What identifies the message of the answer at `place`.
+    pub(super) fn head(&self, place: Place) -> Result<Head, ReadFailed> {
+        Ok(self.answer(&mut Chunk::default(), place)?.head)
+    }
+
     fn answer(&self, chunk: &mut Chunk, place: Place) -> Result<Arc<Answer>, ReadFailed> {
         let record = chunk.record(&*self.journal, place)?;
-        if let Record::Answered { answer, .. } = record {
+        if let Record::Answered { answer, .. } | Record::CopiedResult { answer, .. } = record {
             Ok(answer)
-        } else if let Record::Accepted { at, message, .. } = record {
+        } else if let Record::Accepted { at, message, .. } | Record::Copied { at, message, .. } =
+            record
+        {
             Ok(Arc::new(Answer::passed(&message, at)))
         } else {
             Err(ReadFailed::Unexpected(place))

@@ -60,6 +60,8 @@ pub struct Checker {
     pub(super) readers: BTreeMap<Arc<str>, Reader>,
     durable_arrivals: BTreeSet<Place>,
     durable_results: BTreeSet<Place>,
+    /// Keys of results up to this position may have been forgotten.
+    forgotten: u64,
 }
 
 pub(super) type Checked = Result<(), Violation>;
@@ -114,6 +116,10 @@ impl Checker {
             Seen::Executed { place, attempt, id, body } => {
                 self.executed(&place, attempt, &Known { id, body })
             }
+            Seen::Forgotten { through } => {
+                self.forgotten = self.forgotten.max(through);
+                Ok(())
+            }
             Seen::Offered { id, body } => {
                 self.offered.entry(id).or_default().insert(body);
                 Ok(())
@@ -145,6 +151,16 @@ impl Checker {
         }
     }
 
+    /// Whether what stood under a client's key may have been forgotten.
+    #[must_use]
+    pub fn has_forgotten(&self, key: &str) -> bool {
+        self.by_client_key.get(key).is_some_and(|place| self.is_gone(place))
+    }
+
+    fn is_gone(&self, place: &Place) -> bool {
+        self.results.get(place).is_some_and(|result| result.position <= self.forgotten)
+    }
+
     fn acknowledged(&mut self, place: Place, known: Known, key: Option<Arc<str>>) -> Checked {
         let durable = !self.knows_durable || self.durable_arrivals.contains(&place);
         ensure(durable, Invariant::I6, || {
@@ -159,9 +175,11 @@ impl Checker {
             })?;
         }
         if let Some(key) = key {
-            let before = self.by_client_key.entry(key.clone());
-            let before = before.or_insert_with(|| place.clone());
-            ensure(*before == place, Invariant::I4, || {
+            let before = self.by_client_key.insert(key.clone(), place.clone());
+            let same = before.as_ref().is_none_or(|before| *before == place);
+            // One of them may be from before a trim.
+            let gone = self.is_gone(&place) || before.as_ref().is_some_and(|one| self.is_gone(one));
+            ensure(same || gone, Invariant::I4, || {
                 format!("the client's {key} stands at {before:?} and at {place:?}")
             })?;
         }

@@ -155,6 +155,11 @@ pub enum Seen {
         /// Its bytes.
         body: Bytes,
     },
+    /// Results up to a position are no longer kept, nor are their messages' keys.
+    Forgotten {
+        /// The position.
+        through: u64,
+    },
     /// A worker sent a good answer off. It may get lost.
     Offered {
         /// To the message with this id.

@@ -308,7 +308,8 @@ impl World {
 
     /// A reader of the feed reads all of it.
     pub(super) fn read_all_results(&mut self) -> Step {
-        let mut after = Position(0);
+        let first = self.server.as_ref().map_or(Position(1), |server| server.views.first());
+        let mut after = Position(first.0 - 1);
         while let Some(server) = &self.server {
             let read = server.views.results(after, 50, 4_000);
             let results = read.map_err(|error| unreadable(&error))?;

@@ -118,6 +118,10 @@ impl Journal for SimJournal {
     fn size_bytes(&self) -> u64 {
         self.state().log.size_bytes()
     }
+
+    fn freed_by(&self, below: EntryNumber) -> u64 {
+        self.state().log.freed_by(below)
+    }
 }
 
 /// Either of the two.

@@ -14,7 +14,9 @@ use rollcall_common::{
 use rollcall_supervisor::{
     dispatcher::{Dispatch, Settings},
     journal::EntryNumber,
-    record::{Answer, AttemptReport, Outcome, ParkCause, Reason, Record, codec::decode},
+    record::{
+        Answer, AttemptReport, Outcome, ParkCause, Reason, Record, base::Base, codec::decode,
+    },
 };
 
 use super::sometimes::{Something, Sometimes};
@@ -39,8 +41,8 @@ pub(super) struct Ledger {
     messages: BTreeMap<(u32, u64), Entry>,
     arrivals: BTreeMap<(u32, u64), (u128, Bytes)>,
     unsynced: VecDeque<(EntryNumber, Vec<Record>)>,
-    /// A digest of each entry, and up to which they are durable.
-    digests: Vec<u64>,
+    /// Every entry, and up to which they are durable.
+    archive: Vec<Bytes>,
     synced: usize,
     /// Messages that were ever parked.
     pub(super) parked: BTreeSet<Place>,
@@ -48,13 +50,6 @@ pub(super) struct Ledger {
 
 fn broken<T>(invariant: Invariant, detail: String) -> Result<T, Violation> {
     Err(Violation { invariant, detail })
-}
-
-fn digest(payload: &[u8]) -> u64 {
-    let start = 0xcbf2_9ce4_8422_2325_u64;
-    payload
-        .iter()
-        .fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 impl Ledger {
@@ -65,10 +60,10 @@ impl Ledger {
         settings: &Settings,
         sometimes: &mut Sometimes,
     ) -> Result<(), Violation> {
-        if number.0 != self.digests.len() as u64 + 1 {
+        if number.0 != self.archive.len() as u64 + 1 {
             return broken(Invariant::I4, format!("entry {number} is out of order"));
         }
-        self.digests.push(digest(&payload));
+        self.archive.push(payload.clone());
         let records = decode(&payload)
             .map_err(|error| Violation { invariant: Invariant::I3, detail: error.to_string() })?;
         for record in &records {
@@ -100,15 +95,22 @@ impl Ledger {
         }
     }
 
+    /// The first `count` entries: what a journal that was trimmed no longer has.
+    #[must_use]
+    pub(super) fn archived(&self, count: u64) -> Vec<(EntryNumber, Bytes)> {
+        let numbered = (1..=count).map(EntryNumber).zip(&self.archive);
+        numbered.map(|(number, payload)| (number, payload.clone())).collect()
+    }
+
     /// Checks that what was durable before a crash is what `self` was recovered from.
     pub(super) fn follows(&self, before: &Self) -> Result<(), Violation> {
-        let kept = before.digests.iter().take(before.synced);
-        let same = self.digests.len() >= before.synced
-            && kept.zip(&self.digests).all(|(before, after)| before == after);
+        let kept = before.archive.iter().take(before.synced);
+        let same = self.archive.len() >= before.synced
+            && kept.zip(&self.archive).all(|(before, after)| before == after);
         if same {
             Ok(())
         } else {
-            let (had, has) = (before.synced, self.digests.len());
+            let (had, has) = (before.synced, self.archive.len());
             broken(
                 Invariant::I1,
                 format!("{had} entries were durable, {has} came back, not the same ones"),
@@ -207,10 +209,14 @@ impl Ledger {
                 let content = (message.id.0.as_u128(), message.body.clone());
                 self.arrivals.insert((stream.0, sequence.0), content);
             }
+            Record::Base(Base::Ended { .. }) => sometimes.note(Something::Snapshot),
+            Record::Copied { .. } => sometimes.note(Something::CopiedMessage),
+            Record::CopiedResult { .. } => sometimes.note(Something::CopiedResult),
             Record::Alert(_)
             | Record::Arranged { .. }
             | Record::Audited(_)
             | Record::Checkpointed { .. }
+            | Record::Base(_)
             | Record::Delivered { .. }
             | Record::Passed { .. }
             | Record::Paused { .. }
@@ -220,6 +226,7 @@ impl Ledger {
             | Record::Started { .. }
             | Record::SubscriptionPaused { .. }
             | Record::SubscriptionResumed { .. }
+            | Record::Trimmed { .. }
             | Record::Unsubscribed { .. } => {}
             Record::Suspected { .. } => sometimes.note(Something::Suspected),
         }
@@ -345,6 +352,9 @@ impl Ledger {
             Record::Alert(_)
             | Record::Audited(_)
             | Record::Checkpointed { .. }
+            | Record::Base(_)
+            | Record::Copied { .. }
+            | Record::CopiedResult { .. }
             | Record::Failed { .. }
             | Record::Opened { .. }
             | Record::Parked { .. }
@@ -355,6 +365,7 @@ impl Ledger {
             | Record::Started { .. }
             | Record::Suspected { .. }
             | Record::SubscriptionResumed { .. }
+            | Record::Trimmed { .. }
             | Record::Unsubscribed { .. } => {}
         }
     }

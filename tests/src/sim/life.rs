@@ -2,11 +2,16 @@
 
 use std::{io::ErrorKind, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use rollcall_common::ids::Epoch;
 use rollcall_supervisor::{
-    driver::engine::{Engine, Recovered},
+    dispatcher::Settings,
+    driver::{
+        engine::{Engine, Recovered},
+        recovery::recover,
+    },
     journal::{
-        EntryNumber,
+        Entry, EntryNumber, Journal,
         local::{Log, OpenError, Options, disk::Disk as _},
     },
     views::Views,
@@ -39,24 +44,26 @@ impl World {
         };
         let journal = store.journal();
         let views = Arc::new(Views::new(store.journal()));
-        let mut recovered = Recovered::default();
         let mut ledger = Ledger::default();
         ledger.parked.clone_from(&self.ledger.parked);
         let settings = Arc::new(self.scenario.settings.clone());
-        let mut from = EntryNumber::FIRST;
-        loop {
-            let entries = journal.read(from, 8_192).map_err(|error| damaged(&error))?;
-            let Some(last) = entries.last() else { break };
-            from = last.number.next();
-            for entry in entries {
-                let copy = (entry.number, entry.payload.clone());
-                // The first reading has noted what happened.
-                ledger.appended(copy, &settings, &mut super::Sometimes::default())?;
-                let publish = |number, change| views.publish(number, [change]);
-                let taken = recovered.take(&entry, &settings, publish);
-                taken.map_err(|error| damaged(&error))?;
-            }
+        let (recovered, read) = recovered(&*journal, &settings, &views)?;
+        // A second fold, of all records that there ever were.
+        let mut whole = Recovered::default();
+        let trimmed = read.first().map_or(EntryNumber::FIRST, |(first, _)| *first);
+        for (number, payload) in self.ledger.archived(trimmed.0 - 1).into_iter().chain(read) {
+            let entry = Entry { number, epoch: Epoch::FIRST, payload: payload.clone() };
+            let taken = whole.take(&entry, &settings, |_, _| {});
+            taken.map_err(|error| damaged(&error))?;
+            // The first reading has noted what happened.
+            let copy = (number, payload);
+            ledger.appended(copy, &settings, &mut super::Sometimes::default())?;
         }
+        if trimmed > EntryNumber::FIRST {
+            self.note(Something::Trimmed);
+        }
+        self.check_start(&recovered.state, &whole.state, &views)?;
+        let from = recovered.last.next();
         ledger.follows(&self.ledger)?;
         self.ledger = ledger;
         self.now = self.now.max(recovered.state.last_time());
@@ -71,6 +78,7 @@ impl World {
         self.server = Some(Server::new((engine, self.now), store, views, epoch));
         self.read_all_results()?;
         self.introduce();
+        self.after(Duration::from_millis(50), What::Keep(self.incarnation));
         self.turn(self.incarnation)
     }
 
@@ -81,8 +89,8 @@ impl World {
             let epoch = (1..epoch).fold(Epoch::FIRST, |epoch, _| epoch.next());
             return Ok(Some((Store::Memory(Arc::clone(&self.memory)), epoch)));
         }
-        let options =
-            Options { segment_bytes: 24 << 10, reserve_bytes: 4 << 10, extend_bytes: 2 << 10 };
+        let segment_bytes = self.scenario.segment_bytes;
+        let options = Options { segment_bytes, reserve_bytes: 4 << 10, extend_bytes: 2 << 10 };
         let identity = Uuid::from_u128(7);
         match Log::open(self.disk.clone(), &options, identity) {
             Ok((log, report)) => {
@@ -134,6 +142,9 @@ impl World {
             if self.ledger.is_behind() && !server.askers.is_empty() {
                 self.note(Something::CrashBeforeSync);
             }
+            if server.keeping.is_busy() {
+                self.note(Something::CrashInTrim);
+            }
             self.sum_up(&server);
         }
         self.tell(format_args!("CRASH power {power}"));
@@ -176,4 +187,16 @@ impl World {
             self.sometimes.note(Something::Rolled);
         }
     }
+}
+
+/// What a journal says, and the entries from which it was folded.
+fn recovered(
+    journal: &dyn Journal,
+    settings: &Settings,
+    views: &Views,
+) -> Result<(Recovered, Vec<(EntryNumber, Bytes)>), Halt> {
+    let mut read = Vec::new();
+    let seen = |entry: &Entry, _| read.push((entry.number, entry.payload.clone()));
+    let recovered = recover(journal, settings, (views, 8_192), seen);
+    Ok((recovered.map_err(|error| damaged(&error))?, read))
 }

@@ -13,6 +13,7 @@ mod alerting;
 mod clients;
 mod destinations;
 mod journal;
+mod keeper;
 mod ledger;
 mod life;
 mod people;

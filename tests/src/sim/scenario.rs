@@ -3,9 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use rollcall_common::{backoff::Ladder, ids::StreamName};
-use rollcall_supervisor::dispatcher::settings::{
-    BudgetSettings, Hedging, OnExhausted, Pattern, PoolSettings, Processing, Settings,
-    StreamOverlay, StreamSettings, StreamTable,
+use rollcall_supervisor::{
+    dispatcher::{
+        Slow,
+        settings::{
+            BudgetSettings, Hedging, OnExhausted, Pattern, PoolSettings, Processing, Settings,
+            StreamOverlay, StreamSettings, StreamTable,
+        },
+    },
+    driver::keeping::Rules,
 };
 
 use super::alerting;
@@ -118,6 +124,10 @@ pub(super) struct Scenario {
     pub(super) memory: bool,
     /// For how long messages come in.
     pub(super) load: Duration,
+    /// What is kept of the journal; `None`: all of it.
+    pub(super) rules: Option<Rules>,
+    /// How large a segment of the journal grows.
+    pub(super) segment_bytes: u64,
 }
 
 impl Scenario {
@@ -156,6 +166,8 @@ impl Scenario {
             load: Duration::from_secs(rng.u64(5..=90)),
             streams,
             treatment,
+            rules: rules(rng),
+            segment_bytes: [24 << 10, 12 << 10, 40 << 10][rng.usize(..3)],
         };
         scenario.lay_out();
         scenario
@@ -185,6 +197,7 @@ fn overlay(settings: &StreamSettings) -> StreamOverlay {
         max_backlog: Some(settings.max_backlog),
         hold_alert_after: Some(settings.hold_alert_after),
         hedge: Some(settings.hedge),
+        retention: None,
     }
 }
 
@@ -205,7 +218,19 @@ fn stream(rng: &mut fastrand::Rng, pools: &[Arc<str>]) -> StreamSettings {
         max_backlog: [16, 50, 10_000][rng.usize(..3)],
         hold_alert_after: Duration::from_secs(rng.u64(1..=60)),
         hedge: if rng.u8(..4) == 0 { Hedging::Off } else { Hedging::Auto },
+        retention: Duration::ZERO,
     }
+}
+
+fn rules(rng: &mut fastrand::Rng) -> Option<Rules> {
+    let age = Duration::from_secs([0, 1, 10, 1_000_000][rng.usize(..4)]);
+    let rules = Rules {
+        age,
+        bytes: rng.bool().then(|| rng.u64(1..100_000)),
+        slow: Slow::Kept,
+        snapshot_bytes: rng.u64(500..20_000),
+    };
+    (rng.u8(..4) > 0).then_some(rules)
 }
 
 fn pool(rng: &mut fastrand::Rng) -> PoolSettings {

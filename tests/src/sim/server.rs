@@ -22,6 +22,7 @@ use rollcall_supervisor::{
 
 use super::{
     journal::Store,
+    keeper::Keeping,
     sometimes::Something,
     world::{Halt, Step, What, World},
 };
@@ -35,7 +36,7 @@ const SCAN_RESULTS: usize = 7;
 /// One process.
 pub(super) struct Server {
     pub(super) engine: Engine,
-    store: Store,
+    pub(super) store: Store,
     pub(super) views: Arc<Views>,
     epoch: Epoch,
     mailbox: VecDeque<Event>,
@@ -51,6 +52,7 @@ pub(super) struct Server {
     next_request: u64,
     /// Lives before which senders are to come back.
     pub(super) recalled: BTreeMap<SubscriptionId, u32>,
+    pub(super) keeping: Keeping,
 }
 
 impl Server {
@@ -75,6 +77,7 @@ impl Server {
             askers: BTreeMap::new(),
             next_request: 0,
             recalled: BTreeMap::new(),
+            keeping: Keeping::default(),
         }
     }
 
@@ -165,6 +168,7 @@ impl World {
                 break;
             };
             self.handle(event);
+            self.export()?;
         }
         let Some(server) = &mut self.server else {
             return Ok(());
@@ -212,6 +216,18 @@ impl World {
             let life = (Arc::clone(&status.name), status.life);
             self.heads.insert(life, dispatcher.state().head().0);
         }
+    }
+
+    /// Writes a snapshot, if one is wanted: nothing else is handled meanwhile.
+    fn export(&mut self) -> Step {
+        while self.server.as_ref().is_some_and(|server| server.engine.is_exporting()) {
+            self.end_turn()?;
+            let bytes = self.rng.usize(..2_000);
+            if let Some(server) = &mut self.server {
+                server.engine.export(bytes);
+            }
+        }
+        Ok(())
     }
 
     /// The process ends here, if that is what the seed wants.
@@ -436,6 +452,10 @@ impl World {
             Outward::Recall { subscription, life } => {
                 server.recalled.insert(subscription, life);
             }
+            Outward::Reply(request, _) if server.keeping.waits_for == Some(request.0) => {
+                server.askers.remove(&request.0);
+                server.keeping.waits_for = None;
+            }
             Outward::Reply(request, reply) => match server.askers.remove(&request.0) {
                 Some(Some((request, attempt))) => self.answer_client(request, attempt, reply),
                 Some(None) => self.answer_person(request, &reply),
@@ -444,7 +464,8 @@ impl World {
             Outward::Tell(notice) => self.cry(notice),
             Outward::Scan { subscription, life, after } => {
                 let wants = server.engine.dispatcher().wanted_by(subscription);
-                let (to, found) = server.views.scan(after, SCAN_RESULTS, |name| wants(name));
+                let scan = server.views.scan(after, SCAN_RESULTS, |name| wants(name));
+                let (to, found) = scan.map_err(|error| damaged(&error))?;
                 self.note(Something::Scanned);
                 self.tell_after(hop, Event::Scanned { subscription, life, to, found });
             }

@@ -54,6 +54,8 @@ pub(super) enum What {
     GiveUp(usize, u32),
     /// Nothing goes wrong any more.
     Heal,
+    /// The process looks whether something is old.
+    Keep(u32),
     /// People look.
     People,
     /// Readers of pull subscriptions read.
@@ -258,6 +260,7 @@ impl World {
                 Ok(())
             }
             What::Heal => self.heal(),
+            What::Keep(process) => self.keep(process),
             What::People => self.people(),
             What::Pull => self.pull(),
             What::Push(process, parcel) => self.push(process, *parcel),

@@ -15,6 +15,7 @@ mod memory;
 mod people;
 mod reading;
 mod replies;
+mod retention;
 mod secure;
 mod sinks;
 mod subscriptions;

@@ -67,6 +67,8 @@ impl Orders {
             hold_alert_after: NO_TIMEOUT,
             // A line is worked on once, unless that failed.
             hedge: Hedging::Off,
+            // Nothing trims its journal: a second run prints all of it again.
+            retention: Duration::MAX,
         };
         // Nobody else is served here who would have to be spared.
         let budget = BudgetSettings { percent: 0, per_second: u32::MAX };

@@ -114,6 +114,7 @@ max_in_flight = 65_536
 window = 1_048_576
 max_backlog = 1
 hedge = "off"
+retention = "90min"
 [pools.fast]
 workers = ["http://a:9000", "http://[::1]:9000/x"]
 concurrency = 3
@@ -149,6 +150,8 @@ fn all_is_read() {
     assert_eq!((eu.ladder.multiplier_permille, eu.ladder.max_attempts), (1500, 1000));
     assert_eq!(eu.on_exhausted, OnExhausted::Skip);
     assert_eq!((eu.max_in_flight, eu.window, eu.max_backlog), (65_536, 1_048_576, 1));
+    assert_eq!(eu.retention, Duration::from_mins(90));
+    assert_eq!(config.rules().age, Duration::from_hours(24), "other streams keep theirs");
     assert_eq!((stream(&config, "orders.us").window, &stream(&config, "x").pool), (4096, &None));
     let pool = &config.pools[0];
     assert_eq!(pool.workers[1].to_string(), "http://[::1]:9000/x");

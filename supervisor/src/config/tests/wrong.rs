@@ -25,6 +25,10 @@ const WRONG: &[(&str, &str)] = &[
         "c.toml:2: streams.window: stands outside of a stream; expected [streams.NAME], or \
              [streams.\"*\"] for all streams",
     ),
+    (
+        "streams.a.retention_bytes = 1",
+        "c.toml:1: streams.a.retention_bytes: stands in [journal]: all streams share one journal",
+    ),
     // Addresses.
     (
         "server.listen = \"x\"",
@@ -211,7 +215,6 @@ fn what_is_not_there_yet_is_refused() {
         ("server.tls = {}", "server.tls"),
         ("server.admin_listen = 'x'", "server.admin_listen"),
         ("journal.replicas = 3", "journal.replicas"),
-        ("streams.a.retention = '24h'", "streams.a.retention"),
     ] {
         let said = format!("c.toml:1: {key}: is not supported by this version");
         assert_eq!(of_text(text).unwrap_err().to_string(), said);

@@ -37,7 +37,7 @@ pub(super) struct Desk {
     pub(super) scans: Vec<(SubscriptionId, u32, Position)>,
     /// The latest recall.
     pub(super) recalled: Option<u32>,
-    settings: Arc<Settings>,
+    pub(super) settings: Arc<Settings>,
     ids: u128,
 }
 
@@ -97,7 +97,7 @@ impl Desk {
         self.listen();
     }
 
-    fn listen(&mut self) {
+    pub(super) fn listen(&mut self) {
         while let Some(effect) = self.dispatcher.poll_effect() {
             match effect {
                 Effect::Append(record) => self.records.push(record),

@@ -7,5 +7,6 @@ mod desk;
 mod destinations;
 mod health;
 mod poison;
+mod snapshot;
 mod streams;
 mod subscriptions;

@@ -162,6 +162,12 @@ impl<D: Disk> Log<D> {
         self.shelf.size_bytes()
     }
 
+    /// Bytes that [`trim`](Self::trim) would free now.
+    #[must_use]
+    pub fn freed_by(&self, below: EntryNumber) -> u64 {
+        self.shelf.freed_by(below)
+    }
+
     /// What readers use, from any thread.
     pub(super) fn shelf(&self) -> Arc<Shelf<D>> {
         self.shelf.clone()

@@ -151,4 +151,8 @@ impl<D: Disk> Journal for LocalJournal<D> {
     fn size_bytes(&self) -> u64 {
         self.shelf.size_bytes()
     }
+
+    fn freed_by(&self, below: EntryNumber) -> u64 {
+        self.shelf.freed_by(below)
+    }
 }

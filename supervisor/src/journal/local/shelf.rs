@@ -221,6 +221,16 @@ impl<D: Disk> Shelf<D> {
         Ok(self.first())
     }
 
+    /// The size of the segments that [`Shelf::trim`] would remove now.
+    pub(super) fn freed_by(&self, below: EntryNumber) -> u64 {
+        let below = below.0.min(self.durable.load(Ordering::Acquire));
+        self.look(|segments| {
+            let later = segments.iter().skip(1);
+            let gone = segments.iter().zip(later).take_while(|(_, next)| next.first <= below);
+            gone.map(|(segment, _)| segment.bytes.load(Ordering::Relaxed)).sum()
+        })
+    }
+
     fn take_oldest(&self, below: u64) -> Option<Arc<Segment>> {
         self.change(|segments| {
             let second = segments.get(1)?.first;

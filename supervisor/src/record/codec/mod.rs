@@ -11,6 +11,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use super::Record;
 
 mod alert;
+mod base;
 mod read;
 mod write;
 
@@ -98,6 +99,12 @@ pub fn decode(payload: &Bytes) -> Result<Vec<Record>, DecodeError> {
         records.push(cursor.read(payload, cursor.index)?);
     }
     Ok(records)
+}
+
+/// Whether the payload begins with a part of a snapshot.
+#[must_use]
+pub fn is_base(payload: &[u8]) -> bool {
+    payload.get(1).is_some_and(|kind| base::KINDS.iter().any(|kinds| kinds.contains(kind)))
 }
 
 /// A place between two records of one payload.

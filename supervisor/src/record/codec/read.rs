@@ -16,7 +16,7 @@ use crate::record::{
 };
 
 /// Reads fields one behind the other. An error is the name of the field that is wrong.
-pub(super) struct Fields(Bytes);
+pub(super) struct Fields(pub(super) Bytes);
 
 pub(super) type Read<T> = Result<T, &'static str>;
 
@@ -32,10 +32,15 @@ impl Fields {
     /// Reads the fields of a record of this kind.
     pub(super) fn record(&mut self, kind: u8) -> Read<Record> {
         match kind {
-            3 | 10 | 12 | 13 | 40..=44 => self.subscription_record(kind),
+            3 | 10 | 12 | 13 | 50..=54 => self.subscription_record(kind),
             5 | 7 | 8 | 11 | 14 => self.stream_record(kind),
             20..=23 => self.alert_record(kind).map(Record::Alert),
             24 => self.audit().map(Record::Audited),
+            40..=46 | 60..=64 => Ok(Record::Base(self.base(kind)?)),
+            49 => {
+                let through = self.position()?;
+                Ok(Record::Trimmed { through, below: self.u64("entry")? })
+            }
             _ => self.message_record(kind),
         }
     }
@@ -55,6 +60,8 @@ impl Fields {
             }
             9 => Record::Retried { stream, sequence, at, reason: self.text()? },
             30 => Record::Suspected { stream, sequence, at, worker: self.text()?.into() },
+            47 => Record::Copied { stream, sequence, at, message: Arc::new(self.message()?) },
+            48 => Record::CopiedResult { stream, sequence, at, answer: Arc::new(self.answer()?) },
             _ => return Err("kind"),
         })
     }
@@ -96,24 +103,19 @@ impl Fields {
                 Record::Subscribed { subscription, name, streams, after }
             }
             13 => Record::Unsubscribed { subscription },
-            40 => Record::Arranged { subscription, plan: Arc::new(self.plan()?) },
-            41 => Record::Checkpointed { subscription, to: self.position()? },
-            42 => Record::Rewound { subscription, to: self.position()? },
-            43 => {
+            50 => Record::Arranged { subscription, plan: Arc::new(self.plan()?) },
+            51 => Record::Checkpointed { subscription, to: self.position()? },
+            52 => Record::Rewound { subscription, to: self.position()? },
+            53 => {
                 let at = self.time()?;
-                let reason = match self.u8("pause")? {
-                    1 => PauseReason::Gone,
-                    2 => PauseReason::Person,
-                    _ => return Err("pause"),
-                };
-                Record::SubscriptionPaused { subscription, reason, at }
+                Record::SubscriptionPaused { subscription, reason: self.pause()?, at }
             }
             44 => Record::SubscriptionResumed { subscription, at: self.time()? },
             _ => return Err("kind"),
         })
     }
 
-    fn audit(&mut self) -> Read<Audit> {
+    pub(super) fn audit(&mut self) -> Read<Audit> {
         Ok(Audit {
             at: self.time()?,
             by: self.text()?,
@@ -127,7 +129,7 @@ impl Fields {
         self.u32("stream").map(StreamId)
     }
 
-    fn position(&mut self) -> Read<Position> {
+    pub(super) fn position(&mut self) -> Read<Position> {
         self.u64("position").map(Position)
     }
 
@@ -166,7 +168,7 @@ impl Fields {
         std::str::from_utf8(&body).map(Into::into).map_err(|_| "text")
     }
 
-    fn many<T>(&mut self, mut read: impl FnMut(&mut Self) -> Read<T>) -> Read<Vec<T>> {
+    pub(super) fn many<T>(&mut self, mut read: impl FnMut(&mut Self) -> Read<T>) -> Read<Vec<T>> {
         let count = self.u32("count")?;
         let mut items = Vec::new();
         for _ in 0..count {
@@ -175,17 +177,17 @@ impl Fields {
         Ok(items)
     }
 
-    fn id(&mut self) -> Read<MessageId> {
+    pub(super) fn id(&mut self) -> Read<MessageId> {
         let mut id = [0; 16];
         self.0.try_copy_to_slice(&mut id).map_err(|_| "id")?;
         Ok(MessageId(Uuid::from_bytes(id)))
     }
 
-    fn head(&mut self) -> Read<Head> {
+    pub(super) fn head(&mut self) -> Read<Head> {
         Ok(Head { id: self.id()?, accepted_at: self.time()? })
     }
 
-    fn cause(&mut self) -> Read<ParkCause> {
+    pub(super) fn cause(&mut self) -> Read<ParkCause> {
         Ok(match self.u8("cause")? {
             1 => ParkCause::Asked,
             2 => ParkCause::Exhausted,
@@ -214,7 +216,15 @@ impl Fields {
         })
     }
 
-    fn plan(&mut self) -> Read<Plan> {
+    pub(super) fn pause(&mut self) -> Read<PauseReason> {
+        Ok(match self.u8("pause")? {
+            1 => PauseReason::Gone,
+            2 => PauseReason::Person,
+            _ => return Err("pause"),
+        })
+    }
+
+    pub(super) fn plan(&mut self) -> Read<Plan> {
         Ok(Plan {
             origin: match self.u8("origin")? {
                 1 => Origin::Api,
@@ -266,7 +276,7 @@ impl Fields {
         })
     }
 
-    fn report(&mut self) -> Read<AttemptReport> {
+    pub(super) fn report(&mut self) -> Read<AttemptReport> {
         Ok(AttemptReport {
             attempt: self.u32("attempt")?,
             worker: self.text()?.into(),

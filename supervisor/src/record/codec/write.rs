@@ -26,21 +26,14 @@ impl Writer<'_> {
             Record::Answered { stream, sequence, at, answer } => {
                 self.place(*stream, *sequence, *at).answer(answer).kind(2)
             }
-            Record::Arranged { subscription, plan } => {
-                self.subscription(*subscription).plan(plan).kind(40)
+            Record::Audited(audit) => self.audit(audit).kind(24),
+            Record::Base(base) => self.base(base),
+            Record::Copied { stream, sequence, at, message } => {
+                self.place(*stream, *sequence, *at).message(message).kind(47)
             }
-            Record::Audited(Audit { at, by, act, on, reason }) => {
-                self.time(*at).text(by).text(act).text(on).text(reason).kind(24)
+            Record::CopiedResult { stream, sequence, at, answer } => {
+                self.place(*stream, *sequence, *at).answer(answer).kind(48)
             }
-            Record::Checkpointed { subscription, to } => {
-                self.subscription(*subscription).position(*to).kind(41)
-            }
-            Record::Delivered { subscription, stream, through, floor } => self
-                .subscription(*subscription)
-                .u32(stream.0)
-                .u64(through.0)
-                .position(*floor)
-                .kind(3),
             Record::Failed { stream, sequence, due, report } => {
                 self.place(*stream, *sequence, *due).report(report).kind(4)
             }
@@ -56,35 +49,84 @@ impl Writer<'_> {
             Record::Retried { stream, sequence, at, reason } => {
                 self.place(*stream, *sequence, *at).text(reason).kind(9)
             }
+            Record::Started { at } => self.time(*at).kind(11),
+            Record::Suspected { stream, sequence, at, worker } => {
+                self.place(*stream, *sequence, *at).text(worker).kind(30)
+            }
+            Record::Trimmed { through, below } => self.position(*through).u64(*below).kind(49),
+            Record::Arranged { .. }
+            | Record::Checkpointed { .. }
+            | Record::Delivered { .. }
+            | Record::Rewound { .. }
+            | Record::Scanned { .. }
+            | Record::Subscribed { .. }
+            | Record::SubscriptionPaused { .. }
+            | Record::SubscriptionResumed { .. }
+            | Record::Unsubscribed { .. } => self.subscription_record(record),
+        }
+    }
+
+    fn subscription_record(&mut self, record: &Record) -> u8 {
+        match record {
+            Record::Arranged { subscription, plan } => {
+                self.subscription(*subscription).plan(plan).kind(50)
+            }
+            Record::Checkpointed { subscription, to } => {
+                self.subscription(*subscription).position(*to).kind(51)
+            }
+            Record::Delivered { subscription, stream, through, floor } => self
+                .subscription(*subscription)
+                .u32(stream.0)
+                .u64(through.0)
+                .position(*floor)
+                .kind(3),
             Record::Rewound { subscription, to } => {
-                self.subscription(*subscription).position(*to).kind(42)
+                self.subscription(*subscription).position(*to).kind(52)
             }
             Record::Scanned { subscription, to, found } => {
                 self.subscription(*subscription).position(*to).found(found).kind(10)
             }
-            Record::Started { at } => self.time(*at).kind(11),
             Record::Subscribed { subscription, name, streams, after } => {
                 self.subscription(*subscription).position(*after).text(name).texts(streams).kind(12)
             }
-            Record::Suspected { stream, sequence, at, worker } => {
-                self.place(*stream, *sequence, *at).text(worker).kind(30)
-            }
             Record::SubscriptionPaused { subscription, reason, at } => {
-                self.subscription(*subscription).time(*at).pause(*reason).kind(43)
+                self.subscription(*subscription).time(*at).pause(*reason).kind(53)
             }
             Record::SubscriptionResumed { subscription, at } => {
-                self.subscription(*subscription).time(*at).kind(44)
+                self.subscription(*subscription).time(*at).kind(54)
             }
             Record::Unsubscribed { subscription } => self.subscription(*subscription).kind(13),
+            Record::Accepted { .. }
+            | Record::Alert(_)
+            | Record::Answered { .. }
+            | Record::Audited(_)
+            | Record::Base(_)
+            | Record::Copied { .. }
+            | Record::CopiedResult { .. }
+            | Record::Failed { .. }
+            | Record::Opened { .. }
+            | Record::Parked { .. }
+            | Record::Passed { .. }
+            | Record::Paused { .. }
+            | Record::Resumed { .. }
+            | Record::Retried { .. }
+            | Record::Started { .. }
+            | Record::Suspected { .. }
+            | Record::Trimmed { .. } => unreachable!("it is of no subscription"),
         }
     }
 
-    fn pause(&mut self, reason: PauseReason) -> &mut Self {
+    pub(super) fn pause(&mut self, reason: PauseReason) -> &mut Self {
         self.0.put_u8(match reason {
             PauseReason::Gone => 1,
             PauseReason::Person => 2,
         });
         self
+    }
+
+    pub(super) fn audit(&mut self, audit: &Audit) -> &mut Self {
+        let Audit { at, by, act, on, reason } = audit;
+        self.time(*at).text(by).text(act).text(on).text(reason)
     }
 
     pub(super) fn kind(&mut self, kind: u8) -> u8 {
@@ -101,7 +143,7 @@ impl Writer<'_> {
         self
     }
 
-    fn length(&mut self, length: usize) -> &mut Self {
+    pub(super) fn length(&mut self, length: usize) -> &mut Self {
         self.u32(u32::try_from(length).unwrap_or(u32::MAX))
     }
 
@@ -109,11 +151,11 @@ impl Writer<'_> {
         self.u64(at.as_micros())
     }
 
-    fn position(&mut self, position: Position) -> &mut Self {
+    pub(super) fn position(&mut self, position: Position) -> &mut Self {
         self.u64(position.0)
     }
 
-    fn subscription(&mut self, subscription: SubscriptionId) -> &mut Self {
+    pub(super) fn subscription(&mut self, subscription: SubscriptionId) -> &mut Self {
         self.u32(subscription.0)
     }
 
@@ -130,7 +172,7 @@ impl Writer<'_> {
         self.body(text.as_bytes())
     }
 
-    fn texts(&mut self, texts: &[Box<str>]) -> &mut Self {
+    pub(super) fn texts(&mut self, texts: &[Box<str>]) -> &mut Self {
         self.length(texts.len());
         for text in texts {
             self.text(text);
@@ -138,12 +180,12 @@ impl Writer<'_> {
         self
     }
 
-    fn head(&mut self, head: Head) -> &mut Self {
+    pub(super) fn head(&mut self, head: Head) -> &mut Self {
         self.0.put_slice(head.id.0.as_bytes());
         self.time(head.accepted_at)
     }
 
-    fn cause(&mut self, cause: ParkCause) -> &mut Self {
+    pub(super) fn cause(&mut self, cause: ParkCause) -> &mut Self {
         self.0.put_u8(match cause {
             ParkCause::Asked => 1,
             ParkCause::Exhausted => 2,
@@ -161,7 +203,7 @@ impl Writer<'_> {
         self
     }
 
-    fn plan(&mut self, plan: &Plan) -> &mut Self {
+    pub(super) fn plan(&mut self, plan: &Plan) -> &mut Self {
         self.0.put_u8(match plan.origin {
             Origin::Api => 1,
             Origin::Configuration => 2,
@@ -210,7 +252,7 @@ impl Writer<'_> {
         self.u32(answer.attempts).text(&answer.payload.content_type).body(&answer.payload.body)
     }
 
-    fn report(&mut self, report: &AttemptReport) -> &mut Self {
+    pub(super) fn report(&mut self, report: &AttemptReport) -> &mut Self {
         self.u32(report.attempt).text(&report.worker).0.put_u8(match report.reason {
             Reason::First => 1,
             Reason::Hedge => 2,

@@ -1,0 +1,192 @@
+//! The parts of a snapshot: streams, slots, subscriptions and lanes, taken apart and put together.
+
+use std::sync::Arc;
+
+use rollcall_common::ids::{Sequence, StreamId};
+
+use super::super::{
+    lane::{Lane, LaneState},
+    stream::{Parking, Slot, SlotState, Stream},
+    subscription::Subscription,
+};
+use crate::record::{
+    SubscriptionId,
+    base::{BaseLane, BaseSlot, BaseState, BaseStream, BaseSubscription},
+};
+
+impl Stream {
+    pub(super) fn export(&self, id: StreamId) -> BaseStream {
+        let Self {
+            name,
+            next,
+            released,
+            skips,
+            paused,
+            head_since,
+            // From the settings.
+            settings: _,
+            pool: _,
+            // In parts of their own, or what those say again.
+            slots: _,
+            waiting: _,
+            parked: _,
+            subscriptions: _,
+            // Soft.
+            cursor: _,
+            again: _,
+            in_flight: _,
+            divergence: _,
+            turn: _,
+            head_watch: _,
+        } = self;
+        BaseStream {
+            stream: id,
+            name: name.clone(),
+            next: *next,
+            released: *released,
+            skips: *skips,
+            paused: *paused,
+            head_since: *head_since,
+        }
+    }
+
+    pub(super) fn import_slot(&mut self, sequence: Sequence, base: &BaseSlot) {
+        let slot = self.reach(sequence).expect("a snapshot has slots of unreleased messages");
+        slot.import(base);
+        match base.state {
+            BaseState::Done { .. } => self.waiting += 1,
+            BaseState::Parked { .. } => {
+                self.parked.insert(sequence);
+            }
+            BaseState::Idle | BaseState::Waiting { .. } => {}
+        }
+    }
+}
+
+impl Slot {
+    /// What must survive of it; `None`: nothing that a new one doesn't have.
+    pub(super) fn export(&self) -> Option<BaseSlot> {
+        let Self {
+            state,
+            known,
+            due,
+            failures,
+            manual,
+            refused_by,
+            tried,
+            history,
+            // Its soft side is not looked at.
+            suspicion: _,
+            // Soft.
+            held: _,
+            rounds: _,
+            out: _,
+        } = self;
+        let state = match state {
+            SlotState::Done { skipped } => BaseState::Done { skipped: *skipped },
+            SlotState::Parked(parking) => {
+                let Parking { head, at, cause, reason } = (**parking).clone();
+                BaseState::Parked { head, at, cause, reason }
+            }
+            SlotState::Waiting { due } => BaseState::Waiting { due: *due },
+            // What has gone out since is not known to a fold.
+            SlotState::Flying | SlotState::Idle => match due {
+                Some(due) => BaseState::Waiting { due: *due },
+                None if *manual || !self.deaths().is_empty() => BaseState::Idle,
+                None => return None,
+            },
+        };
+        Some(BaseSlot {
+            state,
+            known: *known,
+            failures: *failures,
+            manual: *manual,
+            refused_by: refused_by.clone(),
+            tried: tried.clone(),
+            history: history.clone(),
+            deaths: self.deaths().to_vec(),
+        })
+    }
+
+    pub(super) fn import(&mut self, base: &BaseSlot) {
+        let BaseSlot { state, known, failures, manual, refused_by, tried, history, deaths } = base;
+        self.state = match state {
+            BaseState::Done { skipped } => SlotState::Done { skipped: *skipped },
+            BaseState::Idle => SlotState::Idle,
+            BaseState::Parked { head, at, cause, reason } => {
+                let (head, at, cause) = (*head, *at, *cause);
+                let parking = Parking { head, at, cause, reason: reason.clone() };
+                SlotState::Parked(Box::new(parking))
+            }
+            BaseState::Waiting { due } => SlotState::Waiting { due: *due },
+        };
+        if let BaseState::Waiting { due } = state {
+            self.due = Some(*due);
+        }
+        (self.known, self.failures, self.manual) = (*known, *failures, *manual);
+        self.refused_by.clone_from(refused_by);
+        self.tried.clone_from(tried);
+        self.history.clone_from(history);
+        deaths.iter().for_each(|worker| self.suspect(worker));
+    }
+}
+
+impl Subscription {
+    pub(super) fn export(&self, id: SubscriptionId) -> (BaseSubscription, Vec<BaseLane>) {
+        let Self {
+            name,
+            plan,
+            scan,
+            replay_until,
+            lanes,
+            pulled,
+            paused,
+            // What the plan and the lanes say again.
+            patterns: _,
+            floors: _,
+            // Soft.
+            life: _,
+            leaving: _,
+            ready: _,
+            sending: _,
+            scanning: _,
+            health: _,
+            rate: _,
+            gap: _,
+            mark: _,
+        } = self;
+        let base = BaseSubscription {
+            subscription: id,
+            name: (**name).into(),
+            plan: Arc::clone(plan),
+            pulled: *pulled,
+            paused: *paused,
+            scan: *scan,
+            replay_until: *replay_until,
+        };
+        // An empty lane stays only while the subscription catches up, or for its sender's sake.
+        let kept = lanes.iter().filter(|(_, lane)| scan.is_some() || !lane.is_empty());
+        let lanes = kept.map(|(stream, lane)| {
+            let Lane { next, last, floor, state: _, tries: _, rejections: _ } = lane;
+            BaseLane { stream: *stream, next: *next, last: *last, floor: *floor }
+        });
+        (base, lanes.collect())
+    }
+
+    pub(super) fn import(base: &BaseSubscription) -> Self {
+        let BaseSubscription { subscription: _, name, plan, pulled, paused, scan, replay_until } =
+            base;
+        let mut entry = Self::new((**name).into(), Arc::clone(plan), *replay_until, *replay_until);
+        (entry.scan, entry.pulled, entry.paused) = (*scan, *pulled, *paused);
+        entry
+    }
+
+    pub(super) fn import_lane(&mut self, base: &BaseLane) {
+        let BaseLane { stream, next, last, floor } = *base;
+        let lane = Lane { next, last, floor, state: LaneState::Idle, tries: 0, rejections: 0 };
+        if !lane.is_empty() {
+            self.floors.insert((floor, stream));
+        }
+        self.lanes.insert(stream, lane);
+    }
+}

@@ -1,0 +1,190 @@
+//! What is kept, and for how long. Now and then a snapshot of the state is written to the
+//! journal's end. When what lies before one is old enough, what of it is still needed is copied
+//! to the end, too, and the rest is removed:
+//!
+//! ```text
+//!   │ old segments │ B snapshot │ ..... │ copies │ "trimmed below B" │
+//!   └─ removed, once all that is durable ────────┘
+//! ```
+//!
+//! A process that ends between any two of these steps leaves a journal that is whole: a snapshot
+//! that was not finished is taken no notice of, copies do no harm, and a removal that was
+//! announced and not done is done the next time.
+
+use std::{io, time::Duration};
+
+use rollcall_common::{
+    ids::Position,
+    limits::{COPY_BYTES, SNAPSHOT_SHARE, TURN_BYTES},
+    time::Time,
+};
+
+use crate::{
+    dispatcher::{Dispatcher, Event, RequestId, Slow},
+    journal::{Journal, Space},
+    record::Record,
+    views::{BaseMark, Place, ReadFailed, Views},
+};
+
+/// What is to be kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rules {
+    /// How long results are kept, in the journal's own time.
+    pub age: Duration,
+    /// How large the journal may grow before older results go; absent: no bound.
+    pub bytes: Option<u64>,
+    /// Whether results go that a subscription has yet to take.
+    pub slow: Slow,
+    /// Bytes of the journal after which a snapshot is worth it.
+    pub snapshot_bytes: u64,
+}
+
+/// What the dispatcher knows of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// The journal's own time.
+    pub now: Time,
+    /// The slowest subscription's checkpoint.
+    pub slowest: Position,
+}
+
+impl Standing {
+    /// How it stands at the clock's `now`.
+    #[must_use]
+    pub fn of(dispatcher: &Dispatcher, now: Time) -> Self {
+        let state = dispatcher.state();
+        Self { now: state.age_clock(now), slowest: state.slowest() }
+    }
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// Nothing.
+    Rest,
+    /// Write a snapshot: [`Event::Snapshot`].
+    Snapshot,
+    /// Trim to this snapshot: see [`Trim`].
+    Trim(BaseMark),
+}
+
+/// What is to be done next, as the rules have it.
+#[must_use]
+pub fn next_step(rules: &Rules, standing: Standing, journal: &dyn Journal, views: &Views) -> Step {
+    let bases = views.bases();
+    let size = journal.size_bytes();
+    let old = |base: &&BaseMark| standing.now.since(base.at) >= rules.age;
+    let free = |base: &&BaseMark| rules.slow == Slow::Dropped || base.head <= standing.slowest;
+    let by_age = bases.iter().rev().find(|base| old(base) && free(base));
+    let excess = rules.bytes.map_or(0, |most| size.saturating_sub(most));
+    let by_size = bases.iter().filter(free).filter(|_| excess > 0);
+    // The first that frees enough, or else the one that frees the most.
+    let enough = |base: &&BaseMark| journal.freed_by(base.entry) >= excess;
+    let by_size = by_size.clone().find(enough).or_else(|| by_size.clone().next_back());
+    let wanted = by_age.into_iter().chain(by_size).max_by_key(|base| base.entry);
+    if let Some(base) = wanted
+        && journal.freed_by(base.entry) > 0
+        && !views.is_lame()
+    {
+        return Step::Trim(*base);
+    }
+    let (grown, last) = bases.last().map_or((size, 0), |base| {
+        let entries = base.end.0.saturating_sub(base.entry.0);
+        let turn = u64::try_from(TURN_BYTES).unwrap_or(u64::MAX);
+        (size.saturating_sub(journal.freed_by(base.end)), entries.saturating_mul(turn))
+    });
+    // The segment in use can't go, so a snapshot in it is of no use before there is another.
+    let worth = rules.snapshot_bytes.saturating_mul(2);
+    let worth = worth.max(last.saturating_mul(SNAPSHOT_SHARE));
+    if grown >= worth && !is_low(journal) { Step::Snapshot } else { Step::Rest }
+}
+
+/// Whether only the reserve is left, which is for the work in hand.
+fn is_low(journal: &dyn Journal) -> bool {
+    journal.tail().borrow().space == Space::Low
+}
+
+/// The way to a shorter journal, step by step.
+#[derive(Debug)]
+pub struct Trim {
+    base: BaseMark,
+    slow: Slow,
+    left: Vec<Place>,
+    done: usize,
+}
+
+impl Trim {
+    /// Begins to trim to `base`; `None` when more would have to be copied than half of what is
+    /// freed (then it is better to wait, or copying would never end), or when it is much and the
+    /// disk is nearly full. May block.
+    ///
+    /// # Errors
+    /// When the index can't be read.
+    pub fn begin(
+        (base, slow): (BaseMark, Slow),
+        journal: &dyn Journal,
+        views: &Views,
+    ) -> io::Result<Option<Self>> {
+        let left = views.left_behind(&base)?;
+        let room = u64::try_from(COPY_BYTES).unwrap_or(u64::MAX);
+        let worth = left.bytes.saturating_mul(2) <= journal.freed_by(base.entry)
+            && (left.bytes <= room || !is_low(journal));
+        Ok(worth.then_some(Self { base, slow, left: left.places, done: 0 }))
+    }
+
+    /// What is to be written down next, [`Event::Copied`] and at last [`Event::Trim`]; each is to
+    /// be durable before the next one, and before [`Trim::finish`]. May block.
+    ///
+    /// # Errors
+    /// When the journal can't be read.
+    pub fn next(&mut self, views: &Views) -> Result<Next, ReadFailed> {
+        let rest = self.left.get(self.done..).unwrap_or_default();
+        if rest.is_empty() {
+            let (through, below, slow) = (self.base.head, self.base.entry.0, self.slow);
+            return Ok(Next::Trimmed { through, below, slow });
+        }
+        let copies = views.copies(rest, COPY_BYTES)?;
+        self.done += copies.len();
+        Ok(Next::Copies(copies))
+    }
+
+    /// Removes what is no longer needed, if the dispatcher has agreed. May block.
+    ///
+    /// # Errors
+    /// When files can't be removed.
+    pub fn finish(&self, journal: &dyn Journal, views: &Views) -> io::Result<()> {
+        if views.first() <= self.base.head {
+            return Ok(());
+        }
+        let first = journal.trim(self.base.entry)?;
+        tracing::info!(%first, copied = self.done, through = %self.base.head, "journal trimmed");
+        Ok(())
+    }
+}
+
+/// What is to be written down next.
+#[derive(Debug)]
+pub enum Next {
+    /// Copies of what is still needed.
+    Copies(Vec<Record>),
+    /// That the rest may go.
+    Trimmed {
+        /// The last position that is no longer kept.
+        through: Position,
+        /// The entry before which all may go.
+        below: u64,
+        /// What becomes of results that a subscription has yet to take.
+        slow: Slow,
+    },
+}
+
+impl Next {
+    /// The event that writes it down.
+    #[must_use]
+    pub fn event(self, request: RequestId) -> Event {
+        match self {
+            Self::Copies(copies) => Event::Copied { request, copies },
+            Self::Trimmed { through, below, slow } => Event::Trim { request, through, below, slow },
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! A snapshot of the state as records, so that what lies before it can be trimmed away. It is
+//! written in one go: no other record stands between [`Base::Begun`] and [`Base::Ended`]. Who
+//! folds on takes no notice of it; who begins there builds its state from it.
+
+use std::sync::Arc;
+
+use rollcall_common::{
+    ids::{MessageId, Position, Sequence, StreamId, StreamName},
+    time::Time,
+};
+
+use super::{
+    AlertRecord, AttemptReport, Audit, Head, ParkCause, PauseReason, Plan, SubscriptionId,
+};
+
+/// A part of a snapshot, in this order: the beginning, the streams by their numbers, each with
+/// its slots and keys behind it, the subscriptions, each with its lanes behind it, the alerts,
+/// what people did, the end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Base {
+    /// What makes an alert as it stands: the records of its life that still matter.
+    Alert(AlertRecord),
+    /// What a person did.
+    Audit(Audit),
+    /// It begins. The first record of its entry.
+    Begun(Begun),
+    /// It is complete.
+    Ended {
+        /// How many streams there are.
+        streams: u32,
+        /// How many parts it has, without the beginning and this one.
+        parts: u64,
+    },
+    /// Idempotency keys of unreleased messages.
+    Keys {
+        /// Their stream.
+        stream: StreamId,
+        /// The keys.
+        keys: Vec<BaseKey>,
+    },
+    /// What a destination has yet to take.
+    Lanes {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// Stream by stream.
+        lanes: Vec<BaseLane>,
+    },
+    /// An unreleased message that has a history, or its result.
+    Slot {
+        /// Its stream.
+        stream: StreamId,
+        /// Its place in the stream.
+        sequence: Sequence,
+        /// How it stands.
+        slot: Box<BaseSlot>,
+    },
+    /// A stream.
+    Stream(BaseStream),
+    /// A subscription.
+    Subscription(BaseSubscription),
+}
+
+/// What stands at the beginning of a snapshot.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Begun {
+    /// The latest moment that a record spoke of.
+    pub last: Time,
+    /// How much of the time before was spent down, in microseconds.
+    pub down: u64,
+    /// The last position given.
+    pub head: Position,
+    /// The number that the next subscription gets.
+    pub next_subscription: u32,
+    /// The number of the last alert.
+    pub last_alert: u64,
+}
+
+/// A stream in a snapshot.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BaseStream {
+    /// Its number.
+    pub stream: StreamId,
+    /// Its name.
+    pub name: StreamName,
+    /// The sequence that the next message gets.
+    pub next: Sequence,
+    /// The last released one.
+    pub released: Sequence,
+    /// How many of the last released ones were skipped, one behind the other.
+    pub skips: u32,
+    /// Whether it stands still.
+    pub paused: bool,
+    /// Since when its oldest unreleased message is the oldest.
+    pub head_since: Time,
+}
+
+/// An unreleased message in a snapshot.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BaseSlot {
+    /// Where it stands.
+    pub state: BaseState,
+    /// What identified it when it was parked.
+    pub known: Option<Head>,
+    /// Failures that were counted.
+    pub failures: u32,
+    /// Whether the next attempt is one that a person asked for.
+    pub manual: bool,
+    /// The worker that refused it.
+    pub refused_by: Option<Arc<str>>,
+    /// Workers that were tried.
+    pub tried: Vec<Arc<str>>,
+    /// Attempts that are over.
+    pub history: Vec<Arc<AttemptReport>>,
+    /// Workers that died during its attempts.
+    pub deaths: Vec<Arc<str>>,
+}
+
+/// Where an unreleased message stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum BaseState {
+    /// It has its result, or its skip.
+    Done {
+        /// Whether it was skipped.
+        skipped: bool,
+    },
+    /// It is to be dispatched.
+    Idle,
+    /// It waits for a person.
+    Parked {
+        /// Which message.
+        head: Head,
+        /// Since when.
+        at: Time,
+        /// Why, in a word.
+        cause: ParkCause,
+        /// Why.
+        reason: Box<str>,
+    },
+    /// It waits for its next attempt, or is at it.
+    Waiting {
+        /// When the attempt is due.
+        due: Time,
+    },
+}
+
+/// An idempotency key in a snapshot.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BaseKey {
+    /// The message that came with it.
+    pub sequence: Sequence,
+    /// That message's id.
+    pub id: MessageId,
+    /// A digest of the key.
+    pub digest: [u8; 16],
+    /// A digest of the message's content.
+    pub fingerprint: [u8; 16],
+}
+
+/// A subscription in a snapshot.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BaseSubscription {
+    /// Its number.
+    pub subscription: SubscriptionId,
+    /// Its name.
+    pub name: Box<str>,
+    /// What it is meant to do.
+    pub plan: Arc<Plan>,
+    /// What the reader of a pull subscription has done.
+    pub pulled: Position,
+    /// Why it stands still.
+    pub paused: Option<PauseReason>,
+    /// The last position that was looked at, while it catches up.
+    pub scan: Option<Position>,
+    /// Results up to here are replayed.
+    pub replay_until: Position,
+}
+
+/// What a destination has yet to take of one stream, in a snapshot.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BaseLane {
+    /// The stream.
+    pub stream: StreamId,
+    /// The first that is not done.
+    pub next: Sequence,
+    /// The last that is there.
+    pub last: Sequence,
+    /// The lowest position that `next` can have.
+    pub floor: Position,
+}

@@ -1,0 +1,250 @@
+//! One stream as readers see it: where its unreleased messages and answers lie, and the end of
+//! the chain of its released ones.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use rollcall_common::{
+    ids::{Position, Sequence, StreamName},
+    time::Time,
+};
+
+use super::Place;
+use crate::{dispatcher::StreamStatus, journal::EntryNumber, record::Answer};
+
+/// Unreleased messages that lie in one entry, one behind the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    first: Sequence,
+    place: Place,
+    count: u32,
+    /// Bytes of all of them.
+    bytes: u64,
+    at: Time,
+}
+
+/// An answer whose turn has not come.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    pub(super) place: Place,
+    pub(super) bytes: u32,
+    pub(super) answer: Option<Arc<Answer>>,
+}
+
+/// What readers see of one stream.
+#[derive(Debug)]
+pub(super) struct StreamView {
+    /// Its name.
+    pub(super) name: StreamName,
+    /// How it stands.
+    pub(super) status: Option<StreamStatus>,
+    /// The last released one.
+    pub(super) released: Sequence,
+    /// How many of the last released ones were skipped, one behind the other.
+    pub(super) skips: u32,
+    /// Unreleased messages, in order.
+    messages: VecDeque<Run>,
+    /// `pending[i]` is that of `released + 1 + i`.
+    pending: VecDeque<Option<Pending>>,
+    /// Positions of the released sequences that one gets from the last one by clearing lowest set
+    /// bits, that one last. Those from before a snapshot are missing at the front.
+    links: Vec<Position>,
+}
+
+/// The links of the next released one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Links {
+    pub(super) previous: Position,
+    pub(super) leap: Position,
+}
+
+impl StreamView {
+    pub(super) fn new(name: StreamName, (released, skips): (Sequence, u32)) -> Self {
+        Self {
+            name,
+            status: None,
+            released,
+            skips,
+            messages: VecDeque::new(),
+            pending: VecDeque::new(),
+            links: Vec::new(),
+        }
+    }
+
+    /// The position of the last released one; 0 if it is not there.
+    pub(super) fn last_position(&self) -> Position {
+        self.links.last().copied().unwrap_or_default()
+    }
+
+    /// When an unreleased message was taken in.
+    pub(super) fn accepted_at(&self, sequence: Sequence) -> Option<Time> {
+        self.run(sequence).map(|(_, run)| run.at)
+    }
+
+    /// A message was taken in.
+    pub(super) fn accepted(&mut self, sequence: Sequence, place: Place, (at, bytes): (Time, u32)) {
+        let fresh = Run { first: sequence, place, count: 1, bytes: u64::from(bytes), at };
+        match self.messages.back_mut() {
+            Some(run) if run.takes(&fresh) => run.add(bytes),
+            _ => self.messages.push_back(fresh),
+        }
+    }
+
+    /// An unreleased message lies elsewhere now.
+    pub(super) fn moved(&mut self, sequence: Sequence, place: Place, (at, bytes): (Time, u32)) {
+        let fresh = Run { first: sequence, place, count: 1, bytes: u64::from(bytes), at };
+        let mut next = self.messages.partition_point(|run| run.first <= sequence);
+        if let Some((found, run)) = self.run(sequence).map(|(found, run)| (found, *run)) {
+            let (before, after) = run.without(sequence);
+            self.messages.remove(found);
+            next = found;
+            if let Some(after) = after {
+                self.messages.insert(next, after);
+            }
+            if let Some(before) = before {
+                self.messages.insert(next, before);
+                next += 1;
+            }
+        }
+        let previous = next.checked_sub(1).and_then(|at| self.messages.get_mut(at));
+        match previous {
+            Some(run) if run.takes(&fresh) => run.add(bytes),
+            _ => self.messages.insert(next, fresh),
+        }
+    }
+
+    /// A message has its answer, or its answer lies elsewhere now. Gives back the one before.
+    pub(super) fn answered(&mut self, sequence: Sequence, pending: Pending) -> Option<Pending> {
+        let offset = usize::try_from(sequence.0.checked_sub(self.released.0 + 1)?).ok()?;
+        while self.pending.len() <= offset {
+            self.pending.push_back(None);
+        }
+        self.pending.get_mut(offset)?.replace(pending)
+    }
+
+    /// The place of an unreleased answer.
+    pub(super) fn pending(&self, sequence: Sequence) -> Option<&Pending> {
+        let offset = usize::try_from(sequence.0.checked_sub(self.released.0 + 1)?).ok()?;
+        self.pending.get(offset)?.as_ref()
+    }
+
+    /// The next one has its turn: its answer, the place of its message, and its links.
+    pub(super) fn release(
+        &mut self,
+        position: Position,
+    ) -> (Option<Pending>, Option<(Place, u64)>, Links) {
+        let sequence = self.released.next();
+        let message = self.run(sequence).map(|(_, run)| {
+            let offset = u32::try_from(sequence.0 - run.first.0).unwrap_or_default();
+            let place = Place { index: run.place.index + offset, ..run.place };
+            (place, run.bytes / u64::from(run.count.max(1)))
+        });
+        let pending = self.pending.pop_front().flatten();
+        self.released = sequence;
+        while self.messages.front().is_some_and(|run| run.end() <= sequence.0 + 1) {
+            self.messages.pop_front();
+        }
+        if self.pending.is_empty() {
+            self.pending = VecDeque::new();
+        }
+        if self.messages.is_empty() {
+            self.messages = VecDeque::new();
+        }
+        let previous = self.last_position();
+        for _ in 0..sequence.0.trailing_zeros() {
+            self.links.pop();
+        }
+        let links = Links { previous, leap: self.last_position() };
+        if self.links.is_empty() {
+            // Most streams are short, and room for four is more than one needs.
+            self.links.reserve_exact(1);
+        }
+        self.links.push(position);
+        (pending, message, links)
+    }
+
+    /// Where a message lies, if it is not released.
+    pub(super) fn message(&self, sequence: Sequence) -> Option<Place> {
+        let (_, run) = self.run(sequence)?;
+        let offset = u32::try_from(sequence.0 - run.first.0).ok()?;
+        Some(Place { index: run.place.index + offset, ..run.place })
+    }
+
+    /// Unreleased messages and answers that lie before `below` and are needed: sequence, place
+    /// and, for a run of messages, about the bytes of each.
+    pub(super) fn left_behind(
+        &self,
+        below: EntryNumber,
+        mut message: impl FnMut(Sequence, Place, u64),
+        mut answer: impl FnMut(Sequence, Place, u64),
+    ) {
+        for run in self.messages.iter().filter(|run| run.place.entry < below) {
+            let each = run.bytes / u64::from(run.count.max(1));
+            for offset in 0..run.count {
+                let sequence = Sequence(run.first.0 + u64::from(offset));
+                if sequence > self.released && self.pending(sequence).is_none() {
+                    let place = Place { index: run.place.index + offset, ..run.place };
+                    message(sequence, place, each);
+                }
+            }
+        }
+        for (sequence, pending) in (self.released.0 + 1..).map(Sequence).zip(&self.pending) {
+            if let Some(Pending { place, bytes, .. }) = pending
+                && place.entry < below
+            {
+                answer(sequence, *place, u64::from(*bytes));
+            }
+        }
+    }
+
+    /// The first unreleased message before `next` of which nothing says where it lies.
+    pub(super) fn missing(&self, next: Sequence) -> Option<Sequence> {
+        let mut sequence = self.released.next();
+        while sequence < next {
+            sequence = match (self.run(sequence), self.pending(sequence)) {
+                (Some((_, run)), _) => Sequence(run.end()),
+                (None, Some(_)) => sequence.next(),
+                (None, None) => return Some(sequence),
+            };
+        }
+        None
+    }
+
+    fn run(&self, sequence: Sequence) -> Option<(usize, &Run)> {
+        let after = self.messages.partition_point(|run| run.first <= sequence);
+        let at = after.checked_sub(1)?;
+        let run = self.messages.get(at)?;
+        (sequence.0 < run.end()).then_some((at, run))
+    }
+}
+
+impl Run {
+    fn end(&self) -> u64 {
+        self.first.0 + u64::from(self.count)
+    }
+
+    /// Whether `next` goes on where it ends.
+    fn takes(&self, next: &Self) -> bool {
+        self.place.entry == next.place.entry
+            && self.place.index + self.count == next.place.index
+            && self.end() == next.first.0
+    }
+
+    fn add(&mut self, bytes: u32) {
+        self.count += 1;
+        self.bytes += u64::from(bytes);
+    }
+
+    /// What is before and after one of its messages.
+    fn without(&self, sequence: Sequence) -> (Option<Self>, Option<Self>) {
+        let before = u32::try_from(sequence.0 - self.first.0).unwrap_or_default();
+        let after = self.count - before - 1;
+        let each = self.bytes / u64::from(self.count.max(1));
+        let part = |skip: u32, count: u32| {
+            let place = Place { index: self.place.index + skip, ..self.place };
+            let first = Sequence(self.first.0 + u64::from(skip));
+            let bytes = each * u64::from(count);
+            (count > 0).then_some(Self { first, place, count, bytes, at: self.at })
+        };
+        (part(0, before), part(before + 1, after))
+    }
+}

@@ -1,0 +1,170 @@
+//! Proof of the views: whatever lies in files is found as if it were in memory, and what is
+//! trimmed away is said to be.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use rollcall_common::{
+    ids::{Epoch, MessageId, Position, Sequence, StreamId},
+    limits::{VIEW_SPILL_ROWS, VIEW_TAIL_ROWS},
+    message::Payload,
+    time::Time,
+};
+use uuid::Uuid;
+
+use super::{Change, ReadFailed, Views};
+use crate::{
+    dispatcher::Released,
+    journal::{EntryNumber, Journal as _, memory::MemoryJournal},
+    record::{Answer, Head, Outcome, Record, codec::Encoder},
+};
+
+/// A journal of results, and its views.
+struct Desk {
+    journal: Arc<MemoryJournal>,
+    views: Views,
+    /// The last sequence of each stream.
+    last: BTreeMap<u32, u64>,
+    /// Stream, sequence and whether it was skipped, by position.
+    said: Vec<(u32, u64, bool)>,
+    _folder: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let journal = Arc::new(MemoryJournal::new());
+        let folder = tempfile::tempdir().unwrap();
+        let views = Views::on_disk(journal.clone(), &folder.path().join("views")).unwrap();
+        Self { journal, views, last: BTreeMap::new(), said: Vec::new(), _folder: folder }
+    }
+
+    fn open(&mut self, streams: u32) {
+        let name = |stream| format!("s{stream}").parse().unwrap();
+        let opened = (0..streams).map(|id| Change::Opened { stream: StreamId(id), name: name(id) });
+        self.views.publish(EntryNumber(1), opened);
+    }
+
+    /// Results of these streams, released one after the other, all in one entry.
+    fn release(&mut self, streams: impl IntoIterator<Item = (u32, bool)>) {
+        let (mut encoder, mut changes) = (Encoder::default(), Vec::new());
+        for (number, skipped) in streams {
+            let last = self.last.entry(number).or_default();
+            *last += 1;
+            let (stream, sequence) = (StreamId(number), Sequence(*last));
+            self.said.push((number, *last, skipped));
+            let position = Position(self.said.len() as u64);
+            let at = Time::from_micros(position.0);
+            let answer = Arc::new(answer(position));
+            let record = Record::Answered { stream, sequence, at, answer };
+            let index = encoder.push(&record);
+            changes.extend(Change::of(record, index).map(Change::lean));
+            changes.push(Change::Released(Released { position, stream, sequence, at, skipped }));
+        }
+        let ticket = self.journal.append(encoder.finish(), Epoch::FIRST).unwrap();
+        self.views.publish(ticket.0, changes);
+        self.views.spill().unwrap();
+    }
+
+    fn trim(&self, through: u64) {
+        let (through, below) = (Position(through), EntryNumber(1));
+        self.views.publish(EntryNumber(1), [Change::Trimmed { through, below }]);
+        self.views.spill().unwrap();
+    }
+
+    /// All of it, read back and compared.
+    fn check(&self, floor: u64) {
+        let mut streams: BTreeMap<u32, Vec<(u64, u64, bool)>> = BTreeMap::new();
+        for ((stream, sequence, skipped), position) in self.said.iter().zip(1..) {
+            let of = streams.entry(*stream).or_default();
+            of.push((*sequence, position, *skipped));
+        }
+        let read = self.views.results(Position(floor), usize::MAX, usize::MAX).unwrap();
+        assert_eq!(read.len() as u64, self.said.len() as u64 - floor);
+        for (result, position) in read.iter().zip(floor + 1..) {
+            let (stream, sequence, _) = self.said[usize::try_from(position).unwrap() - 1];
+            assert_eq!((result.position.0, result.sequence.0), (position, sequence));
+            assert_eq!(result.stream.as_str(), format!("s{stream}"));
+            assert_eq!(result.answer.head, answer(Position(position)).head);
+        }
+        for (stream, of) in streams {
+            let stream = StreamId(stream);
+            let kept: Vec<_> = of.iter().filter(|(_, position, _)| *position > floor).collect();
+            let first = kept.first().map_or(of.len() as u64 + 1, |(first, ..)| *first);
+            assert_eq!(self.views.first_sequence(stream).0, first);
+            if first > 1 {
+                match self.views.stream_results(stream, Sequence(first - 2), 3, usize::MAX) {
+                    Err(ReadFailed::Gone { first: said }) => assert_eq!(said, first),
+                    other => panic!("{other:?}"),
+                }
+                assert_eq!(self.views.position(stream, Sequence(first - 1)), None);
+            }
+            let read = self.views.stream_results(stream, Sequence(first - 1), 1 << 20, usize::MAX);
+            let read: Vec<_> = read.unwrap().iter().map(|one| one.position.0).collect();
+            assert_eq!(read, kept.iter().map(|(_, position, _)| *position).collect::<Vec<_>>());
+            for (sequence, position, _) in kept.iter().step_by(1 + kept.len() / 50) {
+                let found = self.views.position(stream, Sequence(*sequence));
+                assert_eq!(found, Some(Position(*position)));
+                let before = of[..usize::try_from(*sequence).unwrap() - 1]
+                    .iter()
+                    .rev()
+                    .find(|(.., skip)| !skip);
+                let before = before.map_or(0, |(before, ..)| *before);
+                assert_eq!(self.views.previous(stream, Sequence(*sequence)).0, before);
+            }
+        }
+    }
+}
+
+fn answer(position: Position) -> Answer {
+    let id = MessageId(Uuid::from_u128(u128::from(position.0)));
+    Answer {
+        head: Head { id, accepted_at: Time::from_micros(position.0) },
+        outcome: Outcome::Completed,
+        worker: "w".into(),
+        reason: "".into(),
+        history: Vec::new(),
+        attempts: 1,
+        payload: Payload { content_type: "text/plain".into(), body: Bytes::from_static(b"r") },
+    }
+}
+
+#[test]
+fn results_are_found_in_files_as_in_memory() {
+    let mut desk = Desk::new();
+    desk.open(5);
+    let mut rng = fastrand::Rng::with_seed(1);
+    let total = VIEW_TAIL_ROWS + 3 * VIEW_SPILL_ROWS;
+    while desk.said.len() < total {
+        let streams: Vec<_> = (0..1000).map(|_| (rng.u32(..4), rng.u8(..9) == 0)).collect();
+        desk.release(streams);
+    }
+    // One stream comes only now and then: its links lead far back.
+    desk.release([(4, false), (0, false), (4, true), (4, false)]);
+    assert!(desk.views.overhang() < VIEW_SPILL_ROWS, "{} stay", desk.views.overhang());
+    desk.check(0);
+    for floor in [1, 777, 10_000, desk.said.len() as u64 - 2] {
+        desk.trim(floor);
+        desk.check(floor);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_sequence_is_found_and_what_is_trimmed_is_gone(
+        streams in proptest::collection::vec((0..4_u32, any::<bool>()), 1..300),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut desk = Desk::new();
+        desk.open(4);
+        for chunk in streams.chunks(7) {
+            desk.release(chunk.iter().copied());
+        }
+        desk.check(0);
+        let floor = cut.index(streams.len()) as u64;
+        desk.trim(floor);
+        desk.check(floor);
+    }
+}
