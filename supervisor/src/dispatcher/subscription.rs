@@ -41,9 +41,9 @@ pub struct Subscription {
     pub(super) pulled: Position,
     /// Why it stands still.
     pub(super) paused: Option<PauseReason>,
-    // Soft from here on.
     /// Grows whenever senders and scans that are out are to come back.
     pub(super) life: u32,
+    // Soft from here on.
     /// Streams whose sender is still out although its lane is gone.
     pub(super) leaving: BTreeSet<StreamId>,
     /// Lanes that wait for their turn.

@@ -165,6 +165,8 @@ pub struct BaseSubscription {
     pub name: Box<str>,
     /// What it is meant to do.
     pub plan: Arc<Plan>,
+    /// How often its senders were called back.
+    pub life: u32,
     /// What the reader of a pull subscription has done.
     pub pulled: Position,
     /// Why it stands still.

@@ -315,19 +315,21 @@ fn of_snapshots() -> impl Strategy<Value = Record> {
             let (next, released, skips, paused, head_since) = numbers;
             Base::Stream(BaseStream { stream, name, next, released, skips, paused, head_since })
         }),
-        (subscription(), text(), plan(), paused, scan, (position(), position())).prop_map(
-            |(subscription, name, plan, paused, scan, (pulled, replay_until))| {
-                Base::Subscription(BaseSubscription {
-                    subscription,
-                    name,
-                    plan,
-                    pulled,
-                    paused,
-                    scan,
-                    replay_until,
-                })
-            }
-        ),
+        ((subscription(), any::<u32>()), text(), plan(), paused, scan, (position(), position()))
+            .prop_map(
+                |((subscription, life), name, plan, paused, scan, (pulled, replay_until))| {
+                    Base::Subscription(BaseSubscription {
+                        subscription,
+                        name,
+                        plan,
+                        life,
+                        pulled,
+                        paused,
+                        scan,
+                        replay_until,
+                    })
+                }
+            ),
     ]
     .prop_map(Record::Base)
 }

@@ -139,13 +139,13 @@ impl Subscription {
             scan,
             replay_until,
             lanes,
+            life,
             pulled,
             paused,
             // What the plan and the lanes say again.
             patterns: _,
             floors: _,
             // Soft.
-            life: _,
             leaving: _,
             ready: _,
             sending: _,
@@ -159,6 +159,7 @@ impl Subscription {
             subscription: id,
             name: (**name).into(),
             plan: Arc::clone(plan),
+            life: *life,
             pulled: *pulled,
             paused: *paused,
             scan: *scan,
@@ -174,10 +175,19 @@ impl Subscription {
     }
 
     pub(super) fn import(base: &BaseSubscription) -> Self {
-        let BaseSubscription { subscription: _, name, plan, pulled, paused, scan, replay_until } =
-            base;
+        let BaseSubscription {
+            subscription: _,
+            name,
+            plan,
+            life,
+            pulled,
+            paused,
+            scan,
+            replay_until,
+        } = base;
         let mut entry = Self::new((**name).into(), Arc::clone(plan), *replay_until, *replay_until);
         (entry.scan, entry.pulled, entry.paused) = (*scan, *pulled, *paused);
+        entry.life = *life;
         entry
     }
 

@@ -67,9 +67,9 @@ impl Writer<'_> {
     }
 
     fn base_subscription(&mut self, subscription: &BaseSubscription) -> &mut Self {
-        let BaseSubscription { subscription, name, plan, pulled, paused, scan, replay_until } =
+        let BaseSubscription { subscription, name, plan, life, pulled, paused, scan, replay_until } =
             subscription;
-        self.subscription(*subscription).text(name).plan(plan).position(*pulled);
+        self.subscription(*subscription).text(name).plan(plan).u32(*life).position(*pulled);
         self.flag(paused.is_some());
         if let Some(reason) = paused {
             self.pause(*reason);
@@ -161,6 +161,7 @@ impl Fields {
                 subscription: SubscriptionId(self.u32("subscription")?),
                 name: self.text()?,
                 plan: Arc::new(self.plan()?),
+                life: self.u32("life")?,
                 pulled: self.position()?,
                 paused: if self.flag()? { Some(self.pause()?) } else { None },
                 scan: if self.flag()? { Some(self.position()?) } else { None },

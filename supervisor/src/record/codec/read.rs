@@ -110,7 +110,7 @@ impl Fields {
                 let at = self.time()?;
                 Record::SubscriptionPaused { subscription, reason: self.pause()?, at }
             }
-            44 => Record::SubscriptionResumed { subscription, at: self.time()? },
+            54 => Record::SubscriptionResumed { subscription, at: self.time()? },
             _ => return Err("kind"),
         })
     }
