@@ -53,9 +53,18 @@ impl Api {
             let (all, fit) = workers.fold((0, 0), |(all, fit), (_, worker)| {
                 (all + 1, fit + i32::from(worker.state(now) == "active"))
             });
-            (all, fit, *dispatcher.counters(), dispatcher.state().head())
+            let (firing, worst) = dispatcher.firing();
+            let alerts = json!({
+                "firing": firing,
+                "worst": worst.map(|alert| json!({
+                    "id": alert.id.0.to_string(),
+                    "severity": alert.severity.as_str(),
+                    "title": alert.title,
+                })),
+            });
+            (all, fit, alerts, *dispatcher.counters(), dispatcher.state().head())
         });
-        let (workers, fit, counters, head) = look.await?;
+        let (workers, fit, alerts, counters, head) = look.await?;
         let running = self.shutdown.phase() == Phase::Running;
         let phase = if running { "running" } else { "draining" };
         let low = self.journal.tail().borrow().space == Space::Low;
@@ -77,6 +86,7 @@ impl Api {
                 "snapshots": counters.snapshots,
                 "journal_space": if low { "low" } else { "enough" },
                 "stuck": self.stuck(),
+                "alerts": alerts,
             }),
         ))
     }

@@ -1,12 +1,16 @@
 //! Figures for Prometheus.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use axum::{Router, extract::State, response::Response, routing::get};
 use http::{HeaderValue, header};
 use prometheus_client::{
     encoding::text::encode,
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    metrics::{
+        counter::ConstCounter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+    },
     registry::Registry,
 };
 use rollcall_common::{problem::Problem, task};
@@ -32,6 +36,7 @@ struct Figures {
     workers: u64,
     workers_active: u64,
     in_flight: u64,
+    alerts_firing: u64,
 }
 
 impl Api {
@@ -44,6 +49,7 @@ impl Api {
                 head: dispatcher.state().head().0,
                 workers: count(here().count()),
                 workers_active: count(here().filter(|(_, w)| w.state(now) == "active").count()),
+                alerts_firing: count(dispatcher.firing().0),
                 in_flight: here().map(|(_, worker)| u64::from(worker.in_flight)).sum(),
             }
         });
@@ -57,6 +63,7 @@ impl Api {
             ("parked_messages", "Messages that wait for a person", self.views.parked()),
             ("workers", "Workers", figures.workers),
             ("workers_active", "Workers that may be given work", figures.workers_active),
+            ("alerts_firing", "Alerts that ask for somebody", figures.alerts_firing),
             ("calls_in_flight", "Calls to workers that are out", figures.in_flight),
             ("journal_size_bytes", "Bytes of the journal", self.journal.size_bytes()),
             ("tasks", "Tasks that run", count(task::running())),
@@ -65,6 +72,7 @@ impl Api {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             registry.register(name, help, gauge);
         }
+        self.register_heads(&mut registry);
         let mut text = String::new();
         encode(&mut text, &registry).map_err(|error| internal(&error))?;
         let mut response = Response::new(text.into());
@@ -72,6 +80,25 @@ impl Api {
             HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, content_type);
         Ok(response)
+    }
+}
+
+/// Stuck streams that have a figure of their own: there may be any number of streams.
+const HEADS: usize = 100;
+
+impl Api {
+    /// How old the heads are that wait for somebody.
+    fn register_heads(&self, registry: &mut Registry) {
+        let ages = Family::<Vec<(&str, String)>, Gauge<f64, AtomicU64>>::default();
+        for (name, status) in self.views.stuck(HEADS) {
+            let Some(cause) = status.cause else { continue };
+            let found = self.views.find(&name).and_then(|id| self.views.status(id)?.1);
+            let age = found.map_or(0.0, |at| self.clock.now().since(at).as_secs_f64());
+            let labels = vec![("stream", name.to_string()), ("cause", cause.as_str().to_owned())];
+            ages.get_or_create(&labels).set(age);
+        }
+        let help = "Age of the oldest message of streams that stand still, at most 100 of them";
+        registry.register("stream_head_age_seconds", help, ages);
     }
 }
 
@@ -104,6 +131,8 @@ fn register_counters(registry: &mut Registry, counters: &Counters) {
         ("retries_deferred", "Retries that waited for the budget", counters.retries_deferred),
         ("hedges", "Copies of slow attempts", counters.hedges),
         ("hedges_won", "Copies whose answer was accepted", counters.hedges_won),
+        ("notices", "Notices of alerts that were taken", counters.notices),
+        ("notices_failed", "Notices of alerts that were not taken", counters.notices_failed),
         ("poison_suspected", "Messages that workers died of", counters.poison_suspected),
     ];
     for (name, help, value) in all {

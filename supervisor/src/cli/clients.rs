@@ -248,7 +248,15 @@ async fn status(server: &Server) -> Result<ExitCode, Failure> {
     )?;
     writeln!(out, "workers     {} of {} active", show("workers_active"), show("workers"))?;
     writeln!(out, "journal     {} bytes, space {}", show("journal_bytes"), show("journal_space"))?;
-    writeln!(out, "stuck       {stuck}; {} parked", show("parked"))?;
+    let alerts = match value.pointer("/alerts/worst") {
+        Some(Value::Object(worst)) => {
+            let text = |name: &str| worst.get(name).map_or_else(String::new, table::cell);
+            let firing = value.pointer("/alerts/firing").map_or_else(String::new, table::cell);
+            format!("{firing} firing, the worst: {} ({})", text("title"), text("severity"))
+        }
+        _ => "no alert".to_owned(),
+    };
+    writeln!(out, "attention   {alerts}; {} parked; stuck: {stuck}", show("parked"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,6 +2,7 @@
 //! them shares anything with the delivery of results.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
@@ -194,6 +195,15 @@ impl Dispatcher {
     /// The alerts, by number: the live ones, and the newest of the others.
     pub fn alerts(&self) -> impl DoubleEndedIterator<Item = AlertStatus> {
         self.state.alerts.iter().map(|(id, alert)| self.show(id, alert))
+    }
+
+    /// How many alerts ask for somebody, and the worst of them.
+    #[must_use]
+    pub fn firing(&self) -> (usize, Option<AlertStatus>) {
+        let all = self.state.alerts.iter();
+        let firing: Vec<_> = all.filter(|(_, a)| a.stage == AlertStage::Firing).collect();
+        let worst = firing.iter().max_by_key(|(id, alert)| (alert.severity, Reverse(*id)));
+        (firing.len(), worst.map(|(id, alert)| self.show(*id, alert)))
     }
 
     /// One alert.
