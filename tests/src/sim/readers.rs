@@ -69,9 +69,10 @@ impl World {
     fn look_at_checkpoint(&mut self, name: &Arc<str>, checkpoint: u64, life: u32) -> Step {
         let process = self.incarnation;
         let reader = self.readers.entry(Arc::clone(name)).or_default();
-        if reader.life != life {
-            let (kept, asked) = (checkpoint, checkpoint);
-            *reader = Reader { life, kept, asked, open: None, process };
+        // What nobody was told of may not have survived: a subscription begins anew.
+        let anew = reader.process != process && reader.kept == 0;
+        if reader.life != life || anew {
+            *reader = Reader { life, kept: 0, asked: checkpoint, open: None, process };
             return Ok(());
         }
         if checkpoint < reader.kept || checkpoint > reader.asked {
