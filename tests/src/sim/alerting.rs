@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rollcall_supervisor::{
     dispatcher::{
-        AlertStatus, Event, Notice, NoticeKind, TellFailure,
+        AlertStatus, Event, MessageState, Notice, NoticeKind, TellFailure,
         settings::{AlertTarget, OnExhausted, OnceSeen, Pattern},
     },
     record::{AlertId, AlertStage, Severity},
@@ -149,12 +149,21 @@ impl World {
                 return Err(wrong(format!("{name:?} {sequence} is parked, and nobody is told")));
             }
         }
-        for alert in live().filter(|alert| alert.sequence.is_some()) {
-            let parked = dispatcher.parked().any(|(stream, sequence, ..)| {
-                dispatcher.state().stream_name(stream) == alert.stream.as_ref()
-                    && Some(sequence) == alert.sequence
-            });
-            if !parked {
+        for alert in live() {
+            let (Some(stream), Some(sequence)) = (&alert.stream, alert.sequence) else {
+                continue;
+            };
+            let state = dispatcher.state().find_stream(stream.as_str());
+            let state = state.and_then(|stream| dispatcher.message_state(stream, sequence));
+            let cause = match state.map(|(state, _)| state) {
+                Some(MessageState::Parked(_)) => true,
+                // Behind a head that is left to stand it may be at its next attempt.
+                Some(
+                    MessageState::Accepted | MessageState::Dispatched | MessageState::Retrying,
+                ) => alert.kind == "message_failing",
+                Some(MessageState::Completed) | None => false,
+            };
+            if !cause {
                 return Err(wrong(format!("there is no cause for {alert:?}")));
             }
         }

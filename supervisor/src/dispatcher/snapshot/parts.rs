@@ -88,9 +88,8 @@ impl Slot {
                 let Parking { head, at, cause, reason } = (**parking).clone();
                 BaseState::Parked { head, at, cause, reason }
             }
-            SlotState::Waiting { due } => BaseState::Waiting { due: *due },
-            // What has gone out since is not known to a fold.
-            SlotState::Flying | SlotState::Idle => match due {
+            // What has gone out since, or waits for what is no record, is not known to a fold.
+            SlotState::Flying | SlotState::Idle | SlotState::Waiting { .. } => match due {
                 Some(due) => BaseState::Waiting { due: *due },
                 None if *manual || !self.deaths().is_empty() => BaseState::Idle,
                 None => return None,
