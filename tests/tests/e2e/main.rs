@@ -8,6 +8,7 @@ mod escalation;
 mod hardening;
 mod health;
 mod intake;
+mod isolation;
 mod journal;
 mod load;
 mod membership;
