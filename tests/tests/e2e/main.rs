@@ -13,6 +13,7 @@ mod journal;
 mod load;
 mod membership;
 mod memory;
+mod overload;
 mod people;
 mod reading;
 mod replies;
