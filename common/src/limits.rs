@@ -132,6 +132,10 @@ pub const MESSAGE_ALERTS: usize = 1000;
 pub const ALERTS_RESOLVED: usize = 1000;
 /// Notices to one alert target at once.
 pub const NOTICES_AT_ONCE: usize = 4;
+/// Lines of the log that wait for whoever reads it; what is beyond is dropped.
+pub const LOG_LINES: usize = 1024;
+/// How long the end of a process waits for its log to be read.
+pub const LOG_FLUSH: Duration = Duration::from_millis(500);
 /// The newest things that people did, kept to be looked at.
 pub const AUDIT_KEPT: usize = 1000;
 

@@ -44,6 +44,7 @@ impl Drop for Guard {
         RUNNING.fetch_sub(1, Ordering::Relaxed);
         if thread::panicking() {
             tracing::error!(task = self.0, "a task panicked; the process ends");
+            crate::telemetry::flush();
             std::process::abort();
         }
     }

@@ -35,6 +35,7 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime.block_on(serve(*settings)),
         Err(error) => Err(error.into()),
     };
+    telemetry::flush();
     match ended {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Stopped) => ExitCode::FAILURE,

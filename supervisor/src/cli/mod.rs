@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
-use rollcall_common::{client::Client, units::Span};
+use rollcall_common::{client::Client, telemetry, units::Span};
 
 mod alerts;
 mod clients;
@@ -197,6 +197,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     });
     // What still waits somewhere has nothing left to do.
     runtime.shutdown_timeout(Duration::from_millis(100));
+    telemetry::flush();
     code
 }
 

@@ -73,5 +73,6 @@ impl Loader {
 
 fn fatal(detail: &str) {
     tracing::error!(detail, "the journal can't be read; the process ends");
+    rollcall_common::telemetry::flush();
     std::process::abort();
 }

@@ -95,6 +95,7 @@ impl<'a> Trip<'a> {
                 }
                 Err(error) => {
                     tracing::error!(%error, "results can't be read; the process ends");
+                    rollcall_common::telemetry::flush();
                     std::process::abort();
                 }
             };

@@ -35,13 +35,24 @@ pub struct Ended {
 impl Process {
     /// Starts `command`; its output goes into files in `folder` that begin with `name`.
     #[must_use]
-    pub fn start(mut command: Command, folder: &Path, name: &str) -> Self {
+    pub fn start(command: Command, folder: &Path, name: &str) -> Self {
+        let stderr = File::create(folder.join(format!("{name}.err"))).expect("a file for its log");
+        Self::start_with(command, folder, name, stderr.into())
+    }
+
+    /// The same with a log that goes into a pipe, which nobody reads.
+    #[must_use]
+    pub fn start_unread(command: Command, folder: &Path, name: &str) -> Self {
+        Self::start_with(command, folder, name, Stdio::piped())
+    }
+
+    fn start_with(mut command: Command, folder: &Path, name: &str, log: Stdio) -> Self {
         let stdout = folder.join(format!("{name}.out"));
         let stderr = folder.join(format!("{name}.err"));
         command
             .stdin(Stdio::null())
             .stdout(File::create(&stdout).expect("a file for its output"))
-            .stderr(File::create(&stderr).expect("a file for its log"))
+            .stderr(log)
             .kill_on_drop(true);
         let child = command.spawn().expect("the process starts");
         Self { child, stdout, stderr }
@@ -90,6 +101,16 @@ impl Process {
     /// Kills it (`SIGKILL`) and waits until it is gone.
     pub async fn kill(mut self) {
         soon(self.child.kill()).await.expect("it can be killed");
+    }
+
+    /// Hundredths of seconds that it has computed so far, on all processors.
+    #[must_use]
+    pub fn computed(&self) -> u64 {
+        let stat = read(Path::new(&format!("/proc/{}/stat", self.id())));
+        // After the name in parentheses: its user and its system time are the 12th and 13th.
+        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+        let times = fields.split(' ').skip(11).take(2);
+        times.map(|time| time.parse::<u64>().expect("a figure")).sum()
     }
 
     /// Bytes of memory that it uses now.

@@ -69,9 +69,28 @@ impl Setup {
 
     /// Starts the supervisor and waits until it listens.
     pub async fn start(&self) -> Supervisor {
-        let mut process = self.launch();
+        Self::listening(self.launch()).await
+    }
+
+    async fn listening(mut process: Process) -> Supervisor {
         let url = process.said("listening on ").await;
         Supervisor { process, client: Client::new(&url) }
+    }
+
+    /// Starts the supervisor with at most so many open files.
+    pub async fn start_with_files(&self, most: u32) -> Supervisor {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &most.to_string()]);
+        command.arg(binaries::program("supervisor"));
+        self.serve(&mut command);
+        Self::listening(Process::start(command, self.folder(), &self.next_name())).await
+    }
+
+    /// Starts the supervisor with a log that nobody reads.
+    pub async fn start_unread(&self) -> Supervisor {
+        let mut command = Command::new(binaries::program("supervisor"));
+        self.serve(&mut command);
+        Self::listening(Process::start_unread(command, self.folder(), &self.next_name())).await
     }
 
     /// Starts the supervisor, which is not to get far, and waits for its end.
@@ -88,9 +107,13 @@ impl Setup {
 
     fn launch(&self) -> Process {
         let mut command = Command::new(binaries::program("supervisor"));
+        self.serve(&mut command);
+        Process::start(command, self.folder(), &self.next_name())
+    }
+
+    fn serve(&self, command: &mut Command) {
         command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(self.config());
         command.arg("--data").arg(&self.data);
-        Process::start(command, self.folder(), &self.next_name())
     }
 
     fn next_name(&self) -> String {

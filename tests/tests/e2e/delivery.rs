@@ -89,6 +89,7 @@ async fn a_delivery_has_every_header_and_a_signature_for_each_secret() {
     assert_eq!(one.header("webhook-signature"), signatures.join(" "));
 }
 
+/// F-60, with three results that are ready.
 #[tokio::test]
 async fn the_first_once_then_the_second_until_it_is_taken_then_the_third() {
     let destination = Destination::start().await;
@@ -113,6 +114,7 @@ async fn the_first_once_then_the_second_until_it_is_taken_then_the_third() {
     assert!(waits[1] < ms(2500) && waits[2] < ms(4500), "{waits:?}");
 }
 
+/// F-59.
 #[tokio::test]
 async fn what_a_destination_missed_while_it_was_away_comes_in_order_also_over_a_restart() {
     let destination = Destination::start().await;
@@ -190,6 +192,7 @@ async fn gone_pauses_the_subscription_and_no_other() {
     assert_eq!(subscription(&supervisor, "other").await["paused"], false);
 }
 
+/// F-61.
 #[tokio::test]
 async fn five_refusals_in_a_row_hold_only_that_stream() {
     let destination = Destination::start().await;
@@ -274,6 +277,7 @@ async fn what_was_skipped_is_not_pushed_and_the_next_shows_the_step() {
     until_done(&supervisor).await;
 }
 
+/// F-62.
 #[tokio::test]
 async fn a_stream_that_hangs_or_is_slow_delays_no_other() {
     let destination = Destination::start().await;

@@ -49,7 +49,7 @@ async fn send_steadily(supervisor: &Supervisor, (tick, each): (Duration, u64), t
 
 /// F-66, scaled down: at about four fifths of what the workers can do all of them stand still for
 /// four seconds, and the load stays what it is. The whole length stands in the simulator
-/// (`tests/src/sim/steady.rs`).
+/// (`tests/src/sim/steady/outages.rs`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn goodput_comes_back_after_all_workers_stood_still() {
     let mut workers = Vec::new();

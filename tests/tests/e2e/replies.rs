@@ -173,6 +173,7 @@ async fn a_second_opinion_can_save_a_refused_message() {
     assert_eq!(outcomes(&timeline), ["refused", "ok"]);
 }
 
+/// F-52 and F-53.
 #[tokio::test]
 async fn broken_answers_count_and_are_tried_elsewhere() {
     let acts = [
@@ -201,6 +202,7 @@ async fn broken_answers_count_and_are_tried_elsewhere() {
     }
 }
 
+/// F-48.
 #[tokio::test]
 async fn an_attempt_that_takes_too_long_goes_to_another_worker_and_its_late_answer_loses() {
     let config = "[streams.\"*\"]\ntimeout = \"200ms\"\njitter = \"5ms\"\n";

@@ -46,6 +46,7 @@ async fn records_go_out_in_order_over_one_connection() {
     }
 }
 
+/// F-60.
 #[tokio::test]
 async fn what_is_not_answered_is_sent_again_over_a_new_connection() {
     let sink = Sink::start(Records::Lines, |count, _| match count {
