@@ -12,6 +12,7 @@ pub mod limits;
 pub mod message;
 pub mod problem;
 pub mod protocol;
+pub mod readmodel;
 pub mod reconnect;
 pub mod shutdown;
 pub mod task;

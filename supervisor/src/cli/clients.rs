@@ -151,7 +151,8 @@ pub(super) async fn run(command: Command) -> Result<ExitCode, Failure> {
         | Command::Results(_)
         | Command::Rewind(_)
         | Command::Send(_)
-        | Command::Serve(_) => Err(Failure::usage("not a client's command")),
+        | Command::Serve(_)
+        | Command::Tail(_) => Err(Failure::usage("not a client's command")),
     }
 }
 
@@ -372,7 +373,8 @@ pub(super) async fn results(options: &ResultsOptions) -> Result<ExitCode, Failur
     }
 }
 
-fn show(result: &Value, output: Output) -> io::Result<()> {
+/// Prints a result as a line.
+pub(super) fn show(result: &Value, output: Output) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if output == Output::Json {
         return writeln!(out, "{result}");

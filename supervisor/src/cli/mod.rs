@@ -18,6 +18,7 @@ mod pipe;
 mod rewind;
 mod serve;
 mod table;
+mod tail;
 
 /// Parallel work, arrival order.
 #[derive(Debug, Parser)]
@@ -100,6 +101,8 @@ enum Command {
     Streams(Server),
     /// Show the subscriptions
     Subscriptions(Server),
+    /// Show results as they are released
+    Tail(tail::Options),
     /// Show the workers
     Workers(Server),
 }
@@ -185,6 +188,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             Command::Rewind(options) => rewind::run(&options).await,
             Command::Send(options) => clients::send(&options).await,
             Command::Serve(options) => serve::run(options).await,
+            Command::Tail(options) => tail::run(&options).await,
             client @ (Command::Parked { .. }
             | Command::Resolve { .. }
             | Command::Retry(_)

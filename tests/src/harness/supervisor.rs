@@ -100,9 +100,15 @@ impl Setup {
 
     /// Runs another command of the program to its end.
     pub async fn run(&self, arguments: &[&str]) -> Ended {
+        self.begin(arguments).ended().await
+    }
+
+    /// Starts another command of the program, which goes on.
+    #[must_use]
+    pub fn begin(&self, arguments: &[&str]) -> Process {
         let mut command = Command::new(binaries::program("supervisor"));
         command.args(arguments);
-        Process::start(command, self.folder(), &self.next_name()).ended().await
+        Process::start(command, self.folder(), &self.next_name())
     }
 
     fn launch(&self) -> Process {

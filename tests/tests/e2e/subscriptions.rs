@@ -424,3 +424,35 @@ async fn the_command_line_shows_and_rewinds_subscriptions() {
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains("beyond the head"), "{}", refused.stderr);
 }
+
+#[tokio::test]
+async fn tail_shows_one_stream_or_all_as_they_are_released() {
+    let (setup, supervisor) = start().await;
+    send(&supervisor, "orders", 2).await;
+    supervisor.until_released("orders", 2).await;
+    let url = supervisor.url();
+    let mut one = setup.begin(&["tail", "orders", "--after", "1", "--url", url]);
+    let mut all = setup.begin(&["tail", "--after", "0", "-o", "json", "--url", url]);
+    let _ = one.said("2\tcompleted\t").await;
+    let _ = all.said(r#""sequence":2"#).await;
+    // It is known to follow when something new comes out; how soon that is, nobody says.
+    let mut now = setup.begin(&["tail", "--url", url]);
+    let more = async {
+        loop {
+            supervisor.send("other", "x").await;
+            tokio::time::sleep(ms(50)).await;
+        }
+    };
+    tokio::select! {
+        _ = now.said("other\t") => {}
+        () = more => {}
+    }
+    let _ = all.said(r#""stream":"other""#).await;
+    for process in [one, all, now] {
+        process.signal(tests::harness::Signal::TERM);
+        let ended = process.ended().await;
+        assert!(!ended.stdout.contains("orders\t"), "{}", ended.stdout);
+    }
+    let missing = setup.run(&["tail", "nothing", "--url", url]).await;
+    assert_eq!(missing.code, Some(1));
+}

@@ -1,0 +1,63 @@
+//! `tail`: shows results as they are released, of one stream or of all.
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{Failure, Output, Server, clients::show, table};
+
+/// How long one look waits for more, in seconds.
+const WAIT: u64 = 30;
+
+/// What `tail` is told.
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// The stream; without it, all streams
+    stream: Option<String>,
+    /// After this sequence, or position for all streams; without it, from now on
+    #[arg(long, value_name = "N")]
+    after: Option<u64>,
+    #[command(flatten)]
+    server: Server,
+}
+
+pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let client = options.server.client()?;
+    let path = match &options.stream {
+        Some(stream) => format!("/v1/streams/{stream}/results"),
+        None => "/v1/results".to_owned(),
+    };
+    let mut after = match options.after {
+        Some(after) => after,
+        None => now(options).await?,
+    };
+    loop {
+        let page = client.get(&format!("{path}?after={after}&limit=1000&wait={WAIT}")).await?;
+        for result in page.get("results").and_then(Value::as_array).into_iter().flatten() {
+            if options.stream.is_none() && options.server.output == Output::Text {
+                let stream = result.get("stream").map_or_else(String::new, table::cell);
+                write!(io::stdout(), "{stream}\t")?;
+            }
+            show(result, options.server.output)?;
+        }
+        after = page.get("next").and_then(Value::as_u64).unwrap_or(after);
+    }
+}
+
+/// The cursor of what was released last.
+async fn now(options: &Options) -> Result<u64, Failure> {
+    let client = options.server.client()?;
+    let (path, name) = match &options.stream {
+        Some(stream) => (format!("/v1/streams/{stream}"), "released"),
+        None => ("/v1/status".to_owned(), "head"),
+    };
+    let value = client.get(&path).await?;
+    value
+        .get(name)
+        .and_then(Value::as_u64)
+        .ok_or_else(|| Failure { text: format!("{path} does not say how far it is"), code: 1 })
+}
