@@ -67,8 +67,8 @@ impl Writer<'_> {
     }
 
     fn base_subscription(&mut self, base: &BaseSubscription) -> &mut Self {
-        let BaseSubscription { subscription, name, plan, life, pulled, paused, scan, replay_until } =
-            base;
+        let BaseSubscription { subscription, name, plan, life, .. } = base;
+        let BaseSubscription { pulled, paused, scan, replay_until, .. } = base;
         self.subscription(*subscription).text(name).plan(plan).u32(*life).position(*pulled);
         self.flag(paused.is_some());
         if let Some(reason) = paused {
