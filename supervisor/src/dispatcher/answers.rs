@@ -160,11 +160,12 @@ impl Dispatcher {
         let alone = self.roster.members(pool) <= 1;
         let agreed = alone || refused_before.is_some_and(|other| other != worker);
         let ladder = self.state.stream(attempt.stream).settings.ladder;
+        let said = failure.status.map(|status| format!("status {status}, ")).unwrap_or_default();
         if ending == Ending::Refused && agreed {
-            let reason = format!("refused: {detail}");
+            let reason = format!("refused: {said}{detail}");
             self.park((attempt.stream, attempt.sequence), (ParkCause::Refused, &reason), now);
         } else if failures >= ladder.max_attempts {
-            let reason = format!("{failures} failures, the last: {detail}");
+            let reason = format!("{failures} failures, the last: {said}{detail}");
             self.park((attempt.stream, attempt.sequence), (ParkCause::Exhausted, &reason), now);
         }
     }

@@ -24,7 +24,7 @@ async fn wrong_usage_ends_with_2() {
         &["--builtin", "nonsense"],
         &["--builtin", "echo", "--proxy", "http://127.0.0.1:1"],
         &["--builtin", "echo", "--", "cat"],
-        &["--proxy", "https://example"],
+        &["--proxy", "ftp://example"],
         &["--builtin", "echo", "--concurrency", "0"],
         &["--builtin", "echo", "--id", "a/b"],
         &["--builtin", "echo", "--supervisor", "nowhere"],
