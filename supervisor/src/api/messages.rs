@@ -67,15 +67,14 @@ impl Api {
                 Some((state, history, dispatcher.attempts_out(stream, sequence)))
             })
             .await?;
-        let Some((state, history, out)) = look else {
-            // It was released between the two looks, or isn't there.
+        let head = if look.is_some() { self.head(stream, sequence).await? } else { None };
+        let (Some((state, history, out)), Some(head)) = (look, head) else {
+            // It was released meanwhile, or isn't there: not any more, or not yet durable, so that
+            // nobody has been told of it.
             let result = self.about_to_be_released(stream, sequence).await?;
             let result = result.ok_or_else(|| self.gone_or_unknown(&name, stream, sequence))?;
             return Ok(json(StatusCode::OK, &released(&result)));
         };
-        // None: not durable yet, so nobody has been told of it.
-        let head = self.head(stream, sequence).await?;
-        let head = head.ok_or_else(|| unknown_message(&name, sequence))?;
         let mut attempts: Vec<Value> = history.iter().map(|report| over(report)).collect();
         attempts.extend(out.iter().map(under_way));
         let mut value = json!({
@@ -122,8 +121,11 @@ impl Api {
                 return Ok(Some(head));
             }
             let messages = views.messages(stream, sequence..=sequence, usize::MAX)?;
-            let first = messages.first();
-            Ok(first.map(|(_, at, message)| Head { id: message.id, accepted_at: *at }))
+            if let Some((_, at, message)) = messages.first() {
+                return Ok(Some(Head { id: message.id, accepted_at: *at }));
+            }
+            // It may have got its answer between the two.
+            views.answered_head(stream, sequence)
         };
         let head = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
         head.map_err(|error: ReadFailed| internal(&error).into())
