@@ -252,7 +252,8 @@ fn what_was_trimmed_is_named<G: Ground>() {
         assert_eq!(journal.freed_by(EntryNumber::FIRST), 0);
         let frees = journal.freed_by(EntryNumber(400));
         let first = journal.trim(EntryNumber(400)).unwrap();
-        assert_eq!(journal.size_bytes(), size - frees);
+        // The writer may be zeroing more room ahead meanwhile, so there may be more than is left.
+        assert!(frees > 0 && journal.size_bytes() >= size - frees);
         assert_eq!(journal.freed_by(EntryNumber(400)), 0);
         assert!((300..=400).contains(&first.0), "{first} is first");
         assert_eq!(journal.first(), first);
