@@ -1,6 +1,9 @@
 //! Alerts on their whole way: from what went wrong to those who are told (contract §6).
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use serde_json::{Value, json};
 use tests::{
@@ -39,6 +42,17 @@ async fn receiver(act: impl Fn() -> Act + Send + Sync + 'static) -> Receiver {
 fn told(receiver: &Receiver) -> Vec<Value> {
     let bodies = receiver.requests();
     bodies.iter().map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
+}
+
+/// What the receiver was told, without what it was told again under the same id: that happens when
+/// a supervisor dies between the receiver's answer and its record.
+fn news(receiver: &Receiver) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let requests = receiver.requests();
+    let fresh = requests.iter().map(|request| seen.insert(request.header("webhook-id")));
+    let fresh: Vec<_> = fresh.collect();
+    let events = events(receiver).into_iter().zip(fresh);
+    events.filter_map(|(event, fresh)| fresh.then_some(event)).collect()
 }
 
 fn events(receiver: &Receiver) -> Vec<String> {
@@ -109,15 +123,15 @@ async fn an_alert_is_told_although_the_receiver_and_the_supervisor_were_away() {
     let here = receiver(|| Act::status(200)).await;
     setup.configure(configured(&here.url()));
     let supervisor = setup.start().await;
-    until("it is told", async || here.requests().len() == 1).await;
-    assert_eq!(events(&here), ["alert.firing"]);
+    until("it is told", async || !here.requests().is_empty()).await;
+    assert_eq!(news(&here), ["alert.firing"]);
     supervisor.kill().await;
-    // What was taken is not told again, and what follows is.
+    // What was taken is no news again, and what follows is.
     let supervisor = setup.start().await;
     let skip = "/v1/streams/orders/messages/1/skip";
     assert_eq!(supervisor.post(skip, &[], r#"{"reason":"old"}"#).await.status, 200);
-    until("it is taken back", async || here.requests().len() == 2).await;
-    assert_eq!(events(&here), ["alert.firing", "alert.resolved"]);
+    until("it is taken back", async || news(&here).len() > 1).await;
+    assert_eq!(news(&here), ["alert.firing", "alert.resolved"]);
 }
 
 #[tokio::test]
