@@ -60,6 +60,22 @@ pub fn split_all(mut bytes: Bytes, limit: usize) -> Result<Vec<Bytes>, FrameErro
     Ok(frames)
 }
 
+/// The next frame at the front of `bytes`, if all of it has come; it takes up [`HEAD`] bytes more
+/// than it holds.
+///
+/// # Errors
+/// When it is longer than `limit`.
+pub fn next(bytes: &[u8], limit: usize) -> Result<Option<&[u8]>, FrameError> {
+    let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else {
+        return Ok(None);
+    };
+    let length = usize::try_from(u32::from_be_bytes(*head)).unwrap_or(usize::MAX);
+    if length > limit {
+        return Err(FrameError::TooLong { index: 0, length, limit });
+    }
+    Ok(rest.get(..length))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +88,25 @@ mod tests {
         }
         let frames = split_all(out.freeze(), 10).unwrap();
         assert_eq!(frames, [&b"one"[..], b"", b"three"]);
+    }
+
+    #[test]
+    fn frames_come_one_by_one_however_the_bytes_arrive() {
+        let mut out = BytesMut::new();
+        for body in [&b"one"[..], b"", b"three"] {
+            put(&mut out, body);
+        }
+        let (mut arrived, mut frames) = (BytesMut::new(), Vec::new());
+        for byte in out {
+            arrived.put_u8(byte);
+            if let Some(frame) = next(&arrived, 10).unwrap() {
+                frames.push(frame.to_vec());
+                arrived.advance(HEAD + frames.last().unwrap().len());
+            }
+        }
+        assert_eq!(frames, [&b"one"[..], b"", b"three"]);
+        put(&mut arrived, b"too long");
+        assert!(matches!(next(&arrived, 7), Err(FrameError::TooLong { .. })));
     }
 
     #[test]

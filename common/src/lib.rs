@@ -9,6 +9,7 @@ pub mod frame;
 pub mod http;
 pub mod ids;
 pub mod limits;
+pub mod link;
 pub mod message;
 pub mod problem;
 pub mod protocol;

@@ -81,6 +81,13 @@ pub const IDLE_CONNECTION: Duration = Duration::from_secs(4);
 pub const IDLE_CONNECTIONS: usize = 1024;
 /// How long a connection may take to come up.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Calls over one link to a worker that wait to be written, and the most that a worker takes
+/// unanswered.
+pub const LINK_CALLS: usize = 1024;
+/// Bytes for which there is room at each read of a link.
+pub const LINK_READ: usize = 64 << 10;
+/// Bytes that wait to be written to a link, beyond which no more calls are taken.
+pub const LINK_UNSENT: usize = 1 << 20;
 /// How long a look at whether a worker is there may take.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Attempts of one pool that may wait to be slow enough for a copy.

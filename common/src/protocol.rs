@@ -81,6 +81,9 @@ pub struct Registration {
     /// How many calls it takes at once; absent: no bound of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+    /// The newest version of the [`link`](crate::link) that it speaks; absent: plain HTTP only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<u32>,
     /// What it runs, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,

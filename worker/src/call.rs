@@ -104,19 +104,60 @@ pub(crate) fn request(headers: HeaderMap, body: Bytes) -> Request {
     }
 }
 
+/// What is known of a message while it is worked on.
+#[derive(Debug)]
+pub(crate) struct About {
+    stream: Box<str>,
+    sequence: u64,
+    content_type: Box<str>,
+}
+
+/// A reply as it goes out, over HTTP or over a link.
+#[derive(Debug)]
+pub(crate) struct Shaped {
+    pub(crate) reply: Reply,
+    /// The body's type; empty when there is none.
+    pub(crate) content_type: Box<str>,
+    pub(crate) body: Bytes,
+}
+
+impl About {
+    pub(crate) fn of(request: &Request) -> Self {
+        Self {
+            stream: request.stream.clone(),
+            sequence: request.sequence,
+            content_type: request.content_type.clone(),
+        }
+    }
+
+    /// Gives a reply its body and its type; a failure goes to the log.
+    pub(crate) fn shape(self, mut reply: Reply) -> Shaped {
+        if !reply.is_ok() {
+            let (status, reason) = (reply.status.as_u16(), reply.reason.as_deref());
+            tracing::debug!(stream = %self.stream, sequence = self.sequence, status, reason, "no result");
+        }
+        let silent = reply.body.is_empty() && !reply.is_ok() && !reply.status.is_success();
+        let (content_type, body) = match &reply.reason {
+            Some(reason) if silent => (problem::CONTENT_TYPE.into(), explain(reply.status, reason)),
+            _ => {
+                let body = std::mem::take(&mut reply.body);
+                (reply.content_type.take().unwrap_or(self.content_type), body)
+            }
+        };
+        let typed = reply.status != StatusCode::NO_CONTENT;
+        let content_type = if typed { content_type } else { "".into() };
+        Shaped { reply, content_type, body }
+    }
+}
+
 /// A reply as HTTP.
-pub(crate) fn answer(reply: Reply, message_type: &str) -> Answer {
-    let silent = reply.body.is_empty() && !reply.is_ok() && !reply.status.is_success();
-    let (content_type, body) = match &reply.reason {
-        Some(reason) if silent => (problem::CONTENT_TYPE, explain(reply.status, reason)),
-        _ => (reply.content_type.as_deref().unwrap_or(message_type), reply.body),
-    };
+pub(crate) fn answer(shaped: Shaped) -> Answer {
+    let Shaped { reply, content_type, body } = shaped;
     let word = reply.outcome.and_then(word);
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = reply.status;
-    let has_type = reply.status != StatusCode::NO_CONTENT && !content_type.is_empty();
     for (name, value) in [
-        (header::CONTENT_TYPE, has_type.then_some(content_type)),
+        (header::CONTENT_TYPE, Some(&*content_type).filter(|text| !text.is_empty())),
         (HeaderName::from_static(protocol::OUTCOME), word),
         (HeaderName::from_static(protocol::REASON), reply.reason.as_deref()),
         (header::RETRY_AFTER, reply.retry_after.as_deref()),

@@ -28,7 +28,7 @@ pub struct Request {
     pub reason: Box<str>,
     /// The body's type, as the producer gave it; empty when it gave none.
     pub content_type: Box<str>,
-    /// All headers of the call, `ce-*`, `traceparent` and `tracestate` among them.
+    /// Headers that came with the message, `ce-*`, `traceparent` and `tracestate` among them.
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,

@@ -10,6 +10,7 @@ pub mod handler;
 mod answered;
 mod call;
 mod heartbeat;
+mod link;
 mod running;
 mod server;
 mod stage;

@@ -5,7 +5,7 @@ use std::{
     convert::Infallible,
     io,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -27,8 +27,9 @@ use tokio::{
 
 use crate::{
     answered::{Answered, Run},
-    call::{self, Answer},
+    call::{self, About},
     handler::{AnyHandler, Reply, Request},
+    link::{self, Asked},
     stage::{Stage, Stages},
 };
 
@@ -46,7 +47,7 @@ pub(crate) struct Server {
     pub(crate) permits: Option<Arc<Semaphore>>,
     pub(crate) body_limit: usize,
     pub(crate) stages: Stages,
-    pub(crate) calls: Calls,
+    pub(crate) calls: Arc<Calls>,
 }
 
 /// Counts the calls that are being answered.
@@ -57,9 +58,10 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    fn enter(&self) -> Call<'_> {
+    /// One more, until the answer to this is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> Running {
         self.running.fetch_add(1, Ordering::SeqCst);
-        Call(self)
+        Running(Arc::clone(self))
     }
 
     /// Waits until there is none.
@@ -74,9 +76,10 @@ impl Calls {
     }
 }
 
-struct Call<'a>(&'a Calls);
+/// A call that is being answered.
+pub(crate) struct Running(Arc<Calls>);
 
-impl Drop for Call<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
         if self.0.running.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.none.notify_waiters();
@@ -118,16 +121,28 @@ impl Server {
     async fn serve(self: Arc<Self>, stream: TcpStream) {
         // Err: the peer has gone already, which the connection will find out.
         let _ = stream.set_nodelay(true);
-        let service = service_fn(|incoming| {
-            let server = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(server.call(incoming).await) }
+        let asked: Arc<OnceLock<Asked>> = Arc::default();
+        let service = service_fn(|mut incoming| {
+            let (server, asked) = (Arc::clone(&self), Arc::clone(&asked));
+            async move {
+                let answer = match link::asked(&mut incoming) {
+                    Some(link) => {
+                        // Err: the second request of its kind; hyper hands over only once.
+                        let _ = asked.set(link);
+                        link::agree()
+                    }
+                    None => server.call(incoming).await,
+                };
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_headers(HEADERS)
             .max_buf_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = &mut connection => ended,
@@ -142,9 +157,12 @@ impl Server {
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection broke");
         }
+        if let Some(asked) = Arc::into_inner(asked).and_then(OnceLock::into_inner) {
+            link::serve(self, asked).await;
+        }
     }
 
-    async fn call(&self, incoming: http::Request<Incoming>) -> Answer {
+    async fn call(&self, incoming: http::Request<Incoming>) -> call::Answer {
         let _running = self.calls.enter();
         let (head, body) = incoming.into_parts();
         if let Err(refusal) = call::route(&head.method, head.uri.path(), &head.headers) {
@@ -155,20 +173,17 @@ impl Server {
             Err(problem) => return call::refused(&problem),
         };
         let request = call::request(head.headers, body);
-        let (stream, sequence) = (request.stream.clone(), request.sequence);
-        let content_type = request.content_type.clone();
+        let about = About::of(&request);
         let reply = match self.start(request) {
             Ok(run) => run.await,
             Err(reply) => reply,
         };
-        if !reply.is_ok() {
-            let (status, reason) = (reply.status.as_u16(), reply.reason.as_deref());
-            tracing::debug!(%stream, sequence, status, reason, "no result");
-        }
-        call::answer(reply, &content_type)
+        call::answer(about.shape(reply))
     }
 
-    fn start(&self, request: Request) -> Result<Run, Reply> {
+    /// Begins to work on a message, or finds that it has been worked on. Err: there is an answer
+    /// already, or none will be.
+    pub(crate) fn start(&self, request: Request) -> Result<Run, Reply> {
         let key = request.key.clone();
         self.answered.ask(&key, || {
             if self.stages.now() >= Stage::Draining {

@@ -6,6 +6,7 @@ use http::HeaderValue;
 use rollcall_common::{
     http::{BadTarget, Target},
     limits::{MESSAGE_BYTES, WORKER_ID_BYTES},
+    link,
     protocol::{DEFAULT_POOL, Registration},
     shutdown::Shutdown,
     task,
@@ -159,8 +160,13 @@ impl Worker {
         let id = self.name(address)?;
         let stages = Stages::new();
         let concurrency = self.concurrency.map(NonZeroU32::get);
-        let registration =
-            Registration { url: url.clone(), pool: self.pool, concurrency, version: self.version };
+        let registration = Registration {
+            url: url.clone(),
+            pool: self.pool,
+            concurrency,
+            link: Some(link::VERSION),
+            version: self.version,
+        };
         let beats = supervisors.into_iter().map(|supervisor| {
             let (authorization, stages) = (authorization.clone(), stages.clone());
             Heartbeat::new(supervisor, &id, &registration, authorization, stages)
@@ -175,7 +181,7 @@ impl Worker {
             }),
             body_limit: self.body_limit,
             stages: stages.clone(),
-            calls: Calls::default(),
+            calls: Arc::new(Calls::default()),
         });
         if let Some(shutdown) = self.shutdown {
             task::spawn("worker-shutdown", follow(shutdown, stages.clone()));

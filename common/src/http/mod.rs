@@ -12,6 +12,6 @@ mod target;
 pub use address::Address;
 pub use dial::{Route, Trust, allowed, dial};
 pub use guard::{Exception, Forbidden, Guard};
-pub use peer::{Peer, Reply, SendError};
+pub use peer::{Peer, Reply, SendError, Upgraded};
 pub use socket::{Acks, Framing, SocketTarget};
 pub use target::{BadTarget, Target};

@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     http::{Route, Target, Trust, dial},
-    limits::{IDLE_CONNECTION, IDLE_CONNECTIONS},
+    limits::{CONNECT_TIMEOUT, IDLE_CONNECTION, IDLE_CONNECTIONS},
     task,
     time::{Clock, Time},
 };
@@ -61,6 +61,9 @@ pub enum SendError {
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
 }
+
+/// A connection that speaks another protocol than HTTP now.
+pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
 
 /// One peer and its connections.
 pub struct Peer {
@@ -146,6 +149,32 @@ impl Peer {
         let mut connection = connecting.await.map_err(SendError::Connect)?;
         let response = connection.send_request(request).await.map_err(SendError::Broken)?;
         self.finish(connection, response, limit).await
+    }
+
+    /// Asks for another protocol, on a connection of its own: `request` names it. Gives back the
+    /// headers of the answer and the connection; `None` if the peer does not agree.
+    ///
+    /// # Errors
+    /// When the peer can't be reached, or breaks off.
+    pub async fn upgrade(
+        &self,
+        mut request: Request<Full<Bytes>>,
+    ) -> io::Result<Option<(HeaderMap, Upgraded)>> {
+        let host = self.target.authority().parse().map_err(io::Error::other)?;
+        request.headers_mut().insert(header::HOST, host);
+        let asking = async {
+            let mut connection = self.connect().await?;
+            connection.send_request(request).await.map_err(io::Error::other)
+        };
+        // Boxed: as in `send`.
+        let asked = tokio::time::timeout(CONNECT_TIMEOUT, Box::pin(asking)).await;
+        let answer = asked.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(None);
+        }
+        let headers = answer.headers().clone();
+        let upgraded = hyper::upgrade::on(answer).await.map_err(io::Error::other)?;
+        Ok(Some((headers, TokioIo::new(upgraded))))
     }
 
     /// Closes connections that have been idle for too long.
@@ -243,7 +272,7 @@ async fn handshake(
     let (connection, driver) = handshake.map_err(io::Error::other)?;
     task::spawn("http-client", async move {
         // Whoever waits for an answer on this connection is told; nobody else cares.
-        let _ = driver.await;
+        let _ = driver.with_upgrades().await;
     });
     Ok(connection)
 }

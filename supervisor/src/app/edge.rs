@@ -18,7 +18,7 @@ use crate::{
     alerts::{Crier, Senders, SetupFailed},
     api::{self, Api},
     config::{Config, Pool, Subscription},
-    dispatcher::{Delivery, Dispatch, Notice},
+    dispatcher::{AttemptId, Delivery, Dispatch, Notice},
     driver::{Edges, Handle},
     egress::{
         destination::{Destination, DestinationSettings},
@@ -29,14 +29,14 @@ use crate::{
     secrets::Secrets,
     web::Sizes,
     workers::{
-        self, link::Link, membership::ConfiguredPool, registry::Registry, routes::Membership,
+        self, caller::Caller, membership::ConfiguredPool, registry::Registry, routes::Membership,
     },
 };
 
 /// What speaks to the outside.
 pub(super) struct Edge {
     pub(super) intake: Arc<Intake>,
-    pub(super) link: Arc<Link>,
+    pub(super) caller: Arc<Caller>,
     pub(super) forwarder: Arc<Forwarder>,
     pub(super) registry: Arc<Registry>,
     pub(super) crier: Arc<Crier>,
@@ -59,7 +59,7 @@ impl Edge {
     ) -> Result<Self, SetupFailed> {
         let sizes = Arc::new(arc_swap::ArcSwap::from_pointee(sizes(config)));
         let registry = Arc::new(Registry::default());
-        let link = Link {
+        let caller = Caller {
             registry: Arc::clone(&registry),
             handle: handle.clone(),
             sizes: Arc::clone(&sizes),
@@ -91,8 +91,9 @@ impl Edge {
             handle: handle.clone(),
             journal: opened.identity.to_string().into(),
         });
-        let (link, forwarder) = (Arc::new(link), Arc::new(forwarder));
-        Ok(Self { intake: Arc::new(intake), link, forwarder, registry, crier, secrets, guard })
+        let (caller, forwarder) = (Arc::new(caller), Arc::new(forwarder));
+        let intake = Arc::new(intake);
+        Ok(Self { intake, caller, forwarder, registry, crier, secrets, guard })
     }
 
     pub(super) fn router(&self, opened: &Opened, heartbeat_ms: u64) -> Router {
@@ -110,7 +111,7 @@ impl Edge {
         };
         let membership = Membership {
             handle: self.intake.handle.clone(),
-            registry: Arc::clone(&self.registry),
+            caller: Arc::clone(&self.caller),
             clock: self.intake.clock,
             heartbeat_ms,
         };
@@ -124,18 +125,22 @@ impl Edge {
 
 /// What the driver hands work to.
 pub(super) struct Work {
-    pub(super) link: Arc<Link>,
+    pub(super) caller: Arc<Caller>,
     pub(super) forwarder: Arc<Forwarder>,
     pub(super) crier: Arc<Crier>,
 }
 
 impl Edges for Work {
+    fn cancel(&self, worker: &str, attempt: AttemptId) {
+        self.caller.cancel(worker, attempt);
+    }
+
     fn dispatch(&self, dispatch: Dispatch) {
-        self.link.dispatch(dispatch);
+        self.caller.dispatch(dispatch);
     }
 
     fn probe(&self, worker: Arc<str>) {
-        self.link.probe(worker);
+        self.caller.probe(worker);
     }
 
     fn deliver(&self, delivery: Delivery) {

@@ -129,7 +129,7 @@ pub async fn start(
         epoch: opened.epoch,
         views: opened.views,
         edges: Arc::new(Work {
-            link: edges.link,
+            caller: edges.caller,
             forwarder: Arc::clone(&edges.forwarder),
             crier: Arc::clone(&edges.crier),
         }),

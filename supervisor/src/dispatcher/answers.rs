@@ -38,8 +38,12 @@ impl Dispatcher {
         let counting = attempt.standing == AttemptStanding::Counting;
         match &reply {
             WorkerReply::Broken(_) | WorkerReply::Stale if counting => self.broke(&attempt, now),
+            WorkerReply::Cancelled if !counting => return,
             WorkerReply::Unreachable(_) => self.probed(attempt.worker, Presence::Absent, now),
-            WorkerReply::Answer { .. } | WorkerReply::Broken(_) | WorkerReply::Stale => {}
+            WorkerReply::Answer { .. }
+            | WorkerReply::Broken(_)
+            | WorkerReply::Cancelled
+            | WorkerReply::Stale => {}
         }
         match classify(reply) {
             Verdict::Accept { outcome, payload, status, reason } => {

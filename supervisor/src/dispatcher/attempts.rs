@@ -1,6 +1,8 @@
 //! Attempts: how they begin, and how they end. A message has one in time, or two: a slow one and
 //! its copy (see `hedge`). Two of them are one try: it has failed when both have.
 
+use std::sync::Arc;
+
 use rollcall_common::{
     ids::{Sequence, StreamId},
     limits::LATE_ANSWER,
@@ -120,7 +122,9 @@ impl Dispatcher {
 
     /// A late attempt is given up: its worker may have work again.
     pub(super) fn forget(&mut self, id: AttemptId, now: Time) {
-        self.hang_up(id, now);
+        if let Some(attempt) = self.hang_up(id, now) {
+            self.cancel(id, attempt.worker);
+        }
     }
 
     /// Ends an attempt.
@@ -143,7 +147,9 @@ impl Dispatcher {
         Some(attempt)
     }
 
-    /// Attempts that have lost: what they still bring is compared with what was accepted.
+    /// Attempts that have lost: what they still bring is compared with what was accepted. Those
+    /// that were in time are copies, and their workers may as well have their hands free. (Those
+    /// whose time was up are not withdrawn: contract §4.)
     pub(super) fn beat(
         &mut self,
         others: &[AttemptId],
@@ -161,8 +167,14 @@ impl Dispatcher {
                 self.timers.stop(before.deadline, Timer::Attempt(*id));
                 self.timers.set(other.deadline, Timer::Forget(*id));
                 self.uncount(&before, now);
+                self.cancel(*id, before.worker);
             }
         }
+    }
+
+    fn cancel(&mut self, attempt: AttemptId, worker: WorkerKey) {
+        let worker = Arc::clone(&self.roster.worker(worker).id);
+        self.effects.push_back(Effect::Cancel { attempt, worker });
     }
 
     /// Attempts of a message that is decided without them: they no longer count, and their

@@ -22,6 +22,13 @@ use crate::record::{Plan, Reason, Record, SubscriptionId};
 pub enum Effect {
     /// Write this record down. It has been applied already.
     Append(Record),
+    /// An attempt's answer is no longer needed: its worker may drop it, if it can be told so.
+    Cancel {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its worker.
+        worker: Arc<str>,
+    },
     /// Hand results of one stream to a subscription's destination.
     Deliver(Delivery),
     /// Hand a message to a worker.

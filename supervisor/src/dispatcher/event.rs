@@ -267,6 +267,8 @@ pub enum WorkerReply {
     },
     /// The connection broke after the request went out, or the answer is cut off or too large.
     Broken(Box<str>),
+    /// The worker has dropped it, as it was asked to ([`Effect::Cancel`](super::Effect::Cancel)).
+    Cancelled,
     /// The worker was not reached.
     Unreachable(Box<str>),
     /// A reused connection was closed before any byte of an answer.

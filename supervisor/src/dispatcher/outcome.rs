@@ -60,6 +60,12 @@ pub(super) fn classify(reply: WorkerReply) -> Verdict {
             let (ending, mark) = (Ending::Broken, Mark::Strike);
             Verdict::Fail(Failure { ending, status: None, detail, mark })
         }
+        WorkerReply::Cancelled => {
+            // Those that were asked to are no longer judged; this one drops what it should do.
+            let (ending, mark) = (Ending::Broken, Mark::Strike);
+            let detail = "the worker dropped it unasked".into();
+            Verdict::Fail(Failure { ending, status: None, detail, mark })
+        }
         WorkerReply::Unreachable(detail) => {
             let (ending, mark) = (Ending::Unreachable, Mark::Missing);
             Verdict::Elsewhere(Failure { ending, status: None, detail, mark })

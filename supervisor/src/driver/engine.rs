@@ -13,7 +13,8 @@ use rollcall_common::{
 
 use crate::{
     dispatcher::{
-        Delivery, Dispatch, Dispatcher, Effect, Event, Notice, Reply, RequestId, Settings, State,
+        AttemptId, Delivery, Dispatch, Dispatcher, Effect, Event, Notice, Reply, RequestId,
+        Settings, State,
     },
     journal::{Entry, EntryNumber, Ticket},
     record::{
@@ -26,6 +27,13 @@ use crate::{
 /// What may be done once the journal is durable up to it.
 #[derive(Debug)]
 pub enum Outward {
+    /// Tell a worker that an attempt's answer is no longer needed.
+    Cancel {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its worker.
+        worker: Arc<str>,
+    },
     /// Show readers something new.
     Publish(Change),
     /// Hand results to a destination.
@@ -189,6 +197,9 @@ impl Engine {
                     if let Some(change) = Change::of(record, index) {
                         self.saying.push(Outward::Publish(change));
                     }
+                }
+                Effect::Cancel { attempt, worker } => {
+                    self.saying.push(Outward::Cancel { attempt, worker });
                 }
                 Effect::Deliver(delivery) => self.saying.push(Outward::Deliver(delivery)),
                 Effect::Dispatch(dispatch) => self.dispatches.push_back(dispatch),

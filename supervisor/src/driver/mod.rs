@@ -24,7 +24,9 @@ pub mod recovery;
 mod requests;
 
 use crate::{
-    dispatcher::{Arrival, Delivery, Dispatch, Dispatcher, Event, Notice, Reply, RequestId},
+    dispatcher::{
+        Arrival, AttemptId, Delivery, Dispatch, Dispatcher, Event, Notice, Reply, RequestId,
+    },
     journal::{EntryNumber, Journal, Space, Tail},
     record::SubscriptionId,
     views::Views,
@@ -37,6 +39,8 @@ use requests::Requests;
 pub trait Edges: Send + Sync {
     /// Hand a message to a worker; [`Event::Answered`] follows.
     fn dispatch(&self, dispatch: Dispatch);
+    /// An attempt's answer is no longer needed; its worker may be told.
+    fn cancel(&self, worker: &str, attempt: AttemptId);
     /// Look whether a worker is there; [`Event::Probed`] follows.
     fn probe(&self, worker: Arc<str>);
     /// Hand results to a destination; [`Event::Delivered`] or [`Event::Undelivered`] follows.
@@ -79,6 +83,7 @@ enum Command {
     Look(Look),
     Stop,
     Tell(Event),
+    TellAll(Vec<Event>),
 }
 
 impl Handle {
@@ -137,6 +142,14 @@ impl Handle {
     /// When the driver is gone.
     pub async fn tell(&self, event: Event) -> Result<(), Gone> {
         self.sender.send(Command::Tell(event)).await.map_err(|_| Gone)
+    }
+
+    /// Sends events that are not answered, in one go.
+    ///
+    /// # Errors
+    /// When the driver is gone.
+    pub async fn tell_all(&self, events: Vec<Event>) -> Result<(), Gone> {
+        self.sender.send(Command::TellAll(events)).await.map_err(|_| Gone)
     }
 
     /// Ends the driver, once all that it has appended is durable.
@@ -315,15 +328,26 @@ impl Driver {
                 Command::Look(look) => look(self.engine.dispatcher()),
                 Command::Stop => self.stopping = true,
                 Command::Tell(event) => self.engine.handle(event, now),
+                Command::TellAll(events) => {
+                    for event in events {
+                        self.engine.handle(event, now);
+                        self.end_full_turn()?;
+                    }
+                }
             }
-            if self.engine.is_full() {
-                self.end_turn()?;
-            }
-            while self.engine.is_exporting() {
-                // A snapshot begins in an entry of its own, and stands in one piece.
-                self.end_turn()?;
-                self.engine.export(TURN_BYTES);
-            }
+            self.end_full_turn()?;
+        }
+        Ok(())
+    }
+
+    fn end_full_turn(&mut self) -> Result<(), DriverError> {
+        if self.engine.is_full() {
+            self.end_turn()?;
+        }
+        while self.engine.is_exporting() {
+            // A snapshot begins in an entry of its own, and stands in one piece.
+            self.end_turn()?;
+            self.engine.export(TURN_BYTES);
         }
         Ok(())
     }
@@ -388,7 +412,8 @@ impl Driver {
                 outward.into_iter().partition(|item| matches!(item, Outward::Publish(_)));
             let changes = changes.into_iter().filter_map(|item| match item {
                 Outward::Publish(change) => Some(change),
-                Outward::Deliver(_)
+                Outward::Cancel { .. }
+                | Outward::Deliver(_)
                 | Outward::Fetch { .. }
                 | Outward::Recall { .. }
                 | Outward::Reply(..)
@@ -402,6 +427,7 @@ impl Driver {
 
     fn act(&mut self, item: Outward) {
         match item {
+            Outward::Cancel { attempt, worker } => self.edges.cancel(&worker, attempt),
             Outward::Deliver(delivery) => self.edges.deliver(delivery),
             Outward::Fetch { stream, first, last } => self.loader.fetch(stream, first, last),
             Outward::Publish(_) => {}

@@ -9,7 +9,13 @@ use rollcall_common::time::{Clock, Time};
 /// wild.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    wait(headers.get(header::RETRY_AFTER)?.to_str().ok()?)
+}
+
+/// What the value of `Retry-After` says.
+#[must_use]
+pub fn wait(value: &str) -> Option<Duration> {
+    let value = value.trim();
     if let Ok(seconds) = value.parse::<f64>() {
         let sane = (0.0..=f64::MAX).contains(&seconds);
         return sane.then(|| Duration::from_secs_f64(seconds.min(1e6)));

@@ -1,137 +1,351 @@
-//! One call to one worker over plain HTTP: the request that the contract describes (§4), and the
-//! reply in the dispatcher's words.
+//! The supervisor's end of a link to one worker (see [`rollcall_common::link`]): all calls over one
+//! connection, many in one write, their answers many in one read. What can't go over it goes over
+//! plain HTTP.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::{HeaderValue, Method, Request, header};
 use http_body_util::Full;
 use rollcall_common::{
-    http::{Reply, SendError},
-    limits::{LATE_ANSWER, PROBE_TIMEOUT, REASON_BYTES},
-    message::{Payload, compact},
-    protocol, task,
+    frame,
+    http::Upgraded,
+    limits::{LINK_CALLS, LINK_READ, LINK_UNSENT},
+    link::{self, BadFrame, FromSupervisor, FromWorker},
+    message::Payload,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::mpsc,
 };
 
-use super::registry::{Member, Registry};
+use super::{caller::Caller, plain, registry::Member};
 use crate::{
-    dispatcher::{Dispatch, Event, WorkerReply, event::Presence},
-    driver::Handle,
-    web::{Sizes, retry_after},
+    dispatcher::{AttemptId, Dispatch, Event, WorkerReply},
+    driver::Gone,
+    web::wait,
 };
 
-/// Hands messages to workers.
+/// The way to a worker's link, while there is one.
+#[derive(Debug, Default)]
+pub(super) struct Link(Mutex<State>);
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Absent,
+    /// The worker is being asked.
+    Asking,
+    Up(mpsc::Sender<Order>),
+}
+
+/// What goes over a link.
 #[derive(Debug)]
-pub struct Link {
-    /// Where they are.
-    pub registry: Arc<Registry>,
-    /// Where answers go.
-    pub handle: Handle,
-    /// How large a result may be.
-    pub sizes: Arc<ArcSwap<Sizes>>,
+enum Order {
+    Call(Dispatch),
+    Cancel(AttemptId),
 }
 
 impl Link {
-    /// Makes an attempt. It does not block; the answer goes to the driver.
-    pub fn dispatch(self: &Arc<Self>, dispatch: Dispatch) {
-        let link = Arc::clone(self);
-        task::spawn("attempt", async move {
-            let attempt = dispatch.attempt;
-            // An attempt whose time is up is not withdrawn; but no call is for ever.
-            let longest = dispatch.timeout + LATE_ANSWER;
-            let Ok(reply) = tokio::time::timeout(longest, link.call(dispatch)).await else {
-                return;
-            };
-            // Err: the driver has ended, and nobody waits.
-            let _ = link.handle.tell(Event::Answered { attempt, reply }).await;
-        });
+    /// Sends a message over the link.
+    ///
+    /// # Errors
+    /// The message, when there is no link, or its queue is full.
+    pub(super) fn call(&self, dispatch: Dispatch) -> Result<(), Dispatch> {
+        let State::Up(orders) = &*self.lock() else {
+            return Err(dispatch);
+        };
+        // The place first: an order that finds none would have to be taken apart again.
+        let Ok(place) = orders.try_reserve() else {
+            return Err(dispatch);
+        };
+        place.send(Order::Call(dispatch));
+        Ok(())
     }
 
-    /// Looks whether a worker takes connections. It does not block; the answer goes to the driver.
-    pub fn probe(self: &Arc<Self>, worker: Arc<str>) {
-        let link = Arc::clone(self);
-        task::spawn("probe", async move {
-            let member = link.registry.find(&worker);
-            let presence = match member {
-                Some(member) if member.peer.probe(PROBE_TIMEOUT).await => Presence::Present,
-                Some(_) | None => Presence::Absent,
-            };
-            // Err: the driver has ended, and nobody waits.
-            let _ = link.handle.tell(Event::Probed { worker, presence }).await;
-        });
-    }
-
-    async fn call(&self, dispatch: Dispatch) -> WorkerReply {
-        let Some(member) = self.registry.find(&dispatch.worker) else {
-            return WorkerReply::Unreachable("the worker has left".into());
-        };
-        let Some(request) = request(&member, &dispatch) else {
-            return WorkerReply::Broken("the message's headers can't be sent".into());
-        };
-        match member.peer.send(request, self.sizes.load().message).await {
-            Ok(reply) => answer(reply),
-            Err(error @ SendError::Connect(_)) => WorkerReply::Unreachable(text(&error)),
-            Err(SendError::Stale) => WorkerReply::Stale,
-            Err(
-                error @ (SendError::Broken(_) | SendError::Truncated(_) | SendError::TooLarge(_)),
-            ) => WorkerReply::Broken(text(&error)),
+    /// Tells the worker that an answer is no longer needed, if there is a link and room.
+    pub(super) fn cancel(&self, attempt: AttemptId) {
+        if let State::Up(orders) = &*self.lock() {
+            // Err: it works on, as it would without a link.
+            let _ = orders.try_send(Order::Cancel(attempt));
         }
     }
-}
 
-fn text(error: &SendError) -> Box<str> {
-    error.to_string().into()
-}
-
-fn request(member: &Member, dispatch: &Dispatch) -> Option<Request<Full<Bytes>>> {
-    let message = &dispatch.message;
-    let body = Full::new(message.body.clone());
-    let mut request = Request::new(body);
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = member.peer.target().path().parse().ok()?;
-    let headers = request.headers_mut();
-    headers.reserve(16);
-    for (name, value) in &message.headers {
-        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        headers.append(name, HeaderValue::from_str(value).ok()?);
+    /// Whether the worker is to be asked now: there is no link, and it is not being asked.
+    pub(super) fn ask(&self) -> bool {
+        let mut state = self.lock();
+        let absent = matches!(*state, State::Absent);
+        if absent {
+            *state = State::Asking;
+        }
+        absent
     }
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(&message.content_type).ok()?);
-    headers.insert(protocol::STREAM, HeaderValue::from_str(dispatch.stream_name.as_str()).ok()?);
-    headers.insert(protocol::SEQUENCE, dispatch.sequence.0.into());
-    let id = message.id.to_string();
-    headers.insert(protocol::MESSAGE_ID, HeaderValue::from_str(&id).ok()?);
-    headers.insert(protocol::IDEMPOTENCY_KEY, HeaderValue::from_str(&format!("\"{id}\"")).ok()?);
-    headers.insert(protocol::ATTEMPT, dispatch.number.into());
-    headers.insert(protocol::MAX_ATTEMPTS, dispatch.max_attempts.into());
-    let timeout = u64::try_from(dispatch.timeout.as_millis()).unwrap_or(u64::MAX);
-    headers.insert(protocol::TIMEOUT_MS, timeout.into());
-    headers.insert(protocol::REASON, HeaderValue::from_static(dispatch.reason.as_str()));
-    Some(request)
+
+    /// Sends nothing more over the link. It ends when all is answered.
+    pub(super) fn close(&self) {
+        *self.lock() = State::Absent;
+    }
+
+    fn up(&self) -> mpsc::Receiver<Order> {
+        let (sender, receiver) = mpsc::channel(LINK_CALLS);
+        *self.lock() = State::Up(sender);
+        receiver
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-fn answer(reply: Reply) -> WorkerReply {
-    let Reply { status, headers, body } = reply;
-    let outcome = headers.get(protocol::OUTCOME).and_then(|value| value.to_str().ok());
-    let content_type = if status == StatusCode::NO_CONTENT {
-        ""
-    } else {
-        let stated = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        stated.unwrap_or(rollcall_common::message::OCTET_STREAM)
+/// Asks a worker for a link, and keeps it for as long as it lasts.
+pub(super) async fn keep(caller: Arc<Caller>, member: Arc<Member>) {
+    let url = &member.url;
+    let (connection, credit) = match connect(&caller, &member).await {
+        Ok(Some(linked)) => linked,
+        Ok(None) => {
+            tracing::debug!(%url, "the worker wants no link");
+            return member.link.close();
+        }
+        Err(error) => {
+            tracing::debug!(%url, %error, "no link to the worker");
+            return member.link.close();
+        }
     };
-    WorkerReply::Answer {
-        status: status.as_u16(),
-        outcome: outcome.and_then(|word| word.parse().ok()),
-        reason: reason(&headers),
-        retry_after: retry_after(&headers),
-        payload: Payload { content_type: content_type.into(), body: compact(body) },
+    tracing::debug!(%url, credit, "linked");
+    let mut wire = Wire::new(&caller, &member, credit);
+    let mut orders = member.link.up();
+    if let Err(error) = wire.run(connection, &mut orders).await {
+        tracing::debug!(%url, %error, "the link broke");
+    }
+    member.link.close();
+    let lost = wire.unanswered.into_keys().map(|attempt| {
+        let reply = WorkerReply::Broken("the link to the worker broke".into());
+        Event::Answered { attempt, reply }
+    });
+    // Err: the driver has ended, and nobody waits.
+    let _ = caller.handle.tell_all(lost.collect()).await;
+    // What never went out has another way.
+    orders.close();
+    let mut unsent = wire.unsent;
+    while let Some(order) = orders.recv().await {
+        if let Order::Call(dispatch) = order {
+            unsent.push_back(dispatch);
+        }
+    }
+    unsent.into_iter().for_each(|call| caller.call(Some(Arc::clone(&member)), call));
+}
+
+/// A link, with the number of calls that may be unanswered; `None` if the worker wants none.
+async fn connect(caller: &Caller, member: &Member) -> io::Result<Option<(Upgraded, usize)>> {
+    let mut request = Request::new(Full::default());
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = member.peer.target().path().parse().map_err(io::Error::other)?;
+    let headers = request.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static(link::UPGRADE));
+    headers.insert(link::LIMIT, caller.sizes.load().message.into());
+    let Some((headers, connection)) = member.peer.upgrade(request).await? else {
+        return Ok(None);
+    };
+    let credit = headers.get(link::CREDIT).and_then(|value| value.to_str().ok());
+    let credit = credit.and_then(|text| text.parse().ok()).unwrap_or(1);
+    Ok(Some((connection, credit)))
+}
+
+/// Why a link ended before its time.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("the worker closed it")]
+    Closed,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    TooLong(#[from] frame::FrameError),
+    #[error(transparent)]
+    Garbled(#[from] BadFrame),
+    #[error(transparent)]
+    Gone(#[from] Gone),
+}
+
+/// Whether an answer is still wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Wanted {
+    Cancelled,
+    Yes,
+}
+
+/// A link at work.
+struct Wire<'a> {
+    caller: &'a Arc<Caller>,
+    member: &'a Arc<Member>,
+    /// How many calls may be unanswered.
+    credit: usize,
+    unanswered: BTreeMap<AttemptId, Wanted>,
+    /// Calls for which there is no credit.
+    unsent: VecDeque<Dispatch>,
+    /// What waits to be written.
+    out: BytesMut,
+    /// What happened, to be told.
+    events: Vec<Event>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// The worker goes: no more calls over this link.
+    Closing,
+    Open,
+}
+
+impl<'a> Wire<'a> {
+    fn new(caller: &'a Arc<Caller>, member: &'a Arc<Member>, credit: usize) -> Self {
+        Self {
+            caller,
+            member,
+            credit: credit.max(1),
+            unanswered: BTreeMap::new(),
+            unsent: VecDeque::new(),
+            out: BytesMut::new(),
+            events: Vec::new(),
+            stage: Stage::Open,
+        }
+    }
+
+    /// Runs until the link is closed on this side and all is answered, or it breaks.
+    async fn run(
+        &mut self,
+        connection: Upgraded,
+        orders: &mut mpsc::Receiver<Order>,
+    ) -> Result<(), Broken> {
+        let (mut reading, mut writing) = tokio::io::split(connection);
+        let (mut arrived, mut batch) = (BytesMut::new(), Vec::new());
+        let mut wanted = true;
+        while wanted || !self.unanswered.is_empty() || !self.unsent.is_empty() {
+            arrived.reserve(LINK_READ);
+            let room = self.out.len() < LINK_UNSENT && self.unsent.is_empty();
+            tokio::select! {
+                read = reading.read_buf(&mut arrived) => {
+                    if read? == 0 {
+                        return Err(Broken::Closed);
+                    }
+                    self.take_all(&mut arrived)?;
+                }
+                count = orders.recv_many(&mut batch, LINK_CALLS), if wanted && room => {
+                    wanted = count > 0;
+                    batch.drain(..).for_each(|order| self.order(order));
+                }
+                written = writing.write_buf(&mut self.out), if !self.out.is_empty() => {
+                    if written? == 0 {
+                        return Err(Broken::Closed);
+                    }
+                }
+            }
+            self.send_unsent();
+            if !self.events.is_empty() {
+                let events = std::mem::take(&mut self.events);
+                self.caller.handle.tell_all(events).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn order(&mut self, order: Order) {
+        match order {
+            Order::Call(dispatch) => self.unsent.push_back(dispatch),
+            Order::Cancel(attempt) => {
+                if let Some(wanted) = self.unanswered.get_mut(&attempt) {
+                    *wanted = Wanted::Cancelled;
+                    FromSupervisor::put_cancel(&mut self.out, attempt.0);
+                } else if let Some(at) = self.unsent.iter().position(|one| one.attempt == attempt) {
+                    self.unsent.remove(at);
+                    let reply = WorkerReply::Cancelled;
+                    self.events.push(Event::Answered { attempt, reply });
+                }
+            }
+        }
+    }
+
+    /// Sends what there is credit for.
+    fn send_unsent(&mut self) {
+        while self.stage == Stage::Closing
+            && let Some(call) = self.unsent.pop_front()
+        {
+            self.caller.call(Some(Arc::clone(self.member)), call);
+        }
+        while self.unanswered.len() < self.credit
+            && let Some(dispatch) = self.unsent.pop_front()
+        {
+            self.unanswered.insert(dispatch.attempt, Wanted::Yes);
+            call(&dispatch).put(&mut self.out);
+        }
+    }
+
+    /// Takes in all frames that have come.
+    fn take_all(&mut self, arrived: &mut BytesMut) -> Result<(), Broken> {
+        let limit = self.caller.sizes.load().message + link::OVERHEAD;
+        while let Some(frame) = frame::next(arrived, limit)? {
+            let length = frame.len();
+            self.take(FromWorker::read(frame)?)?;
+            arrived.advance(frame::HEAD + length);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, said: FromWorker<'_>) -> Result<(), Broken> {
+        match said {
+            FromWorker::Answer(answer) => {
+                let attempt = AttemptId(answer.number);
+                self.unanswered.remove(&attempt).ok_or(BadFrame)?;
+                self.events.push(Event::Answered { attempt, reply: reply(&answer) });
+            }
+            FromWorker::Cancelled(number) => {
+                let attempt = AttemptId(number);
+                if self.unanswered.remove(&attempt) != Some(Wanted::Cancelled) {
+                    return Err(BadFrame.into());
+                }
+                let reply = WorkerReply::Cancelled;
+                self.events.push(Event::Answered { attempt, reply });
+            }
+            FromWorker::Closing => {
+                self.stage = Stage::Closing;
+                self.member.link.close();
+            }
+        }
+        Ok(())
     }
 }
 
-/// What a worker says to people: shown in logs and on pages, so without control characters.
-fn reason(headers: &HeaderMap) -> Box<str> {
-    let bytes = headers.get(protocol::REASON).map(HeaderValue::as_bytes).unwrap_or_default();
-    let start = bytes.get(..REASON_BYTES.min(bytes.len())).unwrap_or_default();
-    let text = String::from_utf8_lossy(start);
-    text.chars().filter(|c| !c.is_control()).collect::<String>().into()
+fn call(dispatch: &Dispatch) -> link::Call<'_> {
+    let message = &*dispatch.message;
+    let headers = message.headers.iter().map(|(name, value)| (&**name, &**value));
+    link::Call {
+        number: dispatch.attempt.0,
+        stream: dispatch.stream_name.as_str(),
+        sequence: dispatch.sequence.0,
+        id: message.id,
+        attempt: dispatch.number,
+        max_attempts: dispatch.max_attempts,
+        timeout_ms: u64::try_from(dispatch.timeout.as_millis()).unwrap_or(u64::MAX),
+        reason: dispatch.reason.as_str(),
+        content_type: &message.content_type,
+        headers: headers.collect(),
+        body: &message.body,
+    }
+}
+
+fn reply(answer: &link::Answer<'_>) -> WorkerReply {
+    WorkerReply::Answer {
+        status: answer.status,
+        outcome: answer.outcome,
+        reason: plain::said(answer.reason.as_bytes()),
+        retry_after: wait(answer.retry_after),
+        payload: Payload {
+            content_type: answer.content_type.into(),
+            body: Bytes::copy_from_slice(answer.body),
+        },
+    }
 }

@@ -1,6 +1,8 @@
 //! The workers' side: who they are, and the calls to them.
 
-pub mod link;
+pub mod caller;
+mod link;
 pub mod membership;
+mod plain;
 pub mod registry;
 pub mod routes;

@@ -6,11 +6,15 @@ use std::{net::SocketAddr, sync::Arc};
 use dashmap::DashMap;
 use rollcall_common::http::{Peer, Target};
 
+use super::link::Link;
+
 /// A worker's place.
 #[derive(Debug)]
 pub struct Member {
     /// Its connections.
     pub peer: Peer,
+    /// The link to it, if it speaks that.
+    pub(super) link: Link,
     /// Its URL, as given.
     pub url: Box<str>,
     /// What it runs, in its own words.
@@ -28,26 +32,34 @@ impl Registry {
         self.0.get(id).map(|member| Arc::clone(&member))
     }
 
-    /// Notes where a worker is. Its connections stay if it was there already.
+    /// Notes where a worker is, and gives back its place. Its connections stay if it was there
+    /// already.
     pub fn set(
         &self,
         id: &Arc<str>,
         target: Target,
         address: Option<SocketAddr>,
         version: Option<Box<str>>,
-    ) {
+    ) -> Arc<Member> {
         let known = self.find(id);
-        if known.is_some_and(|known| *known.peer.target() == target && known.version == version) {
-            return;
+        let same =
+            |known: &&Arc<Member>| *known.peer.target() == target && known.version == version;
+        if let Some(known) = known.as_ref().filter(same) {
+            return Arc::clone(known);
         }
         let url = target.to_string().into();
-        let member = Member { peer: Peer::new(target, address), url, version };
-        self.0.insert(Arc::clone(id), Arc::new(member));
+        let (peer, link) = (Peer::new(target, address), Link::default());
+        let member = Arc::new(Member { peer, link, url, version });
+        let before = self.0.insert(Arc::clone(id), Arc::clone(&member));
+        before.iter().for_each(|before| before.link.close());
+        member
     }
 
     /// Forgets a worker. Calls that are out go on.
     pub fn remove(&self, id: &str) {
-        self.0.remove(id);
+        if let Some((_, member)) = self.0.remove(id) {
+            member.link.close();
+        }
     }
 
     /// Closes connections that have been idle for too long.

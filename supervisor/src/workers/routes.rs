@@ -13,13 +13,14 @@ use http::StatusCode;
 use rollcall_common::{
     http::Target,
     limits::WORKER_ID_BYTES,
+    link,
     problem::Problem,
     protocol::{Registered, Registration, WorkerOrder},
     time::Clock,
 };
 use serde_json::{Value, json};
 
-use super::registry::Registry;
+use super::caller::Caller;
 use crate::{
     dispatcher::{Event, roster::Standing},
     driver::Handle,
@@ -31,8 +32,8 @@ use crate::{
 pub struct Membership {
     /// The way to the driver.
     pub handle: Handle,
-    /// Where workers are.
-    pub registry: Arc<Registry>,
+    /// Who calls workers, and knows where they are.
+    pub caller: Arc<Caller>,
     /// The time.
     pub clock: Clock,
     /// How often a registered worker is to be heard, in milliseconds.
@@ -96,7 +97,10 @@ impl Membership {
             return Err(bad_request("pool is a name, and not \"none\"").into());
         }
         let version = registration.version.map(String::into_boxed_str);
-        self.registry.set(&id, target, None, version);
+        let member = self.caller.registry.set(&id, target, None, version);
+        if registration.link >= Some(link::VERSION) {
+            self.caller.link(&member);
+        }
         let (pool, concurrency) = (registration.pool.into(), registration.concurrency);
         let seen = Event::WorkerSeen { id: Arc::clone(&id), pool, concurrency, beats: true };
         self.handle.tell(seen).await?;
@@ -114,7 +118,7 @@ impl Membership {
             return Err(unknown(&id));
         }
         self.handle.tell(Event::WorkerLeft { id: Arc::clone(&id) }).await?;
-        self.registry.remove(&id);
+        self.caller.registry.remove(&id);
         Ok(json(StatusCode::OK, &json!({ "id": &*id, "state": "left" })))
     }
 
@@ -138,7 +142,7 @@ impl Membership {
 
     async fn list_workers(&self) -> Result<Response, Box<Problem>> {
         let now = self.clock.now();
-        let registry = Arc::clone(&self.registry);
+        let registry = Arc::clone(&self.caller.registry);
         let look = self.handle.look(move |dispatcher| {
             let here = dispatcher.workers().filter(|(_, w)| w.standing != Standing::Left);
             here.map(|(pool, worker)| {

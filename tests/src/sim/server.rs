@@ -420,7 +420,8 @@ impl World {
             for item in outward {
                 match item {
                     Outward::Publish(change) => changes.push(change),
-                    Outward::Deliver(_)
+                    Outward::Cancel { .. }
+                    | Outward::Deliver(_)
                     | Outward::Fetch { .. }
                     | Outward::Recall { .. }
                     | Outward::Reply(..)
@@ -446,6 +447,7 @@ impl World {
             return Ok(());
         };
         match item {
+            Outward::Cancel { attempt, .. } => self.cancel(attempt),
             Outward::Deliver(delivery) => self.deliver(delivery),
             Outward::Fetch { stream, first, last } => return self.fetch(stream, first, last),
             Outward::Publish(_) => {}

@@ -34,6 +34,7 @@ somethings! {
     BatchTaken = "batch taken in",
     BecamePassing = "stream lost its processing step while it was busy",
     Busy = "worker was busy",
+    Cancelled = "worker dropped what was no longer needed",
     BelowFloor = "reader asked for results that were no longer kept",
     Conflict = "key seen with other content",
     CopiedMessage = "message copied before its journal was trimmed",

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rollcall_common::{message::Payload, protocol::Outcome};
-use rollcall_supervisor::dispatcher::{Dispatch, Event, WorkerReply, event::Presence};
+use rollcall_supervisor::dispatcher::{AttemptId, Dispatch, Event, WorkerReply, event::Presence};
 
 use super::{
     scenario::{WorkerFaults, WorkerPlan},
@@ -286,6 +286,16 @@ impl World {
         }
         let next = self.within(Duration::from_secs(8));
         self.after(next, What::Churn);
+    }
+
+    /// A worker is told that an answer is no longer needed. Some drop it, some work on, and some
+    /// have sent it already.
+    pub(super) fn cancel(&mut self, attempt: AttemptId) {
+        if self.rng.bool() {
+            self.note(Something::Cancelled);
+            let hop = self.hop();
+            self.tell_after(hop, Event::Answered { attempt, reply: WorkerReply::Cancelled });
+        }
     }
 
     /// Somebody looks whether a worker is there.

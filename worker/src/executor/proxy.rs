@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use http_body_util::Full;
 use rollcall_common::{
     http::{Peer, SendError, Target},
     limits::MESSAGE_BYTES,
     message::OCTET_STREAM,
-    protocol::{IDEMPOTENCY_KEY, OUTCOME, REASON},
+    protocol::{self, IDEMPOTENCY_KEY, OUTCOME, REASON},
 };
 
 use crate::handler::{Handler, Reply, Request};
@@ -65,9 +65,15 @@ impl Proxy {
         *call.method_mut() = Method::POST;
         // A target's path has been parsed as one before.
         *call.uri_mut() = self.peer.target().path().parse().unwrap_or_else(|_| Uri::default());
+        let headers = call.headers_mut();
         for (name, value) in &request.headers {
             if passes(name) {
-                call.headers_mut().append(name, value.clone());
+                headers.append(name, value.clone());
+            }
+        }
+        for (name, value) in described(request) {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.entry(name).or_insert(value);
             }
         }
         call
@@ -85,6 +91,26 @@ impl Handler for Proxy {
             }
         }
     }
+}
+
+/// What the request itself says, as headers (contract §4): over a link there are none.
+fn described(request: &Request) -> impl Iterator<Item = (HeaderName, String)> {
+    let number = |number: u64| (number > 0).then(|| number.to_string());
+    let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let millis = request.timeout.and_then(|timeout| u64::try_from(timeout.as_millis()).ok());
+    let named = [
+        (protocol::STREAM, text(&request.stream)),
+        (protocol::SEQUENCE, number(request.sequence)),
+        (protocol::MESSAGE_ID, text(&request.id)),
+        (protocol::ATTEMPT, number(request.attempt.into())),
+        (protocol::MAX_ATTEMPTS, request.max_attempts.and_then(|most| number(most.into()))),
+        (protocol::TIMEOUT_MS, millis.and_then(number)),
+        (REASON, text(&request.reason)),
+        (IDEMPOTENCY_KEY, text(&request.key).map(|key| format!("\"{key}\""))),
+        (header::CONTENT_TYPE.as_str(), text(&request.content_type)),
+    ];
+    let named = named.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    named.map(|(name, value)| (HeaderName::from_static(name), value))
 }
 
 fn passes(name: &HeaderName) -> bool {

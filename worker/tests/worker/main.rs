@@ -12,5 +12,6 @@ mod binary;
 mod calls;
 mod executors;
 mod harness;
+mod link;
 mod membership;
 mod scripts;

@@ -38,6 +38,7 @@ async fn a_worker_registers_again_and_again_and_signs_off() {
         pool: "fast".to_owned(),
         concurrency: None,
         version: Some("test".to_owned()),
+        link: Some(rollcall_common::link::VERSION),
     };
     assert_eq!(said, expected);
     assert_eq!(soon(worker.drain()).await, Ended::Drained);

@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use super::machine::{Machine, Orders, POOL};
 use crate::{
-    dispatcher::{Delivery, Dispatch, Event, Notice, WorkerReply},
+    dispatcher::{AttemptId, Delivery, Dispatch, Event, Notice, WorkerReply},
     driver::{Edges, Gone, Handle},
     record::SubscriptionId,
 };
@@ -112,6 +112,8 @@ impl Idle {
 }
 
 impl Edges for Idle {
+    fn cancel(&self, _: &str, _: AttemptId) {}
+
     fn dispatch(&self, dispatch: Dispatch) {
         let sent = self.take().map(|job| job.try_send(dispatch));
         if !matches!(sent, Some(Ok(()))) {

@@ -11,12 +11,12 @@ use super::{
     machine::{Machine, POOL},
 };
 use crate::{
-    dispatcher::{Cause, Delivery, Dispatch, Notice},
+    dispatcher::{AttemptId, Cause, Delivery, Dispatch, Notice},
     driver::{Edges, Handle},
     record::SubscriptionId,
     web::Sizes,
     workers::{
-        link::Link,
+        caller::Caller,
         membership::{self, ConfiguredPool},
         registry::Registry,
     },
@@ -30,14 +30,18 @@ const LOOK: Duration = Duration::from_secs(5);
 /// HTTP workers. How many calls there are at once is a matter of the stream, over all of them.
 #[derive(Debug)]
 pub(super) struct Remote {
-    link: Arc<Link>,
+    caller: Arc<Caller>,
     shutdown: Shutdown,
     pools: watch::Sender<Vec<ConfiguredPool>>,
 }
 
-struct Calls(Arc<Link>);
+struct Calls(Arc<Caller>);
 
 impl Edges for Calls {
+    fn cancel(&self, worker: &str, attempt: AttemptId) {
+        self.0.cancel(worker, attempt);
+    }
+
     fn dispatch(&self, dispatch: Dispatch) {
         self.0.dispatch(dispatch);
     }
@@ -58,22 +62,22 @@ impl Remote {
         let registry = Arc::new(Registry::default());
         let sizes = Sizes { message: RESULT_BYTES, batch: RESULT_BYTES };
         let sizes = Arc::new(ArcSwap::from_pointee(sizes));
-        let link = Arc::new(Link { registry, handle, sizes });
+        let caller = Arc::new(Caller { registry, handle, sizes });
         let (pools, _) = watch::channel(vec![ConfiguredPool {
             name: POOL.into(),
             workers: workers.to_vec(),
             concurrency: None,
             dns_refresh: DNS_REFRESH,
         }]);
-        Self { link, shutdown, pools }
+        Self { caller, shutdown, pools }
     }
 
     pub(super) fn edges(&self) -> Arc<dyn Edges> {
-        Arc::new(Calls(Arc::clone(&self.link)))
+        Arc::new(Calls(Arc::clone(&self.caller)))
     }
 
     pub(super) fn join(&self) {
-        let (registry, handle) = (Arc::clone(&self.link.registry), self.link.handle.clone());
+        let (registry, handle) = (Arc::clone(&self.caller.registry), self.caller.handle.clone());
         membership::keep(self.pools.subscribe(), registry, handle, self.shutdown.clone());
     }
 

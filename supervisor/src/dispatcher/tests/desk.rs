@@ -33,6 +33,7 @@ pub(super) struct Desk {
     pub(super) notices: Vec<Notice>,
     pub(super) fetches: Vec<(StreamId, Sequence, Sequence)>,
     pub(super) probes: Vec<Arc<str>>,
+    pub(super) cancelled: Vec<AttemptId>,
     /// Scans that are out: whose, in which life, after what.
     pub(super) scans: Vec<(SubscriptionId, u32, Position)>,
     /// The latest recall.
@@ -62,6 +63,7 @@ impl Desk {
             notices: Vec::new(),
             fetches: Vec::new(),
             probes: Vec::new(),
+            cancelled: Vec::new(),
             scans: Vec::new(),
             recalled: None,
             settings,
@@ -101,6 +103,7 @@ impl Desk {
         while let Some(effect) = self.dispatcher.poll_effect() {
             match effect {
                 Effect::Append(record) => self.records.push(record),
+                Effect::Cancel { attempt, .. } => self.cancelled.push(attempt),
                 Effect::Deliver(delivery) => self.deliveries.push(delivery),
                 Effect::Dispatch(dispatch) => self.dispatches.push(dispatch),
                 Effect::Fetch { stream, first, last } => self.fetches.push((stream, first, last)),

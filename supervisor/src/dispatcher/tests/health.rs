@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rollcall_common::limits::LATE_ANSWER;
+
 use super::{
     super::{
         Dispatch, Event, WorkerReply,
@@ -111,6 +113,12 @@ fn what_is_turned_away_pays_once_all_may_have_done_so() {
     assert_eq!(parked(&desk), 0);
 }
 
+fn slowly() -> StreamSettings {
+    let mut settings = StreamSettings::default();
+    settings.ladder.jitter = Duration::ZERO;
+    settings
+}
+
 /// A desk that knows its workers' latency: a tenth of a second, each.
 fn steady(settings: StreamSettings, workers: usize) -> Desk {
     let mut desk = Desk::new(settings, workers);
@@ -164,6 +172,42 @@ fn the_slow_one_may_still_win() {
     assert_eq!((desk.order(), desk.dispatcher.counters().hedges_won), (vec![1], 0));
     desk.answer(copy.attempt, 500);
     assert_eq!(desk.dispatcher.counters().failures, 0);
+}
+
+#[test]
+fn a_copy_that_lost_is_cancelled_and_frees_its_worker() {
+    let mut desk = steady(StreamSettings::default(), 2);
+    let (slow, copy) = pair(&mut desk);
+    desk.answer(copy.attempt, 200);
+    assert_eq!(desk.cancelled, [slow.attempt]);
+    desk.tell(Event::Answered { attempt: slow.attempt, reply: WorkerReply::Cancelled });
+    assert_eq!(desk.dispatcher.verify().unwrap().attempts, 0);
+    let counters = desk.dispatcher.counters();
+    assert_eq!((counters.failures, counters.late_answers), (0, 0));
+}
+
+#[test]
+fn an_attempt_whose_time_is_up_is_not_cancelled_until_it_is_given_up() {
+    let mut desk = Desk::new(StreamSettings { hedge: Hedging::Off, ..slowly() }, 2);
+    desk.fill("a", 1);
+    let late = desk.wait_for_dispatch();
+    let second = desk.wait_for_dispatch();
+    desk.answer(second.attempt, 200);
+    assert_eq!(desk.cancelled, [], "its answer is still compared with the accepted one");
+    desk.wait(LATE_ANSWER + secs(10));
+    assert_eq!(desk.cancelled, [late.attempt]);
+}
+
+#[test]
+fn what_a_worker_drops_unasked_has_failed() {
+    let mut desk = Desk::new(slowly(), 2);
+    desk.fill("a", 1);
+    let dispatch = desk.wait_for_dispatch();
+    desk.tell(Event::Answered { attempt: dispatch.attempt, reply: WorkerReply::Cancelled });
+    assert_eq!(desk.dispatcher.counters().failures, 1);
+    let again = desk.wait_for_dispatch();
+    desk.answer(again.attempt, 200);
+    assert_eq!(desk.order(), [1]);
 }
 
 #[test]
