@@ -4,8 +4,11 @@
 //! connections have to be given up before Node.js closes them.
 
 use std::{
-    fmt, io,
+    fmt,
+    future::poll_fn,
+    io,
     net::SocketAddr,
+    pin::pin,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -14,6 +17,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Fuse},
+};
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
@@ -77,7 +84,7 @@ pub struct Peer {
 }
 
 struct Idle {
-    connection: SendRequest<Full<Bytes>>,
+    connection: Connection,
     since: Time,
 }
 
@@ -132,23 +139,27 @@ impl Peer {
             request.headers_mut().insert(header::HOST, host);
         }
         while let Some(mut connection) = self.take_idle() {
-            if connection.ready().await.is_err() {
-                continue;
-            }
-            match connection.try_send_request(request).await {
-                Ok(response) => return self.finish(connection, response, limit).await,
-                Err(mut failed) => match failed.take_message() {
-                    Some(unsent) => request = unsent,
-                    None if before_any_byte(failed.error()) => return Err(SendError::Stale),
-                    None => return Err(SendError::Broken(failed.into_error())),
-                },
+            match connection.call(request, limit).await {
+                Ok(reply) => return Ok(self.keep(connection, reply)),
+                Err(CallError::Unsent(unsent)) => request = *unsent,
+                Err(CallError::Lost(error)) if before_any_byte(&error) => {
+                    return Err(SendError::Stale);
+                }
+                Err(CallError::Lost(error)) => return Err(SendError::Broken(error)),
+                Err(CallError::Answer(error)) => return Err(error),
             }
         }
         // Boxed: TLS would make every call as large as its handshake.
         let connecting = Box::pin(self.connect());
         let mut connection = connecting.await.map_err(SendError::Connect)?;
-        let response = connection.send_request(request).await.map_err(SendError::Broken)?;
-        self.finish(connection, response, limit).await
+        match connection.call(request, limit).await {
+            Ok(reply) => Ok(self.keep(connection, reply)),
+            Err(CallError::Unsent(_)) => {
+                Err(SendError::Connect(io::ErrorKind::ConnectionReset.into()))
+            }
+            Err(CallError::Lost(error)) => Err(SendError::Broken(error)),
+            Err(CallError::Answer(error)) => Err(error),
+        }
     }
 
     /// Asks for another protocol, on a connection of its own: `request` names it. Gives back the
@@ -163,8 +174,12 @@ impl Peer {
         let host = self.target.authority().parse().map_err(io::Error::other)?;
         request.headers_mut().insert(header::HOST, host);
         let asking = async {
-            let mut connection = self.connect().await?;
-            connection.send_request(request).await.map_err(io::Error::other)
+            let Connection { mut sender, driver } = self.connect().await?;
+            task::spawn("http-upgrade", async move {
+                // Whoever waits for an answer on this connection is told; nobody else cares.
+                let _ = driver.await;
+            });
+            sender.send_request(request).await.map_err(io::Error::other)
         };
         // Boxed: as in `send`.
         let asked = tokio::time::timeout(CONNECT_TIMEOUT, Box::pin(asking)).await;
@@ -183,16 +198,15 @@ impl Peer {
         self.lock_idle().retain(|idle| idle.since >= oldest);
     }
 
-    fn take_idle(&self) -> Option<SendRequest<Full<Bytes>>> {
+    fn take_idle(&self) -> Option<Connection> {
         let oldest = self.oldest_usable();
-        let mut idle = self.lock_idle();
-        // The newest first: what is older stays idle, and is swept.
-        while let Some(Idle { connection, since }) = idle.pop() {
-            if since >= oldest && !connection.is_closed() {
+        loop {
+            // The newest first: what is older stays idle, and is swept.
+            let Idle { mut connection, since } = self.lock_idle().pop()?;
+            if since >= oldest && connection.is_open() {
                 return Some(connection);
             }
         }
-        None
     }
 
     /// Whether a new connection comes up in time. Nothing is said on it.
@@ -201,7 +215,7 @@ impl Peer {
         matches!(tokio::time::timeout(longest, dialed).await, Ok(Ok(_)))
     }
 
-    async fn connect(&self) -> io::Result<SendRequest<Full<Bytes>>> {
+    async fn connect(&self) -> io::Result<Connection> {
         let (host, port) = (self.target.host(), self.target.port());
         let stream = dial(host, port, &self.route).await?;
         if !self.target.is_secure() {
@@ -211,27 +225,15 @@ impl Peer {
         handshake(trust.secure(stream, host).await?).await
     }
 
-    async fn finish(
-        &self,
-        connection: SendRequest<Full<Bytes>>,
-        response: Response<Incoming>,
-        limit: usize,
-    ) -> Result<Reply, SendError> {
-        let (parts, body) = response.into_parts();
-        let body = Limited::new(body, limit).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                SendError::TooLarge(limit)
-            } else {
-                SendError::Truncated(error)
-            }
-        })?;
-        self.note_keep_alive(&parts.headers);
+    /// Keeps a connection for the next request.
+    fn keep(&self, mut connection: Connection, reply: Reply) -> Reply {
+        self.note_keep_alive(&reply.headers);
+        let open = connection.is_open();
         let mut idle = self.lock_idle();
-        if idle.len() < IDLE_CONNECTIONS && !connection.is_closed() {
+        if open && idle.len() < IDLE_CONNECTIONS {
             idle.push(Idle { connection, since: self.clock.now() });
         }
-        drop(idle);
-        Ok(Reply { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+        reply
     }
 
     /// `Keep-Alive: timeout=N`: a second less, so that the peer is never the first to close.
@@ -267,14 +269,77 @@ impl fmt::Debug for Peer {
 
 async fn handshake(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-) -> io::Result<SendRequest<Full<Bytes>>> {
+) -> io::Result<Connection> {
     let handshake = http1::Builder::new().handshake(TokioIo::new(stream)).await;
-    let (connection, driver) = handshake.map_err(io::Error::other)?;
-    task::spawn("http-client", async move {
-        // Whoever waits for an answer on this connection is told; nobody else cares.
-        let _ = driver.with_upgrades().await;
-    });
-    Ok(connection)
+    let (sender, driver) = handshake.map_err(io::Error::other)?;
+    Ok(Connection { sender, driver: driver.with_upgrades().boxed().fuse() })
+}
+
+/// A connection, with what reads and writes it. Whoever makes a call does that as well: a task of
+/// the connection's own would have to be woken for each request, and wake its caller again.
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    driver: Fuse<BoxFuture<'static, hyper::Result<()>>>,
+}
+
+/// Why a call over a connection failed.
+enum CallError {
+    /// The answer is not whole.
+    Answer(SendError),
+    /// The connection broke while the answer was awaited.
+    Lost(hyper::Error),
+    /// The request never went out.
+    Unsent(Box<Request<Full<Bytes>>>),
+}
+
+impl Connection {
+    /// Whether the other end has not closed it, as far as is known.
+    fn is_open(&mut self) -> bool {
+        (&mut self.driver).now_or_never().is_none() && !self.sender.is_closed()
+    }
+
+    async fn call(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+    ) -> Result<Reply, CallError> {
+        let Self { sender, driver } = self;
+        let call = async {
+            if sender.ready().await.is_err() {
+                return Err(CallError::Unsent(Box::new(request)));
+            }
+            let response = sender.try_send_request(request).await;
+            let response = response.map_err(|mut failed| match failed.take_message() {
+                Some(unsent) => CallError::Unsent(Box::new(unsent)),
+                None => CallError::Lost(failed.into_error()),
+            })?;
+            read(response, limit).await.map_err(CallError::Answer)
+        };
+        let mut call = pin!(call);
+        poll_fn(|context| {
+            // Its end shows in the call.
+            let _ = driver.poll_unpin(context);
+            let called = call.as_mut().poll(context);
+            if called.is_pending() {
+                // What the call has just handed over goes out at once.
+                let _ = driver.poll_unpin(context);
+            }
+            called
+        })
+        .await
+    }
+}
+
+async fn read(response: Response<Incoming>, limit: usize) -> Result<Reply, SendError> {
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, limit).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            SendError::TooLarge(limit)
+        } else {
+            SendError::Truncated(error)
+        }
+    })?;
+    Ok(Reply { status: parts.status, headers: parts.headers, body: body.to_bytes() })
 }
 
 fn before_any_byte(error: &hyper::Error) -> bool {

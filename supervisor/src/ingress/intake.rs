@@ -233,19 +233,26 @@ fn fingerprint(content_type: &str, body: &Bytes) -> [u8; 16] {
     digest
 }
 
+/// The body of a `202` (contract §3).
+#[derive(serde::Serialize)]
+struct AcceptedBody<'a> {
+    stream: &'a str,
+    sequence: Sequence,
+    id: MessageId,
+    status_url: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+}
+
 fn accepted(stream: &StreamName, taken: &Taken) -> Response {
     let location = format!("/v1/streams/{stream}/messages/{}", taken.sequence);
-    let mut body = json!({
-        "stream": stream,
-        "sequence": taken.sequence,
-        "id": taken.id,
-        "status_url": location,
-    });
-    if taken.duplicate
-        && let Some(members) = body.as_object_mut()
-    {
-        members.insert("duplicate".to_owned(), true.into());
-    }
+    let body = AcceptedBody {
+        stream: stream.as_str(),
+        sequence: taken.sequence,
+        id: taken.id,
+        status_url: &location,
+        duplicate: taken.duplicate,
+    };
     let mut response = json(StatusCode::ACCEPTED, &body);
     if let Ok(location) = HeaderValue::from_str(&location) {
         response.headers_mut().insert(header::LOCATION, location);
