@@ -1,37 +1,109 @@
-//! The client: so many connections, each sending one message after the other.
+//! The client: so many connections, each sending one request after the other; or requests at
+//! fixed times, whether or not the ones before have been answered.
 
 use std::{
     io::Write as _,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Method, Request};
-use http_body_util::Full;
-use rollcall_common::{
-    http::{Peer, SendError, Target},
-    task,
-    time::{Clock, Time},
-};
+use rollcall_common::task;
+use rustix::thread::nanosleep;
 use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::{
+    body::{Checker, message, mix, now_ns, work_on},
+    processes::own_cpu_seconds,
+    seen::shares,
+    wire::{Answer, Wire},
+};
+
+/// Messages that may be due and not yet sent.
+const DUE: usize = 1 << 16;
+
+/// The wait after a refusal.
+const REFUSED: Duration = Duration::from_millis(5);
 
 /// What is to be sent.
-#[derive(Clone, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub struct Load {
-    /// To which server: `http://host:port`.
+    /// To which server: `http://host:port`
+    #[arg(long)]
     pub url: String,
-    /// How many messages.
+    /// What that is
+    #[arg(long, value_enum)]
+    pub to: To,
+    /// How many messages
+    #[arg(long)]
     pub messages: u64,
-    /// Of how many bytes.
+    /// Of how many bytes
+    #[arg(long)]
     pub bytes: usize,
-    /// Over how many connections.
+    /// Over how many connections
+    #[arg(long)]
     pub connections: usize,
-    /// To how many streams; 0: to the path `/` (a plain proxy).
+    /// To how many streams
+    #[arg(long, default_value_t = 1)]
     pub streams: u64,
+    /// How many in a request
+    #[arg(long, default_value_t = 1)]
+    pub batch: u64,
+    /// Microseconds to wait after each answer
+    #[arg(long, default_value_t = 0)]
+    pub pause_us: u64,
+    /// Messages a second, sent at fixed times; 0: as fast as they are answered
+    #[arg(long, default_value_t = 0)]
+    pub rate: u64,
+}
+
+/// Who is sent to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum To {
+    /// A supervisor.
+    Intake,
+    /// Something that passes on to a worker, and gives back what it says.
+    Proxy,
+    /// A destination; the client makes the results, and the sequences.
+    Sink,
+}
+
+impl Load {
+    /// As arguments of this program.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let to = match self.to {
+            To::Intake => "intake",
+            To::Proxy => "proxy",
+            To::Sink => "sink",
+        };
+        let numbers = [
+            ("--messages", self.messages),
+            ("--bytes", self.bytes as u64),
+            ("--connections", self.connections as u64),
+            ("--streams", self.streams),
+            ("--batch", self.batch),
+            ("--pause-us", self.pause_us),
+            ("--rate", self.rate),
+        ];
+        let mut all = vec!["load".to_owned(), "--url".to_owned(), self.url.clone()];
+        all.extend(["--to".to_owned(), to.to_owned()]);
+        all.extend(numbers.iter().flat_map(|(name, n)| [(*name).to_owned(), n.to_string()]));
+        all
+    }
+}
+
+/// What the senders know together.
+struct Sending {
+    plan: Load,
+    checker: Checker,
+    next: AtomicU64,
+    sum: AtomicU64,
+    refused: AtomicU64,
+    latencies: Mutex<Vec<u64>>,
+    idle: Mutex<Vec<Wire>>,
 }
 
 /// Sends; prints what it took as one line of JSON.
@@ -39,65 +111,196 @@ pub struct Load {
 /// # Errors
 /// When a request fails in any way: what is measured has to work.
 pub async fn load(plan: Load) -> Result<(), String> {
-    let clock = Clock::start(Time::default());
-    let target: Target = plan.url.parse().map_err(|error| format!("{error}"))?;
-    let peer = Arc::new(Peer::new(target, None));
-    let next = Arc::new(AtomicU64::new(0));
-    let started = clock.now();
-    let mut senders = Vec::new();
-    for _ in 0..plan.connections {
-        let (plan, peer, next) = (plan.clone(), Arc::clone(&peer), Arc::clone(&next));
-        senders.push(task::spawn("sender", async move {
-            let mut latencies = Vec::new();
-            let body = Bytes::from(vec![b'x'; plan.bytes]);
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= plan.messages {
-                    return Ok::<_, String>(latencies);
-                }
-                let before = clock.now();
-                send(&peer, &plan, number, body.clone()).await?;
-                latencies.push(clock.now().since(before));
-            }
-        }));
+    let sending = Arc::new(Sending {
+        checker: Checker::new(plan.bytes),
+        next: AtomicU64::new(0),
+        sum: AtomicU64::new(0),
+        refused: AtomicU64::new(0),
+        latencies: Mutex::default(),
+        idle: Mutex::default(),
+        plan,
+    });
+    let started = now_ns();
+    if sending.plan.rate == 0 {
+        closed(&sending).await?;
+    } else {
+        open(&sending).await?;
     }
-    let mut latencies = Vec::new();
-    for sender in senders {
-        latencies.extend(sender.await.map_err(|error| error.to_string())??);
-    }
-    let took = clock.now().since(started);
+    let seconds = (now_ns() - started) as f64 / 1e9;
+    let mut latencies = sending.latencies.lock().unwrap_or_else(PoisonError::into_inner);
     latencies.sort_unstable();
-    let share = |percent: usize| {
-        let index = (latencies.len().saturating_sub(1)) * percent / 100;
-        latencies.get(index).copied().unwrap_or_default().as_secs_f64() * 1e3
-    };
     let line = json!({
-        "seconds": took.as_secs_f64(),
-        "p50_ms": share(50),
-        "p99_ms": share(99),
+        "seconds": seconds,
+        "latencies_ms": shares(&latencies),
+        "cpu": own_cpu_seconds(),
+        "refused": sending.refused.load(Ordering::Relaxed),
+        "sum": format!("{:016x}", sending.sum.load(Ordering::Relaxed)),
     });
     writeln!(std::io::stdout(), "{line}").map_err(|error| error.to_string())
 }
 
-async fn send(peer: &Peer, plan: &Load, number: u64, body: Bytes) -> Result<(), String> {
-    let path = match plan.streams {
-        0 => "/".to_owned(),
-        streams => format!("/v1/streams/s{}/messages", number % streams),
-    };
-    for _ in 0..8 {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(&path)
-            .header("content-type", "application/octet-stream")
-            .body(Full::new(body.clone()))
-            .map_err(|error| error.to_string())?;
-        match tokio::time::timeout(Duration::from_secs(60), peer.send(request, 1 << 20)).await {
-            Ok(Ok(reply)) if reply.status.is_success() => return Ok(()),
-            Ok(Ok(reply)) => return Err(format!("message {number}: status {}", reply.status)),
-            Ok(Err(SendError::Stale)) => {}
-            Ok(Err(error)) => return Err(format!("message {number}: {error}")),
-            Err(_) => return Err(format!("message {number}: no answer within a minute")),
+async fn closed(sending: &Arc<Sending>) -> Result<(), String> {
+    let mut senders = Vec::new();
+    for _ in 0..sending.plan.connections {
+        let sending = Arc::clone(sending);
+        senders.push(task::spawn("sender", async move {
+            let mut wire = Wire::connect(&sending.plan.url).await?;
+            let mut latencies = Vec::new();
+            loop {
+                let first = sending.next.fetch_add(sending.plan.batch, Ordering::Relaxed);
+                if first >= sending.plan.messages {
+                    sending.note(latencies);
+                    return Ok::<_, String>(());
+                }
+                let before = now_ns();
+                sending.send(&mut wire, first, 0).await?;
+                latencies.push(now_ns() - before);
+                if sending.plan.pause_us > 0 {
+                    tokio::time::sleep(Duration::from_micros(sending.plan.pause_us)).await;
+                }
+            }
+        }));
+    }
+    for sender in senders {
+        sender.await.map_err(|error| error.to_string())??;
+    }
+    Ok(())
+}
+
+/// A thread of its own keeps the times; the runtime's timer only knows milliseconds.
+async fn open(sending: &Arc<Sending>) -> Result<(), String> {
+    let (due, mut next) = mpsc::channel(DUE);
+    let (messages, rate) = (sending.plan.messages, sending.plan.rate);
+    let start = now_ns();
+    let pacer = std::thread::spawn(move || {
+        for number in 0..messages {
+            let stamp = start + number * 1_000_000_000 / rate;
+            wait_until(stamp);
+            if due.blocking_send((number, stamp)).is_err() {
+                return;
+            }
+        }
+    });
+    let mut senders = Vec::new();
+    while let Some((number, stamp)) = next.recv().await {
+        let sending = Arc::clone(sending);
+        senders.push(task::spawn("sender", async move {
+            let idle = sending.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut wire = match idle {
+                Some(wire) => wire,
+                None => Wire::connect(&sending.plan.url).await?,
+            };
+            // The first tenth is for warming up.
+            let counts = number >= sending.plan.messages / 10;
+            sending.send(&mut wire, number, if counts { stamp } else { 0 }).await?;
+            if counts {
+                sending.note(vec![now_ns() - stamp]);
+            }
+            sending.idle.lock().unwrap_or_else(PoisonError::into_inner).push(wire);
+            Ok::<_, String>(())
+        }));
+    }
+    for sender in senders {
+        sender.await.map_err(|error| error.to_string())??;
+    }
+    pacer.join().map_err(|_| "the pacer failed".to_owned())
+}
+
+fn wait_until(stamp: u64) {
+    loop {
+        let wait = stamp.saturating_sub(now_ns());
+        if wait == 0 {
+            return;
+        }
+        sleep(Duration::from_nanos(wait));
+    }
+}
+
+/// Stops this thread for less than a second.
+pub(super) fn sleep(wait: Duration) {
+    let wait = rustix::time::Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
+    // What is left after a signal is left out: whoever needs the time looks at the clock.
+    let _ = nanosleep(&wait);
+}
+
+impl Sending {
+    fn note(&self, latencies: Vec<u64>) {
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner).extend(latencies);
+    }
+
+    /// Sends messages from `first` on in one request, and looks at the answer.
+    async fn send(&self, wire: &mut Wire, first: u64, stamp: u64) -> Result<(), String> {
+        let plan = &self.plan;
+        let count = plan.batch.min(plan.messages - first);
+        let stream = (first / plan.batch) % plan.streams;
+        let answer = loop {
+            let answer = self.try_to_send(wire, first, stamp).await?;
+            if !matches!(answer.status, 429 | 503) || plan.to != To::Intake {
+                break answer;
+            }
+            // Overloaded. It may be again after a pause; how often that was is told.
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(REFUSED).await;
+        };
+        let sum = self.placed(&answer, stream, first, count).ok_or_else(|| {
+            format!("message {first}: status {}: {}", answer.status, answer.text())
+        })?;
+        self.sum.fetch_add(sum, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn try_to_send(&self, wire: &mut Wire, first: u64, stamp: u64) -> Result<Answer, String> {
+        let plan = &self.plan;
+        let count = plan.batch.min(plan.messages - first);
+        let stream = (first / plan.batch) % plan.streams;
+        let one = || message(first, stamp, plan.bytes);
+        let octets = "Content-Type: application/octet-stream\r\n";
+        match plan.to {
+            To::Intake if plan.batch > 1 => {
+                let path = format!("/v1/streams/s{stream}/messages:batch");
+                let headers = "Content-Type: application/vnd.rollcall.frames\r\n\
+                               Rollcall-Content-Type: application/octet-stream\r\n";
+                wire.post(&path, headers, &frames(first, count, plan.bytes)).await
+            }
+            To::Intake => {
+                let path = format!("/v1/streams/s{stream}/messages");
+                wire.post(&path, octets, &one()).await
+            }
+            To::Proxy => wire.post("/", octets, &one()).await,
+            To::Sink => {
+                let headers =
+                    format!("{octets}Rollcall-Stream: s0\r\nRollcall-Sequence: {}\r\n", first + 1);
+                wire.post("/", &headers, &work_on(&one())).await
+            }
         }
     }
-    Err(format!("message {number}: no connection lasted"))
+
+    /// The sum over the places that messages were given; none where the answer is wrong.
+    fn placed(&self, answer: &Answer, stream: u64, first: u64, count: u64) -> Option<u64> {
+        let places = match self.plan.to {
+            To::Intake if self.plan.batch > 1 => {
+                let from = answer.number("first_sequence").filter(|_| answer.status == 202)?;
+                let last = answer.number("last_sequence")?;
+                (last - from + 1 == count).then_some(from)?
+            }
+            To::Intake => answer.number("sequence").filter(|_| answer.status == 202)?,
+            To::Proxy => {
+                let (number, _) = self.checker.read(&answer.body)?;
+                return (number == first && answer.status == 200).then_some(0);
+            }
+            To::Sink => Some(first + 1).filter(|_| answer.status == 200)?,
+        };
+        let sums = (0..count).map(|at| mix(stream, places + at, first + at));
+        Some(sums.fold(0, u64::wrapping_add))
+    }
+}
+
+fn frames(first: u64, count: u64, bytes: usize) -> Vec<u8> {
+    let mut all = Vec::with_capacity(count as usize * (bytes + 4));
+    for number in first..first + count {
+        let body = message(number, 0, bytes);
+        all.extend_from_slice(&(body.len() as u32).to_be_bytes());
+        all.extend_from_slice(&body);
+    }
+    all
 }

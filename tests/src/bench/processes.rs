@@ -2,15 +2,19 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 /// A process that ends with this value.
 pub(super) struct Process {
     child: Child,
     /// What its first line says it listens at.
-    pub(super) url: String,
+    pub(super) urls: Vec<String>,
+    /// CPU seconds that it had used when measuring began.
+    before: f64,
 }
 
 impl Process {
@@ -20,9 +24,12 @@ impl Process {
         let stdout = child.stdout.take().ok_or("no output")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).map_err(|error| error.to_string())?;
-        let url = line.split_whitespace().find(|word| word.starts_with("http://"));
-        let url = url.ok_or_else(|| format!("{}: {line:?}", program.display()))?.to_owned();
-        Ok(Self { child, url })
+        let words = line.split_whitespace().filter(|word| word.starts_with("http://"));
+        let urls: Vec<String> = words.map(str::to_owned).collect();
+        if urls.is_empty() {
+            return Err(format!("{}: {line:?}", program.display()));
+        }
+        Ok(Self { child, urls, before: 0.0 })
     }
 
     /// Starts a program that prints nothing; `url` is where it will listen.
@@ -31,12 +38,24 @@ impl Process {
         arguments: &[&str],
         url: String,
     ) -> Result<Self, String> {
-        Ok(Self { child: spawn(program, arguments, Stdio::null())?, url })
+        let child = spawn(program, arguments, Stdio::null())?;
+        Ok(Self { child, urls: vec![url], before: 0.0 })
     }
 
-    /// Its CPU seconds so far, and those of its children that run.
+    /// Its first address.
+    pub(super) fn url(&self) -> &str {
+        &self.urls[0]
+    }
+
+    /// From here on its CPU time counts.
+    pub(super) fn begin(&mut self) {
+        self.before += self.cpu_seconds();
+    }
+
+    /// Its CPU seconds since [`Process::begin`], and those of its children that run.
     pub(super) fn cpu_seconds(&self) -> f64 {
-        cpu_seconds(self.child.id()) + self.children().into_iter().map(cpu_seconds).sum::<f64>()
+        let children = self.children().into_iter().map(cpu_seconds).sum::<f64>();
+        cpu_seconds(self.child.id()) + children - self.before
     }
 
     fn children(&self) -> Vec<u32> {
@@ -72,6 +91,45 @@ fn spawn(program: &Path, arguments: &[&str], stdout: Stdio) -> Result<Child, Str
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null());
     command.spawn().map_err(|error| format!("{}: {error}", program.display()))
+}
+
+/// CPU seconds of this process.
+pub(super) fn own_cpu_seconds() -> f64 {
+    cpu_seconds(std::process::id())
+}
+
+/// CPU seconds of these since they began.
+pub(super) fn all_cpu_seconds(processes: &[Process]) -> f64 {
+    processes.iter().map(Process::cpu_seconds).sum()
+}
+
+/// This program in another part.
+pub(super) fn part(arguments: &[String]) -> Result<Process, String> {
+    let me = std::env::current_exe().map_err(|error| error.to_string())?;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Process::start(&me, &arguments)
+}
+
+/// Words as arguments.
+pub(super) fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A port that nobody listens at.
+pub(super) fn free_port() -> Result<u16, String> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| error.to_string())?;
+    Ok(listener.local_addr().map_err(|error| error.to_string())?.port())
+}
+
+/// Waits until somebody listens.
+pub(super) async fn wait_listening(port: u16) -> Result<(), String> {
+    for _ in 0..500 {
+        if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Err(format!("nobody listens at port {port}"))
 }
 
 /// User and system time of a process: fields 14 and 15 of its `stat`, in hundredths of seconds.

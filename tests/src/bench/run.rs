@@ -1,43 +1,56 @@
 //! The runs, in turn, so that a machine whose speed drifts does not favour one of them.
 
 use std::{
+    collections::BTreeMap,
+    fs::File,
     io::Read as _,
-    net::TcpListener,
-    path::Path,
+    os::unix::fs::FileExt as _,
     process::{Command, Stdio},
     time::Duration,
 };
 
-use rollcall_common::{
-    client::Client,
-    time::{Clock, Time},
-};
 use serde_json::Value;
 
 use super::{
     Format,
-    processes::{Process, beside, on_path},
-    report::{self, Figures},
+    body::now_ns,
+    ends::Work,
+    load::{Load, To},
+    modes::{self, Job, MODES, Mode},
+    processes::{Process, part, words},
+    proxies::proxy,
+    report::{self, Figures, Latency, Row},
+    rollcall::{delivered, rollcall},
+    seen::shares,
 };
 
-/// How long a run may take until all is delivered.
-const PATIENCE: Duration = Duration::from_secs(300);
-
 /// What is measured.
-#[derive(Clone, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub struct Plan {
-    /// How many messages in a run.
-    pub messages: u64,
-    /// Of how many bytes.
-    pub bytes: usize,
-    /// The client's connections.
-    pub connections: usize,
-    /// Worker processes.
-    pub workers: usize,
-    /// Runs of each thing.
-    pub rounds: usize,
-    /// How the figures are printed.
-    pub format: Format,
+    /// Messages in a run; some modes take a multiple
+    #[arg(long, default_value_t = 50_000)]
+    messages: u64,
+    /// Bytes of a message
+    #[arg(long, default_value_t = 1024)]
+    pub(super) bytes: usize,
+    /// The client's connections
+    #[arg(long, default_value_t = 256)]
+    pub(super) connections: usize,
+    /// Worker processes
+    #[arg(long, default_value_t = 3)]
+    pub(super) workers: usize,
+    /// Runs of each thing
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Only these modes
+    #[arg(long, num_args = 1.., value_name = "NAME")]
+    only: Vec<String>,
+    /// Say what modes there are, with their settings
+    #[arg(long)]
+    list: bool,
+    /// How to print the figures
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
 }
 
 /// Runs everything; prints the table.
@@ -45,139 +58,78 @@ pub struct Plan {
 /// # Errors
 /// When something does not work, or what was delivered is not whole and in order.
 pub async fn run(plan: &Plan) -> Result<(), String> {
-    let mut rounds = Vec::new();
-    for _ in 0..plan.rounds {
-        let workers: Vec<Process> =
-            (0..plan.workers).map(|_| peer("worker")).collect::<Result<_, _>>()?;
-        let mut round = Vec::new();
-        match on_path("nginx") {
-            Some(nginx) => round.push(proxy(plan, &nginx, &workers).await?),
-            None => eprintln!("nginx is not installed, so there is nothing to compare with"),
-        }
-        for streams in [64, 1] {
-            round.push(rollcall(plan, &workers, streams).await?);
-        }
-        rounds.push(round);
+    if plan.list {
+        MODES.iter().for_each(|mode| println!("{}", mode.describe()));
+        return Ok(());
     }
-    report::print(&rounds, plan.format);
-    Ok(())
+    let chosen = modes::chosen(&plan.only)?;
+    let mut failed = Vec::new();
+    let mut rows: Vec<Row> = chosen.iter().map(|mode| Row::new(mode)).collect();
+    for round in 1..=plan.rounds {
+        let mut rates = BTreeMap::new();
+        for (mode, row) in chosen.iter().zip(&mut rows) {
+            eprintln!("round {round} of {}: {}", plan.rounds, mode.describe());
+            let figures = match one(plan, mode, &rates).await {
+                Ok(Some(figures)) => figures,
+                Ok(None) => continue,
+                Err(error) => {
+                    eprintln!("error: {}: {error}", mode.name);
+                    failed.push(mode.name);
+                    continue;
+                }
+            };
+            rates.insert(mode.name, figures.rate());
+            if plan.format == Format::Json {
+                println!("{}", row.to_json(round, &figures));
+            }
+            row.rounds.push(figures);
+        }
+    }
+    if plan.format == Format::Text {
+        report::print(&rows);
+    }
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
 }
 
-/// This program in another part.
-fn peer(part: &str) -> Result<Process, String> {
-    let me = std::env::current_exe().map_err(|error| error.to_string())?;
-    Process::start(&me, &[part])
-}
-
-async fn rollcall(plan: &Plan, workers: &[Process], streams: u64) -> Result<Figures, String> {
-    let sink = peer("sink")?;
-    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let config = directory.path().join("rollcall.toml");
-    let urls: Vec<String> = workers.iter().map(|worker| format!("{:?}", worker.url)).collect();
-    let text = format!(
-        "[pools.default]\nworkers = [{}]\n[subscriptions.sink]\nurl = {:?}\n\
-         [streams.\"*\"]\nmax_in_flight = 512\n",
-        urls.join(", "),
-        sink.url
-    );
-    std::fs::write(&config, text).map_err(|error| error.to_string())?;
-    let (config, data) = (config.display().to_string(), directory.path().join("data"));
-    let data = data.display().to_string();
-    let arguments = ["serve", "--config", &config, "--data", &data, "--listen", "127.0.0.1:0"];
-    let supervisor = Process::start(&beside("supervisor")?, &arguments)?;
-    let before: Vec<f64> = workers.iter().map(Process::cpu_seconds).collect();
-    let clock = Clock::start(Time::default());
-    let started = clock.now();
-    let client = send(plan, &supervisor.url, streams)?;
-    wait_delivered(&sink, plan.messages, &clock).await?;
-    let seconds = clock.now().since(started).as_secs_f64();
-    Ok(Figures {
-        what: format!("rollcall, {streams} stream{}", if streams == 1 { "" } else { "s" }),
-        messages: plan.messages,
-        seconds,
-        p50_ms: client.number("p50_ms"),
-        p99_ms: client.number("p99_ms"),
-        cpu: vec![
-            ("supervisor", supervisor.cpu_seconds()),
-            ("client", client.cpu),
-            ("workers", workers_cpu(workers, &before)),
-            ("destination", sink.cpu_seconds()),
-        ],
-        peak_mib: supervisor.peak_mib(),
-    })
-}
-
-async fn proxy(plan: &Plan, nginx: &Path, workers: &[Process]) -> Result<Figures, String> {
-    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let port = TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .map_err(|error| error.to_string())?
-        .port();
-    let config = directory.path().join("nginx.conf");
-    std::fs::write(&config, nginx_config(directory.path(), port, workers))
-        .map_err(|error| error.to_string())?;
-    let url = format!("http://127.0.0.1:{port}");
-    let config = config.display().to_string();
-    let process = Process::start_silent(nginx, &["-c", &config], url)?;
-    wait_listening(port).await?;
-    let before: Vec<f64> = workers.iter().map(Process::cpu_seconds).collect();
-    let client = send(plan, &process.url, 0)?;
-    Ok(Figures {
-        what: "nginx, one hop, no order, no disk".to_owned(),
-        messages: plan.messages,
-        seconds: client.number("seconds"),
-        p50_ms: client.number("p50_ms"),
-        p99_ms: client.number("p99_ms"),
-        cpu: vec![
-            ("nginx", process.cpu_seconds()),
-            ("client", client.cpu),
-            ("workers", workers_cpu(workers, &before)),
-        ],
-        peak_mib: process.peak_mib(),
-    })
-}
-
-fn nginx_config(directory: &Path, port: u16, workers: &[Process]) -> String {
-    let place = directory.display();
-    let servers: String = workers
-        .iter()
-        .map(|worker| format!("server {};", worker.url.trim_start_matches("http://")))
-        .collect();
-    format!(
-        "daemon off; user root; worker_processes 2; pid {place}/pid; error_log /dev/null;\n\
-         events {{ worker_connections 4096; }}\n\
-         http {{ access_log off; client_body_temp_path {place}/body; proxy_temp_path {place}/p;\n\
-         fastcgi_temp_path {place}/f; uwsgi_temp_path {place}/u; scgi_temp_path {place}/s;\n\
-         keepalive_requests 100000000;\n\
-         upstream workers {{ {servers} keepalive 512; keepalive_requests 100000000; }}\n\
-         server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://workers;\n\
-         proxy_http_version 1.1; proxy_set_header Connection \"\"; }} }} }}\n"
-    )
+/// Runs a mode once; none where what it needs is not installed.
+async fn one(
+    plan: &Plan,
+    mode: &Mode,
+    rates: &BTreeMap<&str, f64>,
+) -> Result<Option<Figures>, String> {
+    let messages = (plan.messages as f64 * mode.times) as u64;
+    match mode.job {
+        Job::Direct => direct(plan, messages).await.map(Some),
+        Job::Fdatasync => fdatasync(plan, messages).map(Some),
+        Job::Proxy(kind) => proxy(plan, kind, messages).await,
+        Job::Rollcall(setup) => {
+            let rate = mode.rests_on().and_then(|of| rates.get(of)).copied().unwrap_or_default();
+            rollcall(plan, &setup, messages, rate).await.map(Some)
+        }
+    }
 }
 
 /// What the client process says.
-struct Sent {
-    said: Value,
-    cpu: f64,
-}
-
-impl Sent {
-    fn number(&self, name: &str) -> f64 {
-        self.said.get(name).and_then(Value::as_f64).unwrap_or_default()
-    }
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) seconds: f64,
+    /// Of requests, in milliseconds at 50 %, 99 % and 99.9 %.
+    pub(super) latencies: [f64; 3],
+    pub(super) cpu: f64,
+    /// Requests that were refused and sent again.
+    pub(super) refused: u64,
+    /// Over which message has which place.
+    pub(super) sum: String,
 }
 
 /// Runs a client process to its end.
-fn send(plan: &Plan, url: &str, streams: u64) -> Result<Sent, String> {
+pub(super) fn send(load: &Load) -> Result<Sent, String> {
     let me = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut child = Command::new(me)
-        .args(["load", "--url", url, "--streams", &streams.to_string()])
-        .args(["--messages", &plan.messages.to_string(), "--bytes", &plan.bytes.to_string()])
-        .args(["--connections", &plan.connections.to_string()])
+        .args(load.arguments())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| error.to_string())?;
-    let before = children_cpu();
     let mut text = String::new();
     let mut out = child.stdout.take().ok_or("no output")?;
     out.read_to_string(&mut text).map_err(|error| error.to_string())?;
@@ -185,48 +137,76 @@ fn send(plan: &Plan, url: &str, streams: u64) -> Result<Sent, String> {
     if !status.success() {
         return Err(format!("the client failed: {text}"));
     }
-    let said = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    Ok(Sent { said, cpu: children_cpu() - before })
+    let said: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let number = |value: &Value| value.as_f64().unwrap_or_default();
+    Ok(Sent {
+        seconds: number(&said["seconds"]),
+        latencies: [0, 1, 2].map(|index| number(&said["latencies_ms"][index])),
+        cpu: number(&said["cpu"]),
+        refused: said["refused"].as_u64().unwrap_or_default(),
+        sum: said["sum"].as_str().unwrap_or_default().to_owned(),
+    })
 }
 
-/// CPU seconds of children that have been waited for: fields 16 and 17 of our own `stat`.
-fn children_cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks = after_name.split_whitespace().skip(13).take(2);
-    ticks.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
+/// The plan's worker processes.
+pub(super) fn start_workers(plan: &Plan, work: Work) -> Result<Vec<Process>, String> {
+    let line = format!(
+        "worker --ports {} --work-us {} --slow-percent {}",
+        work.ports.max(1),
+        work.work_us,
+        work.slow_percent
+    );
+    (0..plan.workers).map(|_| part(&words(&line))).collect()
 }
 
-fn workers_cpu(workers: &[Process], before: &[f64]) -> f64 {
-    workers.iter().zip(before).map(|(worker, before)| worker.cpu_seconds() - before).sum()
+/// A loop that posts results to the destination, one after the other: what order costs there.
+async fn direct(plan: &Plan, messages: u64) -> Result<Figures, String> {
+    let mut sink = part(&words(&format!("sink --bytes {}", plan.bytes)))?;
+    sink.begin();
+    let client = send(&Load {
+        url: sink.url().to_owned(),
+        to: To::Sink,
+        messages,
+        bytes: plan.bytes,
+        connections: 1,
+        streams: 1,
+        batch: 1,
+        pause_us: 0,
+        rate: 0,
+    })?;
+    delivered(&sink, &client, messages).await?;
+    Ok(Figures {
+        messages,
+        seconds: client.seconds,
+        latency: Latency::Request(client.latencies),
+        cpu: vec![("client", client.cpu), ("destination", sink.cpu_seconds())],
+        peak_mib: 0.0,
+        refused: 0,
+    })
 }
 
-async fn wait_delivered(sink: &Process, messages: u64, clock: &Clock) -> Result<(), String> {
-    let client = Client::new(&sink.url, None).map_err(|error| error.to_string())?;
-    let deadline = clock.now() + PATIENCE;
-    loop {
-        let answer = client.call(reqwest::Method::GET, "/").send().await;
-        let text = answer.map_err(|error| error.to_string())?.text().await.unwrap_or_default();
-        let (count, wrong) = text.split_once(' ').unwrap_or_default();
-        if wrong != "0" {
-            return Err(format!("{wrong} results were not in order"));
-        }
-        if count == messages.to_string() {
-            return Ok(());
-        }
-        if clock.now() > deadline {
-            return Err(format!("{count} of {messages} results were delivered"));
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+/// What one message alone costs the disk: written over zeros that are there already.
+fn fdatasync(plan: &Plan, messages: u64) -> Result<Figures, String> {
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let file = File::create(directory.path().join("log")).map_err(|error| error.to_string())?;
+    let block = vec![0; plan.bytes.max(1)];
+    let place = |number: u64| number * block.len() as u64;
+    for number in 0..messages {
+        file.write_all_at(&block, place(number)).map_err(|error| error.to_string())?;
     }
-}
-
-async fn wait_listening(port: u16) -> Result<(), String> {
-    for _ in 0..500 {
-        if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    file.sync_all().map_err(|error| error.to_string())?;
+    let block = vec![1; block.len()];
+    let mut took = Vec::new();
+    let started = now_ns();
+    for number in 0..messages {
+        let before = now_ns();
+        file.write_all_at(&block, place(number)).map_err(|error| error.to_string())?;
+        file.sync_data().map_err(|error| error.to_string())?;
+        took.push(now_ns() - before);
+        super::load::sleep(Duration::from_millis(5));
     }
-    Err("nginx does not listen".to_owned())
+    let seconds = (now_ns() - started) as f64 / 1e9;
+    took.sort_unstable();
+    let latency = Latency::Request(shares(&took));
+    Ok(Figures { messages, seconds, latency, cpu: Vec::new(), peak_mib: 0.0, refused: 0 })
 }

@@ -1,0 +1,288 @@
+//! What can be measured, by name, each with its settings and what it is to be compared with.
+
+use super::ends::Work;
+
+/// One thing that is measured.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mode {
+    pub(super) name: &'static str,
+    pub(super) what: &'static str,
+    /// What it does not do of the whole job; empty: nothing.
+    pub(super) lacks: &'static str,
+    pub(super) goal: Goal,
+    /// Messages, as a multiple of the plan's.
+    pub(super) times: f64,
+    pub(super) job: Job,
+}
+
+/// What the figures should be, by issue 5.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Goal {
+    None,
+    /// So many messages a second.
+    Rate(f64),
+    /// So many times the rate of another mode.
+    Times(f64, &'static str),
+}
+
+/// How it is measured.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Job {
+    Direct,
+    Fdatasync,
+    Proxy(Proxy),
+    Rollcall(Setup),
+}
+
+/// A plain proxy.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Proxy {
+    Haproxy,
+    Nginx,
+}
+
+/// A run of Rollcall.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setup {
+    pub(super) streams: u64,
+    /// Messages in a request of the client.
+    pub(super) batch: u64,
+    /// Results in a request to the destination.
+    pub(super) delivery: u32,
+    /// Bytes of a message; 0: the plan's.
+    pub(super) bytes: usize,
+    /// The client's connections; 0: the plan's.
+    pub(super) connections: usize,
+    pub(super) workers: Workers,
+    pub(super) work: Work,
+    pub(super) pace: Pace,
+    pub(super) max_in_flight: u32,
+    pub(super) window: u32,
+}
+
+/// Who works.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Workers {
+    /// The `worker` binary, registered.
+    Linked,
+    /// Plain HTTP workers, each process listening at so many ports.
+    Plain,
+}
+
+/// When the client sends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pace {
+    /// As soon as there is an answer.
+    Closed,
+    /// So many microseconds after the answer.
+    Pause(u64),
+    /// At fixed times, so many percent of what another mode did in this round.
+    Share(u32, &'static str),
+}
+
+/// No work at all, by one port.
+const IDLE: Work = Work { ports: 1, work_us: 0, slow_percent: 0 };
+/// One message per request on every hop, with plain HTTP workers.
+const PLAIN: Setup = Setup {
+    streams: 64,
+    batch: 1,
+    delivery: 1,
+    bytes: 0,
+    connections: 0,
+    workers: Workers::Plain,
+    work: IDLE,
+    pace: Pace::Closed,
+    max_in_flight: 512,
+    window: 4096,
+};
+const LINK: Setup = Setup {
+    streams: 1,
+    delivery: 256,
+    workers: Workers::Linked,
+    max_in_flight: 4096,
+    window: 65_536,
+    ..PLAIN
+};
+const BATCH: Setup = Setup { batch: 500, connections: 8, bytes: 256, ..LINK };
+const STEADY: Setup = Setup {
+    streams: 1,
+    delivery: 256,
+    work: Work { work_us: 2000, ..IDLE },
+    window: 65_536,
+    ..PLAIN
+};
+
+/// Everything, in the order of the table.
+pub(super) const MODES: &[Mode] = &[
+    Mode {
+        name: "haproxy",
+        what: "HAProxy, one hop",
+        lacks: "order, disk, retries",
+        goal: Goal::None,
+        times: 1.0,
+        job: Job::Proxy(Proxy::Haproxy),
+    },
+    Mode {
+        name: "nginx",
+        what: "nginx, one hop",
+        lacks: "order, disk, retries",
+        goal: Goal::None,
+        times: 1.0,
+        job: Job::Proxy(Proxy::Nginx),
+    },
+    Mode {
+        name: "direct",
+        what: "serial loop of POSTs to the destination",
+        lacks: "disk, retries, workers",
+        goal: Goal::None,
+        times: 0.4,
+        job: Job::Direct,
+    },
+    mode("http-64", "64 streams, plain workers", Goal::Times(0.7, "haproxy"), 1.0, PLAIN),
+    mode(
+        "http-1",
+        "1 stream, plain workers",
+        Goal::Times(0.9, "direct"),
+        0.6,
+        Setup { streams: 1, ..PLAIN },
+    ),
+    mode(
+        "http-10k",
+        "10,000 streams, plain workers",
+        Goal::Times(0.83, "http-64"),
+        1.0,
+        Setup { streams: 10_000, ..PLAIN },
+    ),
+    mode(
+        "http-300w",
+        "64 streams, 300 plain workers in 3 processes",
+        Goal::Times(0.83, "http-64"),
+        1.0,
+        Setup { work: Work { ports: 100, ..IDLE }, ..PLAIN },
+    ),
+    mode(
+        "link",
+        "1 stream, worker binary, delivery by 256",
+        Goal::Times(1.5, "haproxy"),
+        1.0,
+        LINK,
+    ),
+    mode("batch-256", "the same, intake by 500, 256 bytes", Goal::Rate(200_000.0), 8.0, BATCH),
+    mode(
+        "batch-1k",
+        "the same, intake by 500, 1 KiB",
+        Goal::Rate(100_000.0),
+        5.0,
+        Setup { bytes: 1024, ..BATCH },
+    ),
+    mode("work", "1 stream, 2 ms of work, delivery by 256", Goal::None, 0.6, STEADY),
+    mode(
+        "stragglers",
+        "the same, 1 % of the executions 200 ms",
+        Goal::Times(0.8, "work"),
+        0.6,
+        Setup { work: Work { slow_percent: 1, ..STEADY.work }, ..STEADY },
+    ),
+    mode(
+        "latency-http",
+        "http-64 at 30 % of its rate, open loop",
+        Goal::None,
+        0.5,
+        Setup { pace: Pace::Share(30, "http-64"), ..PLAIN },
+    ),
+    mode(
+        "latency-link",
+        "link at 30 % of its rate, open loop",
+        Goal::None,
+        0.5,
+        Setup { pace: Pace::Share(30, "link"), ..LINK },
+    ),
+    Mode {
+        name: "fdatasync",
+        what: "write and fdatasync, one every 5 ms",
+        lacks: "all but the disk",
+        goal: Goal::None,
+        times: 0.008,
+        job: Job::Fdatasync,
+    },
+    mode(
+        "idle",
+        "one message every 5 ms, until its 202",
+        Goal::None,
+        0.008,
+        Setup { connections: 1, pace: Pace::Pause(5000), ..LINK },
+    ),
+];
+
+const fn mode(
+    name: &'static str,
+    what: &'static str,
+    goal: Goal,
+    times: f64,
+    setup: Setup,
+) -> Mode {
+    Mode { name, what, lacks: "", goal, times, job: Job::Rollcall(setup) }
+}
+
+/// The modes with these names, and those on whose rates they rest; all, if there are none.
+pub(super) fn chosen(names: &[String]) -> Result<Vec<&'static Mode>, String> {
+    let mut wanted: Vec<&str> = names.iter().map(String::as_str).collect();
+    for name in names {
+        let mode = MODES.iter().find(|mode| mode.name == name);
+        let mode = mode.ok_or_else(|| format!("there is no mode {name:?}; see --list"))?;
+        wanted.extend(mode.rests_on());
+    }
+    let all = wanted.is_empty();
+    Ok(MODES.iter().filter(|mode| all || wanted.contains(&mode.name)).collect())
+}
+
+impl Mode {
+    /// The mode whose rate it needs.
+    pub(super) fn rests_on(&self) -> Option<&'static str> {
+        match self.job {
+            Job::Rollcall(Setup { pace: Pace::Share(_, of), .. }) => Some(of),
+            Job::Direct | Job::Fdatasync | Job::Proxy(_) | Job::Rollcall(_) => None,
+        }
+    }
+
+    /// One line for `--list`.
+    pub(super) fn describe(&self) -> String {
+        let Job::Rollcall(setup) = self.job else {
+            return format!("{:<14} {} (not: {})", self.name, self.what, self.lacks);
+        };
+        format!(
+            "{:<14} {} (streams {}, intake by {}, delivery by {}, max_in_flight {}, window {})",
+            self.name,
+            self.what,
+            setup.streams,
+            setup.batch,
+            setup.delivery,
+            setup.max_in_flight,
+            setup.window,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_goals_name_modes() {
+        for (index, mode) in MODES.iter().enumerate() {
+            assert!(MODES[index + 1..].iter().all(|other| other.name != mode.name));
+            if let Goal::Times(_, other) = mode.goal {
+                assert!(MODES.iter().any(|mode| mode.name == other), "{other}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mode_brings_the_one_that_it_rests_on() {
+        let names = |chosen: Vec<&Mode>| chosen.iter().map(|mode| mode.name).collect::<Vec<_>>();
+        let latency = chosen(&["latency-link".to_owned()]).unwrap();
+        assert_eq!(names(latency), ["link", "latency-link"]);
+        assert_eq!(chosen(&[]).unwrap().len(), MODES.len());
+        assert!(chosen(&["nothing".to_owned()]).is_err());
+    }
+}
