@@ -94,6 +94,18 @@ pub async fn sink(bytes: usize) -> std::io::Result<()> {
     .await
 }
 
+/// Answers `GET` by the path.
+pub(super) async fn serve_text<F>(answer: F) -> std::io::Result<()>
+where
+    F: Fn(&str) -> String + Clone + Send + Sync + 'static,
+{
+    serve(1, move |request| {
+        let text = answer(request.uri().path());
+        async move { Response::new(Full::new(text.into())) }
+    })
+    .await
+}
+
 /// What a destination answers to those who ask how it is.
 pub(super) fn asked(seen: &Mutex<Seen>, path: &str) -> String {
     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,7 +142,7 @@ fn line(seen: &mut Seen, body: &[u8]) -> Option<usize> {
 }
 
 /// Serves on so many ports of this machine.
-pub(super) async fn serve<F, A>(ports: usize, answer: F) -> std::io::Result<()>
+async fn serve<F, A>(ports: usize, answer: F) -> std::io::Result<()>
 where
     F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Response<Full<Bytes>>> + Send + 'static,

@@ -16,10 +16,10 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{
-    body::{Checker, message, mix, now_ns, work_on},
+    body::now_ns,
+    door::{Door, Given, Parcel},
     processes::own_cpu_seconds,
     seen::shares,
-    wire::{Answer, Wire},
 };
 
 /// Messages that may be due and not yet sent.
@@ -65,8 +65,12 @@ pub struct Load {
 pub enum To {
     /// A supervisor.
     Intake,
+    /// NATS.
+    Nats,
     /// Something that passes on to a worker, and gives back what it says.
     Proxy,
+    /// Redis.
+    Redis,
     /// A destination; the client makes the results, and the sequences.
     Sink,
 }
@@ -76,7 +80,9 @@ impl Load {
     pub(super) fn arguments(&self) -> Vec<String> {
         let to = match self.to {
             To::Intake => "intake",
+            To::Nats => "nats",
             To::Proxy => "proxy",
+            To::Redis => "redis",
             To::Sink => "sink",
         };
         let numbers = [
@@ -98,12 +104,11 @@ impl Load {
 /// What the senders know together.
 struct Sending {
     plan: Load,
-    checker: Checker,
     next: AtomicU64,
     sum: AtomicU64,
     refused: AtomicU64,
     latencies: Mutex<Vec<u64>>,
-    idle: Mutex<Vec<Wire>>,
+    idle: Mutex<Vec<Door>>,
 }
 
 /// Sends; prints what it took as one line of JSON.
@@ -112,7 +117,6 @@ struct Sending {
 /// When a request fails in any way: what is measured has to work.
 pub async fn load(plan: Load) -> Result<(), String> {
     let sending = Arc::new(Sending {
-        checker: Checker::new(plan.bytes),
         next: AtomicU64::new(0),
         sum: AtomicU64::new(0),
         refused: AtomicU64::new(0),
@@ -144,7 +148,7 @@ async fn closed(sending: &Arc<Sending>) -> Result<(), String> {
     for _ in 0..sending.plan.connections {
         let sending = Arc::clone(sending);
         senders.push(task::spawn("sender", async move {
-            let mut wire = Wire::connect(&sending.plan.url).await?;
+            let mut door = Door::connect(sending.plan.to, &sending.plan.url).await?;
             let mut latencies = Vec::new();
             loop {
                 let first = sending.next.fetch_add(sending.plan.batch, Ordering::Relaxed);
@@ -153,7 +157,7 @@ async fn closed(sending: &Arc<Sending>) -> Result<(), String> {
                     return Ok::<_, String>(());
                 }
                 let before = now_ns();
-                sending.send(&mut wire, first, 0).await?;
+                sending.send(&mut door, first, 0).await?;
                 latencies.push(now_ns() - before);
                 if sending.plan.pause_us > 0 {
                     tokio::time::sleep(Duration::from_micros(sending.plan.pause_us)).await;
@@ -186,17 +190,17 @@ async fn open(sending: &Arc<Sending>) -> Result<(), String> {
         let sending = Arc::clone(sending);
         senders.push(task::spawn("sender", async move {
             let idle = sending.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut wire = match idle {
-                Some(wire) => wire,
-                None => Wire::connect(&sending.plan.url).await?,
+            let mut door = match idle {
+                Some(door) => door,
+                None => Door::connect(sending.plan.to, &sending.plan.url).await?,
             };
             // The first tenth is for warming up.
             let counts = number >= sending.plan.messages / 10;
-            sending.send(&mut wire, number, if counts { stamp } else { 0 }).await?;
+            sending.send(&mut door, number, if counts { stamp } else { 0 }).await?;
             if counts {
                 sending.note(vec![now_ns() - stamp]);
             }
-            sending.idle.lock().unwrap_or_else(PoisonError::into_inner).push(wire);
+            sending.idle.lock().unwrap_or_else(PoisonError::into_inner).push(door);
             Ok::<_, String>(())
         }));
     }
@@ -229,78 +233,22 @@ impl Sending {
     }
 
     /// Sends messages from `first` on in one request, and looks at the answer.
-    async fn send(&self, wire: &mut Wire, first: u64, stamp: u64) -> Result<(), String> {
+    async fn send(&self, door: &mut Door, first: u64, stamp: u64) -> Result<(), String> {
         let plan = &self.plan;
         let count = plan.batch.min(plan.messages - first);
         let stream = (first / plan.batch) % plan.streams;
-        let answer = loop {
-            let answer = self.try_to_send(wire, first, stamp).await?;
-            if !matches!(answer.status, 429 | 503) || plan.to != To::Intake {
-                break answer;
+        let parcel = Parcel { first, count, stream, stamp, bytes: plan.bytes };
+        let sum = loop {
+            match door.send(plan.to, &parcel).await? {
+                Given::Places(sum) => break sum,
+                Given::Refused => {
+                    // It may go in after a pause; how often that was is told.
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(REFUSED).await;
+                }
             }
-            // Overloaded. It may be again after a pause; how often that was is told.
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(REFUSED).await;
         };
-        let sum = self.placed(&answer, stream, first, count).ok_or_else(|| {
-            format!("message {first}: status {}: {}", answer.status, answer.text())
-        })?;
         self.sum.fetch_add(sum, Ordering::Relaxed);
         Ok(())
     }
-
-    async fn try_to_send(&self, wire: &mut Wire, first: u64, stamp: u64) -> Result<Answer, String> {
-        let plan = &self.plan;
-        let count = plan.batch.min(plan.messages - first);
-        let stream = (first / plan.batch) % plan.streams;
-        let one = || message(first, stamp, plan.bytes);
-        let octets = "Content-Type: application/octet-stream\r\n";
-        match plan.to {
-            To::Intake if plan.batch > 1 => {
-                let path = format!("/v1/streams/s{stream}/messages:batch");
-                let headers = "Content-Type: application/vnd.rollcall.frames\r\n\
-                               Rollcall-Content-Type: application/octet-stream\r\n";
-                wire.post(&path, headers, &frames(first, count, plan.bytes)).await
-            }
-            To::Intake => {
-                let path = format!("/v1/streams/s{stream}/messages");
-                wire.post(&path, octets, &one()).await
-            }
-            To::Proxy => wire.post("/", octets, &one()).await,
-            To::Sink => {
-                let headers =
-                    format!("{octets}Rollcall-Stream: s0\r\nRollcall-Sequence: {}\r\n", first + 1);
-                wire.post("/", &headers, &work_on(&one())).await
-            }
-        }
-    }
-
-    /// The sum over the places that messages were given; none where the answer is wrong.
-    fn placed(&self, answer: &Answer, stream: u64, first: u64, count: u64) -> Option<u64> {
-        let places = match self.plan.to {
-            To::Intake if self.plan.batch > 1 => {
-                let from = answer.number("first_sequence").filter(|_| answer.status == 202)?;
-                let last = answer.number("last_sequence")?;
-                (last - from + 1 == count).then_some(from)?
-            }
-            To::Intake => answer.number("sequence").filter(|_| answer.status == 202)?,
-            To::Proxy => {
-                let (number, _) = self.checker.read(&answer.body)?;
-                return (number == first && answer.status == 200).then_some(0);
-            }
-            To::Sink => Some(first + 1).filter(|_| answer.status == 200)?,
-        };
-        let sums = (0..count).map(|at| mix(stream, places + at, first + at));
-        Some(sums.fold(0, u64::wrapping_add))
-    }
-}
-
-fn frames(first: u64, count: u64, bytes: usize) -> Vec<u8> {
-    let mut all = Vec::with_capacity(count as usize * (bytes + 4));
-    for number in first..first + count {
-        let body = message(number, 0, bytes);
-        all.extend_from_slice(&(body.len() as u32).to_be_bytes());
-        all.extend_from_slice(&body);
-    }
-    all
 }

@@ -5,12 +5,19 @@
 //! What is delivered is checked: order, completeness, and that each result is the right one.
 
 mod body;
+mod door;
 mod ends;
 mod load;
+mod local;
 mod modes;
+mod nats;
+mod nats_wire;
+mod peers;
 mod processes;
 mod proxies;
+mod redis;
 mod report;
+mod resp;
 mod rollcall;
 mod run;
 mod seen;
@@ -18,5 +25,7 @@ mod wire;
 
 pub use ends::{Work, sink, worker};
 pub use load::{Load, To, load};
+pub use nats::{nats_sink, nats_worker};
+pub use redis::{redis_sink, redis_worker};
 pub use report::Format;
 pub use run::{Plan, run};

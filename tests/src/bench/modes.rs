@@ -28,10 +28,39 @@ pub(super) enum Goal {
 /// How it is measured.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Job {
+    /// A client alone, with workers that work like this.
+    Buffered(Work),
     Direct,
     Fdatasync,
+    Lines(Lines),
+    Nats(Kept, Batched),
     Proxy(Proxy),
+    Redis(Batched),
     Rollcall(Setup),
+}
+
+/// Whether the client sends many at a time.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Batched {
+    No,
+    Yes,
+}
+
+/// When a broker writes to the disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kept {
+    /// Before it acknowledges.
+    Always,
+    Later,
+}
+
+/// Lines through processes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Lines {
+    Parallel,
+    Pipe,
+    PipeStream,
+    Xargs,
 }
 
 /// A plain proxy.
@@ -112,32 +141,13 @@ const STEADY: Setup = Setup {
     ..PLAIN
 };
 
+const SLOW: Setup = Setup { work: Work { slow_percent: 1, ..STEADY.work }, ..STEADY };
+
 /// Everything, in the order of the table.
 pub(super) const MODES: &[Mode] = &[
-    Mode {
-        name: "haproxy",
-        what: "HAProxy, one hop",
-        lacks: "order, disk, retries",
-        goal: Goal::None,
-        times: 1.0,
-        job: Job::Proxy(Proxy::Haproxy),
-    },
-    Mode {
-        name: "nginx",
-        what: "nginx, one hop",
-        lacks: "order, disk, retries",
-        goal: Goal::None,
-        times: 1.0,
-        job: Job::Proxy(Proxy::Nginx),
-    },
-    Mode {
-        name: "direct",
-        what: "serial loop of POSTs to the destination",
-        lacks: "disk, retries, workers",
-        goal: Goal::None,
-        times: 0.4,
-        job: Job::Direct,
-    },
+    Mode { job: Job::Proxy(Proxy::Haproxy), ..peer("haproxy", "HAProxy, one hop", UNKEPT) },
+    Mode { job: Job::Proxy(Proxy::Nginx), ..peer("nginx", "nginx, one hop", UNKEPT) },
+    Mode { times: 0.4, ..peer("direct", "POSTs to the destination, one by one", "disk, workers") },
     mode("http-64", "64 streams, plain workers", Goal::Times(0.7, "haproxy"), 1.0, PLAIN),
     mode(
         "http-1",
@@ -181,7 +191,7 @@ pub(super) const MODES: &[Mode] = &[
         "the same, 1 % of the executions 200 ms",
         Goal::Times(0.8, "work"),
         0.6,
-        Setup { work: Work { slow_percent: 1, ..STEADY.work }, ..STEADY },
+        SLOW,
     ),
     mode(
         "latency-http",
@@ -198,12 +208,9 @@ pub(super) const MODES: &[Mode] = &[
         Setup { pace: Pace::Share(30, "link"), ..LINK },
     ),
     Mode {
-        name: "fdatasync",
-        what: "write and fdatasync, one every 5 ms",
-        lacks: "all but the disk",
-        goal: Goal::None,
-        times: 0.008,
         job: Job::Fdatasync,
+        times: 0.008,
+        ..peer("fdatasync", "write and fdatasync, one every 5 ms", "all but the disk")
     },
     mode(
         "idle",
@@ -212,7 +219,75 @@ pub(super) const MODES: &[Mode] = &[
         0.008,
         Setup { connections: 1, pace: Pace::Pause(5000), ..LINK },
     ),
+    Mode {
+        job: Job::Redis(Batched::No),
+        ..peer("redis", "Redis, fsync always, released by a script", "retries")
+    },
+    Mode {
+        job: Job::Redis(Batched::Yes),
+        times: 2.0,
+        ..peer("redis-batch", "the same, 500 in a request", "retries")
+    },
+    Mode {
+        job: Job::Nats(Kept::Always, Batched::No),
+        times: 0.4,
+        ..peer("nats", "NATS JetStream, sync always", UNORDERED)
+    },
+    Mode {
+        job: Job::Nats(Kept::Always, Batched::Yes),
+        times: 0.4,
+        ..peer("nats-batch", "the same, 500 on their way", UNORDERED)
+    },
+    Mode {
+        job: Job::Nats(Kept::Later, Batched::No),
+        ..peer("nats-later", "NATS JetStream, sync every 2 minutes", "disk before ack, order")
+    },
+    Mode {
+        job: Job::Buffered(IDLE),
+        ..peer("buffered", "a client with buffered(512)", UNKEPT_ORDERED)
+    },
+    Mode {
+        job: Job::Buffered(STEADY.work),
+        times: 0.6,
+        ..peer("buffered-work", "the same, 2 ms of work", UNKEPT_ORDERED)
+    },
+    Mode {
+        job: Job::Buffered(SLOW.work),
+        times: 0.2,
+        ..peer("buffered-slow", "the same, 1 % of them 200 ms", UNKEPT_ORDERED)
+    },
+    Mode {
+        job: Job::Lines(Lines::Xargs),
+        times: 0.04,
+        ..peer("xargs", "xargs -P4 -n1 echo", "order, retries")
+    },
+    Mode {
+        job: Job::Lines(Lines::Parallel),
+        times: 0.02,
+        ..peer("parallel", "parallel -k -j4 echo", "retries")
+    },
+    Mode {
+        job: Job::Lines(Lines::Pipe),
+        times: 0.04,
+        goal: Goal::Times(1.0, "xargs"),
+        ..peer("pipe", "pipe --jobs 4 -- cat", "")
+    },
+    Mode {
+        job: Job::Lines(Lines::PipeStream),
+        times: 4.0,
+        goal: Goal::Times(100.0, "parallel"),
+        ..peer("pipe-stream", "pipe --jobs 4 --exec-stream -- cat", "")
+    },
 ];
+
+const UNKEPT: &str = "order, disk, retries";
+const UNKEPT_ORDERED: &str = "disk, retries, a destination";
+const UNORDERED: &str = "order (the destination sorts), retries";
+
+/// Something else than Rollcall, which does not do all of the job.
+const fn peer(name: &'static str, what: &'static str, lacks: &'static str) -> Mode {
+    Mode { name, what, lacks, goal: Goal::None, times: 1.0, job: Job::Direct }
+}
 
 const fn mode(
     name: &'static str,
@@ -241,14 +316,26 @@ impl Mode {
     pub(super) fn rests_on(&self) -> Option<&'static str> {
         match self.job {
             Job::Rollcall(Setup { pace: Pace::Share(_, of), .. }) => Some(of),
-            Job::Direct | Job::Fdatasync | Job::Proxy(_) | Job::Rollcall(_) => None,
+            Job::Buffered(_)
+            | Job::Direct
+            | Job::Fdatasync
+            | Job::Lines(_)
+            | Job::Nats(..)
+            | Job::Proxy(_)
+            | Job::Redis(_)
+            | Job::Rollcall(_) => None,
         }
     }
 
     /// One line for `--list`.
     pub(super) fn describe(&self) -> String {
         let Job::Rollcall(setup) = self.job else {
-            return format!("{:<14} {} (not: {})", self.name, self.what, self.lacks);
+            let not = if self.lacks.is_empty() {
+                String::new()
+            } else {
+                format!(" (not: {})", self.lacks)
+            };
+            return format!("{:<14} {}{not}", self.name, self.what);
         };
         format!(
             "{:<14} {} (streams {}, intake by {}, delivery by {}, max_in_flight {}, window {})",

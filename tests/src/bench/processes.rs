@@ -9,6 +9,7 @@ use std::{
 };
 
 /// A process that ends with this value.
+#[derive(Debug)]
 pub(super) struct Process {
     child: Child,
     /// What its first line says it listens at.
@@ -98,6 +99,11 @@ pub(super) fn own_cpu_seconds() -> f64 {
     cpu_seconds(std::process::id())
 }
 
+/// CPU seconds of children that have been waited for: fields 16 and 17 of our own `stat`.
+pub(super) fn children_cpu() -> f64 {
+    ticks("self", 13)
+}
+
 /// CPU seconds of these since they began.
 pub(super) fn all_cpu_seconds(processes: &[Process]) -> f64 {
     processes.iter().map(Process::cpu_seconds).sum()
@@ -132,11 +138,16 @@ pub(super) async fn wait_listening(port: u16) -> Result<(), String> {
     Err(format!("nobody listens at port {port}"))
 }
 
-/// User and system time of a process: fields 14 and 15 of its `stat`, in hundredths of seconds.
+/// User and system time of a process: fields 14 and 15 of its `stat`.
 fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    ticks(&pid.to_string(), 11)
+}
+
+/// Two fields of a process's `stat`, so many behind its name, in hundredths of seconds.
+fn ticks(process: &str, skip: usize) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks = after_name.split_whitespace().skip(11).take(2);
+    let ticks = after_name.split_whitespace().skip(skip).take(2);
     ticks.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 

@@ -35,12 +35,15 @@ pub(super) enum Latency {
     Delivery([f64; 3]),
     /// Of the client's requests, or what it does instead.
     Request([f64; 3]),
+    /// Nobody looked.
+    Unknown,
 }
 
 impl Latency {
     fn shares(self) -> [f64; 3] {
         match self {
             Self::Delivery(shares) | Self::Request(shares) => shares,
+            Self::Unknown => [0.0; 3],
         }
     }
 
@@ -48,6 +51,7 @@ impl Latency {
         match self {
             Self::Delivery(_) => "delivery",
             Self::Request(_) => "request",
+            Self::Unknown => "",
         }
     }
 }
@@ -143,6 +147,7 @@ impl Row {
             match first.latency {
                 Latency::Delivery(_) => "del",
                 Latency::Request(_) => "req",
+                Latency::Unknown => "",
             },
             self.median(|figures| figures.peak_mib),
             cpu.join(", "),

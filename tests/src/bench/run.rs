@@ -16,9 +16,12 @@ use super::{
     body::now_ns,
     ends::Work,
     load::{Load, To},
+    local::{buffered, lines},
     modes::{self, Job, MODES, Mode},
+    nats::nats,
     processes::{Process, part, words},
     proxies::proxy,
+    redis::redis,
     report::{self, Figures, Latency, Row},
     rollcall::{delivered, rollcall},
     seen::shares,
@@ -99,9 +102,13 @@ async fn one(
 ) -> Result<Option<Figures>, String> {
     let messages = (plan.messages as f64 * mode.times) as u64;
     match mode.job {
+        Job::Buffered(work) => buffered(plan, work, messages).await.map(Some),
         Job::Direct => direct(plan, messages).await.map(Some),
         Job::Fdatasync => fdatasync(plan, messages).map(Some),
+        Job::Lines(how) => lines(how, messages),
+        Job::Nats(kept, batched) => nats(plan, kept, batched, messages).await,
         Job::Proxy(kind) => proxy(plan, kind, messages).await,
+        Job::Redis(batched) => redis(plan, batched, messages).await,
         Job::Rollcall(setup) => {
             let rate = mode.rests_on().and_then(|of| rates.get(of)).copied().unwrap_or_default();
             rollcall(plan, &setup, messages, rate).await.map(Some)

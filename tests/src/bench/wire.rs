@@ -50,9 +50,7 @@ impl Wire {
     /// Connects to `http://host:port`.
     pub(super) async fn connect(url: &str) -> Result<Self, String> {
         let host = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        let stream = TcpStream::connect(&host).await.map_err(|error| error.to_string())?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        Ok(Self { stream, host, out: Vec::new(), read: Vec::new() })
+        Ok(Self { stream: dial(&host).await?, host, out: Vec::new(), read: Vec::new() })
     }
 
     /// Sends `body` and reads the answer. `headers`: lines with their ends.
@@ -71,19 +69,24 @@ impl Wire {
         )
         .map_err(|error| error.to_string())?;
         self.out.extend_from_slice(body);
-        self.stream.write_all(&self.out).await.map_err(|error| error.to_string())?;
+        // Who refuses a body may answer, and close, before all of it is there.
+        let written = self.stream.write_all(&self.out).await;
         self.read.clear();
         let (head, length) = loop {
             if let Some(end) = memmem::find(&self.read, b"\r\n\r\n") {
                 break (end + 4, content_length(&self.read[..end + 2])?);
             }
-            self.more().await?;
+            self.more().await.map_err(|error| format!("{error} ({written:?})"))?;
         };
         while self.read.len() < head + length {
             self.more().await?;
         }
         let status = number_after(&self.read, b"HTTP/1.1 ").unwrap_or_default();
-        Ok(Answer { status: status as u16, body: self.read[head..head + length].to_vec() })
+        let body = self.read[head..head + length].to_vec();
+        if memmem::find(&self.read[..head], b"\r\nconnection: close").is_some() {
+            self.stream = dial(&self.host).await?;
+        }
+        Ok(Answer { status: status as u16, body })
     }
 
     async fn more(&mut self) -> Result<(), String> {
@@ -93,6 +96,12 @@ impl Wire {
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+async fn dial(host: &str) -> Result<TcpStream, String> {
+    let stream = TcpStream::connect(host).await.map_err(|error| error.to_string())?;
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    Ok(stream)
 }
 
 /// From a head, line ends and all.

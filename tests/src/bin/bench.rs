@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tests::bench::{Load, Plan, Work, load, run, sink, worker};
+use tests::bench::{
+    Load, Plan, Work, load, nats_sink, nats_worker, redis_sink, redis_worker, run, sink, worker,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -22,6 +24,32 @@ struct CommandLine {
 enum Part {
     /// The client
     Load(Load),
+    /// The destination of results from NATS
+    NatsSink {
+        #[arg(long)]
+        address: String,
+        /// Bytes of a result
+        #[arg(long)]
+        bytes: usize,
+    },
+    /// A worker for NATS
+    NatsWorker {
+        #[arg(long)]
+        address: String,
+    },
+    /// The destination of results from Redis
+    RedisSink {
+        #[arg(long)]
+        address: String,
+        /// Bytes of a result
+        #[arg(long)]
+        bytes: usize,
+    },
+    /// A worker for Redis
+    RedisWorker {
+        #[arg(long)]
+        address: String,
+    },
     /// The destination
     Sink {
         /// Bytes of a result
@@ -41,6 +69,10 @@ fn main() -> ExitCode {
             match line.part {
                 None => run(&line.plan).await,
                 Some(Part::Load(plan)) => load(plan).await,
+                Some(Part::NatsSink { address, bytes }) => nats_sink(&address, bytes).await,
+                Some(Part::NatsWorker { address }) => nats_worker(&address).await,
+                Some(Part::RedisSink { address, bytes }) => redis_sink(&address, bytes).await,
+                Some(Part::RedisWorker { address }) => redis_worker(&address).await,
                 Some(Part::Sink { bytes }) => sink(bytes).await.map_err(|error| error.to_string()),
                 Some(Part::Worker(work)) => worker(work).await.map_err(|error| error.to_string()),
             }

@@ -1,0 +1,63 @@
+//! What brokers that do this job have in common here: a server, workers, a destination that can
+//! be asked what it has, and the client.
+
+use super::{
+    body::now_ns,
+    load::{Load, To},
+    modes::Batched,
+    processes::{Process, all_cpu_seconds},
+    report::{Figures, Latency},
+    rollcall::delivered,
+    run::{Plan, send},
+};
+
+/// A broker with all its processes, ready.
+#[derive(Debug)]
+pub(super) struct Broker {
+    pub(super) name: &'static str,
+    pub(super) server: Process,
+    pub(super) sink: Process,
+    pub(super) workers: Vec<Process>,
+}
+
+/// Sends, waits until all is delivered, and counts.
+pub(super) async fn finish(
+    plan: &Plan,
+    mut all: Broker,
+    batched: Batched,
+    messages: u64,
+) -> Result<Figures, String> {
+    let processes = [&mut all.server, &mut all.sink].into_iter().chain(&mut all.workers);
+    processes.for_each(Process::begin);
+    let (connections, batch) = match batched {
+        Batched::No => (plan.connections, 1),
+        Batched::Yes => (8, 500),
+    };
+    let load = Load {
+        url: all.server.url().to_owned(),
+        to: if all.name == "redis" { To::Redis } else { To::Nats },
+        messages,
+        bytes: plan.bytes,
+        connections,
+        streams: 1,
+        batch,
+        pause_us: 0,
+        rate: 0,
+    };
+    let started = now_ns();
+    let client = send(&load)?;
+    delivered(&all.sink, &client, messages).await?;
+    Ok(Figures {
+        messages,
+        seconds: (now_ns() - started) as f64 / 1e9,
+        latency: Latency::Request(client.latencies),
+        cpu: vec![
+            (all.name, all.server.cpu_seconds()),
+            ("client", client.cpu),
+            ("workers", all_cpu_seconds(&all.workers)),
+            ("destination", all.sink.cpu_seconds()),
+        ],
+        peak_mib: all.server.peak_mib(),
+        refused: 0,
+    })
+}
