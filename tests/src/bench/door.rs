@@ -5,7 +5,7 @@ use super::{
     load::To,
     nats_wire::Nats,
     resp::{Reply, Resp, TAKE_IN},
-    wire::{Answer, Wire},
+    wire::{Answer, CLOSED, Wire},
 };
 
 /// The type of all messages, as a header.
@@ -62,7 +62,7 @@ impl Door {
         match self {
             Self::Http(wire) => {
                 let answer = parcel.post(to, wire).await?;
-                if to == To::Intake && matches!(answer.status, 429 | 503) {
+                if to == To::Intake && matches!(answer.status, CLOSED | 429 | 503) {
                     return Ok(Given::Refused);
                 }
                 let sum = parcel.placed(to, &answer).ok_or_else(|| {

@@ -9,6 +9,7 @@ mod door;
 mod ends;
 mod load;
 mod local;
+mod machine;
 mod modes;
 mod nats;
 mod nats_wire;
@@ -25,6 +26,7 @@ mod wire;
 
 pub use ends::{Work, sink, worker};
 pub use load::{Load, To, load};
+pub use machine::{Done, Machine, Shape, count};
 pub use nats::{nats_sink, nats_worker};
 pub use redis::{redis_sink, redis_worker};
 pub use report::Format;

@@ -230,12 +230,12 @@ pub(super) const MODES: &[Mode] = &[
     },
     Mode {
         job: Job::Nats(Kept::Always, Batched::No),
-        times: 0.4,
+        times: 0.1,
         ..peer("nats", "NATS JetStream, sync always", UNORDERED)
     },
     Mode {
         job: Job::Nats(Kept::Always, Batched::Yes),
-        times: 0.4,
+        times: 0.1,
         ..peer("nats-batch", "the same, 500 on their way", UNORDERED)
     },
     Mode {
@@ -263,7 +263,7 @@ pub(super) const MODES: &[Mode] = &[
     },
     Mode {
         job: Job::Lines(Lines::Parallel),
-        times: 0.02,
+        times: 0.01,
         ..peer("parallel", "parallel -k -j4 echo", "retries")
     },
     Mode {

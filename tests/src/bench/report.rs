@@ -116,7 +116,7 @@ impl Row {
 
     fn to_line(&self) -> String {
         let Some(first) = self.rounds.first() else {
-            return format!("{:<12} {} (not installed)", self.mode.name, self.mode.what);
+            return format!("{:<12} not installed, or failed: {}", self.mode.name, self.mode.what);
         };
         let rates = || self.rounds.iter().map(Figures::rate);
         let spread = format!(

@@ -9,6 +9,9 @@ use tokio::{
     net::TcpStream,
 };
 
+/// Stands for a status where the connection was closed before the whole request had gone out.
+pub(super) const CLOSED: u16 = 0;
+
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -76,7 +79,15 @@ impl Wire {
             if let Some(end) = memmem::find(&self.read, b"\r\n\r\n") {
                 break (end + 4, content_length(&self.read[..end + 2])?);
             }
-            self.more().await.map_err(|error| format!("{error} ({written:?})"))?;
+            match (self.more().await, &written) {
+                (Ok(()), _) => {}
+                // It can't have been taken: not all of it went out.
+                (Err(_), Err(_)) => {
+                    self.stream = dial(&self.host).await?;
+                    return Ok(Answer { status: CLOSED, body: Vec::new() });
+                }
+                (Err(error), Ok(())) => return Err(error),
+            }
         };
         while self.read.len() < head + length {
             self.more().await?;

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tests::bench::{
-    Load, Plan, Work, load, nats_sink, nats_worker, redis_sink, redis_worker, run, sink, worker,
+    Load, Plan, Shape, Work, count, load, nats_sink, nats_worker, redis_sink, redis_worker, run,
+    sink, worker,
 };
 
 #[global_allocator]
@@ -22,6 +23,14 @@ struct CommandLine {
 /// The other processes of a run.
 #[derive(Subcommand)]
 enum Part {
+    /// The engine alone, without IO: for counting instructions
+    Engine {
+        #[command(flatten)]
+        shape: Shape,
+        /// Messages that are sent through
+        #[arg(long, default_value_t = 100_000)]
+        messages: u64,
+    },
     /// The client
     Load(Load),
     /// The destination of results from NATS
@@ -68,6 +77,7 @@ fn main() -> ExitCode {
         runtime.block_on(async {
             match line.part {
                 None => run(&line.plan).await,
+                Some(Part::Engine { shape, messages }) => count(shape, messages),
                 Some(Part::Load(plan)) => load(plan).await,
                 Some(Part::NatsSink { address, bytes }) => nats_sink(&address, bytes).await,
                 Some(Part::NatsWorker { address }) => nats_worker(&address).await,
