@@ -66,9 +66,8 @@ async fn prepare(address: &str) -> Result<(), String> {
             r#"{{"name":"{stream}","subjects":["{subject}"],"storage":"file","num_replicas":1}}"#
         );
         nats.ask(&format!("$JS.API.STREAM.CREATE.{stream}"), &config).await?;
-        let config = format!(
-            r#"{{"stream_name":"{stream}","config":{{"durable_name":"all","ack_policy":"explicit","max_ack_pending":4096}}}}"#
-        );
+        let consumer = r#""durable_name":"all","ack_policy":"explicit","max_ack_pending":4096"#;
+        let config = format!(r#"{{"stream_name":"{stream}","config":{{{consumer}}}}}"#);
         nats.ask(&format!("$JS.API.CONSUMER.DURABLE.CREATE.{stream}.all"), &config).await?;
     }
     Ok(())
