@@ -308,6 +308,7 @@ impl Play {
                     self.outcome.released.push((at, took));
                 }
                 Effect::Append(_)
+                | Effect::Cancel { .. }
                 | Effect::Deliver(_)
                 | Effect::Recall { .. }
                 | Effect::Reply(..)
