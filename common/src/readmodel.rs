@@ -1,8 +1,8 @@
 //! A read model: any data structure kept by folding results into it, in order, while readers read.
 //!
 //! Two copies stand behind it: readers see one, the writer changes the other, and publishing swaps
-//! them. A reader never waits for the writer. A rebuild fills a fresh model, and readers see the
-//! one before until the fresh one has come as far.
+//! them. A reader never waits for the writer. A rebuild fills a fresh model beside the one that
+//! readers see, which goes on meanwhile, and takes its place when it has come as far.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -102,8 +102,6 @@ type Door<M> = ReadHandleFactory<Copied<M>>;
 pub struct Writer<M: Fold> {
     /// What is folded into.
     side: Side<M>,
-    /// While a rebuild runs: what readers see, and how far that is.
-    before: Option<(Side<M>, u64)>,
     shown: Arc<ArcSwap<Door<M>>>,
     start: Start,
     position: u64,
@@ -122,7 +120,7 @@ impl<M: Fold> Writer<M> {
     pub fn new(start: Start) -> Self {
         let (side, door) = pair::<M>();
         let shown = Arc::new(ArcSwap::from_pointee(door));
-        Self { side, before: None, shown, start, position: 0, sequences: HashMap::new() }
+        Self { side, shown, start, position: 0, sequences: HashMap::new() }
     }
 
     /// Folds a result into the copy that nobody reads; gives back whether side effects are due:
@@ -152,41 +150,34 @@ impl<M: Fold> Writer<M> {
         Ok(mode)
     }
 
-    /// Shows readers what has been folded. While a rebuild has not come as far as what they see,
-    /// they go on seeing that. Waits for reads that are under way, never the other way round.
+    /// Shows readers what has been folded. Waits for reads that are under way, never the other way
+    /// round.
     pub fn publish(&mut self) {
         self.side.publish();
-        if let Some((before, until)) = self.before.take() {
-            if self.position < until {
-                self.before = Some((before, until));
-            } else {
-                self.shown.store(Arc::new(self.side.factory()));
-            }
-        }
     }
 
-    /// Begins again with an empty model at position 0; results are to come from the start again.
-    /// A rebuild that was under way is dropped for this one.
-    pub fn rebuild(&mut self) {
-        let (side, _) = pair::<M>();
-        let left = std::mem::replace(&mut self.side, side);
-        if self.before.is_none() {
-            self.before = Some((left, self.position));
+    /// Lets readers see `rebuilt` from now on, all that was folded into it; the model before it is
+    /// dropped. It is for a rebuild: [`Writer::new`], results from the start folded into it, up to
+    /// the position of this one.
+    ///
+    /// # Errors
+    /// Gives `rebuilt` back when it is at another position: readers would go back in time, or
+    /// results be missed whose side effects are due.
+    pub fn replace(&mut self, mut rebuilt: Self) -> Result<(), Box<Self>> {
+        if rebuilt.position != self.position {
+            return Err(Box::new(rebuilt));
         }
-        self.position = 0;
-        self.sequences.clear();
+        rebuilt.publish();
+        self.shown.store(Arc::new(rebuilt.side.factory()));
+        rebuilt.shown = Arc::clone(&self.shown);
+        *self = rebuilt;
+        Ok(())
     }
 
     /// The last position folded; 0 before the first.
     #[must_use]
     pub const fn position(&self) -> u64 {
         self.position
-    }
-
-    /// Whether a rebuild has yet to come as far as what readers see.
-    #[must_use]
-    pub const fn is_rebuilding(&self) -> bool {
-        self.before.is_some()
     }
 
     /// A reader; each thread takes one of its own.
@@ -325,21 +316,28 @@ mod tests {
     }
 
     #[test]
-    fn a_rebuild_shows_when_it_has_come_as_far_as_the_one_before() {
+    fn a_rebuild_takes_its_place_when_it_has_come_as_far_as_the_one_before() {
         let mut writer = Writer::<Sums>::new(Start::Beginning);
         let mut reader = writer.reader();
         fill(&mut writer, 100);
-        writer.rebuild();
-        fill(&mut writer, 99);
-        assert!(writer.is_rebuilding());
-        assert_eq!(total(&mut reader), (5050, 100));
-        // Begun anew half-way: what readers see stays.
-        writer.rebuild();
-        fill(&mut writer, 99);
-        assert_eq!(total(&mut reader), (5050, 100));
+        let mut rebuilt = Writer::new(Start::Beginning);
+        fill(&mut rebuilt, 99);
+        let mut rebuilt = *writer.replace(rebuilt).unwrap_err();
+        // Meanwhile the one before goes on.
         fill(&mut writer, 101);
-        assert!(!writer.is_rebuilding());
         assert_eq!(total(&mut reader), (5151, 101));
+        fill(&mut rebuilt, 102);
+        let _ahead = writer.replace(rebuilt).unwrap_err();
+        let mut rebuilt = Writer::new(Start::Beginning);
+        fill(&mut rebuilt, 100);
+        rebuilt.fold(at(101), Mode::Replaying, 1).unwrap();
+        writer.replace(rebuilt).unwrap();
+        assert_eq!(total(&mut reader), (5051, 101));
+        fill(&mut writer, 102);
+        assert_eq!(total(&mut reader), (5153, 102));
+        assert_eq!(total(&mut writer.reader()), (5153, 102));
+        drop(writer);
+        assert_eq!(reader.read(|_, position| position), None);
     }
 
     /// How long the slowest of a thousand reads takes, in nanoseconds.
@@ -368,8 +366,10 @@ mod tests {
             let work = scope.spawn(|| {
                 let mut rebuilds = 0;
                 while !stop.load(Ordering::Relaxed) || rebuilds == 0 {
-                    writer.rebuild();
-                    fill(&mut writer, 20_100);
+                    fill(&mut writer, 20_000 + 100 * (rebuilds + 1));
+                    let mut rebuilt = Writer::new(Start::Beginning);
+                    fill(&mut rebuilt, writer.position());
+                    writer.replace(rebuilt).unwrap();
                     rebuilds += 1;
                 }
                 rebuilds

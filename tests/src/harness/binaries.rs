@@ -12,8 +12,17 @@ use std::{
 
 /// Where `program` is.
 pub(super) fn program(program: &str) -> PathBuf {
+    folder().join(program)
+}
+
+/// Where the example `name` is.
+pub(super) fn example(name: &str) -> PathBuf {
+    folder().join("examples").join(name)
+}
+
+fn folder() -> &'static PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(build).join(program)
+    FOLDER.get_or_init(build)
 }
 
 fn build() -> PathBuf {
@@ -29,7 +38,8 @@ fn build() -> PathBuf {
     let target = if crossed { above.parent().unwrap_or(above) } else { above };
     let mut command = Command::new(env!("CARGO"));
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    command.args(["build", "--quiet", "--workspace", "--bins", "--profile", profile]);
+    command.args(["build", "--quiet", "--workspace", "--bins", "--examples"]);
+    command.args(["--profile", profile]);
     command.arg("--target-dir").arg(target);
     if crossed {
         command.args(["--target", name(above)]);

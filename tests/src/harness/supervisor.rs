@@ -111,6 +111,14 @@ impl Setup {
         Process::start(command, self.folder(), &self.next_name())
     }
 
+    /// Starts an example program, which goes on.
+    #[must_use]
+    pub fn begin_example(&self, name: &str, arguments: &[&str]) -> Process {
+        let mut command = Command::new(binaries::example(name));
+        command.args(arguments);
+        Process::start(command, self.folder(), &self.next_name())
+    }
+
     fn launch(&self) -> Process {
         let mut command = Command::new(binaries::program("supervisor"));
         self.serve(&mut command);
