@@ -8,7 +8,7 @@ mod health;
 mod messages;
 mod metrics;
 mod parked;
-mod reading;
+pub mod reading;
 mod reason;
 mod results;
 mod streams;

@@ -10,7 +10,7 @@ use rollcall_common::{
 
 use super::{Api, results::no_longer_kept, subscriptions::unknown};
 use crate::{
-    dispatcher::{Event, settings::Pattern},
+    dispatcher::{Event, SubscriptionStatus, settings::Pattern},
     record::{Gap, SubscriptionId},
     views::{ReadFailed, ReleasedResult, Views},
     web::{respond::internal, whole_of_all},
@@ -21,22 +21,24 @@ const READ: usize = 256;
 
 /// What a subscription's reader gets, as it was when the reading began.
 #[derive(Clone, Debug)]
-pub(super) struct Reading {
+pub struct Reading {
     subscription: SubscriptionId,
     patterns: Vec<Pattern>,
     /// Where it begins.
-    pub(super) checkpoint: Position,
+    pub checkpoint: Position,
     /// Results up to here are replayed.
-    pub(super) replay_until: Position,
+    pub replay_until: Position,
 }
 
-/// What was read: wanted results, the last position that was looked at, and what was missing
-/// behind it.
+/// What was read.
 #[derive(Debug)]
-struct Looked {
-    results: Vec<ReleasedResult>,
-    to: Position,
-    gap: Option<Gap>,
+pub struct Looked {
+    /// Wanted results, in order.
+    pub results: Vec<ReleasedResult>,
+    /// The last position that was looked at.
+    pub to: Position,
+    /// What was missing behind it.
+    pub gap: Option<Gap>,
 }
 
 impl Api {
@@ -48,12 +50,7 @@ impl Api {
             Some((id, dispatcher.subscription_status(id)?))
         });
         let (subscription, status) = look.await?.ok_or_else(|| unknown(name))?;
-        Ok(Reading {
-            subscription,
-            patterns: status.plan.streams.iter().map(|text| Pattern::new(text)).collect(),
-            checkpoint: status.checkpoint,
-            replay_until: status.replay_until,
-        })
+        Ok(Reading::of(subscription, &status))
     }
 
     /// Up to `limit` results after `after`, and the last position that was looked at. One call
@@ -85,11 +82,32 @@ impl Api {
 }
 
 impl Reading {
+    /// The reading of a subscription that stands as `status` says.
+    #[must_use]
+    pub fn of(subscription: SubscriptionId, status: &SubscriptionStatus) -> Self {
+        Self {
+            subscription,
+            patterns: status.plan.streams.iter().map(|text| Pattern::new(text)).collect(),
+            checkpoint: status.checkpoint,
+            replay_until: status.replay_until,
+        }
+    }
+
     fn wants(&self, name: &StreamName) -> bool {
         self.patterns.iter().any(|pattern| pattern.matches(name.as_str()))
     }
 
-    fn look(&self, views: &Views, after: Position, limit: usize) -> Result<Looked, ReadFailed> {
+    /// Up to `limit` wanted results after `after`. It looks at a bounded number of positions, and
+    /// it may block.
+    ///
+    /// # Errors
+    /// When some of them are no longer kept, or the journal can't be read.
+    pub fn look(&self, views: &Views, after: Position, limit: usize) -> Result<Looked, ReadFailed> {
+        // Also where nothing of what is gone was wanted: nobody knows.
+        let first = views.first();
+        if after.next() < first {
+            return Err(ReadFailed::Gone { first: first.0 });
+        }
         let mut looked = Looked { results: Vec::new(), to: after, gap: None };
         let mut room = PAGE_BYTES;
         let most = Position(after.0.saturating_add(u64::try_from(POSITIONS_PER_LOOK).unwrap_or(0)));

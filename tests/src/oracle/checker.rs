@@ -23,6 +23,12 @@ pub(super) struct Reader {
     pub(super) streams: Option<BTreeSet<Arc<str>>>,
     pub(super) after: u64,
     pub(super) head: u64,
+    /// Streams that it gets since a change: from after which position, and in which life.
+    since: BTreeMap<Arc<str>, (u64, u32)>,
+    /// The life that the latest change began; 0 when there was none.
+    arranged: u32,
+    /// Whether it is no longer there.
+    pub(super) gone: bool,
     /// The latest epoch that delivered something.
     epoch: u64,
     /// The life that the latest rewind began; 0 when there was none.
@@ -38,6 +44,58 @@ impl Reader {
     pub(super) fn wants(&self, stream: &Arc<str>) -> bool {
         let streams = self.streams.as_ref();
         streams.is_none_or(|streams| streams.contains(stream))
+    }
+
+    /// The position after which it has to get a stream's results.
+    pub(super) fn begins(&self, stream: &Arc<str>) -> u64 {
+        let since = self.since.get(stream).map_or(0, |(after, _)| *after);
+        self.after.max(since)
+    }
+
+    /// Whether what was sent in `life` has nothing to do with what it gets now.
+    fn is_past(&self, stream: &Arc<str>, life: u32) -> bool {
+        let since = self.since.get(stream).map_or(0, |(_, life)| *life);
+        self.gone
+            || life < self.life
+            || life < since
+            || (life < self.arranged && !self.wants(stream))
+    }
+
+    /// It begins, unless it is further by now.
+    fn subscribe(&mut self, streams: BTreeSet<Arc<str>>, (after, head): (u64, u64)) {
+        if self.arranged == 0 {
+            self.streams = Some(streams);
+        }
+        if self.life == 0 {
+            (self.after, self.head) = (after, head);
+        }
+    }
+
+    /// It begins again.
+    fn rewind(&mut self, (after, head): (u64, u64), life: u32) {
+        // A start tells again what was there before.
+        self.taken.clear();
+        if life > self.life {
+            (self.after, self.head, self.life) = (after, head, life);
+            self.given.clear();
+            self.since.clear();
+        }
+    }
+
+    /// It gets these streams from now on.
+    fn arrange(&mut self, streams: BTreeSet<Arc<str>>, head: u64, life: u32) {
+        if life <= self.arranged {
+            // A start tells again what was there before.
+            return;
+        }
+        for stream in &streams {
+            if !self.wants(stream) {
+                self.since.insert(Arc::clone(stream), (head, life));
+                self.given.remove(stream);
+                self.taken.remove(stream);
+            }
+        }
+        (self.streams, self.arranged) = (Some(streams), life);
     }
 }
 
@@ -97,6 +155,10 @@ impl Checker {
             Seen::Acknowledged { place, id, body, client_key } => {
                 self.acknowledged(place, Known { id, body }, client_key)
             }
+            Seen::Arranged { subscription, streams, head, life } => {
+                self.readers.entry(subscription).or_default().arrange(streams, head, life);
+                Ok(())
+            }
             Seen::Crashed => Ok(()),
             Seen::Decided { place, outcome, body } => {
                 if let Some(outcome) = outcome {
@@ -126,26 +188,21 @@ impl Checker {
             }
             Seen::Released { place, result } => self.released(place, result),
             Seen::Rewound { subscription, after, head, life } => {
-                let reader = self.readers.entry(subscription).or_default();
-                // A start tells again what was there before.
-                reader.taken.clear();
-                if life > reader.life {
-                    (reader.after, reader.head, reader.life) = (after, head, life);
-                    reader.given.clear();
-                }
+                self.readers.entry(subscription).or_default().rewind((after, head), life);
                 Ok(())
             }
             Seen::Subscribed { subscription, streams, after, head } => {
                 let reader = self.readers.entry(subscription).or_default();
-                reader.streams = Some(streams);
-                if reader.life == 0 {
-                    (reader.after, reader.head) = (after, head);
-                }
+                reader.subscribe(streams, (after, head));
                 Ok(())
             }
             Seen::Taken { subscription, through: (stream, sequence) } => {
                 let reader = self.readers.entry(subscription).or_default();
                 reader.taken.insert(stream, sequence);
+                Ok(())
+            }
+            Seen::Unsubscribed { subscription } => {
+                self.readers.entry(subscription).or_default().gone = true;
                 Ok(())
             }
         }
@@ -306,11 +363,11 @@ impl Checker {
     fn step(&mut self, seen: &DeliverySeen) -> Checked {
         let ((stream, sequence), name) = (&seen.place, &seen.subscription);
         let reader = self.readers.entry(Arc::clone(name)).or_default();
-        ensure(reader.wants(stream), Invariant::I2, || format!("{name} does not get {stream}"))?;
-        if seen.life < reader.life {
-            // It was under way when the subscription was rewound.
+        if reader.is_past(stream, seen.life) {
+            // It was under way when the subscription was rewound, changed or removed.
             return Ok(());
         }
+        ensure(reader.wants(stream), Invariant::I2, || format!("{name} does not get {stream}"))?;
         let has = reader.given.get(stream);
         if seen.epoch < reader.epoch && has.is_some_and(|has| has.contains(sequence)) {
             // A process that has ended sent it; it was long under way.

@@ -70,10 +70,13 @@ impl Checker {
 
     /// A subscription has been given everything that is for it.
     fn has_all(&self, name: &Arc<str>, reader: &Reader) -> Checked {
+        if reader.gone {
+            return Ok(());
+        }
         for (place, result) in &self.results {
             let (stream, sequence) = place;
             let wanted = result.outcome != Outcome::Skipped
-                && result.position > reader.after
+                && result.position > reader.begins(stream)
                 && reader.wants(stream);
             let given = || {
                 let given = reader.given.get(stream);

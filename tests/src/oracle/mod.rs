@@ -121,6 +121,17 @@ pub enum Seen {
         /// Which of its messages the client means; the same one is never given two places.
         client_key: Option<Arc<str>>,
     },
+    /// A subscription gets other streams from now on.
+    Arranged {
+        /// Its name.
+        subscription: Arc<str>,
+        /// The streams that it gets.
+        streams: BTreeSet<Arc<str>>,
+        /// The head when it was changed: from there on it gets those that it did not get before.
+        head: u64,
+        /// Its life from then on.
+        life: u32,
+    },
     /// The process ended and began again.
     Crashed,
     /// A person's decision was accepted.
@@ -203,6 +214,11 @@ pub enum Seen {
         subscription: Arc<str>,
         /// The last one.
         through: Place,
+    },
+    /// A subscription is no longer there.
+    Unsubscribed {
+        /// Its name.
+        subscription: Arc<str>,
     },
 }
 

@@ -147,6 +147,42 @@ fn what_was_taken_for_good_is_not_delivered_again() {
     assert_eq!(broken(again), Invariant::I2);
 }
 
+fn arranged(streams: &[&str], head: u64, life: u32) -> Seen {
+    let streams = streams.iter().map(|name| Arc::from(*name)).collect();
+    Seen::Arranged { subscription: "s".into(), streams, head, life }
+}
+
+#[test]
+fn a_stream_that_was_taken_from_a_subscription_no_longer_comes() {
+    let mut history = good();
+    history.push(arranged(&["other"], 3, 2));
+    // It was under way.
+    history.push(Seen::Delivered(DeliverySeen { life: 1, ..delivery(3) }));
+    assert_eq!(check(history.clone()), Ok(()));
+    history.push(Seen::Delivered(DeliverySeen { life: 2, ..delivery(3) }));
+    assert_eq!(broken(history), Invariant::I2);
+}
+
+#[test]
+fn a_stream_that_was_given_to_a_subscription_comes_from_then_on() {
+    let mut history = good();
+    history.retain(|seen| !matches!(seen, Seen::Delivered(_)));
+    history.push(arranged(&["other"], 3, 1));
+    let given = arranged(&[&place(1).0], 2, 2);
+    history.push(given.clone());
+    assert_eq!(broken(history.clone()), Invariant::I1);
+    let third = Seen::Delivered(DeliverySeen { life: 2, ..delivery(3) });
+    history.push(third);
+    assert_eq!(check(history.clone()), Ok(()));
+    // A start tells it again.
+    history.push(given);
+    assert_eq!(check(history.clone()), Ok(()));
+    let gone: Arc<str> = "s".into();
+    history.push(Seen::Unsubscribed { subscription: gone });
+    history.push(Seen::Delivered(DeliverySeen { life: 2, ..delivery(1) }));
+    assert_eq!(check(history), Ok(()));
+}
+
 #[test]
 fn a_sequence_given_twice_is_noticed() {
     let mut twice = good();

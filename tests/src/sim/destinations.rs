@@ -4,12 +4,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use rollcall_common::ids::{Position, Sequence, StreamId};
 use rollcall_supervisor::{
-    dispatcher::{Delivery, Event, Refusal, settings::Pattern},
+    dispatcher::{Delivery, Event, Refusal},
     record::{Origin, Outcome, Plan, Start, Way},
     views::ReleasedResult,
 };
 
 use super::{
+    guests::known_as,
     scenario::{DestinationFaults, SubscriptionPlan},
     sometimes::Something,
     world::{Halt, Step, What, World},
@@ -41,17 +42,19 @@ pub(super) struct Parcel {
     reported: Sequence,
 }
 
+impl Destination {
+    fn new(plan: SubscriptionPlan) -> Self {
+        Self { plan, wanted: false, down: false, given: BTreeSet::new() }
+    }
+}
+
 impl World {
     pub(super) fn plan_destinations(&mut self) {
         for (index, plan) in self.scenario.subscriptions.clone().into_iter().enumerate() {
             self.after(plan.at, What::Subscribe(index));
-            self.destinations.push(Destination {
-                plan,
-                wanted: false,
-                down: false,
-                given: BTreeSet::new(),
-            });
+            self.destinations.push(Destination::new(plan));
         }
+        self.destinations.push(Destination::new(Self::guest_destination()));
     }
 
     pub(super) fn subscribe(&mut self, index: usize) {
@@ -79,20 +82,6 @@ impl World {
                 self.subscribe(index);
             }
         }
-    }
-
-    /// The streams of a subscription.
-    pub(super) fn streams_of(&self, name: &str) -> BTreeSet<Arc<str>> {
-        let found = self.scenario.subscriptions.iter();
-        let plan = found.clone().find(|plan| &*plan.name == name);
-        let names = self.scenario.streams.iter().map(|stream| stream.name.as_str());
-        let wants = |name: &str| {
-            plan.is_some_and(|plan| {
-                let mut patterns = plan.patterns.iter();
-                patterns.any(|pattern| Pattern::new(pattern).matches(name))
-            })
-        };
-        names.filter(|name| wants(name)).map(Arc::from).collect()
     }
 
     /// A sender sets out.
@@ -268,7 +257,7 @@ impl World {
     fn arrives_there(&mut self, parcel: &Parcel, result: &ReleasedResult, previous: u64) -> Step {
         let place = (Arc::from(result.stream.as_str()), result.sequence.0);
         let destination = &mut self.destinations[parcel.index];
-        let subscription = destination.plan.name.clone();
+        let subscription = known_as(&destination.plan.name, parcel.delivery.subscription);
         let position = result.position;
         if !destination.given.insert(place.clone()) {
             self.note(Something::Redelivered);
@@ -289,7 +278,7 @@ impl World {
     }
 
     /// A reader of the feed sees a result.
-    fn see_result(&mut self, result: &ReleasedResult) -> Result<(), Violation> {
+    pub(super) fn see_result(&mut self, result: &ReleasedResult) -> Result<(), Violation> {
         let outcome = match result.answer.outcome {
             Outcome::Completed => oracle::Outcome::Completed,
             Outcome::Resolved => oracle::Outcome::Resolved,
@@ -342,6 +331,6 @@ impl World {
     }
 }
 
-fn unreadable(detail: &impl ToString) -> Halt {
+pub(super) fn unreadable(detail: &impl ToString) -> Halt {
     Halt::Violation(Violation { invariant: Invariant::I1, detail: detail.to_string() })
 }

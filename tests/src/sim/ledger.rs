@@ -15,11 +15,15 @@ use rollcall_supervisor::{
     dispatcher::{Dispatch, Settings},
     journal::EntryNumber,
     record::{
-        Answer, AttemptReport, Outcome, ParkCause, Reason, Record, base::Base, codec::decode,
+        Answer, AttemptReport, Outcome, ParkCause, Reason, Record, SubscriptionId, base::Base,
+        codec::decode,
     },
 };
 
-use super::sometimes::{Something, Sometimes};
+use super::{
+    guests::known_as,
+    sometimes::{Something, Sometimes},
+};
 use crate::oracle::{Invariant, Place, Seen, Violation};
 
 /// What the records say of a message.
@@ -203,7 +207,7 @@ impl Ledger {
                 *self.message(*stream, *sequence) = Entry::default();
             }
             Record::Subscribed { subscription, name, .. } => {
-                self.subscriptions.insert(subscription.0, (**name).into());
+                self.subscriptions.insert(subscription.0, known_as(name, *subscription));
             }
             Record::Accepted { stream, sequence, message, .. } => {
                 let content = (message.id.0.as_u128(), message.body.clone());
@@ -306,10 +310,37 @@ impl Ledger {
         Some((Seen::Rewound { subscription, after, head: 0, life: *life }, Some(name)))
     }
 
+    /// With patterns for streams yet, and without the head.
+    fn tell_subscribed(
+        &self,
+        id: SubscriptionId,
+        patterns: &[Box<str>],
+        after: u64,
+    ) -> Option<(Seen, Option<Arc<str>>)> {
+        let name = Arc::clone(self.subscriptions.get(&id.0)?);
+        let (subscription, streams) = (Arc::clone(&name), texts(patterns));
+        Some((Seen::Subscribed { subscription, streams, after, head: 0 }, Some(name)))
+    }
+
+    /// The same.
+    fn tell_arranged(
+        &mut self,
+        id: SubscriptionId,
+        patterns: &[Box<str>],
+    ) -> Option<(Seen, Option<Arc<str>>)> {
+        let life = self.lives.entry(id.0).or_default();
+        *life += 1;
+        let name = Arc::clone(self.subscriptions.get(&id.0)?);
+        let (subscription, streams) = (Arc::clone(&name), texts(patterns));
+        Some((Seen::Arranged { subscription, streams, head: 0, life: *life }, Some(name)))
+    }
+
     fn tell(&mut self, record: &Record, seen: &mut Vec<(Seen, Option<Arc<str>>)>) {
         match record {
-            Record::Arranged { subscription, .. }
-            | Record::SubscriptionPaused { subscription, .. } => {
+            Record::Arranged { subscription, plan } => {
+                seen.extend(self.tell_arranged(*subscription, &plan.streams));
+            }
+            Record::SubscriptionPaused { subscription, .. } => {
                 *self.lives.entry(subscription.0).or_default() += 1;
             }
             Record::Rewound { subscription, to } => {
@@ -339,15 +370,8 @@ impl Ledger {
                     seen.push((Seen::Taken { subscription, through }, None));
                 }
             }
-            Record::Subscribed { name, after, .. } => {
-                let name: Arc<str> = (**name).into();
-                let subscribed = Seen::Subscribed {
-                    subscription: name.clone(),
-                    streams: BTreeSet::new(),
-                    after: after.0,
-                    head: 0,
-                };
-                seen.push((subscribed, Some(name)));
+            Record::Subscribed { subscription, streams, after, .. } => {
+                seen.extend(self.tell_subscribed(*subscription, streams, after.0));
             }
             Record::Alert(_)
             | Record::Audited(_)
@@ -365,8 +389,17 @@ impl Ledger {
             | Record::Started { .. }
             | Record::Suspected { .. }
             | Record::SubscriptionResumed { .. }
-            | Record::Trimmed { .. }
-            | Record::Unsubscribed { .. } => {}
+            | Record::Trimmed { .. } => {}
+            Record::Unsubscribed { subscription } => {
+                if let Some(name) = self.subscriptions.get(&subscription.0).cloned() {
+                    let subscription = Arc::clone(&name);
+                    seen.push((Seen::Unsubscribed { subscription }, Some(name)));
+                }
+            }
         }
     }
+}
+
+fn texts(patterns: &[Box<str>]) -> BTreeSet<Arc<str>> {
+    patterns.iter().map(|text| Arc::from(&**text)).collect()
 }

@@ -75,6 +75,7 @@ impl World {
         self.tell(format_args!("START {process} epoch {epoch}, next entry {from}"));
         let seed = self.rng.u64(..);
         let engine = Engine::new(settings, recovered, seed, self.now);
+        self.marks.recover(engine.dispatcher());
         self.server = Some(Server::new((engine, self.now), store, views, epoch));
         self.read_all_results()?;
         self.introduce();

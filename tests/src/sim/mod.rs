@@ -12,6 +12,7 @@ use std::{
 mod alerting;
 mod clients;
 mod destinations;
+mod guests;
 mod journal;
 mod keeper;
 mod ledger;

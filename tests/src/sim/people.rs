@@ -44,6 +44,7 @@ impl World {
         let index = self.rng.usize(..self.scenario.streams.len());
         let stream = self.scenario.streams[index].name.clone();
         self.mind_subscriptions();
+        self.mind_guests();
         if self.healed {
             for stream in self.scenario.streams.clone() {
                 self.pause(stream.name, Wish::Resume);
@@ -150,6 +151,8 @@ impl World {
     pub(super) fn answer_person(&mut self, request: RequestId, reply: &Reply) {
         if *reply == Reply::NotParked {
             self.note(Something::NotParked);
+        } else if *reply == Reply::Subscription(SubscriptionReply::Created) {
+            self.note(Something::SubscriptionMade);
         } else if *reply == Reply::Subscription(SubscriptionReply::Done) {
             self.checkpoint_kept(request);
         }

@@ -5,13 +5,17 @@ use std::{sync::Arc, time::Duration};
 
 use rollcall_common::ids::Position;
 use rollcall_supervisor::{
-    dispatcher::{RequestId, event::Order},
-    record::Way,
+    api::reading::Reading,
+    dispatcher::{RequestId, SubscriptionStatus, event::Order},
+    record::{SubscriptionId, Way},
+    views::ReadFailed,
 };
 
 use super::{
+    destinations::unreadable,
+    guests::{is_read, known_as},
     sometimes::Something,
-    world::{Step, What, World},
+    world::{Halt, Step, What, World},
 };
 use crate::oracle::{Invariant, Violation};
 
@@ -28,6 +32,9 @@ pub(super) struct Reader {
     open: Option<(RequestId, u32, u64)>,
     /// The process that it read from.
     process: u32,
+    /// The furthest that it ever worked on, for sure, in whichever life: what is not beyond comes
+    /// as a replay, or not at all.
+    worked: u64,
 }
 
 impl World {
@@ -41,17 +48,17 @@ impl World {
         let dispatcher = server.engine.dispatcher();
         let head = server.views.head().borrow().0;
         let all = dispatcher.state().subscription_names();
-        let all = all.filter_map(|(id, _)| dispatcher.subscription_status(id));
-        let pulled: Vec<_> = all.filter(|status| status.plan.way == Way::Pull).collect();
-        for status in pulled {
-            let (name, checkpoint) = (Arc::clone(&status.name), status.checkpoint.0);
+        let all = all.filter_map(|(id, _)| Some((id, dispatcher.subscription_status(id)?)));
+        let pulled: Vec<_> = all.filter(|(_, status)| status.plan.way == Way::Pull).collect();
+        for (id, status) in pulled {
+            let (name, checkpoint) = (known_as(&status.name, id), status.checkpoint.0);
             self.look_at_checkpoint(&name, checkpoint, status.life)?;
-            let count = if self.healed { u64::MAX } else { self.rng.u64(1..20) };
-            let to = checkpoint.saturating_add(count).min(head);
+            let to = self.read_page((&name, id), &status)?.min(head);
             if to <= checkpoint {
                 continue;
             }
-            let request = self.say((*name).into(), Order::Checkpoint(Position(to)));
+            let told = &status.name;
+            let request = self.say((**told).into(), Order::Checkpoint(Position(to)));
             self.note(Something::Pulled);
             let reader = self.readers.entry(name).or_default();
             reader.asked = reader.asked.max(to);
@@ -60,9 +67,87 @@ impl World {
         Ok(())
     }
 
+    /// Reads a page after the checkpoint, as the API does: what is wanted of all that was released,
+    /// with no hole, and marked if it is from before the subscription's beginning. Gives back the
+    /// position to which it was worked on.
+    fn read_page(
+        &mut self,
+        (name, id): (&Arc<str>, SubscriptionId),
+        status: &SubscriptionStatus,
+    ) -> Result<u64, Halt> {
+        let limit = if self.healed { usize::MAX } else { self.rng.usize(1..20) };
+        let Some(server) = &self.server else { return Ok(0) };
+        let broken = |detail| Halt::from(Violation { invariant: Invariant::I2, detail });
+        let reading = Reading::of(id, status);
+        let after = status.checkpoint;
+        let looked = match reading.look(&server.views, after, limit) {
+            // What the checkpoint rests on is not published yet, or was trimmed.
+            Err(ReadFailed::Gone { first }) => {
+                return Err(broken(format!("{name} at {after}: kept from {first} on")));
+            }
+            looked => looked.map_err(|error| unreadable(&error))?,
+        };
+        if let Some(gap) = looked.gap {
+            return Err(broken(format!("{name} after {after}: {gap:?}")));
+        }
+        let span = usize::try_from(looked.to.0.saturating_sub(after.0)).unwrap_or_default();
+        let all = server.views.results(after, span, usize::MAX);
+        let all = all.map_err(|error| unreadable(&error))?;
+        let streams =
+            self.streams_among(&status.plan.streams.iter().map(|s| (**s).into()).collect());
+        let wanted = all.iter().filter(|one| streams.contains(one.stream.as_str()));
+        let wanted: Vec<_> = wanted.map(|one| one.position).collect();
+        let read: Vec<_> = looked.results.iter().map(|one| one.position).collect();
+        if wanted != read || all.len() != span {
+            let detail = format!("{name} after {after}: {wanted:?} are wanted, {read:?} come");
+            return Err(broken(detail));
+        }
+        for (position, result) in (after.0 + 1..).zip(&all) {
+            if result.position.0 != position {
+                return Err(broken(format!("{name}: {position} is missing")));
+            }
+            self.see_result(result)?;
+        }
+        self.check_marks((name, id), status, &read)?;
+        // It may do less than it read.
+        let part = !self.healed && self.rng.bool();
+        Ok(if part {
+            after.0 + self.rng.u64(..=looked.to.0.saturating_sub(after.0))
+        } else {
+            looked.to.0
+        })
+    }
+
+    /// What is from before its beginning is marked, and so is what was worked on before.
+    fn check_marks(
+        &mut self,
+        (name, id): (&Arc<str>, SubscriptionId),
+        status: &SubscriptionStatus,
+        read: &[Position],
+    ) -> Step {
+        let until = self.marks.replay_until(id, status.life);
+        let worked = self.readers.get(name).map_or(0, |reader| reader.worked);
+        for position in read {
+            let replay = *position <= status.replay_until;
+            if Some(replay) != until.map(|until| position.0 <= until) {
+                let detail = format!("{name}: {position} has replay {replay}, marks to {until:?}");
+                return Err(Violation { invariant: Invariant::I2, detail }.into());
+            }
+            if !replay && position.0 <= worked {
+                let detail = format!("{name}: {position} comes again, and is not marked");
+                return Err(Violation { invariant: Invariant::I2, detail }.into());
+            }
+            if replay {
+                self.note(Something::PulledReplay);
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a subscription has a reader.
     pub(super) fn is_pulled(&self, name: &str) -> bool {
-        self.scenario.subscriptions.iter().any(|plan| plan.pulled && &*plan.name == name)
+        is_read(name)
+            || self.scenario.subscriptions.iter().any(|plan| plan.pulled && &*plan.name == name)
     }
 
     /// What was kept stays, and nobody but the reader moves it; until it is rewound.
@@ -72,7 +157,11 @@ impl World {
         // What nobody was told of may not have survived: a subscription begins anew.
         let anew = reader.process != process && reader.kept == 0;
         if reader.life != life || anew {
-            *reader = Reader { life, kept: 0, asked: checkpoint, open: None, process };
+            let (changed, worked) = (reader.kept > 0 && !anew, reader.worked);
+            *reader = Reader { life, kept: 0, asked: checkpoint, open: None, process, worked };
+            if changed {
+                self.note(Something::PulledAfterChange);
+            }
             return Ok(());
         }
         if checkpoint < reader.kept || checkpoint > reader.asked {
@@ -95,6 +184,7 @@ impl World {
                 && life == reader.life
             {
                 reader.kept = reader.kept.max(to);
+                reader.worked = reader.worked.max(to);
                 reader.open = None;
             }
         }

@@ -21,6 +21,7 @@ use rollcall_supervisor::{
 };
 
 use super::{
+    guests::known_as,
     journal::Store,
     keeper::Keeping,
     sometimes::Something,
@@ -112,7 +113,12 @@ impl World {
             let head_of = |name, life| self.heads.get(&(name, life)).copied().unwrap_or_default();
             if let (Some(name), Seen::Subscribed { streams, head, .. }) = (&name, &mut seen) {
                 *head = head_of(Arc::clone(name), 0);
-                *streams = self.streams_of(name);
+                *streams = self.streams_among(streams);
+            } else if let (Some(name), Seen::Arranged { streams, head, life, .. }) =
+                (&name, &mut seen)
+            {
+                *head = head_of(Arc::clone(name), *life);
+                *streams = self.streams_among(streams);
             } else if let (Some(name), Seen::Rewound { head, life, .. }) = (&name, &mut seen) {
                 *head = head_of(Arc::clone(name), *life);
             }
@@ -197,25 +203,36 @@ impl World {
         let Some(server) = &mut self.server else {
             return;
         };
-        if let Event::Subscribe { name, .. } = &event {
-            let state = server.engine.dispatcher().state();
-            if state.find_subscription(name).is_none() {
-                self.heads.insert(((**name).into(), 0), state.head().0);
-            }
-        }
-        let rewound = if let Event::Ordered { name, order: Order::Rewind(_), .. } = &event {
-            Some(name.clone())
+        let about = if let Event::Subscribe { name, .. } = &event {
+            Some((name.clone(), false))
+        } else if let Event::Ordered { name, order: Order::Rewind(_), .. } = &event {
+            Some((name.clone(), true))
         } else {
             None
         };
+        let stands = |server: &Server| {
+            let dispatcher = server.engine.dispatcher();
+            let id = dispatcher.state().find_subscription(&about.as_ref()?.0)?;
+            Some((id, dispatcher.subscription_status(id)?.life))
+        };
+        let before = stands(server);
         server.engine.handle(event, now);
-        let dispatcher = server.engine.dispatcher();
-        let found = rewound.as_ref().and_then(|name| dispatcher.state().find_subscription(name));
-        let status = found.and_then(|id| dispatcher.subscription_status(id));
-        if let Some(status) = status {
-            let life = (Arc::clone(&status.name), status.life);
-            self.heads.insert(life, dispatcher.state().head().0);
+        let after = stands(server);
+        let (Some((name, rewound)), Some((id, life))) = (&about, after) else {
+            return;
+        };
+        if after == before {
+            return;
         }
+        let (known, head) = (known_as(name, id), server.engine.dispatcher().state().head().0);
+        let made = before.is_none_or(|(before, _)| before != id);
+        if made {
+            self.heads.insert((Arc::clone(&known), 0), head);
+        }
+        if made || *rewound {
+            self.marks.set((id, life), head);
+        }
+        self.heads.insert((known, life), head);
     }
 
     /// Writes a snapshot, if one is wanted: nothing else is handled meanwhile.

@@ -17,6 +17,7 @@ use super::{
     alerting::Heard,
     clients::Request,
     destinations::{Destination, Parcel},
+    guests::Marks,
     ledger::Ledger,
     readers::Reader,
     scenario::{Faults, Scenario},
@@ -131,6 +132,8 @@ pub(super) struct World {
     pub(super) worked: BTreeMap<u128, u32>,
     /// Heads at which subscriptions came into being, or were rewound into another life.
     pub(super) heads: BTreeMap<(Arc<str>, u32), u64>,
+    /// The same for whoever reads.
+    pub(super) marks: Marks,
     pub(super) readers: BTreeMap<Arc<str>, Reader>,
     /// What those who are told of alerts have heard.
     pub(super) heard: Heard,
@@ -168,6 +171,7 @@ impl World {
             destinations: Vec::new(),
             worked: BTreeMap::new(),
             heads: BTreeMap::new(),
+            marks: Marks::default(),
             heard: Heard::new(),
             readers: BTreeMap::new(),
             may_skip: BTreeSet::new(),
