@@ -2,6 +2,7 @@
 
 mod alerts;
 mod configuration;
+mod consumer;
 mod crashes;
 mod delivery;
 mod escalation;
@@ -14,6 +15,7 @@ mod load;
 mod membership;
 mod memory;
 mod overload;
+mod pains;
 mod people;
 mod reading;
 mod replies;
