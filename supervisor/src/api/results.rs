@@ -10,6 +10,7 @@ use axum::{
     response::Response,
     routing::get,
 };
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rollcall_common::{
     ids::{Position, Sequence, StreamId},
@@ -209,21 +210,24 @@ impl Api {
         let stream = futures_util::stream::unfold(start, async |(api, feed, after, caught)| {
             if caught == Caught::Not && after >= api.newest(&feed) {
                 let event = format!("event: caught-up\nid: {after}\ndata: {{}}\n\n");
-                return Some((event, (api, feed, after, Caught::Up)));
+                return Some((Bytes::from(event), (api, feed, after, Caught::Up)));
             }
             let page = api.page(&feed, after, PAGE, KEEP_ALIVE).await.ok()?;
             if page.results.is_empty() {
                 let alive = (api.shutdown.phase() == Phase::Running).then_some(": alive\n\n");
-                return Some((alive?.to_owned(), (api, feed, page.next, caught)));
+                return Some((
+                    Bytes::from_static(alive?.as_bytes()),
+                    (api, feed, page.next, caught),
+                ));
             }
-            let mut text = String::new();
+            let mut text = Vec::new();
             for result in &page.results {
                 let cursor = feed.cursor(result).to_string();
-                let line = feed.body(result).to_line();
-                let line = String::from_utf8_lossy(&line);
-                text.push_str(&["id: ", &cursor, "\ndata: ", &line, "\n\n"].concat());
+                text.extend_from_slice(["id: ", &cursor, "\ndata: "].concat().as_bytes());
+                feed.body(result).write_line(&mut text);
+                text.extend_from_slice(b"\n\n");
             }
-            Some((text, (api, feed, page.next, caught)))
+            Some((text.into(), (api, feed, page.next, caught)))
         });
         let frames = futures_util::StreamExt::map(stream, Ok::<_, std::convert::Infallible>);
         let mut response = Response::new(Body::from_stream(frames));
@@ -259,6 +263,9 @@ pub(super) fn no_longer_kept(of: &str, error: &ReadFailed) -> Problem {
     Problem::new(410, "no-longer-kept", "No longer kept", detail).with("first", *first)
 }
 
+/// Bytes of a line, about, beside the result's own.
+const LINE: usize = 256;
+
 /// How long a feed says nothing before it says that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -270,9 +277,10 @@ enum Caught {
 }
 
 fn lines(feed: &Feed, results: &[ReleasedResult]) -> Response {
-    let mut text = Vec::new();
+    let bytes = results.iter().map(|result| result.answer.weight() + LINE).sum();
+    let mut text = Vec::with_capacity(bytes);
     for result in results {
-        text.extend_from_slice(&feed.body(result).to_line());
+        feed.body(result).write_line(&mut text);
         text.push(b'\n');
     }
     text_response("application/x-ndjson", text)

@@ -143,7 +143,7 @@ impl Dispatcher {
         let id = |worker| Arc::clone(&self.roster.worker(worker).id);
         let (accepted, other) = (id(winner), id(attempt.worker));
         let divergence = Divergence { sequence: attempt.sequence, at: now, accepted, other };
-        self.state.stream_mut(attempt.stream).divergence = Some(divergence);
+        self.state.stream_mut(attempt.stream).divergence = Some(Box::new(divergence));
         self.dirty.insert(attempt.stream);
     }
 

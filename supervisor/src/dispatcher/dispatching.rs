@@ -183,7 +183,7 @@ impl Dispatcher {
     ) {
         for (sequence, accepted_at, message) in messages {
             // At least the one that is needed, however full the memory is.
-            let needed = self.state.stream(stream).again.contains(&sequence);
+            let needed = self.state.stream(stream).again.contains(sequence);
             if needed || self.state.held_bytes < CACHE_BYTES {
                 self.state.hold(stream, sequence, Held { accepted_at, message });
             }

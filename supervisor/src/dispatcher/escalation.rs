@@ -133,7 +133,7 @@ impl Dispatcher {
     /// Parked messages that have no alert, because their stream would not have waited for a person
     /// until now.
     pub(super) fn escalate_parked(&mut self, stream: StreamId, now: Time) {
-        let parked: Vec<Sequence> = self.state.stream(stream).parked.iter().copied().collect();
+        let parked: Vec<Sequence> = self.state.stream(stream).parked.iter().collect();
         for sequence in parked {
             if self.state.alerts.find(&Subject::Message(stream, sequence)).is_none() {
                 self.escalate_parking(stream, sequence, now);

@@ -122,13 +122,13 @@ impl Dispatcher {
                     ensure!(flying.contains_key(&sequence), "{name} {sequence} flies alone");
                 }
                 SlotState::Idle => ensure!(
-                    sequence >= stream.cursor || stream.again.contains(&sequence),
+                    sequence >= stream.cursor || stream.again.contains(sequence),
                     "{name} {sequence} is idle, and nobody will look at it"
                 ),
                 SlotState::Parked(_) => {
                     parked += 1;
                     ensure!(
-                        stream.parked.contains(&sequence),
+                        stream.parked.contains(sequence),
                         "{name} {sequence} is parked in secret"
                     );
                 }

@@ -41,6 +41,7 @@ mod lane;
 mod notices;
 mod outcome;
 pub mod roster;
+mod sequences;
 pub mod settings;
 mod snapshot;
 mod state;

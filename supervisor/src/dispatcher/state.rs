@@ -159,7 +159,7 @@ impl State {
             }
             Record::Retried { stream, sequence, at, .. } => {
                 self.last = self.last.max(*at);
-                self.stream_mut(*stream).parked.remove(sequence);
+                self.stream_mut(*stream).parked.remove(*sequence);
                 self.slot(*stream, *sequence).start_over();
             }
             Record::Suspected { stream, sequence, at, worker } => {
@@ -368,7 +368,7 @@ impl State {
 
     fn settle(&mut self, stream: StreamId, sequence: Sequence, outcome: Outcome) {
         let entry = self.stream_mut(stream);
-        entry.parked.remove(&sequence);
+        entry.parked.remove(sequence);
         entry.waiting += 1;
         let slot = self.slot(stream, sequence);
         let done = matches!(slot.state, SlotState::Done { .. });

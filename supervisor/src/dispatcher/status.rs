@@ -289,16 +289,16 @@ impl Dispatcher {
     /// began.
     #[must_use]
     pub fn divergence(&self, stream: StreamId) -> Option<&Divergence> {
-        self.state.stream(stream).divergence.as_ref()
+        self.state.stream(stream).divergence.as_deref()
     }
 
     /// The parked messages, in the order of their streams' numbers.
     pub fn parked(&self) -> impl Iterator<Item = (StreamId, Sequence, &Parking, u32)> {
         (0_u32..).map(StreamId).zip(&self.state.streams).flat_map(|(id, stream)| {
             stream.parked.iter().filter_map(move |sequence| {
-                let slot = stream.slot(*sequence)?;
+                let slot = stream.slot(sequence)?;
                 match &slot.state {
-                    SlotState::Parked(parking) => Some((id, *sequence, &**parking, slot.failures)),
+                    SlotState::Parked(parking) => Some((id, sequence, &**parking, slot.failures)),
                     SlotState::Done { .. }
                     | SlotState::Flying
                     | SlotState::Idle

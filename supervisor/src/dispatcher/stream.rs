@@ -2,10 +2,7 @@
 //! the oldest unreleased one and the newest dispatched one. What is beyond has no slot: memory
 //! grows with the window, not with the backlog.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use rollcall_common::{
     ids::{Sequence, StreamName},
@@ -14,7 +11,7 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::{event::AttemptId, roster::PoolKey, settings::StreamSettings};
+use super::{event::AttemptId, roster::PoolKey, sequences::Sequences, settings::StreamSettings};
 use crate::record::{AttemptReport, Ending, Head, ParkCause, SubscriptionId};
 
 /// Where a message stands.
@@ -243,18 +240,18 @@ pub(super) struct Stream {
     /// Answered, not yet their turn.
     pub(super) waiting: u32,
     /// The parked ones.
-    pub(super) parked: BTreeSet<Sequence>,
+    pub(super) parked: Sequences,
     /// Push subscriptions that get its results.
     pub(super) subscriptions: Vec<SubscriptionId>,
     // Soft from here on.
     /// The first message that was not looked at for dispatch.
     pub(super) cursor: Sequence,
     /// Messages behind the cursor that are to be dispatched now.
-    pub(super) again: BTreeSet<Sequence>,
+    pub(super) again: Sequences,
     /// Attempts in time.
     pub(super) in_flight: u32,
     /// The last late answer that differed from the accepted one.
-    pub(super) divergence: Option<Divergence>,
+    pub(super) divergence: Option<Box<Divergence>>,
     /// What it waits for at the moment.
     pub(super) turn: Turn,
     /// When somebody looks whether the head stands still.
@@ -285,10 +282,10 @@ impl Stream {
             head_since: Time::default(),
             slots: VecDeque::new(),
             waiting: 0,
-            parked: BTreeSet::new(),
+            parked: Sequences::default(),
             subscriptions: Vec::new(),
             cursor: Sequence::FIRST,
-            again: BTreeSet::new(),
+            again: Sequences::default(),
             in_flight: 0,
             divergence: None,
             turn: Turn::None,

@@ -1,6 +1,6 @@
 //! One push: the request (contract §5, "Push delivery") and what its answer means.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use rollcall_common::{
@@ -141,10 +141,10 @@ fn identify(
 }
 
 fn lines(results: &[ReleasedResult]) -> Bytes {
-    let mut body = BytesMut::new();
+    let mut body = Vec::new();
     for result in results {
-        body.put_slice(&ResultBody::of(result).to_line());
-        body.put_u8(b'\n');
+        ResultBody::of(result).write_line(&mut body);
+        body.push(b'\n');
     }
-    body.freeze()
+    body.into()
 }

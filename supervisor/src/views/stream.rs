@@ -41,13 +41,52 @@ pub(super) struct StreamView {
     pub(super) released: Sequence,
     /// How many of the last released ones were skipped, one behind the other.
     pub(super) skips: u32,
-    /// Unreleased messages, in order.
+    /// What is not released; an idle stream has nothing of it.
+    unreleased: Option<Box<Unreleased>>,
+    /// Positions of the released sequences that one gets from the last one by clearing lowest set
+    /// bits, that one last. Those from before a snapshot are missing at the front.
+    chain: Chain,
+}
+
+#[derive(Debug)]
+struct Unreleased {
+    /// Messages, in order.
     messages: VecDeque<Run>,
     /// `pending[i]` is that of `released + 1 + i`.
     pending: VecDeque<Option<Pending>>,
-    /// Positions of the released sequences that one gets from the last one by clearing lowest set
-    /// bits, that one last. Those from before a snapshot are missing at the front.
-    links: Vec<Position>,
+}
+
+static NOTHING: Unreleased = Unreleased::new();
+
+impl Unreleased {
+    const fn new() -> Self {
+        Self { messages: VecDeque::new(), pending: VecDeque::new() }
+    }
+}
+
+/// A stack of positions; of most streams it has one, and takes two words.
+#[derive(Debug, Default)]
+struct Chain {
+    /// 0 when there is none.
+    last: Position,
+    older: Option<Box<Older>>,
+}
+
+#[derive(Debug, Default)]
+struct Older(Vec<Position>);
+
+impl Chain {
+    fn push(&mut self, position: Position) {
+        let before = std::mem::replace(&mut self.last, position);
+        if before > Position(0) {
+            self.older.get_or_insert_default().0.push(before);
+        }
+    }
+
+    fn pop(&mut self) {
+        self.last = self.older.as_mut().and_then(|older| older.0.pop()).unwrap_or_default();
+        self.older.take_if(|older| older.0.is_empty());
+    }
 }
 
 /// The links of the next released one.
@@ -59,20 +98,20 @@ pub(super) struct Links {
 
 impl StreamView {
     pub(super) fn new(name: StreamName, (released, skips): (Sequence, u32)) -> Self {
-        Self {
-            name,
-            status: None,
-            released,
-            skips,
-            messages: VecDeque::new(),
-            pending: VecDeque::new(),
-            links: Vec::new(),
-        }
+        Self { name, status: None, released, skips, unreleased: None, chain: Chain::default() }
     }
 
     /// The position of the last released one; 0 if it is not there.
     pub(super) fn last_position(&self) -> Position {
-        self.links.last().copied().unwrap_or_default()
+        self.chain.last
+    }
+
+    fn unreleased(&self) -> &Unreleased {
+        self.unreleased.as_deref().unwrap_or(&NOTHING)
+    }
+
+    fn unreleased_mut(&mut self) -> &mut Unreleased {
+        self.unreleased.get_or_insert_with(|| Box::new(Unreleased::new()))
     }
 
     /// When an unreleased message was taken in.
@@ -83,48 +122,52 @@ impl StreamView {
     /// A message was taken in.
     pub(super) fn accepted(&mut self, sequence: Sequence, place: Place, (at, bytes): (Time, u32)) {
         let fresh = Run { first: sequence, place, count: 1, bytes: u64::from(bytes), at };
-        match self.messages.back_mut() {
+        let messages = &mut self.unreleased_mut().messages;
+        match messages.back_mut() {
             Some(run) if run.takes(&fresh) => run.add(bytes),
-            _ => self.messages.push_back(fresh),
+            _ => messages.push_back(fresh),
         }
     }
 
     /// An unreleased message lies elsewhere now.
     pub(super) fn moved(&mut self, sequence: Sequence, place: Place, (at, bytes): (Time, u32)) {
         let fresh = Run { first: sequence, place, count: 1, bytes: u64::from(bytes), at };
-        let mut next = self.messages.partition_point(|run| run.first <= sequence);
-        if let Some((found, run)) = self.run(sequence).map(|(found, run)| (found, *run)) {
+        let found = self.run(sequence).map(|(found, run)| (found, *run));
+        let messages = &mut self.unreleased_mut().messages;
+        let mut next = messages.partition_point(|run| run.first <= sequence);
+        if let Some((found, run)) = found {
             let (before, after) = run.without(sequence);
-            self.messages.remove(found);
+            messages.remove(found);
             next = found;
             if let Some(after) = after {
-                self.messages.insert(next, after);
+                messages.insert(next, after);
             }
             if let Some(before) = before {
-                self.messages.insert(next, before);
+                messages.insert(next, before);
                 next += 1;
             }
         }
-        let previous = next.checked_sub(1).and_then(|at| self.messages.get_mut(at));
+        let previous = next.checked_sub(1).and_then(|at| messages.get_mut(at));
         match previous {
             Some(run) if run.takes(&fresh) => run.add(bytes),
-            _ => self.messages.insert(next, fresh),
+            _ => messages.insert(next, fresh),
         }
     }
 
     /// A message has its answer, or its answer lies elsewhere now. Gives back the one before.
     pub(super) fn answered(&mut self, sequence: Sequence, pending: Pending) -> Option<Pending> {
         let offset = usize::try_from(sequence.0.checked_sub(self.released.0 + 1)?).ok()?;
-        while self.pending.len() <= offset {
-            self.pending.push_back(None);
+        let all = &mut self.unreleased_mut().pending;
+        while all.len() <= offset {
+            all.push_back(None);
         }
-        self.pending.get_mut(offset)?.replace(pending)
+        all.get_mut(offset)?.replace(pending)
     }
 
     /// The place of an unreleased answer.
     pub(super) fn pending(&self, sequence: Sequence) -> Option<&Pending> {
         let offset = usize::try_from(sequence.0.checked_sub(self.released.0 + 1)?).ok()?;
-        self.pending.get(offset)?.as_ref()
+        self.unreleased().pending.get(offset)?.as_ref()
     }
 
     /// The next one has its turn: its answer, the place of its message, and its links.
@@ -138,28 +181,32 @@ impl StreamView {
             let place = Place { index: run.place.index + offset, ..run.place };
             (place, run.bytes / u64::from(run.count.max(1)))
         });
-        let pending = self.pending.pop_front().flatten();
         self.released = sequence;
-        while self.messages.front().is_some_and(|run| run.end() <= sequence.0 + 1) {
-            self.messages.pop_front();
-        }
-        if self.pending.is_empty() {
-            self.pending = VecDeque::new();
-        }
-        if self.messages.is_empty() {
-            self.messages = VecDeque::new();
-        }
+        let pending = self.drop_released();
         let previous = self.last_position();
         for _ in 0..sequence.0.trailing_zeros() {
-            self.links.pop();
+            self.chain.pop();
         }
         let links = Links { previous, leap: self.last_position() };
-        if self.links.is_empty() {
-            // Most streams are short, and room for four is more than one needs.
-            self.links.reserve_exact(1);
-        }
-        self.links.push(position);
+        self.chain.push(position);
         (pending, message, links)
+    }
+
+    /// Drops what is released by now; gives back the answer of the last one.
+    fn drop_released(&mut self) -> Option<Pending> {
+        let Unreleased { messages, pending } = self.unreleased.as_deref_mut()?;
+        let answer = pending.pop_front().flatten();
+        while messages.front().is_some_and(|run| run.end() <= self.released.0 + 1) {
+            messages.pop_front();
+        }
+        if messages.is_empty() {
+            *messages = VecDeque::new();
+        }
+        if pending.is_empty() {
+            *pending = VecDeque::new();
+            self.unreleased.take_if(|unreleased| unreleased.messages.is_empty());
+        }
+        answer
     }
 
     /// Where a message lies, if it is not released.
@@ -177,7 +224,7 @@ impl StreamView {
         mut message: impl FnMut(Sequence, Place, u64),
         mut answer: impl FnMut(Sequence, Place, u64),
     ) {
-        for run in self.messages.iter().filter(|run| run.place.entry < below) {
+        for run in self.unreleased().messages.iter().filter(|run| run.place.entry < below) {
             let each = run.bytes / u64::from(run.count.max(1));
             for offset in 0..run.count {
                 let sequence = Sequence(run.first.0 + u64::from(offset));
@@ -187,7 +234,9 @@ impl StreamView {
                 }
             }
         }
-        for (sequence, pending) in (self.released.0 + 1..).map(Sequence).zip(&self.pending) {
+        for (sequence, pending) in
+            (self.released.0 + 1..).map(Sequence).zip(&self.unreleased().pending)
+        {
             if let Some(Pending { place, bytes, .. }) = pending
                 && place.entry < below
             {
@@ -210,9 +259,10 @@ impl StreamView {
     }
 
     fn run(&self, sequence: Sequence) -> Option<(usize, &Run)> {
-        let after = self.messages.partition_point(|run| run.first <= sequence);
+        let messages = &self.unreleased().messages;
+        let after = messages.partition_point(|run| run.first <= sequence);
         let at = after.checked_sub(1)?;
-        let run = self.messages.get(at)?;
+        let run = messages.get(at)?;
         (sequence.0 < run.end()).then_some((at, run))
     }
 }

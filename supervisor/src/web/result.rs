@@ -34,24 +34,26 @@ pub struct ResultBody<'a> {
 }
 
 /// A body, in the plainest way that JSON has for it.
-#[derive(Debug, Default)]
-struct Data<'a> {
-    json: Option<Box<RawValue>>,
-    text: Option<&'a str>,
-    bytes: Option<&'a [u8]>,
+#[derive(Debug)]
+enum Data<'a> {
+    Absent,
+    Bytes(&'a [u8]),
+    Json(&'a RawValue),
+    /// JSON that stood on several lines.
+    Joined(Box<RawValue>),
+    Text(&'a str),
 }
 
 impl Serialize for Data<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap as _;
         let mut map = serializer.serialize_map(None)?;
-        match (&self.json, self.text, self.bytes) {
-            (Some(json), ..) => map.serialize_entry("data", json)?,
-            (None, Some(text), _) => map.serialize_entry("data", text)?,
-            (None, None, Some(bytes)) => {
-                map.serialize_entry("data_base64", &STANDARD.encode(bytes))?;
-            }
-            (None, None, None) => {}
+        match self {
+            Self::Absent => {}
+            Self::Bytes(bytes) => map.serialize_entry("data_base64", &STANDARD.encode(bytes))?,
+            Self::Json(json) => map.serialize_entry("data", json)?,
+            Self::Joined(json) => map.serialize_entry("data", json)?,
+            Self::Text(text) => map.serialize_entry("data", text)?,
         }
         map.end()
     }
@@ -86,33 +88,42 @@ impl<'a> ResultBody<'a> {
         Self { replay, ..self }
     }
 
-    /// One line of JSON, without its end.
-    #[must_use]
-    pub fn to_line(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+    /// Adds one line of JSON, without its end, to `text`.
+    pub fn write_line(&self, text: &mut Vec<u8>) {
+        let before = text.len();
+        if serde_json::to_writer(&mut *text, self).is_err() {
+            text.truncate(before);
+        }
     }
 }
 
 impl<'a> Data<'a> {
     fn of(content_type: &str, body: &'a [u8]) -> Self {
         let Ok(text) = std::str::from_utf8(body) else {
-            return Self { bytes: Some(body), ..Self::default() };
+            return Self::Bytes(body);
         };
         if text.is_empty() && content_type.is_empty() {
-            return Self::default();
+            return Self::Absent;
         }
-        let json = if is_json(content_type) { one_line(text) } else { None };
-        Self { json, text: Some(text), bytes: None }
+        let json = if is_json(content_type) { Self::json(text.trim()) } else { None };
+        json.unwrap_or(Self::Text(text))
+    }
+
+    /// One line of JSON, if it is any. Line ends in JSON stand between its parts, never inside a
+    /// string.
+    fn json(text: &'a str) -> Option<Self> {
+        if text.contains('\n') || text.contains('\r') {
+            let line = text.replace(['\n', '\r'], " ");
+            return RawValue::from_string(line).ok().map(Self::Joined);
+        }
+        serde_json::from_str(text).ok().map(Self::Json)
     }
 }
 
-/// Line ends in JSON stand between its parts, never inside a string.
-fn one_line(text: &str) -> Option<Box<RawValue>> {
-    let line = text.trim().replace(['\n', '\r'], " ");
-    RawValue::from_string(line).ok()
-}
-
 fn is_json(content_type: &str) -> bool {
+    if content_type == "application/json" {
+        return true;
+    }
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
 }
