@@ -20,7 +20,7 @@ const LEVELS: &[&[&str]] = &[
     &["dispatcher", "journal"],
     &["views"],
     &["driver"],
-    &["secrets", "web"],
+    &["access", "secrets", "web"],
     &["alerts", "api", "egress", "ingress", "workers"],
     &["config"],
     &["app"],

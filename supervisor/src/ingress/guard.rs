@@ -13,10 +13,7 @@ use std::{
 
 use http::{HeaderMap, Method, Uri, header};
 use rollcall_common::{limits::HEAD_BYTES, problem::Problem};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::pace::Pace;
 
@@ -104,15 +101,15 @@ pub(super) fn check(
     Ok(())
 }
 
-/// A connection whose newest bytes are kept, and whose pace is watched.
+/// A connection whose newest bytes are kept (of TLS: what was in it), and whose pace is watched.
 #[derive(Debug)]
-pub(super) struct Taped {
-    pub(super) stream: TcpStream,
+pub(super) struct Taped<S> {
+    pub(super) stream: S,
     pub(super) tape: Tape,
     pub(super) pace: Pace,
 }
 
-impl AsyncRead for Taped {
+impl<S: AsyncRead + Unpin> AsyncRead for Taped<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -126,7 +123,7 @@ impl AsyncRead for Taped {
     }
 }
 
-impl AsyncWrite for Taped {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Taped<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

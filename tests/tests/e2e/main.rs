@@ -1,5 +1,6 @@
 //! End-to-end tests: real processes, seen from the outside only.
 
+mod access;
 mod alerts;
 mod configuration;
 mod crashes;
