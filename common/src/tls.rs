@@ -139,8 +139,10 @@ impl Acceptor {
     pub async fn accept(&self, stream: TcpStream) -> io::Result<ServerStream> {
         let handshake = async {
             let mut first = [0];
-            if stream.peek(&mut first).await? == 1 && first != [HANDSHAKE] {
-                return Err(refuse_plain(stream).await);
+            match stream.peek(&mut first).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                _ if first != [HANDSHAKE] => return Err(refuse_plain(stream).await),
+                _ => {}
             }
             TlsAcceptor::from(self.0.load_full()).accept(stream).await
         };
@@ -164,8 +166,13 @@ async fn refuse_plain(mut stream: TcpStream) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the client does not speak TLS")
 }
 
-/// Says in the log that a client has got nowhere.
+/// Says in the log that a client has got nowhere. One that has said nothing at all, as those do who
+/// only look whether somebody listens, is no news.
 pub fn note_refusal(peer: SocketAddr, error: &io::Error) {
+    if error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none() {
+        tracing::debug!(%peer, "a client has said nothing");
+        return;
+    }
     tracing::warn!(%peer, %error, "no TLS connection with a client");
 }
 

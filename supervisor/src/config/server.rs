@@ -104,8 +104,11 @@ impl Server {
     /// Whether tokens would travel for everybody to read.
     #[must_use]
     pub fn is_readable(&self) -> bool {
-        let mut all = [Some(self.listen), self.admin_listen].into_iter().flatten();
-        self.tls.is_none() && all.any(|address| !is_loopback(address))
+        self.tls.is_none() && !self.is_for_the_machine_itself()
+    }
+
+    fn is_for_the_machine_itself(&self) -> bool {
+        [Some(self.listen), self.admin_listen].into_iter().flatten().all(is_loopback)
     }
 
     /// Where subscriptions of the API may send. A server that only the machine itself reaches may
@@ -113,7 +116,7 @@ impl Server {
     #[must_use]
     pub fn guard(&self) -> Guard {
         let guard = Guard::new(self.allow_destinations.iter().cloned());
-        if is_loopback(self.listen) { guard.with_loopback() } else { guard }
+        if self.is_for_the_machine_itself() { guard.with_loopback() } else { guard }
     }
 }
 

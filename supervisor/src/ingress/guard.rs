@@ -32,7 +32,7 @@ struct Reel {
 }
 
 impl Tape {
-    fn add(&self, bytes: &[u8]) {
+    pub(super) fn add(&self, bytes: &[u8]) {
         let mut reel = self.reel();
         if reel.stopped {
             return;
@@ -62,7 +62,7 @@ impl Tape {
 
     /// Whether the newest head that begins with this request line has a `Content-Length`, or is
     /// no longer there to tell.
-    fn has_content_length(&self, method: &Method, uri: &Uri) -> bool {
+    pub(super) fn has_content_length(&self, method: &Method, uri: &Uri) -> bool {
         let reel = self.reel();
         let line = format!("{method} {uri} HTTP/1.1");
         let Some(start) = find_last(&reel.bytes, line.as_bytes()) else { return true };

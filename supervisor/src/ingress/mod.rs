@@ -12,6 +12,8 @@ pub mod listener;
 mod pace;
 mod room;
 pub mod tcp;
+#[cfg(test)]
+mod tests;
 
 pub use crowd::Crowd;
 pub use gate::{Answers, Gate};

@@ -62,7 +62,7 @@ fn request(member: &Member, dispatch: &Dispatch) -> Option<Request<Full<Bytes>>>
     Some(request)
 }
 
-fn answer(reply: Reply) -> WorkerReply {
+pub(super) fn answer(reply: Reply) -> WorkerReply {
     let Reply { status, headers, body } = reply;
     let outcome = headers.get(protocol::OUTCOME).and_then(|value| value.to_str().ok());
     let content_type = if status == StatusCode::NO_CONTENT {

@@ -48,7 +48,7 @@ impl Authority {
     /// A certificate for localhost and the loopback addresses.
     #[must_use]
     pub fn issue(&self, folder: &Path, name: &str) -> Files {
-        self.signed(params(), folder, name)
+        self.signed(&params(), folder, name)
     }
 
     /// One whose time is over.
@@ -57,10 +57,10 @@ impl Authority {
         let mut params = params();
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(2002, 1, 1);
-        self.signed(params, folder, name)
+        self.signed(&params, folder, name)
     }
 
-    fn signed(&self, params: CertificateParams, folder: &Path, name: &str) -> Files {
+    fn signed(&self, params: &CertificateParams, folder: &Path, name: &str) -> Files {
         let key = KeyPair::generate().expect("a key");
         let issuer: &Issuer<'_, KeyPair> = &self.issuer;
         let certificate = params.signed_by(&key, issuer).expect("a certificate");

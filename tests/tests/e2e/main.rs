@@ -22,6 +22,7 @@ mod retention;
 mod secure;
 mod sinks;
 mod subscriptions;
+mod tcp;
 
 use std::time::Duration;
 

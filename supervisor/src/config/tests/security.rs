@@ -29,7 +29,7 @@ fn tokens_are_read_with_their_scopes_and_streams() {
     assert!(shop.scopes.has(Scope::Send) && !shop.scopes.has(Scope::Read));
     assert_eq!(shop.streams.as_ref().unwrap().len(), 2);
     assert!(ops.scopes.has(Scope::Admin) && ops.streams.is_none());
-    let same = crate::access::Token::new("x".into(), b"from-a-file", ops.scopes);
+    let same = Token::new("x".into(), b"from-a-file", ops.scopes);
     assert!(ops.is_same_secret(&same) && !ops.is_same_secret(shop));
     assert!(!format!("{config:?}").contains("s3cret"));
 }
@@ -116,5 +116,18 @@ fn certificates_that_can_t_be_used_are_named() {
     ] {
         let said = said(&text);
         assert!(said.contains(expected), "{text}\n{said}");
+    }
+}
+
+#[test]
+fn who_can_be_reached_from_elsewhere_does_not_let_the_api_reach_the_machine() {
+    let reaches = |text: &str| {
+        let guard = of_text(text).unwrap().server.guard();
+        guard.check("x", "127.0.0.1".parse().unwrap()).is_ok()
+    };
+    assert!(reaches(""));
+    assert!(reaches("server.admin_listen = '[::1]:1'"));
+    for key in ["listen", "admin_listen"] {
+        assert!(!reaches(&format!("server.{key} = '0.0.0.0:1'\n{}", token(""))), "{key}");
     }
 }

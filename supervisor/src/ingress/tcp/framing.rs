@@ -65,7 +65,9 @@ fn line(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, TooLong> {
     // One more for a carriage return, which is not part of it.
     let seen = buffer.get(..buffer.len().min(limit + 2)).unwrap_or_default();
     let Some(end) = seen.iter().position(|byte| *byte == b'\n') else {
-        return if buffer.len() > limit + 1 { Err(TooLong { limit }) } else { Ok(None) };
+        let perhaps = buffer.len() == limit + 1 && buffer.ends_with(b"\r");
+        let fits = buffer.len() <= limit || perhaps;
+        return if fits { Ok(None) } else { Err(TooLong { limit }) };
     };
     let length =
         if seen.get(..end).is_some_and(|line| line.ends_with(b"\r")) { end - 1 } else { end };
@@ -97,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_message_over_the_limit_is_found_as_soon_as_it_shows() {
-        for bytes in [&b"123456\n"[..], b"123456\r\n", b"1234567"] {
+        for bytes in [&b"123456\n"[..], b"123456\r\n", b"123456", b"12345\rx"] {
             let (messages, wrong, _) = all(Framing::Lines, bytes);
             assert_eq!((messages.len(), wrong), (0, Some(TooLong { limit: 5 })), "{bytes:?}");
         }

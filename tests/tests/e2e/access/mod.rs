@@ -1,6 +1,7 @@
 //! Who may do what, and who may listen in: tokens, a second address, TLS.
 
 mod admin;
+mod canary;
 mod tls;
 mod tokens;
 
