@@ -206,7 +206,7 @@ impl Config {
         let limits = new.limits.connections_per_address != self.limits.connections_per_address;
         let differs = [
             ("server", server != self.server),
-            ("journal", journal != self.journal),
+            ("journal", journal != new.journal),
             ("tcp", new.tcp != self.tcp),
             ("limits.connections_per_address", limits),
         ];
