@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proptest::{collection::vec, prelude::*};
-use rollcall_common::{http::Reply, limits::REASON_BYTES};
+use rollcall_common::{http::Reply, limits::REASON_BYTES, link::Answer};
 
-use super::plain::answer;
+use super::{link, plain::answer};
 use crate::dispatcher::WorkerReply;
 
 fn headers() -> impl Strategy<Value = HeaderMap> {
@@ -40,5 +40,23 @@ proptest! {
         prop_assert!(HeaderValue::from_str(&payload.content_type).is_ok());
         // Broken characters are shown as one of three bytes.
         prop_assert!(reason.len() <= 3 * REASON_BYTES && !reason.contains(char::is_control));
+    }
+
+    #[test]
+    fn over_a_link_it_is_no_different(content_type in ".{0,20}", reason in "(.|\r|\n){0,2000}") {
+        let said = Answer {
+            number: 1,
+            status: 200,
+            outcome: None,
+            reason: &reason,
+            retry_after: "",
+            content_type: &content_type,
+            body: b"x",
+        };
+        let WorkerReply::Answer { reason, payload, .. } = link::reply(&said) else {
+            panic!("a whole reply is an answer");
+        };
+        prop_assert!(HeaderValue::from_str(&payload.content_type).is_ok());
+        prop_assert!(payload.content_type.is_ascii() && !reason.contains(char::is_control));
     }
 }
