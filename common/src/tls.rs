@@ -1,6 +1,6 @@
-//! TLS of what this process calls, and of what it listens on: rustls with `ring`, and Mozilla's list
-//! of authorities, which is built in so that it does not depend on what the machine or the container
-//! has. Files are in PEM (RFC 7468).
+//! TLS of what this process calls, and of what it listens on: rustls with `ring`, and Mozilla's
+//! list of authorities, which is built in so that it does not depend on what the machine or the
+//! container has. Files are in PEM (RFC 7468).
 
 use std::{fmt, io, net::SocketAddr, path::Path, sync::Arc};
 

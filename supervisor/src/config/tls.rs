@@ -1,5 +1,5 @@
-//! `tls` of `[server]` and of pools: files of certificates and keys, read here, so that what does not
-//! fit is found before anything is changed.
+//! `tls` of `[server]` and of pools: files of certificates and keys, read here, so that what does
+//! not fit is found before anything is changed.
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! Between a listener and its routes: whether a request is answered here, and whether its caller may
-//! make it.
+//! Between a listener and its routes: whether a request is answered here, and whether its caller
+//! may make it.
 
 use std::sync::Arc;
 

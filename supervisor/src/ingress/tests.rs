@@ -114,7 +114,10 @@ proptest! {
         headers in header_map(),
         body in body(),
         kind in prop::sample::select(vec![
-            FRAMES, "application/x-ndjson", "application/jsonl", "application/cloudevents-batch+json",
+            FRAMES,
+            "application/x-ndjson",
+            "application/jsonl",
+            "application/cloudevents-batch+json",
             "application/json", "",
         ]),
         limit in 0..100_usize,
@@ -130,7 +133,10 @@ proptest! {
     }
 
     #[test]
-    fn frames_come_back_as_they_were(bodies in vec(vec(any::<u8>(), 0..50), 0..20), cut in 0..4_usize) {
+    fn frames_come_back_as_they_were(
+        bodies in vec(vec(any::<u8>(), 0..50), 0..20),
+        cut in 0..4_usize,
+    ) {
         let mut bytes = BytesMut::new();
         bodies.iter().for_each(|body| frame::put(&mut bytes, body));
         let split = frame::split_all(bytes.clone().freeze(), 50).unwrap();

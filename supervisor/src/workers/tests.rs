@@ -30,7 +30,11 @@ fn headers() -> impl Strategy<Value = HeaderMap> {
 
 proptest! {
     #[test]
-    fn any_reply_is_an_answer(headers in headers(), status in 100..1000_u16, body in vec(any::<u8>(), 0..9)) {
+    fn any_reply_is_an_answer(
+        headers in headers(),
+        status in 100..1000_u16,
+        body in vec(any::<u8>(), 0..9),
+    ) {
         let (status, body) = (StatusCode::from_u16(status).unwrap(), Bytes::from(body));
         let read = answer(Reply { status, headers, body: body.clone() });
         let WorkerReply::Answer { status: said, reason, payload, .. } = read else {

@@ -10,8 +10,8 @@ pub(super) struct TooLong {
     limit: usize,
 }
 
-/// Cuts whole messages of at most `limit` bytes off the buffer's beginning, `most` of them; and says
-/// what is wrong behind them.
+/// Cuts whole messages of at most `limit` bytes off the buffer's beginning, `most` of them; and
+/// says what is wrong behind them.
 pub(super) fn cut(
     buffer: &mut BytesMut,
     framing: Framing,

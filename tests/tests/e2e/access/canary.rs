@@ -1,4 +1,4 @@
-//! A whole run with secrets everywhere: none of them is in anything that the supervisor says or keeps.
+//! A whole run with secrets everywhere: none is in anything that the supervisor says or keeps.
 
 use std::{
     fs,
