@@ -1,7 +1,7 @@
-//! Messages in over plain connections (contract §3): each line or frame is a message, the answer is
-//! its sequence, once it is durable. What has come together goes in together, and nothing that
-//! comes after is submitted before it is answered: so what a client sends on one connection is in order
-//! although some of it had to wait. Where HTTP says "come back", here nothing more is read.
+//! Messages in over plain connections (contract §3): each line or frame is a message, the answer
+//! is its sequence, once it is durable. What has come together goes in together, and nothing that
+//! comes after is submitted before it is answered: so what a client sends on one connection is in
+//! order although some of it had to wait. Where HTTP says "come back", here nothing more is read.
 
 mod framing;
 
