@@ -53,6 +53,18 @@ impl Client {
     /// When the client can't be set up.
     pub fn new(url: &str, token: Option<String>) -> Result<Self, ClientError> {
         let tls = crate::tls::client().map_err(|error| ClientError::Http(error.to_string()))?;
+        Self::with_tls(url, token, tls)
+    }
+
+    /// A client of the supervisor at `url`, which speaks TLS with this setup.
+    ///
+    /// # Errors
+    /// When the client can't be set up.
+    pub fn with_tls(
+        url: &str,
+        token: Option<String>,
+        tls: rustls::ClientConfig,
+    ) -> Result<Self, ClientError> {
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .connect_timeout(CONNECT)

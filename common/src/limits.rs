@@ -26,12 +26,35 @@ pub const HEAD_BYTES: usize = 32 << 10;
 pub const HEADERS: usize = 100;
 /// Connections to one listener.
 pub const CONNECTIONS: usize = 16_384;
+/// Connections to one listener from one address of another machine, unless
+/// `limits.connections_per_address` says otherwise: nobody alone can take them all.
+pub const CONNECTIONS_PER_ADDRESS: u32 = 4096;
+/// How long the handshake of a TLS connection may take.
+pub const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most tokens: each request is compared with all of them.
+pub const TOKENS: usize = 1024;
+/// Longest token, in bytes.
+pub const TOKEN_BYTES: usize = 1024;
 /// How long a client may take to send a request's head.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client's connection may be idle between two requests.
 pub const IDLE_CLIENT: Duration = Duration::from_secs(300);
 /// How long a client's body may stand still.
 pub const BODY_STALL: Duration = Duration::from_secs(20);
+/// Connections to one `[[tcp]]` listener.
+pub const TCP_CONNECTIONS: usize = 1024;
+/// How long a plain connection may be silent between two messages.
+pub const TCP_IDLE: Duration = Duration::from_secs(3600);
+/// How long one message may take to come over a plain connection.
+pub const FRAME_TIME: Duration = Duration::from_secs(300);
+/// Messages of one plain connection that are taken in together.
+pub const TCP_BATCH: usize = 4096;
+/// Bytes that are read at a time from a plain connection.
+pub const TCP_READ: usize = 64 << 10;
+/// How long a plain connection is still read from when it has been told that it is over.
+pub const TCP_LINGER: Duration = Duration::from_secs(2);
+/// How much is still read then, in bytes.
+pub const TCP_LINGER_BYTES: u64 = 16 << 20;
 /// Headers of a message that are kept and passed on (`ce-*`, `traceparent`, `tracestate`): count.
 pub const KEPT_HEADERS: usize = 64;
 /// Headers of a message that are kept and passed on: bytes in all.

@@ -1,6 +1,7 @@
 //! The supervisor: takes messages in, journals them, hands them to random workers, puts the
 //! results back in arrival order and delivers them. `ARCHITECTURE.md` is the map.
 
+pub mod access;
 pub mod alerts;
 pub mod api;
 pub mod app;

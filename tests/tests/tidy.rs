@@ -5,7 +5,10 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
+
+use serde_json::Value;
 
 /// Code lines that a file may have, without its inline tests.
 const CODE_LINES: usize = 400;
@@ -20,7 +23,7 @@ const LEVELS: &[&[&str]] = &[
     &["dispatcher", "journal"],
     &["views"],
     &["driver"],
-    &["secrets", "web"],
+    &["access", "secrets", "web"],
     &["alerts", "api", "egress", "ingress", "workers"],
     &["config"],
     &["app"],
@@ -144,6 +147,82 @@ fn every_dependency_has_its_reason() {
             assert!(own || reasons.contains(dependency), "{dependency} has no reason");
         }
     }
+}
+
+/// The everyday twin of `cargo deny check licenses bans sources`: what is built in, under which
+/// licence, and from where, by the lists of `deny.toml`.
+#[test]
+fn what_is_built_in_may_be() {
+    let rules = read(&root().join("deny.toml"));
+    let licences = quoted(&rules, "allow = [");
+    let banned = quoted(&rules, "deny = [");
+    assert!(licences.contains("MIT") && banned.contains("openssl"), "{licences:?} {banned:?}");
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(root()).args([
+        "metadata",
+        "--locked",
+        "--offline",
+        "--format-version",
+        "1",
+    ]);
+    let metadata = command.output().unwrap();
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    let mut wrong = Vec::new();
+    let mut registries = BTreeSet::new();
+    for package in metadata["packages"].as_array().unwrap() {
+        let text = |key: &str| package[key].as_str().unwrap_or_default();
+        let (name, licence, source) = (text("name"), text("license"), text("source"));
+        if !source.is_empty() {
+            registries.insert(source.to_owned());
+            if !source.starts_with("registry+") {
+                wrong.push(format!("{name} comes from {source}"));
+            }
+        }
+        if banned.contains(name) {
+            wrong.push(format!("{name} is banned"));
+        }
+        if !is_allowed(licence, &licences) {
+            wrong.push(format!("{name} has the licence {licence:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(registries.len(), 1, "{registries:?}");
+}
+
+#[test]
+fn licences_are_read_as_they_are_meant() {
+    let allowed: BTreeSet<String> = ["MIT", "ISC"].map(str::to_owned).into();
+    for (licence, expected) in [
+        ("MIT", true),
+        ("MIT OR GPL-3.0", true),
+        ("GPL-3.0/MIT", true),
+        ("GPL-3.0", false),
+        ("MIT AND ISC", true),
+        ("MIT AND GPL-3.0", false),
+        ("(GPL-3.0 OR MIT) AND ISC", true),
+        ("(GPL-3.0 OR MIT) AND GPL-3.0", false),
+        ("MIT WITH something", false),
+        ("", false),
+    ] {
+        assert_eq!(is_allowed(licence, &allowed), expected, "{licence}");
+    }
+}
+
+/// Whether an expression of licences (SPDX, or the older one with slashes) can be kept to.
+fn is_allowed(licence: &str, allowed: &BTreeSet<String>) -> bool {
+    let all = licence.split(" AND ").all(|part| {
+        let part = part.trim_matches(['(', ')']).replace('/', " OR ");
+        part.split(" OR ").any(|one| allowed.contains(one.trim()))
+    });
+    // Parentheses stand around alternatives only; anything else has to be looked at by a person.
+    all && (!licence.contains('(') || !licence.contains(" OR (") && !licence.contains(") OR "))
+}
+
+/// The quoted words of a list that begins with these words.
+fn quoted(text: &str, begin: &str) -> BTreeSet<String> {
+    let list = text.split_once(begin).and_then(|(_, rest)| rest.split_once("\n]")).unwrap().0;
+    list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 fn root() -> PathBuf {

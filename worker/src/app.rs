@@ -68,13 +68,11 @@ async fn serve(settings: Serve) -> Result<Ended, Box<dyn Error>> {
     if let Some(url) = settings.advertise {
         worker = worker.advertise(url);
     }
-    if let Some(token) = settings.token {
-        worker = worker.token(token);
-    }
-    let running = worker.start().await?;
+    let running = settings.security.apply(worker)?.start().await?;
     let mut out = io::stdout().lock();
     let (id, address) = (running.id(), running.address());
-    writeln!(out, "worker {id} listening on http://{address}")?;
+    let scheme = if running.is_secure() { "https" } else { "http" };
+    writeln!(out, "worker {id} listening on {scheme}://{address}")?;
     out.flush()?;
     drop(out);
     Ok(running.ended().await)

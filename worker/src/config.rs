@@ -13,6 +13,7 @@ use rollcall_common::{
 use crate::{
     executor::{BadCommand, Builtin, Exec, ExecStream, Proxy},
     handler::AnyHandler,
+    tls::Security,
     worker::is_id,
 };
 
@@ -64,9 +65,6 @@ pub struct Serve {
     /// URL that supervisors call [default: the address listened on]
     #[arg(long, value_name = "URL", env = "ROLLCALL_ADVERTISE", value_parser = url)]
     pub advertise: Option<String>,
-    /// Token to show to supervisors
-    #[arg(long, value_name = "TOKEN", env = "ROLLCALL_TOKEN", hide_env_values = true)]
-    pub token: Option<String>,
     /// Largest message and largest result
     #[arg(long, value_name = "SIZE", env = "ROLLCALL_MESSAGE_BYTES")]
     #[arg(default_value_t = Size(MESSAGE_BYTES))]
@@ -78,6 +76,9 @@ pub struct Serve {
     /// What turns messages into results.
     #[command(flatten)]
     pub work: Work,
+    /// How to know supervisors, and to be known by them.
+    #[command(flatten)]
+    pub security: Security,
 }
 
 /// What turns messages into results.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use rollcall_common::{
-    http::{Peer, Reply, SendError, Target},
+    http::{Peer, Reply, SendError},
     protocol::{Registered, Registration, WorkerOrder},
     reconnect::Reconnect,
 };
@@ -50,15 +50,15 @@ enum Failed {
 
 impl Heartbeat {
     pub(crate) fn new(
-        supervisor: Target,
+        peer: Peer,
         id: &str,
         registration: &Registration,
         authorization: Option<HeaderValue>,
         stages: Stages,
     ) -> Self {
-        let base = supervisor.path().trim_end_matches('/').to_owned();
+        let base = peer.target().path().trim_end_matches('/').to_owned();
         Self {
-            peer: Peer::new(supervisor, None),
+            peer,
             path: format!("{base}/v1/workers/{id}"),
             registration: serde_json::to_vec(registration).unwrap_or_default().into(),
             authorization,

@@ -6,6 +6,7 @@ pub mod app;
 pub mod config;
 pub mod executor;
 pub mod handler;
+pub mod tls;
 
 mod answered;
 mod call;

@@ -94,12 +94,19 @@ pub(crate) fn watched(
 pub struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) url: String,
+    pub(crate) secure: bool,
     pub(crate) id: String,
     pub(crate) stages: Stages,
     pub(crate) end: watch::Receiver<Option<Ended>>,
 }
 
 impl Running {
+    /// Whether it speaks TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

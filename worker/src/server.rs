@@ -4,6 +4,7 @@
 use std::{
     convert::Infallible,
     io,
+    net::SocketAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -18,8 +19,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rollcall_common::{
     limits::{HEAD_BYTES, HEAD_TIMEOUT, HEADERS},
     task,
+    tls::{self, Acceptor},
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     time::sleep,
@@ -48,6 +51,8 @@ pub(crate) struct Server {
     pub(crate) body_limit: usize,
     pub(crate) stages: Stages,
     pub(crate) calls: Arc<Calls>,
+    /// How TLS is spoken; absent: it is not.
+    pub(crate) tls: Option<Acceptor>,
 }
 
 /// Counts the calls that are being answered.
@@ -101,11 +106,11 @@ impl Server {
                 accepted = accept(&listener, &slots) => accepted,
             };
             match accepted {
-                Ok((stream, slot)) => {
+                Ok((stream, peer, slot)) => {
                     let (server, open) = (Arc::clone(&self), open.clone());
                     task::spawn("connection", async move {
                         let _held = (slot, open);
-                        server.serve(stream).await;
+                        server.serve(stream, peer).await;
                     });
                 }
                 Err(error) => {
@@ -118,9 +123,22 @@ impl Server {
         all_closed.recv().await;
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         // Err: the peer has gone already, which the connection will find out.
         let _ = stream.set_nodelay(true);
+        match self.tls.clone() {
+            None => self.converse(stream).await,
+            Some(tls) => match tls.accept(stream).await {
+                Ok(stream) => self.converse(stream).await,
+                Err(error) => tls::note_refusal(peer, &error),
+            },
+        }
+    }
+
+    async fn converse(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) {
         let asked: Arc<OnceLock<Asked>> = Arc::default();
         let service = service_fn(|mut incoming| {
             let (server, asked) = (Arc::clone(&self), Arc::clone(&asked));
@@ -213,8 +231,8 @@ impl Server {
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot.map_err(io::Error::other)?))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, slot.map_err(io::Error::other)?))
 }

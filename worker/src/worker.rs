@@ -4,12 +4,13 @@ use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc};
 
 use http::HeaderValue;
 use rollcall_common::{
-    http::{BadTarget, Target},
+    http::{BadTarget, Peer, Target, Trust},
     limits::{MESSAGE_BYTES, WORKER_ID_BYTES},
     link,
     protocol::{DEFAULT_POOL, Registration},
     shutdown::Shutdown,
     task,
+    tls::Acceptor,
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 
@@ -33,6 +34,8 @@ pub struct Worker {
     advertise: Option<String>,
     concurrency: Option<NonZeroU32>,
     token: Option<String>,
+    tls: Option<Acceptor>,
+    trust: Option<Trust>,
     version: Option<String>,
     body_limit: usize,
     shutdown: Option<Shutdown>,
@@ -69,6 +72,8 @@ impl Worker {
             advertise: None,
             concurrency: None,
             token: None,
+            tls: None,
+            trust: None,
             version: None,
             body_limit: usize::try_from(MESSAGE_BYTES).unwrap_or(usize::MAX),
             shutdown: None,
@@ -124,6 +129,20 @@ impl Worker {
         self
     }
 
+    /// Speaks TLS with whoever calls it.
+    #[must_use]
+    pub fn tls(mut self, acceptor: Acceptor) -> Self {
+        self.tls = Some(acceptor);
+        self
+    }
+
+    /// Believes these where supervisors speak TLS; without it the public authorities.
+    #[must_use]
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = Some(trust);
+        self
+    }
+
     /// Says what it runs, for people.
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
@@ -158,6 +177,7 @@ impl Worker {
         let address = listener.local_addr().map_err(failed)?;
         let url = self.url(address)?;
         let id = self.name(address)?;
+        let secure = self.tls.is_some();
         let stages = Stages::new();
         let concurrency = self.concurrency.map(NonZeroU32::get);
         let registration = Registration {
@@ -169,7 +189,9 @@ impl Worker {
         };
         let beats = supervisors.into_iter().map(|supervisor| {
             let (authorization, stages) = (authorization.clone(), stages.clone());
-            Heartbeat::new(supervisor, &id, &registration, authorization, stages)
+            let peer = Peer::new(supervisor, None);
+            let peer = self.trust.clone().into_iter().fold(peer, Peer::trusting);
+            Heartbeat::new(peer, &id, &registration, authorization, stages)
         });
         let beats: Vec<Heartbeat> = beats.collect();
         let server = Arc::new(Server {
@@ -182,13 +204,14 @@ impl Worker {
             body_limit: self.body_limit,
             stages: stages.clone(),
             calls: Arc::new(Calls::default()),
+            tls: self.tls,
         });
         if let Some(shutdown) = self.shutdown {
             task::spawn("worker-shutdown", follow(shutdown, stages.clone()));
         }
         let life = live(server, listener, beats, stages.clone());
         let end = watched(life);
-        Ok(Running { address, url, id, stages, end })
+        Ok(Running { address, url, secure, id, stages, end })
     }
 
     fn authorization(&self) -> Result<Option<HeaderValue>, StartError> {
@@ -206,12 +229,16 @@ impl Worker {
             Some(url) => url.clone(),
             // Nobody can call "any address", but often the host's name is known.
             None if address.ip().is_unspecified() => {
-                format!("http://{}:{}", host_name(), address.port())
+                format!("{}://{}:{}", self.scheme(), host_name(), address.port())
             }
-            None => format!("http://{address}"),
+            None => format!("{}://{address}", self.scheme()),
         };
         url.parse::<Target>()?;
         Ok(url)
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     fn name(&self, address: SocketAddr) -> Result<String, StartError> {

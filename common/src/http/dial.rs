@@ -7,10 +7,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
-};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     net::{TcpStream, lookup_host},
     time::timeout,
@@ -20,9 +17,10 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use crate::{
     http::Guard,
     limits::{CONNECT_TIMEOUT, HOST_ADDRESSES},
+    tls::{self, Authorities},
 };
 
-/// Whose certificates are believed.
+/// Whose certificates are believed, and which one is shown to who asks.
 #[derive(Clone, Debug)]
 pub struct Trust(Arc<ClientConfig>);
 
@@ -32,28 +30,20 @@ impl Trust {
     /// # Errors
     /// When the file can't be read, or holds no certificate.
     pub fn new(file: Option<&Path>) -> io::Result<Self> {
-        let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-        if let Some(file) = file {
-            let wrong = |error: &dyn std::fmt::Display| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", file.display()))
-            };
-            let certificates = CertificateDer::pem_file_iter(file).map_err(|e| wrong(&e))?;
-            let before = roots.len();
-            for certificate in certificates {
-                let certificate = certificate.map_err(|error| wrong(&error))?;
-                roots.add(certificate).map_err(|error| wrong(&error))?;
-            }
-            if roots.len() == before {
-                return Err(wrong(&"it holds no certificate"));
-            }
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self(Arc::new(config)))
+        let authorities = file.map_or(Authorities::Public, Authorities::PublicAnd);
+        Ok(Self::of(tls::client_of(authorities, None)?.into()))
+    }
+
+    /// What a client's setup says.
+    #[must_use]
+    pub fn of(config: Arc<ClientConfig>) -> Self {
+        Self(config)
+    }
+
+    /// Whether the other one is this one: the same setup, and not one that says the same.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// The public authorities.

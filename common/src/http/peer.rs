@@ -118,6 +118,12 @@ impl Peer {
         self
     }
 
+    /// Who is believed where it speaks TLS; `None`: the public authorities.
+    #[must_use]
+    pub fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
+    }
+
     /// Where it is.
     #[must_use]
     pub fn target(&self) -> &Target {

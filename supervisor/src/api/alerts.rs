@@ -13,8 +13,12 @@ use http::{HeaderMap, StatusCode};
 use rollcall_common::{limits::AUDIT_KEPT, problem::Problem};
 use serde_json::{Value, json};
 
-use super::{Api, number, reason::because};
+use super::{
+    Api, number,
+    reason::{Because, because},
+};
 use crate::{
+    access::Caller,
     dispatcher::{AlertStatus, Event, Reply},
     record::{AlertId, AlertStage, Audit},
     web::respond::{Answer, bad_request, json, refused},
@@ -30,22 +34,27 @@ pub(super) fn routes() -> Router<Arc<Api>> {
 
 async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Answer {
-    Answer(api.list_alerts(query.get("state").map(String::as_str)).await)
+    Answer(api.list_alerts(caller, query.get("state").map(String::as_str)).await)
 }
 
-async fn one(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
-    Answer(api.show_alert(&id).await)
+async fn one(State(api): State<Arc<Api>>, caller: Caller, Path(id): Path<String>) -> Answer {
+    Answer(api.show_alert(&caller, &id).await)
 }
 
 async fn acknowledge(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    Answer(api.acknowledge(&id, &headers, body).await)
+    Answer(match because(&headers, body).await {
+        Ok(because) => api.acknowledge(&caller, &id, because).await,
+        Err(refusal) => Err(refusal),
+    })
 }
 
 async fn audit(
@@ -55,8 +64,20 @@ async fn audit(
     Answer(api.audit(query.get("limit")).await)
 }
 
+/// An alert of no stream speaks of all.
+fn sees(caller: &Caller, alert: &AlertStatus) -> bool {
+    match &alert.stream {
+        Some(stream) => caller.sees(stream.as_str()),
+        None => caller.bounds().is_none(),
+    }
+}
+
 impl Api {
-    async fn list_alerts(&self, state: Option<&str>) -> Result<Response, Box<Problem>> {
+    async fn list_alerts(
+        &self,
+        caller: Caller,
+        state: Option<&str>,
+    ) -> Result<Response, Box<Problem>> {
         let stages = [AlertStage::Firing, AlertStage::Acknowledged, AlertStage::Resolved];
         let wanted = state.map(|state| {
             let detail = "state is one of firing, acknowledged, resolved";
@@ -68,27 +89,30 @@ impl Api {
         let all = self.handle.look(move |dispatcher| {
             let all = dispatcher.alerts().rev();
             all.filter(|alert| wanted.is_none_or(|stage| stage == alert.stage))
+                .filter(|alert| sees(&caller, alert))
                 .map(|alert| show(&alert))
                 .collect::<Vec<Value>>()
         });
         Ok(json(StatusCode::OK, &json!({ "alerts": all.await? })))
     }
 
-    async fn show_alert(&self, id: &str) -> Result<Response, Box<Problem>> {
+    async fn show_alert(&self, caller: &Caller, id: &str) -> Result<Response, Box<Problem>> {
         let number = parse(id)?;
         let alert = self.handle.look(move |dispatcher| dispatcher.alert(number)).await?;
+        // One that the caller may not see is not there.
+        let alert = alert.filter(|alert| sees(caller, alert));
         let alert = alert.ok_or_else(|| refused(id, &Reply::UnknownAlert))?;
         Ok(json(StatusCode::OK, &show(&alert)))
     }
 
     async fn acknowledge(
         &self,
+        caller: &Caller,
         id: &str,
-        headers: &HeaderMap,
-        body: Body,
+        because: Because,
     ) -> Result<Response, Box<Problem>> {
+        self.show_alert(caller, id).await?;
         let alert = parse(id)?;
-        let because = because(headers, body).await?;
         let event = move |request| Event::Acknowledged {
             request,
             alert,
@@ -99,7 +123,7 @@ impl Api {
         if reply != Reply::Done {
             return Err(refused(id, &reply).into());
         }
-        self.show_alert(id).await
+        self.show_alert(caller, id).await
     }
 
     async fn audit(&self, limit: Option<&String>) -> Result<Response, Box<Problem>> {

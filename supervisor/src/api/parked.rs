@@ -26,6 +26,7 @@ use super::{
     reason::{Because, because, checked},
 };
 use crate::{
+    access::Caller,
     dispatcher::{
         Event, Reply,
         event::{Bulk, Decision},
@@ -50,9 +51,10 @@ pub(super) fn routes() -> Router<Arc<Api>> {
 
 async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Answer {
-    Answer(api.list_parked(query.get("stream").cloned()).await)
+    Answer(api.list_parked(caller, query.get("stream").cloned()).await)
 }
 
 type Place = Path<(String, String)>;
@@ -93,8 +95,13 @@ async fn resolve(
     Answer(api.resolve(place, &headers, body).await)
 }
 
-async fn retry_many(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Answer {
-    Answer(api.retry_many(&headers, body).await)
+async fn retry_many(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    Answer(api.retry_many(&caller, &headers, body).await)
 }
 
 /// What is sent back in bulk, and why.
@@ -111,13 +118,26 @@ struct Wanted {
     dry_run: bool,
 }
 
+fn named(stream: Option<&String>) -> Vec<Box<str>> {
+    stream.map(|name| name.as_str().into()).into_iter().collect()
+}
+
 impl Api {
-    async fn list_parked(&self, stream: Option<String>) -> Result<Response, Box<Problem>> {
+    async fn list_parked(
+        &self,
+        caller: Caller,
+        stream: Option<String>,
+    ) -> Result<Response, Box<Problem>> {
+        caller.must_see(&named(stream.as_ref()))?;
         let only = stream.map(|name| self.stream(&name)).transpose()?.map(|(_, id)| id);
         let parked = self.handle.look(move |dispatcher| {
             let all =
                 dispatcher.parked().filter(|(stream, ..)| only.is_none_or(|id| id == *stream));
-            all.map(|(stream, sequence, parking, attempts)| {
+            let seen = all.filter(|(stream, ..)| {
+                let name = dispatcher.state().stream_name(*stream);
+                name.is_some_and(|name| caller.sees(name.as_str()))
+            });
+            seen.map(|(stream, sequence, parking, attempts)| {
                 let behind = dispatcher.stream_status(stream).next.0 - 1 - sequence.0;
                 json!({
                     "stream": dispatcher.state().stream_name(stream),
@@ -152,10 +172,19 @@ impl Api {
     }
 
     /// Sends parked messages back piece by piece, so that nobody waits for all of them.
-    async fn retry_many(&self, headers: &HeaderMap, body: Body) -> Result<Response, Box<Problem>> {
+    async fn retry_many(
+        &self,
+        caller: &Caller,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Response, Box<Problem>> {
         let body = read_body(headers, body, 8 * REASON_BYTES).await?;
         let wanted: Wanted =
             serde_json::from_slice(&body).map_err(|error| bad_request(error.to_string()))?;
+        match &wanted.stream {
+            Some(name) => caller.must_see(&named(Some(name)))?,
+            None => caller.sees_everything("a retry that names no stream")?,
+        }
         let stream = wanted.stream.map(|name| self.stream(&name)).transpose()?;
         let mut bulk = Bulk {
             stream: stream.map(|(_, id)| id),

@@ -10,6 +10,7 @@ use rollcall_common::{
 
 use super::{Api, results::no_longer_kept, subscriptions::unknown};
 use crate::{
+    access::Caller,
     dispatcher::{Event, SubscriptionStatus, settings::Pattern},
     record::{Gap, SubscriptionId},
     views::{ReadFailed, ReleasedResult, Views},
@@ -22,12 +23,13 @@ const READ: usize = 256;
 /// What a subscription's reader gets, as it was when the reading began.
 #[derive(Clone, Debug)]
 pub struct Reading {
-    subscription: SubscriptionId,
+    /// `None`: of no subscription, but of all streams that a caller may see.
+    subscription: Option<SubscriptionId>,
     patterns: Vec<Pattern>,
     /// Where it begins.
     pub checkpoint: Position,
-    /// Results up to here are replayed.
-    pub replay_until: Position,
+    /// Results up to here are replayed; `None`: nobody asks.
+    pub replay_until: Option<Position>,
 }
 
 /// What was read.
@@ -42,14 +44,19 @@ pub struct Looked {
 }
 
 impl Api {
-    /// The reading of a subscription, from its checkpoint on.
-    pub(super) async fn reading(&self, name: &str) -> Result<Reading, Box<Problem>> {
+    /// The reading of a subscription, from its checkpoint on, by a caller who may see all of it.
+    pub(super) async fn reading(
+        &self,
+        caller: &Caller,
+        name: &str,
+    ) -> Result<Reading, Box<Problem>> {
         let asked = name.to_owned();
         let look = self.handle.look(move |dispatcher| {
             let id = dispatcher.state().find_subscription(&asked)?;
             Some((id, dispatcher.subscription_status(id)?))
         });
         let (subscription, status) = look.await?.ok_or_else(|| unknown(name))?;
+        caller.must_see(&status.plan.streams)?;
         Ok(Reading::of(subscription, &status))
     }
 
@@ -71,8 +78,9 @@ impl Api {
         };
         tracing::error!(subscription = ?reading.subscription, ?gap, "a result is missing");
         let (expected, got) = (gap.expected, gap.got);
-        let event = Event::GapFound { subscription: reading.subscription, gap };
-        self.handle.tell(event).await?;
+        if let Some(subscription) = reading.subscription {
+            self.handle.tell(Event::GapFound { subscription, gap }).await?;
+        }
         if results.is_empty() {
             let detail = format!("{expected} should come next, and {got} does");
             return Err(Problem::new(500, "position-gap", "Result missing", detail).into());
@@ -86,11 +94,17 @@ impl Reading {
     #[must_use]
     pub fn of(subscription: SubscriptionId, status: &SubscriptionStatus) -> Self {
         Self {
-            subscription,
+            subscription: Some(subscription),
             patterns: status.plan.streams.iter().map(|text| Pattern::new(text)).collect(),
             checkpoint: status.checkpoint,
-            replay_until: status.replay_until,
+            replay_until: Some(status.replay_until),
         }
+    }
+
+    /// Of all streams that fit one of these patterns, from the beginning.
+    pub(super) fn of_streams(patterns: &[Pattern]) -> Self {
+        let patterns = patterns.to_vec();
+        Self { subscription: None, patterns, checkpoint: Position(0), replay_until: None }
     }
 
     fn wants(&self, name: &StreamName) -> bool {

@@ -22,6 +22,7 @@ use serde_json::{json, value::to_raw_value};
 
 use super::{Api, number, reading::Reading};
 use crate::{
+    access::Caller,
     views::{ReadFailed, ReleasedResult},
     web::{
         ResultBody,
@@ -43,10 +44,13 @@ type Parameters = Query<BTreeMap<String, String>>;
 
 async fn all_results(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Parameters,
     headers: HeaderMap,
 ) -> Answer {
-    Answer(api.results(Feed::All, &query, &headers).await)
+    let some = caller.bounds().map(|patterns| Arc::new(Reading::of_streams(patterns)));
+    let feed = some.map_or(Feed::All, Feed::Some);
+    Answer(api.results(feed, &query, &headers).await)
 }
 
 async fn stream_results(
@@ -63,12 +67,13 @@ async fn stream_results(
 
 async fn subscription_results(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(name): Path<String>,
     Query(query): Parameters,
     headers: HeaderMap,
 ) -> Answer {
-    Answer(match api.reading(&name).await {
-        Ok(reading) => api.results(Feed::Subscription(Arc::new(reading)), &query, &headers).await,
+    Answer(match api.reading(&caller, &name).await {
+        Ok(reading) => api.results(Feed::Some(Arc::new(reading)), &query, &headers).await,
         Err(refusal) => Err(refusal),
     })
 }
@@ -77,15 +82,16 @@ async fn subscription_results(
 #[derive(Clone, Debug)]
 enum Feed {
     All,
+    /// A subscription's, or those that a caller may see.
+    Some(Arc<Reading>),
     Stream(StreamId),
-    Subscription(Arc<Reading>),
 }
 
 impl Feed {
     /// The cursor of a result in this feed.
     fn cursor(&self, result: &ReleasedResult) -> u64 {
         match self {
-            Self::All | Self::Subscription(_) => result.position.0,
+            Self::All | Self::Some(_) => result.position.0,
             Self::Stream(_) => result.sequence.0,
         }
     }
@@ -94,14 +100,14 @@ impl Feed {
     fn beginning(&self) -> u64 {
         match self {
             Self::All | Self::Stream(_) => 0,
-            Self::Subscription(reading) => reading.checkpoint.0,
+            Self::Some(reading) => reading.checkpoint.0,
         }
     }
 
     fn body<'a>(&self, result: &'a ReleasedResult) -> ResultBody<'a> {
         let until = match self {
             Self::All | Self::Stream(_) => None,
-            Self::Subscription(reading) => Some(reading.replay_until),
+            Self::Some(reading) => reading.replay_until,
         };
         ResultBody::of(result).replayed_until(until)
     }
@@ -178,13 +184,13 @@ impl Api {
         after: u64,
         limit: usize,
     ) -> Result<Page, Box<Problem>> {
-        if let Feed::Subscription(reading) = feed {
+        if let Feed::Some(reading) = feed {
             let (results, next) = self.read_on(reading, Position(after), limit).await?;
             return Ok(Page { results, next: next.0 });
         }
         let (views, feed_) = (Arc::clone(&self.views), feed.clone());
         let read = move || match feed_ {
-            Feed::All | Feed::Subscription(_) => views.results(Position(after), limit, PAGE_BYTES),
+            Feed::All | Feed::Some(_) => views.results(Position(after), limit, PAGE_BYTES),
             Feed::Stream(stream) => {
                 views.stream_results(stream, Sequence(after), limit, PAGE_BYTES)
             }
@@ -197,7 +203,7 @@ impl Api {
 
     fn newest(&self, feed: &Feed) -> u64 {
         match feed {
-            Feed::All | Feed::Subscription(_) => self.views.head().borrow().0,
+            Feed::All | Feed::Some(_) => self.views.head().borrow().0,
             Feed::Stream(stream) => {
                 self.views.status(*stream).map_or(0, |(status, _)| status.released.0)
             }
@@ -248,7 +254,7 @@ struct Page {
 
 fn unreadable(feed: &Feed, error: &ReadFailed) -> Problem {
     let of = match feed {
-        Feed::All | Feed::Subscription(_) => "position",
+        Feed::All | Feed::Some(_) => "position",
         Feed::Stream(_) => "sequence",
     };
     no_longer_kept(of, error)

@@ -22,6 +22,7 @@ use super::{
     reason::{Because, because},
 };
 use crate::{
+    access::Caller,
     dispatcher::{Event, Reply, event::Wish},
     web::respond::{Answer, json, refused},
 };
@@ -39,9 +40,10 @@ pub(super) fn routes() -> Router<Arc<Api>> {
 
 async fn list(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Answer {
-    Answer(api.list_streams(&query))
+    Answer(api.list_streams(&caller, &query))
 }
 
 async fn one(State(api): State<Arc<Api>>, Path(stream): Path<String>) -> Answer {
@@ -67,7 +69,11 @@ async fn resume(
 }
 
 impl Api {
-    fn list_streams(&self, query: &BTreeMap<String, String>) -> Result<Response, Box<Problem>> {
+    fn list_streams(
+        &self,
+        caller: &Caller,
+        query: &BTreeMap<String, String>,
+    ) -> Result<Response, Box<Problem>> {
         let limit = number("limit", query.get("limit"))?.unwrap_or(PAGE).min(PAGE_RESULTS);
         let after = query.get("after").map(|name| name.parse::<StreamName>());
         let after = after.transpose().map_err(|error| {
@@ -75,7 +81,8 @@ impl Api {
         })?;
         let page = self.views.streams(after.as_ref(), limit);
         let next = page.last().filter(|_| page.len() == limit).map(|(name, _)| name.clone());
-        let streams: Vec<Value> = page.iter().map(|(name, id)| self.show(name, *id)).collect();
+        let seen = page.iter().filter(|(name, _)| caller.sees(name.as_str()));
+        let streams: Vec<Value> = seen.map(|(name, id)| self.show(name, *id)).collect();
         Ok(json(StatusCode::OK, &json!({ "streams": streams, "next": next })))
     }
 

@@ -23,6 +23,7 @@ use super::{
     arranging::{Wanted, position, wrong},
 };
 use crate::{
+    access::Caller,
     dispatcher::{Event, Reply, SubscriptionReply, SubscriptionStatus, event::Order},
     record::{Origin, Start, Way},
     web::{
@@ -42,72 +43,85 @@ pub(super) fn routes() -> Router<Arc<Api>> {
         .route("/v1/subscriptions/{name}/rewind", post(rewind))
 }
 
-async fn list(State(api): State<Arc<Api>>) -> Answer {
-    Answer(
-        api.subscriptions().await.map(|all| json(StatusCode::OK, &json!({ "subscriptions": all }))),
-    )
+async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer {
+    let all = api.subscriptions(&caller).await;
+    Answer(all.map(|all| json(StatusCode::OK, &json!({ "subscriptions": all }))))
 }
 
-async fn one(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Answer {
-    Answer(api.subscription(&name, StatusCode::OK).await)
+async fn one(State(api): State<Arc<Api>>, caller: Caller, Path(name): Path<String>) -> Answer {
+    Answer(match api.allow(&caller, &name).await {
+        Ok(()) => api.subscription(&name, StatusCode::OK).await,
+        Err(refusal) => Err(refusal),
+    })
 }
 
 async fn put(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
     Answer(match read_body(&headers, body, SUBSCRIPTION_BODY).await {
-        Ok(body) => api.arrange(&name, actor(&headers), &body).await,
+        Ok(body) => api.arrange(&caller, &name, (actor(&headers), &body)).await,
         Err(refusal) => Err(refusal),
     })
 }
 
 async fn delete(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
-    Answer(api.remove(&name, actor(&headers)).await)
+    Answer(match api.allow(&caller, &name).await {
+        Ok(()) => api.remove(&name, actor(&headers)).await,
+        Err(refusal) => Err(refusal),
+    })
 }
 
 async fn pause(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
-    Answer(api.order(&name, actor(&headers), Order::Pause).await)
+    Answer(api.order((&caller, &name), actor(&headers), Order::Pause).await)
 }
 
 async fn resume(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Answer {
-    Answer(api.order(&name, actor(&headers), Order::Resume).await)
+    Answer(api.order((&caller, &name), actor(&headers), Order::Resume).await)
 }
 
 async fn checkpoint(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
     Answer(match said_position(&headers, body).await {
-        Ok(position) => api.order(&name, actor(&headers), Order::Checkpoint(position)).await,
+        Ok(position) => {
+            api.order((&caller, &name), actor(&headers), Order::Checkpoint(position)).await
+        }
         Err(refusal) => Err(refusal),
     })
 }
 
 async fn rewind(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
     Answer(match said_position(&headers, body).await {
-        Ok(position) => api.order(&name, actor(&headers), Order::Rewind(position)).await,
+        Ok(position) => api.order((&caller, &name), actor(&headers), Order::Rewind(position)).await,
         Err(refusal) => Err(refusal),
     })
 }
@@ -169,7 +183,15 @@ impl Api {
         Ok(look.await?.ok_or_else(|| unknown(name))?)
     }
 
-    async fn subscriptions(&self) -> Result<Vec<Value>, Box<Problem>> {
+    /// Refuses a caller who may not see all that a subscription is for.
+    async fn allow(&self, caller: &Caller, name: &str) -> Result<(), Box<Problem>> {
+        if caller.bounds().is_none() {
+            return Ok(());
+        }
+        caller.must_see(&self.status_of(name).await?.0.plan.streams)
+    }
+
+    async fn subscriptions(&self, caller: &Caller) -> Result<Vec<Value>, Box<Problem>> {
         let look = self.handle.look(|dispatcher| {
             let state = dispatcher.state();
             let all = state.subscription_names().map(|(id, _)| id);
@@ -177,27 +199,33 @@ impl Api {
             (all.collect::<Vec<_>>(), state.head())
         });
         let (all, head) = look.await?;
-        Ok(all.iter().map(|status| self.shown(status, head)).collect())
+        let seen = all.iter().filter(|status| caller.must_see(&status.plan.streams).is_ok());
+        Ok(seen.map(|status| self.shown(status, head)).collect())
     }
 
     /// Makes a subscription, or changes it. Its secret is durable before anything speaks of it.
     async fn arrange(
         &self,
+        caller: &Caller,
         name: &str,
-        by: Box<str>,
-        body: &[u8],
+        (by, body): (Box<str>, &[u8]),
     ) -> Result<Response, Box<Problem>> {
         if name.parse::<StreamName>().is_err() {
             let text = "a name has 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-'";
             return Err(wrong("name", text));
         }
         let wanted = Wanted::read(body)?;
+        caller.must_see(&wanted.plan.streams)?;
         for address in &wanted.addresses {
             self.check_address(address).await?;
         }
         // One at a time, so that secrets and records of two callers are not mixed.
         let _turn = self.arranging.lock().await;
-        let known = self.status_of(name).await.ok().map(|(status, _)| status.plan.origin);
+        let known = self.status_of(name).await.ok().map(|(status, _)| status.plan);
+        if let Some(plan) = &known {
+            caller.must_see(&plan.streams)?;
+        }
+        let known = known.map(|plan| plan.origin);
         if known == Some(Origin::Configuration) {
             return Err(refused(name, SubscriptionReply::Configured).into());
         }
@@ -236,10 +264,11 @@ impl Api {
 
     async fn order(
         &self,
-        name: &str,
+        (caller, name): (&Caller, &str),
         by: Box<str>,
         order: Order,
     ) -> Result<Response, Box<Problem>> {
+        self.allow(caller, name).await?;
         let name_ = Box::from(name);
         let reply =
             self.asked(move |request| Event::Ordered { request, name: name_, by, order }).await?;

@@ -15,6 +15,7 @@ use rollcall_common::{
 
 use super::recovery::Opened;
 use crate::{
+    access::Access,
     alerts::{Crier, Senders, SetupFailed},
     api::{self, Api},
     config::{Config, Pool, Subscription},
@@ -29,7 +30,11 @@ use crate::{
     secrets::Secrets,
     web::Sizes,
     workers::{
-        self, caller::Caller, membership::ConfiguredPool, registry::Registry, routes::Membership,
+        self,
+        caller::Caller,
+        membership::ConfiguredPool,
+        registry::{Registry, Trusts},
+        routes::Membership,
     },
 };
 
@@ -40,6 +45,7 @@ pub(super) struct Edge {
     pub(super) forwarder: Arc<Forwarder>,
     pub(super) registry: Arc<Registry>,
     pub(super) crier: Arc<Crier>,
+    pub(super) access: Arc<Access>,
     secrets: Arc<Secrets>,
     guard: Arc<Guard>,
 }
@@ -59,6 +65,7 @@ impl Edge {
     ) -> Result<Self, SetupFailed> {
         let sizes = Arc::new(arc_swap::ArcSwap::from_pointee(sizes(config)));
         let registry = Arc::new(Registry::default());
+        registry.trust(trusts(config, vault.trust.as_ref()));
         let caller = Caller {
             registry: Arc::clone(&registry),
             handle: handle.clone(),
@@ -91,9 +98,16 @@ impl Edge {
             handle: handle.clone(),
             journal: opened.identity.to_string().into(),
         });
-        let (caller, forwarder) = (Arc::new(caller), Arc::new(forwarder));
-        let intake = Arc::new(intake);
-        Ok(Self { intake, caller, forwarder, registry, crier, secrets, guard })
+        Ok(Self {
+            intake: Arc::new(intake),
+            caller: Arc::new(caller),
+            forwarder: Arc::new(forwarder),
+            registry,
+            crier,
+            access: Arc::new(Access::new(&config.tokens)),
+            secrets,
+            guard,
+        })
     }
 
     pub(super) fn router(&self, opened: &Opened, heartbeat_ms: u64) -> Router {
@@ -154,6 +168,15 @@ impl Edges for Work {
     fn tell(&self, notice: Notice) {
         self.crier.tell(notice);
     }
+}
+
+/// Whom it believes when it calls workers.
+pub(super) fn trusts(config: &Config, others: Option<&Trust>) -> Trusts {
+    let pool = |pool: &Pool| {
+        let tls = pool.tls.as_ref()?;
+        Some((Arc::clone(&pool.name), Trust::of(Arc::clone(&tls.made))))
+    };
+    Trusts { pools: config.pools.iter().filter_map(pool).collect(), others: others.cloned() }
 }
 
 /// Who tells people of alerts.

@@ -8,10 +8,12 @@ use rollcall_common::{
     shutdown::{Phase, Shutdown, Trigger},
     task,
     time::Clock,
+    tls::Acceptor,
 };
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
+    access::Access,
     alerts::{Crier, SetupFailed},
     config::{Config, JournalKind},
     dispatcher::{Event, Settings},
@@ -19,7 +21,7 @@ use crate::{
         Driver, DriverError, Handle, Parts, engine::Engine, keeping::Rules, recovery::RecoverError,
     },
     egress::forwarder::Forwarder,
-    ingress::{Intake, Room, listener},
+    ingress::{Intake, Room},
     journal::{EntryNumber, local::OpenError},
     record::Origin,
     secrets::Secrets,
@@ -31,10 +33,13 @@ use crate::{
 };
 
 mod edge;
+mod listening;
 mod recovery;
 mod retention;
 
-use edge::{Edge, Vault, Work, destinations, pools, senders, sizes};
+use edge::{Edge, Vault, Work, destinations, pools, senders, sizes, trusts};
+pub use listening::Addresses;
+use listening::Bound;
 pub(crate) use recovery::{Opened, open};
 use retention::Keeper;
 
@@ -77,7 +82,7 @@ pub enum AppError {
 /// A supervisor that runs.
 #[derive(Debug)]
 pub struct Running {
-    address: SocketAddr,
+    addresses: Addresses,
     handle: Handle,
     views: Arc<Views>,
     driver: JoinHandle<Result<(), DriverError>>,
@@ -93,6 +98,9 @@ struct Reloading {
     intake: Arc<Intake>,
     forwarder: Arc<Forwarder>,
     crier: Arc<Crier>,
+    registry: Arc<Registry>,
+    access: Arc<Access>,
+    tls: Option<Acceptor>,
     pools: watch::Sender<Vec<ConfiguredPool>>,
     rules: watch::Sender<Rules>,
     config: Config,
@@ -108,9 +116,8 @@ pub async fn start(
     shutdown: Shutdown,
     trigger: Trigger,
 ) -> Result<Running, AppError> {
-    let listen = config.server.listen;
-    let listener = listener::bind(listen).await.map_err(|error| AppError::Bind(listen, error))?;
-    let address = listener.local_addr().map_err(|error| AppError::Bind(listen, error))?;
+    let bound = Bound::new(&config).await?;
+    warn_of_readable_tokens(&config);
     let settings = Arc::new(config.settings());
     let opened = open(config.journal.clone(), Arc::clone(&settings)).await?;
     let clock = Clock::start(opened.recovered.state.last_time());
@@ -143,16 +150,32 @@ pub async fn start(
     let (rules, kept) = watch::channel(config.rules());
     let keeper = Keeper { handle: handle.clone(), views: Arc::clone(&views), journal, clock };
     keeper.spawn(kept, shutdown.clone());
-    sweep(edges.registry, Arc::clone(&edges.forwarder), shutdown.clone());
-    task::spawn("listener", listener::serve(listener, router, shutdown.clone()));
+    sweep(Arc::clone(&edges.registry), Arc::clone(&edges.forwarder), shutdown.clone());
+    let (addresses, tls) = (bound.addresses.clone(), bound.tls());
+    bound.serve(&router, &edges.access, &edges.intake, &shutdown);
     let drain_timeout = config.server.drain_timeout;
-    let (intake, forwarder, crier) = (edges.intake, edges.forwarder, edges.crier);
-    let trust = vault.trust;
-    let reloading = Reloading { intake, forwarder, crier, pools, rules, config, trust };
+    let reloading = Reloading {
+        intake: edges.intake,
+        forwarder: edges.forwarder,
+        crier: edges.crier,
+        registry: edges.registry,
+        access: edges.access,
+        tls,
+        pools,
+        rules,
+        config,
+        trust: vault.trust,
+    };
     let running =
-        Running { address, handle, views, driver, shutdown, trigger, drain_timeout, reloading };
+        Running { addresses, handle, views, driver, shutdown, trigger, drain_timeout, reloading };
     running.subscribe().await;
     Ok(running)
+}
+
+fn warn_of_readable_tokens(config: &Config) {
+    if !config.tokens.is_empty() && config.server.is_readable() {
+        tracing::warn!("tokens travel for everybody on the way to read: server.tls is not set");
+    }
 }
 
 /// Reads whom to believe, and the secrets of the subscriptions that are still there.
@@ -205,10 +228,16 @@ fn drive(
 }
 
 impl Running {
-    /// Where it listens.
+    /// Where it listens for messages.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses.main
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
     }
 
     /// The way to its driver.
@@ -227,6 +256,11 @@ impl Running {
     /// sections for which one is needed.
     pub async fn reload(&mut self, config: Config) -> Vec<&'static str> {
         let needed = self.reloading.config.needs_restart(&config);
+        self.reloading.access.replace(&config.tokens);
+        if let (Some(acceptor), Some(tls)) = (&self.reloading.tls, &config.server.tls) {
+            acceptor.replace(Arc::clone(&tls.made));
+        }
+        self.reloading.registry.trust(trusts(&config, self.reloading.trust.as_ref()));
         if self.reloading.intake.room.load().bytes() != config.limits.intake_bytes {
             self.reloading.intake.room.store(Arc::new(Room::new(config.limits.intake_bytes)));
         }

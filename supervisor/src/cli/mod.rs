@@ -9,7 +9,12 @@ use std::{
 };
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
-use rollcall_common::{client::Client, telemetry, units::Span};
+use rollcall_common::{
+    client::Client,
+    telemetry,
+    tls::{self, Authorities, Identity},
+    units::Span,
+};
 
 mod alerts;
 mod clients;
@@ -116,6 +121,18 @@ struct Server {
     /// A token for it
     #[arg(long, env = "ROLLCALL_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// A file that holds the token
+    #[arg(long, env = "ROLLCALL_TOKEN_FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
+    /// Authorities in PEM to believe it by, instead of the public ones
+    #[arg(long, env = "ROLLCALL_CA_FILE")]
+    ca_file: Option<PathBuf>,
+    /// A certificate in PEM to show to it
+    #[arg(long, env = "ROLLCALL_CERT_FILE", requires = "key_file")]
+    cert_file: Option<PathBuf>,
+    /// The certificate's key
+    #[arg(long, env = "ROLLCALL_KEY_FILE", requires = "cert_file")]
+    key_file: Option<PathBuf>,
     /// How to show it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -134,7 +151,21 @@ impl Server {
     fn client(&self) -> Result<Client, Failure> {
         let actor = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
         let actor = actor.unwrap_or_else(|_| "command-line".to_owned());
-        Ok(Client::new(&self.url, self.token.clone())?.acting_as(actor))
+        let files = self.cert_file.as_deref().zip(self.key_file.as_deref());
+        let identity = files.map(|(cert, key)| Identity::read(cert, key)).transpose()?;
+        let authorities = self.ca_file.as_deref();
+        let authorities = authorities.map_or(Authorities::Public, Authorities::Only);
+        let tls = tls::client_of(authorities, identity.as_ref())?;
+        Ok(Client::with_tls(&self.url, self.token()?, tls)?.acting_as(actor))
+    }
+
+    fn token(&self) -> Result<Option<String>, Failure> {
+        let Some(file) = &self.token_file else {
+            return Ok(self.token.clone());
+        };
+        let said = std::fs::read_to_string(file)
+            .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+        Ok(Some(said.trim_end_matches(['\r', '\n']).to_owned()))
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn run(options: Options) -> Result<ExitCode, Failure> {
         // Recovery may be long, and nothing is lost by leaving it.
         () = starting.reached(Phase::Draining) => return Ok(ExitCode::SUCCESS),
     };
-    writeln!(io::stdout(), "supervisor listening on http://{}", running.address())?;
+    announce(running.addresses())?;
     let mut ending = shutdown.clone();
     loop {
         tokio::select! {
@@ -63,6 +63,19 @@ pub(super) async fn run(options: Options) -> Result<ExitCode, Failure> {
     }
     running.finished().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn announce(addresses: &app::Addresses) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let scheme = addresses.scheme;
+    writeln!(out, "supervisor listening on {scheme}://{}", addresses.main)?;
+    if let Some(admin) = addresses.admin {
+        writeln!(out, "admin listening on {scheme}://{admin}")?;
+    }
+    for tcp in &addresses.tcp {
+        writeln!(out, "messages listening on tcp://{tcp}")?;
+    }
+    out.flush()
 }
 
 /// Whole or not at all: a configuration with a mistake changes nothing.

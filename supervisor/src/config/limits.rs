@@ -1,8 +1,11 @@
 //! `[limits]`: how large what comes in may be.
 
-use rollcall_common::limits::{BATCH_BYTES, INTAKE_BYTES, MESSAGE_BYTES};
+use rollcall_common::limits::{BATCH_BYTES, CONNECTIONS, INTAKE_BYTES, MESSAGE_BYTES};
 
-use super::{section::Section, values::size};
+use super::{
+    section::Section,
+    values::{size, whole},
+};
 
 /// `[limits]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -13,11 +16,19 @@ pub struct Limits {
     pub batch_bytes: u64,
     /// Bytes of bodies that are on their way in, all together.
     pub intake_bytes: u64,
+    /// Connections from one address to one listener; absent: as many as there may be at all from
+    /// the machine itself, and `CONNECTIONS_PER_ADDRESS` from another one.
+    pub connections_per_address: Option<u32>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { message_bytes: MESSAGE_BYTES, batch_bytes: BATCH_BYTES, intake_bytes: INTAKE_BYTES }
+        Self {
+            message_bytes: MESSAGE_BYTES,
+            batch_bytes: BATCH_BYTES,
+            intake_bytes: INTAKE_BYTES,
+            connections_per_address: None,
+        }
     }
 }
 
@@ -43,7 +54,11 @@ impl Limits {
                 format!("is less than limits.batch_bytes; expected at least {batch_bytes} bytes");
             section.problem(place, "intake_bytes", &text);
         }
+        let most = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
+        let connections_per_address =
+            section.read("connections_per_address", |node| whole(node, 1..=most));
         section.close();
-        Self { message_bytes, batch_bytes, intake_bytes: intake.unwrap_or(INTAKE_BYTES) }
+        let intake_bytes = intake.unwrap_or(INTAKE_BYTES);
+        Self { message_bytes, batch_bytes, intake_bytes, connections_per_address }
     }
 }

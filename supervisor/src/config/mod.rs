@@ -16,11 +16,15 @@ pub use limits::Limits;
 use node::{Node, Value};
 pub use pools::Pool;
 use section::Section;
+use server::Callers;
 pub use server::Server;
 pub use streams::Streams;
 pub use subscriptions::Subscription;
+pub use tcp::Tcp;
+pub use tls::Tls;
 
 use crate::{
+    access::Token,
     dispatcher::settings::{Settings, StreamTable},
     driver::keeping::Rules,
 };
@@ -38,12 +42,15 @@ mod section;
 mod server;
 mod streams;
 mod subscriptions;
+mod tcp;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod tokens;
 mod values;
 
 /// Sections of the contract that this version does not have.
-const REFUSED: [&str; 4] = ["cluster", "schedules", "tcp", "tokens"];
+const REFUSED: [&str; 2] = ["cluster", "schedules"];
 /// All sections of the contract.
 const SECTIONS: [&str; 11] = [
     "server",
@@ -76,6 +83,10 @@ pub struct Config {
     pub subscriptions: Vec<Subscription>,
     /// `[[alerts]]`; the log, if there is none.
     pub alerts: Vec<Alerting>,
+    /// `[[tokens]]`; without any, everybody may do everything.
+    pub tokens: Vec<Arc<Token>>,
+    /// `[[tcp]]`.
+    pub tcp: Vec<Tcp>,
 }
 
 impl Default for Config {
@@ -88,6 +99,8 @@ impl Default for Config {
             pools: Vec::new(),
             subscriptions: Vec::new(),
             alerts: vec![Alerting::log()],
+            tokens: Vec::new(),
+            tcp: Vec::new(),
         }
     }
 }
@@ -132,8 +145,17 @@ impl Config {
         env::apply(env, &mut tree, &mut problems);
         let root = Node { place: Place::File, value: Value::Table(tree), raw: None };
         let mut root = Section::open(String::new(), Some(root), &mut problems);
+        let said = root.place_of("tokens").is_some();
+        let tokens = tokens::read_all(&mut root);
+        // Wrong ones were meant for something; one problem is enough.
+        let callers = if said { Callers::Known } else { Callers::Anybody };
+        let server = root.part("server").with("listen", "--listen", overrides.listen);
+        let server = Server::read(server, callers);
+        let reach = if server.insecure { tcp::Reach::Anybody } else { tcp::Reach::Loopback };
         let config = Self {
-            server: Server::read(root.part("server").with("listen", "--listen", overrides.listen)),
+            tokens,
+            tcp: tcp::read_all(&mut root, reach),
+            server,
             journal: Journal::read(root.part("journal"), overrides.data),
             limits: Limits::read(root.part("limits")),
             streams: Streams::read(root.part("streams")),
@@ -171,14 +193,23 @@ impl Config {
         }
     }
 
-    /// The sections in which `new` differs from this and that only a restart applies.
+    /// The sections and keys in which `new` differs from this and that only a restart applies.
     #[must_use]
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let Journal { retention_bytes, slow, .. } = new.journal;
         let journal = Journal { retention_bytes, slow, ..self.journal.clone() };
-        [("server", self.server != new.server), ("journal", journal != new.journal)]
-            .into_iter()
-            .filter_map(|(section, differs)| differs.then_some(section))
-            .collect()
+        // Other files of TLS are taken; only whether there is TLS at all stays as it is.
+        let mut server = new.server.clone();
+        if server.tls.is_some() && self.server.tls.is_some() {
+            server.tls.clone_from(&self.server.tls);
+        }
+        let limits = new.limits.connections_per_address != self.limits.connections_per_address;
+        let differs = [
+            ("server", server != self.server),
+            ("journal", journal != new.journal),
+            ("tcp", new.tcp != self.tcp),
+            ("limits.connections_per_address", limits),
+        ];
+        differs.into_iter().filter_map(|(section, differs)| differs.then_some(section)).collect()
     }
 }

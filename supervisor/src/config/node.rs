@@ -83,6 +83,14 @@ impl Node {
         self.wrong(format!("{} does not fit; expected {expected}", self.shown()))
     }
 
+    /// That this is not what is expected. Text is not shown: it may be a secret in a wrong place.
+    pub(super) fn unfit_unseen(&self, expected: &str) -> Wrong {
+        match self.text() {
+            Some(_) => self.wrong(format!("a string does not fit; expected {expected}")),
+            None => self.unfit(expected),
+        }
+    }
+
     /// That this is wrong.
     pub(super) fn wrong(&self, text: impl Into<String>) -> Wrong {
         Wrong { place: self.place.clone(), text: text.into() }

@@ -3,10 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use rollcall_common::http::Target;
+use rustls::ClientConfig;
 
 use super::{
     section::Section,
     streams::NO_POOL,
+    tls::{self, Tls},
     values::{self, DAY, SHORTEST, duration, list, url, whole},
 };
 use crate::dispatcher::settings::PoolSettings;
@@ -24,6 +26,8 @@ pub struct Pool {
     pub settings: PoolSettings,
     /// How often the workers' host names are resolved again.
     pub dns_refresh: Duration,
+    /// How `https://` workers are spoken to; absent: as `https://` destinations are.
+    pub tls: Option<Tls<ClientConfig>>,
 }
 
 impl Pool {
@@ -36,6 +40,7 @@ impl Pool {
             concurrency: None,
             settings: PoolSettings::default(),
             dns_refresh: Duration::from_secs(30),
+            tls: None,
         }
     }
 
@@ -69,6 +74,7 @@ impl Pool {
         let second = Duration::from_secs(1);
         let refresh = section.read("dns_refresh", |node| duration(node, second..=DAY));
         pool.dns_refresh = refresh.unwrap_or(pool.dns_refresh);
+        pool.tls = tls::client(&mut section);
         section.close();
         pool
     }

@@ -136,7 +136,7 @@ impl<'a> Section<'a> {
         let node = self.left.remove(key)?;
         let path = keys::join(&self.path, key);
         let header = format!("[[{path}]]");
-        let wrong = node.unfit(&format!("tables, each beginning with {header}"));
+        let wrong = node.unfit_unseen(&format!("tables, each beginning with {header}"));
         let Value::List(items) = node.value else {
             self.problems.add(wrong.place, format!("{path}: {}", wrong.text));
             return Some(Vec::new());
@@ -144,7 +144,7 @@ impl<'a> Section<'a> {
         let mut all = Vec::new();
         for item in items {
             if !item.is_table() {
-                let wrong = item.unfit(&format!("a table, {header}"));
+                let wrong = item.unfit_unseen(&format!("a table, {header}"));
                 self.problems.add(wrong.place, format!("{path}: {}", wrong.text));
                 continue;
             }

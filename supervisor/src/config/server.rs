@@ -7,10 +7,12 @@ use std::{
 };
 
 use rollcall_common::http::{Exception, Guard};
+use rustls::ServerConfig;
 
 use super::{
     node::Node,
     section::Section,
+    tls::{self, Tls},
     values::{Checked, DAY, boolean, duration, list, text},
 };
 
@@ -19,6 +21,10 @@ use super::{
 pub struct Server {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where people and readers are answered, if not there too.
+    pub admin_listen: Option<SocketAddr>,
+    /// What it speaks TLS with; absent: it speaks plain HTTP.
+    pub tls: Option<Tls<ServerConfig>>,
     /// Whether it may listen beyond loopback although anybody can speak to it.
     pub insecure: bool,
     /// How long what is under way may take to finish when it stops.
@@ -29,10 +35,21 @@ pub struct Server {
     pub ca_file: Option<PathBuf>,
 }
 
+/// Whether there are tokens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Callers {
+    /// No: anybody may call.
+    Anybody,
+    /// Yes.
+    Known,
+}
+
 impl Default for Server {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7400),
+            admin_listen: None,
+            tls: None,
             insecure: false,
             drain_timeout: Duration::from_secs(25),
             allow_destinations: Vec::new(),
@@ -42,14 +59,16 @@ impl Default for Server {
 }
 
 impl Server {
-    pub(super) fn read(mut section: Section<'_>) -> Self {
+    pub(super) fn read(mut section: Section<'_>, callers: Callers) -> Self {
         let mut server = Self::default();
-        let place = section.place_of("listen");
-        let listen = section.read("listen", |node| {
-            node.text().and_then(|text| text.parse().ok()).ok_or_else(|| {
-                node.unfit("an IP address and a port, as \"127.0.0.1:7400\" or \"[::1]:7400\"")
-            })
-        });
+        let places = ["listen", "admin_listen"].map(|key| section.place_of(key));
+        let listen = section.read("listen", socket_address);
+        server.admin_listen = section.read("admin_listen", socket_address);
+        if server.admin_listen.is_some_and(|admin| admin.port() != 0 && Some(admin) == listen) {
+            let text = "is the same as server.listen; expected another one, or none";
+            section.problem(places[1].clone(), "admin_listen", text);
+        }
+        server.tls = tls::server(&mut section);
         server.listen = listen.unwrap_or(server.listen);
         // A wrong value was meant for something; one problem is enough.
         let said = section.place_of("insecure").is_some();
@@ -60,17 +79,36 @@ impl Server {
         let allowed = section.read("allow_destinations", |node| list(node, exception));
         server.allow_destinations = allowed.unwrap_or_default();
         server.ca_file = section.read("ca_file", |node| Ok(PathBuf::from(text(node)?)));
-        section.refuse(&["admin_listen", "tls"]);
-        if !server.listen.ip().to_canonical().is_loopback() && !server.insecure {
-            let text = format!(
-                "{} is not loopback and there are no tokens: refuses to start unless \
-                 server.insecure = true",
-                server.listen
-            );
-            section.problem(place, "listen", &text);
+        if callers == Callers::Anybody && !server.insecure && !server.knows_clients() {
+            let listens = [("listen", Some(server.listen)), ("admin_listen", server.admin_listen)];
+            for ((key, address), place) in listens.into_iter().zip(places) {
+                let Some(address) = address.filter(|address| !is_loopback(*address)) else {
+                    continue;
+                };
+                let text = format!(
+                    "{address} is not loopback and there are no tokens: refuses to start unless \
+                     server.insecure = true"
+                );
+                section.problem(place, key, &text);
+            }
         }
         section.close();
         server
+    }
+
+    /// Whether only clients with a certificate are spoken to.
+    fn knows_clients(&self) -> bool {
+        self.tls.as_ref().is_some_and(Tls::names_authorities)
+    }
+
+    /// Whether tokens would travel for everybody to read.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.tls.is_none() && !self.is_for_the_machine_itself()
+    }
+
+    fn is_for_the_machine_itself(&self) -> bool {
+        [Some(self.listen), self.admin_listen].into_iter().flatten().all(is_loopback)
     }
 
     /// Where subscriptions of the API may send. A server that only the machine itself reaches may
@@ -78,8 +116,20 @@ impl Server {
     #[must_use]
     pub fn guard(&self) -> Guard {
         let guard = Guard::new(self.allow_destinations.iter().cloned());
-        if self.listen.ip().to_canonical().is_loopback() { guard.with_loopback() } else { guard }
+        if self.is_for_the_machine_itself() { guard.with_loopback() } else { guard }
     }
+}
+
+/// Whether only the machine itself can reach an address.
+pub(super) fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+/// An address to listen at.
+pub(super) fn socket_address(node: &Node) -> Checked<SocketAddr> {
+    node.text().and_then(|text| text.parse().ok()).ok_or_else(|| {
+        node.unfit("an IP address and a port, as \"127.0.0.1:7400\" or \"[::1]:7400\"")
+    })
 }
 
 fn exception(node: &Node) -> Checked<Exception> {

@@ -13,10 +13,7 @@ use std::{
 
 use http::{HeaderMap, Method, Uri, header};
 use rollcall_common::{limits::HEAD_BYTES, problem::Problem};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::pace::Pace;
 
@@ -35,7 +32,7 @@ struct Reel {
 }
 
 impl Tape {
-    fn add(&self, bytes: &[u8]) {
+    pub(super) fn add(&self, bytes: &[u8]) {
         let mut reel = self.reel();
         if reel.stopped {
             return;
@@ -65,7 +62,7 @@ impl Tape {
 
     /// Whether the newest head that begins with this request line has a `Content-Length`, or is
     /// no longer there to tell.
-    fn has_content_length(&self, method: &Method, uri: &Uri) -> bool {
+    pub(super) fn has_content_length(&self, method: &Method, uri: &Uri) -> bool {
         let reel = self.reel();
         let line = format!("{method} {uri} HTTP/1.1");
         let Some(start) = find_last(&reel.bytes, line.as_bytes()) else { return true };
@@ -104,15 +101,15 @@ pub(super) fn check(
     Ok(())
 }
 
-/// A connection whose newest bytes are kept, and whose pace is watched.
+/// A connection whose newest bytes are kept (of TLS: what was in it), and whose pace is watched.
 #[derive(Debug)]
-pub(super) struct Taped {
-    pub(super) stream: TcpStream,
+pub(super) struct Taped<S> {
+    pub(super) stream: S,
     pub(super) tape: Tape,
     pub(super) pace: Pace,
 }
 
-impl AsyncRead for Taped {
+impl<S: AsyncRead + Unpin> AsyncRead for Taped<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -126,7 +123,7 @@ impl AsyncRead for Taped {
     }
 }
 
-impl AsyncWrite for Taped {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Taped<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

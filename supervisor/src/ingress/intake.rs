@@ -171,7 +171,8 @@ impl Intake {
         })
     }
 
-    fn message(&self, item: Item, headers: Kept) -> Arc<Message> {
+    /// A message of what has come in.
+    pub(super) fn message(&self, item: Item, headers: Kept) -> Arc<Message> {
         let Item { content_type, key, body } = item;
         let key = key.map(|text| Key { text, fingerprint: fingerprint(&content_type, &body) });
         let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! Listening for HTTP: connections come in, up to a bound, and each request is checked before
-//! anybody else sees it.
+//! Listening for HTTP, plain or over TLS: connections come in, up to a bound, and each request is
+//! checked before anybody else sees it.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -11,14 +11,18 @@ use rollcall_common::{
     limits::{CONNECTIONS, HEAD_BYTES, HEADERS},
     shutdown::{Phase, Shutdown},
     task,
+    tls::{self, Acceptor},
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tower::ServiceExt as _;
 
 use super::{
+    crowd::Crowd,
+    gate::Gate,
     guard::{self, Tape, Taped},
     pace::{Pace, Turns},
 };
@@ -35,21 +39,48 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Serves `router` on `listener` until the process stops. While it drains, each connection ends
+/// What stands between a listener and whoever connects.
+#[derive(Debug)]
+pub struct Front {
+    /// What answers.
+    pub router: Router,
+    /// Who is let through to it.
+    pub gate: Gate,
+    /// How TLS is spoken; `None`: it is not.
+    pub tls: Option<Acceptor>,
+    /// How many connections an address may have.
+    pub crowd: Crowd,
+}
+
+impl Front {
+    /// In front of a router that anybody may speak to.
+    #[must_use]
+    pub fn open(router: Router) -> Self {
+        Self { router, gate: Gate::open(), tls: None, crowd: Crowd::default() }
+    }
+}
+
+/// Serves `front` on `listener` until the process stops. While it drains, each connection ends
 /// with its request.
-pub async fn serve(listener: TcpListener, router: Router, mut shutdown: Shutdown) {
+pub async fn serve(listener: TcpListener, front: Front, mut shutdown: Shutdown) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let front = Arc::new(front);
     loop {
         let accepted = tokio::select! {
             () = shutdown.reached(Phase::Now) => return,
             accepted = accept(&listener, &room) => accepted,
         };
         match accepted {
-            Ok((stream, permit)) => {
-                let (router, shutdown) = (router.clone(), shutdown.clone());
+            Ok((stream, peer, permit)) => {
+                let place = front.crowd.enter(peer.ip());
+                let (front, shutdown) = (Arc::clone(&front), shutdown.clone());
                 task::spawn("http", async move {
-                    connection(stream, router, shutdown).await;
-                    drop(permit);
+                    if place.is_some() {
+                        welcome(stream, peer, front, shutdown).await;
+                    } else if front.tls.is_none() {
+                        turn_away(stream).await;
+                    }
+                    drop((place, permit));
                 });
             }
             Err(error) => {
@@ -60,29 +91,51 @@ pub async fn serve(listener: TcpListener, router: Router, mut shutdown: Shutdown
     }
 }
 
-async fn accept(
+pub(super) async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
 }
 
-async fn connection(stream: TcpStream, router: Router, mut shutdown: Shutdown) {
+async fn welcome(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, shutdown: Shutdown) {
     // Err: the peer is gone already, and reading says so.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = &front.tls else {
+        return connection(stream, front, shutdown).await;
+    };
+    match tls.accept(stream).await {
+        Ok(stream) => connection(stream, front, shutdown).await,
+        Err(error) => tls::note_refusal(peer, &error),
+    }
+}
+
+/// Says that an address has as many connections as it may.
+async fn turn_away(mut stream: TcpStream) {
+    let head = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\
+                Connection: close\r\n\r\n";
+    // Err: it has gone, or takes nothing.
+    let _ = tokio::time::timeout(EXHAUSTED_WAIT, stream.write_all(head.as_bytes())).await;
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    front: Arc<Front>,
+    mut shutdown: Shutdown,
+) {
     let tape = Tape::default();
     let turns = Turns::default();
     let pace = Pace::new(turns.clone());
     let io = TokioIo::new(Taped { stream, tape: tape.clone(), pace });
     let draining = shutdown.clone();
     let service = service_fn(move |request| {
-        let (router, tape, draining) = (router.clone(), tape.clone(), draining.clone());
+        let (front, tape, draining) = (Arc::clone(&front), tape.clone(), draining.clone());
         let turns = turns.clone();
         async move {
             turns.turn();
-            let mut response = respond(request, router, &tape).await?;
+            let mut response = respond(request, &front, &tape).await?;
             tape.go_on();
             turns.turn();
             if draining.phase() > Phase::Running {
@@ -110,13 +163,16 @@ async fn connection(stream: TcpStream, router: Router, mut shutdown: Shutdown) {
 }
 
 async fn respond(
-    request: Request<Incoming>,
-    router: Router,
+    mut request: Request<Incoming>,
+    front: &Front,
     tape: &Tape,
 ) -> Result<Response, std::convert::Infallible> {
     let checked = guard::check(request.method(), request.uri(), request.headers(), tape);
     if let Err(refusal) = checked {
         return Ok(problem(&refusal));
     }
-    router.oneshot(request.map(Body::new)).await
+    if let Err(refusal) = front.gate.admit(&mut request) {
+        return Ok(*refusal);
+    }
+    front.router.clone().oneshot(request.map(Body::new)).await
 }

@@ -3,12 +3,19 @@
 
 mod batch;
 mod cloudevents;
+mod crowd;
+mod gate;
 mod guard;
 mod headers;
 mod intake;
 pub mod listener;
 mod pace;
 mod room;
+pub mod tcp;
+#[cfg(test)]
+mod tests;
 
+pub use crowd::Crowd;
+pub use gate::{Answers, Gate};
 pub use intake::{Intake, routes};
 pub use room::Room;

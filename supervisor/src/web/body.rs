@@ -80,13 +80,13 @@ pub async fn read_rationed(
 
 /// Compressed bodies are not taken: they would be kept, and handed on, as they are.
 fn refuse_encoded(headers: &HeaderMap) -> Result<(), Box<Problem>> {
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(encoding) if encoding != "identity" => {
-            let detail = format!("Content-Encoding {encoding:?} is not taken; send it plain");
-            Err(Problem::new(415, "encoded-body", "Unsupported media type", detail).into())
-        }
-        _ => Ok(()),
-    }
+    let mut all = headers.get_all(header::CONTENT_ENCODING).iter();
+    let encoded = all.find(|one| !one.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let Some(encoding) = encoded else {
+        return Ok(());
+    };
+    let detail = format!("Content-Encoding {encoding:?} is not taken; send it plain");
+    Err(Problem::new(415, "encoded-body", "Unsupported media type", detail).into())
 }
 
 fn too_large(limit: usize) -> Box<Problem> {

@@ -337,14 +337,14 @@ fn call(dispatch: &Dispatch) -> link::Call<'_> {
     }
 }
 
-fn reply(answer: &link::Answer<'_>) -> WorkerReply {
+pub(super) fn reply(answer: &link::Answer<'_>) -> WorkerReply {
     WorkerReply::Answer {
         status: answer.status,
         outcome: answer.outcome,
         reason: plain::said(answer.reason.as_bytes()),
         retry_after: wait(answer.retry_after),
         payload: Payload {
-            content_type: answer.content_type.into(),
+            content_type: plain::typed(answer.content_type.as_bytes()).into(),
             body: Bytes::copy_from_slice(answer.body),
         },
     }

@@ -43,7 +43,7 @@ pub fn keep(
             let refresh = wanted.iter().map(|pool| pool.dns_refresh).min().unwrap_or(Duration::MAX);
             let found = resolve(&wanted, &known).await;
             for (id, seen) in &found {
-                registry.set(id, seen.target.clone(), Some(seen.address), None);
+                registry.set(id, &seen.pool, (seen.target.clone(), Some(seen.address)), None);
                 if known.get(id) != Some(seen) && tell(&handle, id, seen).await.is_err() {
                     return;
                 }

@@ -6,3 +6,5 @@ pub mod membership;
 mod plain;
 pub mod registry;
 pub mod routes;
+#[cfg(test)]
+mod tests;

@@ -62,14 +62,13 @@ fn request(member: &Member, dispatch: &Dispatch) -> Option<Request<Full<Bytes>>>
     Some(request)
 }
 
-fn answer(reply: Reply) -> WorkerReply {
+pub(super) fn answer(reply: Reply) -> WorkerReply {
     let Reply { status, headers, body } = reply;
     let outcome = headers.get(protocol::OUTCOME).and_then(|value| value.to_str().ok());
     let content_type = if status == StatusCode::NO_CONTENT {
         ""
     } else {
-        let stated = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        stated.unwrap_or(OCTET_STREAM)
+        headers.get(header::CONTENT_TYPE).map_or(OCTET_STREAM, |value| typed(value.as_bytes()))
     };
     WorkerReply::Answer {
         status: status.as_u16(),
@@ -78,6 +77,12 @@ fn answer(reply: Reply) -> WorkerReply {
         retry_after: retry_after(&headers),
         payload: Payload { content_type: content_type.into(), body: compact(body) },
     }
+}
+
+/// A type as it can be sent on, in one header: anything but visible ASCII is no type.
+pub(super) fn typed(bytes: &[u8]) -> &str {
+    let plain = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
+    std::str::from_utf8(bytes).ok().filter(|_| bytes.iter().all(plain)).unwrap_or(OCTET_STREAM)
 }
 
 /// What a worker says to people: shown in logs and on pages, so without control characters.

@@ -1,10 +1,11 @@
 //! Where each worker is: the one map that many tasks share. No guard is held across an await or
 //! another access.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use rollcall_common::http::{Peer, Target};
+use rollcall_common::http::{Peer, Target, Trust};
 
 use super::link::Link;
 
@@ -21,50 +22,76 @@ pub struct Member {
     pub version: Option<Box<str>>,
 }
 
+/// Whose certificates are believed when workers are spoken to, and which one is shown to them.
+#[derive(Clone, Debug, Default)]
+pub struct Trusts {
+    /// In each pool that says so.
+    pub pools: BTreeMap<Arc<str>, Trust>,
+    /// In the others; `None`: the public authorities.
+    pub others: Option<Trust>,
+}
+
 /// Where each worker is.
 #[derive(Debug, Default)]
-pub struct Registry(DashMap<Arc<str>, Arc<Member>>);
+pub struct Registry {
+    members: DashMap<Arc<str>, Arc<Member>>,
+    trusts: ArcSwap<Trusts>,
+}
 
 impl Registry {
     /// Where the worker `id` is.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<Arc<Member>> {
-        self.0.get(id).map(|member| Arc::clone(&member))
+        self.members.get(id).map(|member| Arc::clone(&member))
     }
 
-    /// Notes where a worker is, and gives back its place. Its connections stay if it was there
-    /// already.
+    /// From now on these are believed. Each worker hears of it when it is seen again.
+    pub fn trust(&self, trusts: Trusts) {
+        self.trusts.store(Arc::new(trusts));
+    }
+
+    /// Notes where a worker of `pool` is, and gives back its place. Its
+    /// connections stay if it was there already.
     pub fn set(
         &self,
         id: &Arc<str>,
-        target: Target,
-        address: Option<SocketAddr>,
+        pool: &str,
+        (target, address): (Target, Option<SocketAddr>),
         version: Option<Box<str>>,
     ) -> Arc<Member> {
+        let trusts = self.trusts.load();
+        let trust = trusts.pools.get(pool).or(trusts.others.as_ref());
+        let same = |known: &&Arc<Member>| {
+            let trusted = match (known.peer.trust(), trust) {
+                (None, None) => true,
+                (Some(old), Some(new)) => old.is(new),
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            trusted && *known.peer.target() == target && known.version == version
+        };
         let known = self.find(id);
-        let same =
-            |known: &&Arc<Member>| *known.peer.target() == target && known.version == version;
         if let Some(known) = known.as_ref().filter(same) {
             return Arc::clone(known);
         }
         let url = target.to_string().into();
-        let (peer, link) = (Peer::new(target, address), Link::default());
-        let member = Arc::new(Member { peer, link, url, version });
-        let before = self.0.insert(Arc::clone(id), Arc::clone(&member));
+        let peer = Peer::new(target, address);
+        let peer = trust.cloned().into_iter().fold(peer, Peer::trusting);
+        let member = Arc::new(Member { peer, link: Link::default(), url, version });
+        let before = self.members.insert(Arc::clone(id), Arc::clone(&member));
         before.iter().for_each(|before| before.link.close());
         member
     }
 
     /// Forgets a worker. Calls that are out go on.
     pub fn remove(&self, id: &str) {
-        if let Some((_, member)) = self.0.remove(id) {
+        if let Some((_, member)) = self.members.remove(id) {
             member.link.close();
         }
     }
 
     /// Closes connections that have been idle for too long.
     pub fn sweep(&self) {
-        let members: Vec<_> = self.0.iter().map(|member| Arc::clone(&member)).collect();
+        let members: Vec<_> = self.members.iter().map(|member| Arc::clone(&member)).collect();
         members.iter().for_each(|member| member.peer.sweep());
     }
 }

@@ -97,7 +97,8 @@ impl Membership {
             return Err(bad_request("pool is a name, and not \"none\"").into());
         }
         let version = registration.version.map(String::into_boxed_str);
-        let member = self.caller.registry.set(&id, target, None, version);
+        let place = (target, None);
+        let member = self.caller.registry.set(&id, &registration.pool, place, version);
         if registration.link >= Some(link::VERSION) {
             self.caller.link(&member);
         }

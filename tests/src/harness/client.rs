@@ -13,6 +13,7 @@ use super::{now, soon, until};
 pub struct Client {
     http: reqwest::Client,
     url: String,
+    token: Option<String>,
 }
 
 /// What came back.
@@ -63,18 +64,44 @@ impl Client {
     /// A client of what is at `url`.
     #[must_use]
     pub fn new(url: &str) -> Self {
-        let tls = rollcall_common::tls::client().expect("a TLS setup");
+        Self::with_tls(url, rollcall_common::tls::client().expect("a TLS setup"))
+    }
+
+    /// A client of what is at `url`, which speaks TLS with this setup.
+    #[must_use]
+    pub fn with_tls(url: &str, tls: rustls::ClientConfig) -> Self {
         let builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .no_proxy()
             .timeout(Duration::from_secs(60));
-        Self { http: builder.build().expect("a client"), url: url.trim_end_matches('/').to_owned() }
+        let url = url.trim_end_matches('/').to_owned();
+        Self { http: builder.build().expect("a client"), url, token: None }
+    }
+
+    /// The same, with a token in every request.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// The same, of what is at another place.
+    #[must_use]
+    pub fn at(&self, url: &str) -> Self {
+        Self { url: url.trim_end_matches('/').to_owned(), ..self.clone() }
     }
 
     /// The base of its requests.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     /// Makes a request, which may fail.
@@ -88,7 +115,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Result<Answer, reqwest::Error> {
-        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        let mut request = self.request(method, path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -144,7 +171,7 @@ impl Client {
 
     /// A response whose body is read bit by bit.
     pub async fn stream(&self, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
-        let mut request = self.http.get(format!("{}{path}", self.url));
+        let mut request = self.request(Method::GET, path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -1,6 +1,7 @@
 //! Real processes, and what tests do to them from the outside: start, call, watch, kill.
 
 mod binaries;
+mod certificates;
 pub mod checker;
 mod client;
 mod process;
@@ -12,6 +13,7 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::{sleep, timeout};
 
+pub use certificates::{Authority, Files};
 pub use client::{Answer, Client};
 pub use process::{Ended, Process, Signal};
 pub use raw::{Raw, exchange};

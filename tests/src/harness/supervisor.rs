@@ -119,6 +119,14 @@ impl Setup {
         Process::start(command, self.folder(), &self.next_name())
     }
 
+    /// Starts the supervisor with this in its environment.
+    pub async fn start_with(&self, variables: &[(&str, &str)]) -> Supervisor {
+        let mut command = Command::new(binaries::program("supervisor"));
+        command.envs(variables.iter().copied());
+        self.serve(&mut command);
+        Self::listening(Process::start(command, self.folder(), &self.next_name())).await
+    }
+
     fn launch(&self) -> Process {
         let mut command = Command::new(binaries::program("supervisor"));
         self.serve(&mut command);
@@ -149,6 +157,11 @@ impl Supervisor {
     #[must_use]
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// Waits for a line of its output with `words` in it, and gives back what follows them there.
+    pub async fn said(&mut self, words: &str) -> String {
+        self.process.said(words).await
     }
 
     /// Its process.

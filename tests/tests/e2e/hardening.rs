@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
-use tests::harness::{Raw, Setup, Supervisor, exchange, now};
+use tests::{
+    harness::{Raw, Setup, Supervisor, exchange, now, until},
+    peers::{Act, Destination, FakeWorker, Reply},
+};
 
-use crate::ms;
+use crate::{ms, urls};
 
 /// A request for one message on the stream `hard`, with these header lines and body.
 fn request(headers: &str, body: &str) -> String {
@@ -209,4 +212,121 @@ async fn who_is_too_slow_is_let_go_and_who_is_idle_is_not() {
     assert_eq!(status, 408);
     assert!(stalled < Duration::from_secs(30), "{stalled:?}");
     assert_nothing_was_taken(&supervisor).await;
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections_and_no_more() {
+    let setup = Setup::new("[limits]\nconnections_per_address = 3\n");
+    let supervisor = setup.start().await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let mut raw = Raw::connect(supervisor.url()).await;
+        raw.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert_eq!(raw.answer().await.0, 200);
+        open.push(raw);
+    }
+    let mut more = Raw::connect(supervisor.url()).await;
+    let (status, text) = more.answer().await;
+    assert!(status == 503 && text.contains("Retry-After: 1"), "{text}");
+    drop((more, open));
+    let taken = async || {
+        let mut raw = Raw::connect(supervisor.url()).await;
+        raw.send("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        raw.answer().await.0 == 200
+    };
+    until("there is room again", taken).await;
+}
+
+#[tokio::test]
+async fn compressed_bodies_are_refused_before_anybody_unpacks_them() {
+    let (_setup, supervisor) = start().await;
+    for encoding in ["gzip", "GZIP", "br", "deflate, gzip", "identity, gzip", "nonsense", ""] {
+        let case = request(&format!("Content-Encoding: {encoding}\r\nContent-Length: 1\r\n"), "x");
+        assert_eq!(exchange(supervisor.url(), case).await.0, 415, "{encoding}");
+    }
+    let twice = "Content-Encoding: identity\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n";
+    assert_eq!(exchange(supervisor.url(), request(twice, "x")).await.0, 415);
+    assert_nothing_was_taken(&supervisor).await;
+}
+
+#[tokio::test]
+async fn names_of_streams_never_become_paths_or_headers() {
+    let (setup, supervisor) = start().await;
+    let names = || {
+        let mut all: Vec<_> = std::fs::read_dir(setup.data()).unwrap().collect();
+        all.extend(std::fs::read_dir(setup.folder()).unwrap());
+        let mut all: Vec<_> = all.into_iter().map(|entry| entry.unwrap().file_name()).collect();
+        all.sort();
+        all
+    };
+    let before = names();
+    let long = "x".repeat(129);
+    for name in [
+        "..%2f..%2fetc%2fpasswd",
+        "%2e%2e%2fx",
+        "a%00b",
+        "a%0d%0aX-Evil:%201",
+        "a%20b",
+        "%ff%fe",
+        "%c3%a9",
+        "a%5cb",
+        "a%2525",
+        "*",
+        &long,
+    ] {
+        for method in ["POST", "GET"] {
+            let path = if method == "POST" { "/messages" } else { "" };
+            let case = format!(
+                "{method} /v1/streams/{name}{path} HTTP/1.1\r\nHost: x\r\n\
+                 Content-Length: 0\r\n\r\n"
+            );
+            let (status, text) = exchange(supervisor.url(), case).await;
+            assert_eq!(status, 400, "{method} {name}: {text}");
+            assert!(!text.to_lowercase().contains("\nx-evil"), "{text}");
+        }
+    }
+    assert_eq!(names(), before);
+    assert_eq!(supervisor.json("/v1/streams").await["streams"], serde_json::json!([]));
+    // One that looks like a path and is a name stays in the journal's files.
+    assert_eq!(supervisor.message("...", &[], "x").await.status, 202);
+    assert_eq!(names(), before);
+}
+
+#[tokio::test]
+async fn what_others_say_never_becomes_a_header_of_its_own() {
+    let worker = FakeWorker::start(|call| {
+        let reply = Reply::new(200, call.body.clone());
+        let reply = reply.with("content-type", "text/plain;\ta=\"\u{e9}\" X-Evil: 1");
+        Act::Answer(reply.with("rollcall-reason", "see\tX-Evil: 1 \u{1f600}"))
+    })
+    .await;
+    let destination = Destination::start().await;
+    let setup = Setup::new(format!(
+        "[pools.default]\nworkers = {}\n[subscriptions.all]\nurl = {:?}\n",
+        urls([&worker]),
+        destination.url()
+    ));
+    let supervisor = setup.start().await;
+    let headers = "Content-Length: 1\r\nce-id: a%0d%0aX-Evil:%201\r\nce-source: /s\r\n\
+                   ce-type: t\r\nce-specversion: 1.0\r\nce-extra: a\tb\r\n\
+                   Idempotency-Key: \"a X-Evil: 1\"\r\nContent-Type: text/x; X-Evil=1\r\n";
+    let path = request(headers, "x");
+    let (status, text) = exchange(supervisor.url(), path).await;
+    assert!(status == 202 && !text.to_lowercase().contains("\nx-evil"), "{text}");
+    until("it is delivered", async || destination.count() == 1).await;
+    let (called, delivered) = (&worker.calls()[0].request, &destination.deliveries()[0].request);
+    for request in [called, delivered] {
+        assert!(!request.headers.contains_key("x-evil"), "{:?}", request.headers);
+        assert_eq!(request.headers.get_all("content-type").iter().count(), 1);
+    }
+    let refused = [
+        "Content-Length: 1\r\nContent-Type: a\u{ff}\r\n",
+        "Content-Length: 1\r\nce-extra: \u{e9}\r\n",
+        "Content-Length: 1\r\nContent-Type: a\r\nContent-Type: b\r\n",
+        "Content-Length: 1\r\nIdempotency-Key: a\rX-Evil: 1\r\n",
+    ];
+    for headers in refused {
+        assert_eq!(exchange(supervisor.url(), request(headers, "x")).await.0, 400, "{headers:?}");
+    }
+    assert_eq!(supervisor.json("/v1/streams/hard").await["next_sequence"], 2);
 }

@@ -1,5 +1,6 @@
 //! End-to-end tests: real processes, seen from the outside only.
 
+mod access;
 mod alerts;
 mod configuration;
 mod consumer;
@@ -23,6 +24,7 @@ mod retention;
 mod secure;
 mod sinks;
 mod subscriptions;
+mod tcp;
 
 use std::time::Duration;
 

@@ -30,7 +30,7 @@ use super::{Failure, span};
 use crate::{
     app,
     config::{Config, Overrides, Subscription},
-    ingress::listener,
+    ingress::listener::{self, Front},
 };
 
 mod screen;
@@ -163,7 +163,7 @@ async fn start_destination(
     let listener = listener::bind(any).await?;
     let address = listener.local_addr()?;
     let router = Router::new().route("/", post(receive)).with_state(delivered);
-    task::spawn("destination", listener::serve(listener, router, shutdown));
+    task::spawn("destination", listener::serve(listener, Front::open(router), shutdown));
     Ok(format!("http://{address}/"))
 }
 

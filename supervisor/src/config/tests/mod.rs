@@ -15,6 +15,7 @@ use crate::{
 mod alerts;
 mod env;
 mod file;
+mod security;
 mod wrong;
 
 const EXAMPLE: &str = include_str!("../../../../docs/rollcall.example.toml");
@@ -57,10 +58,16 @@ fn the_example_says_the_defaults() {
         .collect();
     let config = of_text(&uncommented.join("\n")).unwrap();
     let default = Config::default();
-    let server = Server { ca_file: Some("ca.pem".into()), ..default.server };
+    let server = Server {
+        ca_file: Some("ca.pem".into()),
+        admin_listen: Some("127.0.0.1:7401".parse().unwrap()),
+        ..default.server
+    };
     assert_eq!(config.server, server);
     assert_eq!(config.journal, default.journal);
-    assert_eq!(config.limits, default.limits);
+    let limits = Limits { connections_per_address: Some(4096), ..default.limits };
+    assert_eq!(config.limits, limits);
+    assert_eq!((config.tokens.len(), config.tcp.len()), (2, 1));
     assert!(config.streams.create);
     assert_eq!(*stream(&config, "a"), StreamSettings::default());
     let pool = Pool { concurrency: Some(16), ..Pool::new("default") };
@@ -196,4 +203,8 @@ fn what_needs_a_restart_is_known() {
     let old = of_text("").unwrap();
     let new = of_text("server.listen = '127.0.0.1:1'\nlimits.message_bytes = 1").unwrap();
     assert_eq!(old.needs_restart(&new), ["server"]);
+    let tcp = of_text("[[tcp]]\nlisten = '127.0.0.1:1'\nstream = 'a'").unwrap();
+    assert_eq!(old.needs_restart(&tcp), ["tcp"]);
+    let token = "[[tokens]]\nname = 'a'\nsecret = 'x'\nscopes = 'read'";
+    assert_eq!(old.needs_restart(&of_text(token).unwrap()), [""; 0]);
 }

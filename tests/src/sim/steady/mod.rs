@@ -308,6 +308,7 @@ impl Play {
                     self.outcome.released.push((at, took));
                 }
                 Effect::Append(_)
+                // The loser works on, as one does that is called over plain HTTP.
                 | Effect::Cancel { .. }
                 | Effect::Deliver(_)
                 | Effect::Recall { .. }

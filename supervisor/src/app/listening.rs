@@ -1,0 +1,105 @@
+//! The listeners: bound first, so that an address that is taken stops the start before anything is
+//! done, and served last.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::Router;
+use rollcall_common::{shutdown::Shutdown, task, tls::Acceptor};
+use tokio::net::TcpListener;
+
+use super::AppError;
+use crate::{
+    access::Access,
+    config::{Config, Tcp},
+    ingress::{
+        Answers, Crowd, Gate, Intake,
+        listener::{self, Front},
+        tcp::{self, Feed},
+    },
+};
+
+/// Where it listens.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// For messages and workers; for all, unless there is another one for people.
+    pub main: SocketAddr,
+    /// For people and readers, if that is another one.
+    pub admin: Option<SocketAddr>,
+    /// For messages over plain connections, in the order of the configuration.
+    pub tcp: Vec<SocketAddr>,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+}
+
+/// Listeners that do not answer yet.
+pub(super) struct Bound {
+    main: TcpListener,
+    admin: Option<TcpListener>,
+    tcp: Vec<(TcpListener, Tcp)>,
+    tls: Option<Acceptor>,
+    crowd: Option<u32>,
+    pub(super) addresses: Addresses,
+}
+
+impl Bound {
+    pub(super) async fn new(config: &Config) -> Result<Self, AppError> {
+        let server = &config.server;
+        let (main, main_at) = bind(server.listen).await?;
+        let (mut admin, mut admin_at) = (None, None);
+        if let Some(listen) = server.admin_listen {
+            let (listener, at) = bind(listen).await?;
+            (admin, admin_at) = (Some(listener), Some(at));
+        }
+        let (mut tcp, mut tcp_at) = (Vec::new(), Vec::new());
+        for feed in &config.tcp {
+            let (listener, at) = bind(feed.listen).await?;
+            tcp.push((listener, feed.clone()));
+            tcp_at.push(at);
+        }
+        let tls = server.tls.as_ref().map(|tls| Acceptor::new(Arc::clone(&tls.made)));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let addresses = Addresses { main: main_at, admin: admin_at, tcp: tcp_at, scheme };
+        let crowd = config.limits.connections_per_address;
+        Ok(Self { main, admin, tcp, tls, crowd, addresses })
+    }
+
+    /// What takes TLS connections, to be given new certificates.
+    pub(super) fn tls(&self) -> Option<Acceptor> {
+        self.tls.clone()
+    }
+
+    /// Answers from now on.
+    pub(super) fn serve(
+        self,
+        router: &Router,
+        access: &Arc<Access>,
+        intake: &Arc<Intake>,
+        shutdown: &Shutdown,
+    ) {
+        let front = |answers| Front {
+            router: router.clone(),
+            gate: Gate { access: Arc::clone(access), answers },
+            tls: self.tls.clone(),
+            crowd: Crowd::new(self.crowd),
+        };
+        let main = if self.admin.is_some() { Answers::Data } else { Answers::All };
+        task::spawn("listener", listener::serve(self.main, front(main), shutdown.clone()));
+        if let Some(admin) = self.admin {
+            let front = front(Answers::All);
+            task::spawn("admin-listener", listener::serve(admin, front, shutdown.clone()));
+        }
+        for (listener, Tcp { stream, framing, content_type, .. }) in self.tcp {
+            let intake = Arc::clone(intake);
+            let crowd = Crowd::new(self.crowd);
+            let feed = Feed { intake, stream, framing, content_type, crowd };
+            task::spawn("tcp-listener", tcp::serve(listener, feed, shutdown.clone()));
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {
+    let failed = |error| AppError::Bind(address, error);
+    let listener = listener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}

@@ -1,0 +1,173 @@
+//! Whatever comes in: nothing panics, nothing grows beyond its bound, and what is taken is what was
+//! sent.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use proptest::{collection::vec, prelude::*};
+use rollcall_common::{
+    frame,
+    limits::{KEPT_HEADER_BYTES, KEPT_HEADERS, KEY_BYTES},
+    protocol::FRAMES,
+};
+
+use super::{batch, cloudevents, guard::Tape, headers};
+
+/// Names that mean something here, and others.
+fn name() -> impl Strategy<Value = HeaderName> {
+    let known = prop::sample::select(vec![
+        "content-type",
+        "content-encoding",
+        "idempotency-key",
+        "prefer",
+        "traceparent",
+        "ce-id",
+        "ce-source",
+        "ce-type",
+        "ce-specversion",
+        "ce-extra",
+        "rollcall-content-type",
+    ]);
+    prop_oneof![known.prop_map(str::to_owned), "ce-[a-z]{1,9}", "[a-z]{1,9}"]
+        .prop_map(|name| HeaderName::from_bytes(name.as_bytes()).unwrap())
+}
+
+/// Whatever the parser of HTTP lets through.
+fn value() -> impl Strategy<Value = HeaderValue> {
+    let words = prop::sample::select(vec![
+        "1.0",
+        "\"",
+        "\\",
+        "%",
+        "%41",
+        "wait=",
+        "18446744073709551616",
+        "application/cloudevents+json",
+        ";",
+        ",",
+    ]);
+    let text = vec(prop_oneof![words.prop_map(str::to_owned), "[ -~\t]{0,9}"], 0..5);
+    let text = text.prop_map(|parts| parts.concat().into_bytes());
+    let bytes = vec(prop_oneof![Just(b'\t'), b' '..=b'~', 0x80_u8..=0xff], 0..40);
+    prop_oneof![text, bytes]
+        .prop_filter_map("no value", |bytes| HeaderValue::from_bytes(&bytes).ok())
+}
+
+fn header_map() -> impl Strategy<Value = HeaderMap> {
+    vec((name(), value()), 0..80).prop_map(|all| {
+        let mut headers = HeaderMap::new();
+        all.into_iter().for_each(|(name, value)| {
+            headers.append(name, value);
+        });
+        headers
+    })
+}
+
+/// JSON that is near to an event, and other bytes.
+fn body() -> impl Strategy<Value = Bytes> {
+    let words = prop::sample::select(vec![
+        "{",
+        "}",
+        "[",
+        "]",
+        "\"id\":\"7\"",
+        "\"source\":\"/s\"",
+        "\"type\":\"t\"",
+        ",",
+        "\n",
+        "\r",
+        "\"specversion\":\"1.0\"",
+        "\"data\":1",
+        "\"data_base64\":\"eA==\"",
+        "\u{0}",
+        "[[[[[[[[",
+        "1e999",
+    ]);
+    let near = vec(words, 0..40).prop_map(|words| Bytes::from(words.concat()));
+    prop_oneof![near, vec(any::<u8>(), 0..200).prop_map(Bytes::from)]
+}
+
+proptest! {
+    #[test]
+    fn headers_are_read_or_refused(headers in header_map()) {
+        if let Ok(Some(key)) = headers::idempotency_key(&headers) {
+            prop_assert!((1..=KEY_BYTES).contains(&key.len()));
+        }
+        if let Ok(kept) = headers::kept(&headers) {
+            let bytes: usize = kept.iter().map(|(name, value)| name.len() + value.len()).sum();
+            prop_assert!(kept.len() <= KEPT_HEADERS && bytes <= KEPT_HEADER_BYTES);
+            // Each can be sent on as one header.
+            for (_, value) in &kept {
+                prop_assert!(HeaderValue::from_str(value).is_ok() && !value.contains(['\r', '\n']));
+            }
+        }
+        if let Ok(content_type) = headers::content_type(&headers) {
+            prop_assert!(HeaderValue::from_str(&content_type).is_ok());
+        }
+        if let Ok(Some(key)) = cloudevents::binary(&headers) {
+            prop_assert!(key.len() <= KEY_BYTES);
+        }
+        headers::wait(&headers);
+    }
+
+    #[test]
+    fn batches_are_taken_apart_or_refused(
+        headers in header_map(),
+        body in body(),
+        kind in prop::sample::select(vec![
+            FRAMES,
+            "application/x-ndjson",
+            "application/jsonl",
+            "application/cloudevents-batch+json",
+            "application/json", "",
+        ]),
+        limit in 0..100_usize,
+    ) {
+        if let Ok(items) = batch::split(kind, &headers, &body, limit) {
+            prop_assert!(items.iter().all(|item| item.body.len() <= limit));
+            let bytes: usize = items.iter().map(|item| item.body.len()).sum();
+            prop_assert!(!items.is_empty() && bytes <= body.len());
+        }
+        if let Ok(key) = cloudevents::structured(&body) {
+            prop_assert!(key.len() <= KEY_BYTES);
+        }
+    }
+
+    #[test]
+    fn frames_come_back_as_they_were(
+        bodies in vec(vec(any::<u8>(), 0..50), 0..20),
+        cut in 0..4_usize,
+    ) {
+        let mut bytes = BytesMut::new();
+        bodies.iter().for_each(|body| frame::put(&mut bytes, body));
+        let split = frame::split_all(bytes.clone().freeze(), 50).unwrap();
+        prop_assert_eq!(&split, &bodies);
+        // A piece of another frame is no frame.
+        if cut > 0 {
+            bytes.put_slice(&[0, 0, 0][..cut]);
+            prop_assert!(frame::split_all(bytes.freeze(), 50).is_err());
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_frames_or_refused(bytes in vec(any::<u8>(), 0..200), limit in 0..100_usize) {
+        if let Ok(frames) = frame::split_all(bytes.clone().into(), limit) {
+            let all: usize = frames.iter().map(|one| one.len() + frame::HEAD).sum();
+            prop_assert_eq!(all, bytes.len());
+            prop_assert!(frames.iter().all(|one| one.len() <= limit));
+        }
+    }
+
+    #[test]
+    fn a_length_is_seen_wherever_reads_end(
+        before in "[a-z\r\n:]{0,40}",
+        name in "[cC]ontent-[lL]ength",
+        cut in 0..200_usize,
+    ) {
+        let head = format!("{before}\r\n\r\nPOST /x HTTP/1.1\r\nHost: a\r\n{name}: 3\r\n\r\nabc");
+        let (one, other) = head.as_bytes().split_at(cut.min(head.len()));
+        let tape = Tape::default();
+        tape.add(one);
+        tape.add(other);
+        prop_assert!(tape.has_content_length(&Method::POST, &Uri::from_static("/x")));
+    }
+}
