@@ -24,9 +24,15 @@ async fn with_a_second_address_the_first_is_for_messages_and_workers_alone() {
     let location = answer.header("location").to_owned();
     assert_eq!(supervisor.get(&location).await.json()["sequence"], 2);
     assert_eq!(supervisor.lines("orders", ["c".into()]).await.status, 202);
-    let _worker =
-        WorkerProcess::start(&["--supervisor", supervisor.url(), "--id", "w", "--builtin", "upper"])
-            .await;
+    let _worker = WorkerProcess::start(&[
+        "--supervisor",
+        supervisor.url(),
+        "--id",
+        "w",
+        "--builtin",
+        "upper",
+    ])
+    .await;
     for path in ["/livez", "/readyz"] {
         assert_eq!((supervisor.get(path).await.status, admin.get(path).await.status), (200, 200));
     }
