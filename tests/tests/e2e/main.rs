@@ -20,6 +20,7 @@ mod replies;
 mod retention;
 mod secure;
 mod sinks;
+mod storage;
 mod subscriptions;
 
 use std::time::Duration;
