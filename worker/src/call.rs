@@ -134,7 +134,8 @@ impl About {
     pub(crate) fn shape(self, mut reply: Reply) -> Shaped {
         if !reply.is_ok() {
             let (status, reason) = (reply.status.as_u16(), reply.reason.as_deref());
-            tracing::debug!(stream = %self.stream, sequence = self.sequence, status, reason, "no result");
+            let (stream, sequence) = (&self.stream, self.sequence);
+            tracing::debug!(%stream, sequence, status, reason, "no result");
         }
         let silent = reply.body.is_empty() && !reply.is_ok() && !reply.status.is_success();
         let (content_type, body) = match &reply.reason {

@@ -48,7 +48,8 @@ pub const MUTANTS: &[Mutant] = &[
         "supervisor/src/dispatcher/dispatching.rs",
         "matches!(slot.state, SlotState::Waiting { due } if due <= now)"
         => "matches!(slot.state, SlotState::Waiting { .. })"),
-    mutant!("retries pay nothing", Test("of_a_failing_pool"), "supervisor/src/dispatcher/dispatching.rs",
+    mutant!("retries pay nothing", Test("of_a_failing_pool"),
+        "supervisor/src/dispatcher/dispatching.rs",
         "budget.withdraw(now).then_some(Fare::Paid)" => "Some(Fare::Paid)"),
     mutant!("a copy goes to the worker that is slow", Seeds,
         "supervisor/src/dispatcher/hedge.rs", "worker != slow.worker" => "true"),
