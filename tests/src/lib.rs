@@ -3,6 +3,8 @@
 
 pub mod bench;
 pub mod harness;
+pub mod mutants;
 pub mod oracle;
 pub mod peers;
 pub mod sim;
+pub mod soak;

@@ -231,6 +231,8 @@ impl Dispatcher {
         for (first, last) in runs {
             self.commit(Record::Passed { stream, first, last, at });
         }
+        // What is at the head now may have been parked when the stream still had workers.
+        self.settle_head(stream, at);
     }
 
     pub(super) fn worker_seen(

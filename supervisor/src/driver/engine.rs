@@ -133,6 +133,12 @@ impl Engine {
         self.encoder.len() >= TURN_BYTES
     }
 
+    /// The entry in hand, as far as it is written.
+    #[must_use]
+    pub fn written(&self) -> &[u8] {
+        self.encoder.bytes()
+    }
+
     /// Whether a snapshot is being written: until it is, turns are ended and [`Engine::export`]
     /// is called, and nothing else.
     #[must_use]

@@ -88,14 +88,14 @@ pub fn next_step(rules: &Rules, standing: Standing, journal: &dyn Journal, views
     {
         return Step::Trim(*base);
     }
-    let (grown, last) = bases.last().map_or((size, 0), |base| {
+    // The segment in use can't go, nor what is written ahead of it: what counts are whole ones.
+    let whole = journal.freed_by(journal.tail().borrow().next);
+    let (grown, last) = bases.last().map_or((whole, 0), |base| {
         let entries = base.end.0.saturating_sub(base.entry.0);
         let turn = u64::try_from(TURN_BYTES).unwrap_or(u64::MAX);
-        (size.saturating_sub(journal.freed_by(base.end)), entries.saturating_mul(turn))
+        (whole.saturating_sub(journal.freed_by(base.end)), entries.saturating_mul(turn))
     });
-    // The segment in use can't go, so a snapshot in it is of no use before there is another.
-    let worth = rules.snapshot_bytes.saturating_mul(2);
-    let worth = worth.max(last.saturating_mul(SNAPSHOT_SHARE));
+    let worth = rules.snapshot_bytes.max(last.saturating_mul(SNAPSHOT_SHARE));
     if grown >= worth && !is_low(journal) { Step::Snapshot } else { Step::Rest }
 }
 

@@ -1,9 +1,12 @@
-//! Plays the simulator: `--seeds A..B`, `--seed N --trace`, `--twice A..B`.
+//! Plays the simulator: `--seeds A..B`, `--seed N --trace`, `--shrink N`, `--twice A..B`.
 
-use std::process::ExitCode;
+use std::{ops::ControlFlow, process::ExitCode};
 
 use clap::Parser;
-use tests::sim::{Something, Sometimes, Summary, Telling, play, play_all};
+use tests::sim::{Shrunk, Something, Sometimes, Summary, Telling, play, play_all, shrink};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs of at least so many seeds must have seen everything.
 const ENOUGH: u64 = 500;
@@ -20,12 +23,25 @@ struct Arguments {
     /// Print all of the seed's story.
     #[arg(long)]
     trace: bool,
+    /// Play no further than to the first seed that fails.
+    #[arg(long, conflicts_with = "trace")]
+    until_bad: bool,
+    /// A seed that fails: look for a short story that fails in the same way.
+    #[arg(long)]
+    shrink: Option<u64>,
     /// Seeds to play twice each: both stories must be the same.
     #[arg(long, value_parser = range)]
     twice: Option<(u64, u64)>,
     /// Threads to play on.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+}
+
+/// How far many seeds are played.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    FirstBad,
+    Last,
 }
 
 fn range(text: &str) -> Result<(u64, u64), String> {
@@ -42,11 +58,15 @@ fn main() -> ExitCode {
     if let Some(seed) = arguments.seed {
         good &= one(seed, arguments.trace);
     }
+    if let Some(seed) = arguments.shrink {
+        good &= short(seed, arguments.trace);
+    }
     if let Some((from, to)) = arguments.twice {
         good &= (from..to).all(twice);
     }
     if let Some(seeds) = arguments.seeds {
-        good &= many(seeds, arguments.threads);
+        let end = if arguments.until_bad { End::FirstBad } else { End::Last };
+        good &= many(seeds, end, arguments.threads);
     }
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -65,6 +85,19 @@ fn one(seed: u64, all: bool) -> bool {
     report.failure.is_none()
 }
 
+/// Prints a short story that fails as the seed does. Whether the seed is good.
+fn short(seed: u64, all: bool) -> bool {
+    let Some(shrunk) = shrink(seed, if all { Telling::All } else { Telling::End }) else {
+        println!("seed {seed}: good");
+        return true;
+    };
+    let Shrunk { scenario, without, report } = shrunk;
+    report.trace.iter().for_each(|line| println!("{line}"));
+    println!("{scenario}\nwithout: {}", without.join(", "));
+    println!("{} events: {}", report.events, report.failure.as_deref().unwrap_or("good"));
+    false
+}
+
 fn twice(seed: u64) -> bool {
     let (first, second) = (play(seed, Telling::Hash), play(seed, Telling::Hash));
     let same = first.hash == second.hash;
@@ -75,7 +108,7 @@ fn twice(seed: u64) -> bool {
 }
 
 #[expect(clippy::disallowed_methods, reason = "to say how fast it was")]
-fn many((from, to): (u64, u64), threads: usize) -> bool {
+fn many((from, to): (u64, u64), end: End, threads: usize) -> bool {
     let begun = std::time::Instant::now();
     let rate = |summary: &Summary| {
         let seconds = begun.elapsed().as_secs_f64().max(0.001);
@@ -85,6 +118,10 @@ fn many((from, to): (u64, u64), threads: usize) -> bool {
         if summary.seeds.is_multiple_of(250) {
             let failed = summary.failures.len();
             eprintln!("{} seeds, {failed} failed, {}", summary.seeds, rate(summary));
+        }
+        match end {
+            End::FirstBad if !summary.failures.is_empty() => ControlFlow::Break(()),
+            End::FirstBad | End::Last => ControlFlow::Continue(()),
         }
     });
     table(&summary.sometimes);

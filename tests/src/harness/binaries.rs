@@ -27,8 +27,10 @@ fn folder() -> &'static PathBuf {
 
 fn build() -> PathBuf {
     let test = env::current_exe().expect("this program has a path");
-    // …/target/[TRIPLE/]PROFILE/deps/TEST
-    let folder = test.ancestors().nth(2).expect("tests stand two levels deep").to_owned();
+    // …/target/[TRIPLE/]PROFILE/deps/TEST, or …/PROFILE/PROGRAM
+    let parent = test.parent().expect("it stands in a folder");
+    let deep = name(parent) == "deps";
+    let folder = if deep { parent.parent().unwrap_or(parent) } else { parent }.to_owned();
     let profile = match name(&folder) {
         "debug" => "dev",
         other => other,

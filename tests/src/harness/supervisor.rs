@@ -86,6 +86,22 @@ impl Setup {
         Self::listening(Process::start(command, self.folder(), &self.next_name())).await
     }
 
+    /// Starts the supervisor with another program around it, which becomes the supervisor or
+    /// stays out of its way.
+    pub async fn start_under(&self, wrapper: &[&str]) -> Supervisor {
+        Self::listening(self.launch_under(wrapper)).await
+    }
+
+    /// The same for one that may not get far.
+    #[must_use]
+    pub fn launch_under(&self, wrapper: &[&str]) -> Process {
+        let (program, arguments) = wrapper.split_first().expect("a program");
+        let mut command = Command::new(program);
+        command.args(arguments).arg(binaries::program("supervisor"));
+        self.serve(&mut command);
+        Process::start(command, self.folder(), &self.next_name())
+    }
+
     /// Starts the supervisor with a log that nobody reads.
     pub async fn start_unread(&self) -> Supervisor {
         let mut command = Command::new(binaries::program("supervisor"));

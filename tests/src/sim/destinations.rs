@@ -284,8 +284,14 @@ impl World {
             Outcome::Resolved => oracle::Outcome::Resolved,
             Outcome::Skipped => oracle::Outcome::Skipped,
         };
+        let place = (Arc::from(result.stream.as_str()), result.sequence.0);
+        let modelled = self.model.position(&place);
+        if modelled != Some(result.position.0) {
+            let detail = format!("{place:?} is at {}, the model has {modelled:?}", result.position);
+            return Err(Violation { invariant: Invariant::I4, detail });
+        }
         self.see(Seen::Released {
-            place: (Arc::from(result.stream.as_str()), result.sequence.0),
+            place,
             result: ResultSeen {
                 position: result.position.0,
                 id: result.answer.head.id.0.as_u128(),

@@ -187,7 +187,8 @@ impl Ledger {
                 self.fold_answer((*stream, *sequence), answer, settings, sometimes);
             }
             Record::Failed { stream, sequence, due, report } => {
-                return self.fold_failure((*stream, *sequence), *due, report, settings);
+                let place = (*stream, *sequence);
+                return self.fold_failure(place, (*due, report), settings, sometimes);
             }
             Record::Opened { name, .. } => self.streams.push(name.clone()),
             Record::Parked { stream, sequence, cause, .. } => {
@@ -264,9 +265,9 @@ impl Ledger {
     fn fold_failure(
         &mut self,
         (stream, sequence): (StreamId, Sequence),
-        due: Time,
-        report: &AttemptReport,
+        (due, report): (Time, &AttemptReport),
         settings: &Settings,
+        sometimes: &mut Sometimes,
     ) -> Result<(), Violation> {
         let place = self.place(stream, sequence);
         let name = self.streams.get(stream.0 as usize);
@@ -291,6 +292,11 @@ impl Ledger {
                 Invariant::I9,
                 format!("{place:?}: waits {wait} µs of {bound} after {report:?}"),
             );
+        }
+        if wait * 4 > bound * 3 {
+            sometimes.note(Something::LongWait);
+        } else if wait * 4 < bound {
+            sometimes.note(Something::ShortWait);
         }
         if report.attempt > ladder.max_attempts {
             return broken(Invariant::I9, format!("{place:?}: one attempt too many"));

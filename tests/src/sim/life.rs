@@ -14,6 +14,7 @@ use rollcall_supervisor::{
         Entry, EntryNumber, Journal,
         local::{Log, OpenError, Options, disk::Disk as _},
     },
+    record::codec::decode,
     views::Views,
 };
 use uuid::Uuid;
@@ -21,6 +22,7 @@ use uuid::Uuid;
 use super::{
     journal::{SimJournal, Store},
     ledger::Ledger,
+    model::{Model, Told},
     server::{Server, damaged},
     sometimes::Something,
     world::{Halt, Step, What, World},
@@ -50,11 +52,13 @@ impl World {
         let (recovered, read) = recovered(&*journal, &settings, &views)?;
         // A second fold, of all records that there ever were.
         let mut whole = Recovered::default();
+        let mut records = Vec::new();
         let trimmed = read.first().map_or(EntryNumber::FIRST, |(first, _)| *first);
         for (number, payload) in self.ledger.archived(trimmed.0 - 1).into_iter().chain(read) {
             let entry = Entry { number, epoch: Epoch::FIRST, payload: payload.clone() };
             let taken = whole.take(&entry, &settings, |_, _| {});
             taken.map_err(|error| damaged(&error))?;
+            records.extend(decode(&payload).map_err(|error| damaged(&error))?);
             // The first reading has noted what happened.
             let copy = (number, payload);
             ledger.appended(copy, &settings, &mut super::Sometimes::default())?;
@@ -74,9 +78,12 @@ impl World {
         let process = self.incarnation;
         self.tell(format_args!("START {process} epoch {epoch}, next entry {from}"));
         let seed = self.rng.u64(..);
+        self.model = Model::recover(Arc::clone(&settings), &records);
+        self.model.expect(&Told::Start, self.now);
         let engine = Engine::new(settings, recovered, seed, self.now);
         self.marks.recover(engine.dispatcher());
         self.server = Some(Server::new((engine, self.now), store, views, epoch));
+        self.judge()?;
         self.read_all_results()?;
         self.introduce();
         self.after(Duration::from_millis(50), What::Keep(self.incarnation));

@@ -2,6 +2,7 @@
 //! disk, and every way in which they fail. The same seed is the same story, to the byte.
 
 use std::{
+    ops::ControlFlow,
     panic::{self, AssertUnwindSafe},
     sync::{
         Mutex, PoisonError,
@@ -17,10 +18,12 @@ mod journal;
 mod keeper;
 mod ledger;
 mod life;
+mod model;
 mod people;
 mod readers;
 mod scenario;
 mod server;
+mod shrink;
 mod sometimes;
 #[cfg(test)]
 mod steady;
@@ -30,6 +33,7 @@ mod trace;
 mod workers;
 mod world;
 
+pub use shrink::{Shrunk, shrink};
 pub use sometimes::{Something, Sometimes};
 pub use trace::Telling;
 
@@ -56,7 +60,10 @@ pub struct Report {
 /// Plays a seed.
 #[must_use]
 pub fn play(seed: u64, telling: Telling) -> Report {
-    let mut world = World::new(seed, telling);
+    play_world(seed, World::new(seed, telling))
+}
+
+fn play_world(seed: u64, mut world: World) -> Report {
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| world.run()));
     let failure = match outcome {
         Ok(Ok(())) => None,
@@ -94,12 +101,13 @@ pub struct Summary {
     pub failures: Vec<(u64, String)>,
 }
 
-/// Plays seeds `from` up to, not including, `to`, on `threads` threads; `progress` hears of each.
+/// Plays seeds `from` up to, not including, `to`, on `threads` threads; `progress` hears of each,
+/// and may say that it is enough.
 #[must_use]
 pub fn play_all(
     (from, to): (u64, u64),
     threads: usize,
-    progress: impl Fn(&Summary) + Sync,
+    progress: impl Fn(&Summary) -> ControlFlow<()> + Sync,
 ) -> Summary {
     let next = AtomicU64::new(from);
     let summary = Mutex::new(Summary::default());
@@ -119,7 +127,9 @@ pub fn play_all(
                     if let Some(failure) = report.failure {
                         summary.failures.push((seed, failure));
                     }
-                    progress(&summary);
+                    if progress(&summary).is_break() {
+                        next.store(to, Ordering::Relaxed);
+                    }
                 }
             });
         }

@@ -7,16 +7,17 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use rollcall_common::{
     ids::{Epoch, Sequence, StreamId},
     limits::CACHE_BYTES,
     time::Time,
 };
 use rollcall_supervisor::{
-    dispatcher::{Dispatch, Event, Reply, RequestId, event::Order},
+    dispatcher::{Dispatch, Event, Reply, RequestId, SubscriptionStatus, event::Order},
     driver::engine::{Engine, Outward},
     journal::{EntryNumber, Space},
-    record::{Reason, SubscriptionId},
+    record::{Reason, SubscriptionId, codec::decode},
     views::Views,
 };
 
@@ -24,6 +25,7 @@ use super::{
     guests::known_as,
     journal::Store,
     keeper::Keeping,
+    model::Told,
     sometimes::Something,
     world::{Halt, Step, What, World},
 };
@@ -41,6 +43,10 @@ pub(super) struct Server {
     pub(super) views: Arc<Views>,
     epoch: Epoch,
     mailbox: VecDeque<Event>,
+    /// What goes to workers at the end of the turn.
+    dispatches: VecDeque<Dispatch>,
+    /// How many of the entry's records the model has seen.
+    judged: usize,
     turn_due: Option<Time>,
     low: bool,
     writing: bool,
@@ -72,6 +78,8 @@ impl Server {
             views,
             epoch,
             mailbox: VecDeque::new(),
+            dispatches: VecDeque::new(),
+            judged: 0,
             turn_due: None,
             low: false,
             writing: false,
@@ -173,14 +181,16 @@ impl World {
             let Some(event) = server.mailbox.pop_front() else {
                 break;
             };
-            self.handle(event);
+            self.handle(event)?;
             self.export()?;
         }
         let Some(server) = &mut self.server else {
             return Ok(());
         };
         if server.engine.poll_timeout().is_some_and(|at| at <= now) {
+            self.model.expect(&Told::Timeout, now);
             server.engine.handle_timeout(now);
+            self.judge()?;
         }
         self.end_turn()?;
         let Some(server) = &self.server else {
@@ -197,11 +207,10 @@ impl World {
         Ok(())
     }
 
-    fn handle(&mut self, event: Event) {
+    fn handle(&mut self, event: Event) -> Step {
         self.tell(format_args!("< {event:?}"));
-        let now = self.now;
         let Some(server) = &mut self.server else {
-            return;
+            return Ok(());
         };
         let about = if let Event::Subscribe { name, .. } = &event {
             Some((name.clone(), false))
@@ -216,13 +225,16 @@ impl World {
             Some((id, dispatcher.subscription_status(id)?.life))
         };
         let before = stands(server);
-        server.engine.handle(event, now);
+        self.hand_over(event)?;
+        let Some(server) = &self.server else {
+            return Ok(());
+        };
         let after = stands(server);
         let (Some((name, rewound)), Some((id, life))) = (&about, after) else {
-            return;
+            return Ok(());
         };
         if after == before {
-            return;
+            return Ok(());
         }
         let (known, head) = (known_as(name, id), server.engine.dispatcher().state().head().0);
         let made = before.is_none_or(|(before, _)| before != id);
@@ -233,6 +245,37 @@ impl World {
             self.marks.set((id, life), head);
         }
         self.heads.insert((known, life), head);
+        Ok(())
+    }
+
+    /// Tells the dispatcher something, and lets the model judge what it makes of it.
+    fn hand_over(&mut self, event: Event) -> Step {
+        self.model.expect(&Told::Event(&event), self.now);
+        if let Some(server) = &mut self.server {
+            server.engine.handle(event, self.now);
+        }
+        self.judge()
+    }
+
+    /// Lets the model judge what the dispatcher made of what it was just told.
+    pub(super) fn judge(&mut self) -> Step {
+        let Some(server) = &mut self.server else {
+            return Ok(());
+        };
+        let mut records = Vec::new();
+        let written = server.engine.written();
+        if !written.is_empty() {
+            let all = decode(&Bytes::copy_from_slice(written)).map_err(|error| damaged(&error))?;
+            let seen = std::mem::replace(&mut server.judged, all.len());
+            records.extend(all.into_iter().skip(seen));
+        }
+        let from = server.dispatches.len();
+        while let Some(dispatch) = server.engine.poll_dispatch() {
+            server.dispatches.push_back(dispatch);
+        }
+        let sent = server.dispatches.make_contiguous().get(from..).unwrap_or_default();
+        self.model.judge(self.now, (&records, sent), &server.engine)?;
+        Ok(())
     }
 
     /// Writes a snapshot, if one is wanted: nothing else is handled meanwhile.
@@ -264,7 +307,7 @@ impl World {
     /// Appends what the turn decided, and does what may be done.
     fn end_turn(&mut self) -> Step {
         let mut dispatches = Vec::new();
-        while let Some(dispatch) = self.server.as_mut().and_then(|s| s.engine.poll_dispatch()) {
+        while let Some(dispatch) = self.server.as_mut().and_then(|s| s.dispatches.pop_front()) {
             self.tick()?;
             dispatches.push(dispatch.clone());
             let hop = self.hop();
@@ -278,6 +321,7 @@ impl World {
             return Ok(());
         };
         let mut ticket = None;
+        server.judged = 0;
         if let Some(payload) = server.engine.finish_turn() {
             let appended = server.store.journal().append(payload.clone(), server.epoch);
             let number = appended.map_err(|error| damaged(&error))?;
@@ -408,8 +452,14 @@ impl World {
         let low = tail.space == Space::Low;
         if low != server.low {
             server.low = low;
-            server.engine.handle(Event::Space { low }, now);
+            self.hand_over(Event::Space { low })?;
         }
+        let Some(server) = &mut self.server else {
+            return Ok(());
+        };
+        let Store::Disk(journal) = &server.store else {
+            return Ok(());
+        };
         let waiting = journal.has_waiting();
         server.writing = waiting || low;
         if waiting || low {
@@ -465,7 +515,18 @@ impl World {
         };
         match item {
             Outward::Cancel { attempt, .. } => self.cancel(attempt),
-            Outward::Deliver(delivery) => self.deliver(delivery),
+            Outward::Deliver(delivery) => {
+                // Pausing begins another life: what set out before belongs to an earlier one.
+                let status = server.engine.dispatcher().subscription_status(delivery.subscription);
+                let stands = |status: &SubscriptionStatus| {
+                    status.paused.is_some() && status.life == delivery.life
+                };
+                if status.as_ref().is_some_and(stands) {
+                    let detail = format!("{} is paused, and sends", delivery.name);
+                    return Err(Violation { invariant: Invariant::I10, detail }.into());
+                }
+                self.deliver(delivery);
+            }
             Outward::Fetch { stream, first, last } => return self.fetch(stream, first, last),
             Outward::Publish(_) => {}
             Outward::Recall { subscription, life } => {

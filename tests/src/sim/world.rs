@@ -19,6 +19,7 @@ use super::{
     destinations::{Destination, Parcel},
     guests::Marks,
     ledger::Ledger,
+    model::Model,
     readers::Reader,
     scenario::{Faults, Scenario},
     server::Server,
@@ -118,6 +119,7 @@ pub(super) struct World {
     pub(super) events: u64,
     pub(super) checker: Checker,
     pub(super) ledger: Ledger,
+    pub(super) model: Model,
     pub(super) sometimes: Sometimes,
     trace: Trace,
     pub(super) disk: SimDisk,
@@ -151,8 +153,19 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, telling: Telling) -> Self {
+        let (scenario, luck) = Self::draw(seed);
+        Self::of(scenario, luck, telling)
+    }
+
+    /// The scenario of a seed, and the seed of how it is played.
+    pub(super) fn draw(seed: u64) -> (Scenario, u64) {
         let mut rng = fastrand::Rng::with_seed(seed);
         let scenario = Scenario::draw(&mut rng);
+        (scenario, rng.get_seed())
+    }
+
+    /// The world of a scenario.
+    pub(super) fn of(scenario: Scenario, luck: u64, telling: Telling) -> Self {
         let mut world = Self {
             now: BEGINNING,
             queue: BTreeMap::new(),
@@ -160,6 +173,7 @@ impl World {
             events: 0,
             checker: Checker::new(),
             ledger: Ledger::default(),
+            model: Model::default(),
             sometimes: Sometimes::default(),
             trace: Trace::new(telling),
             disk: SimDisk::new(),
@@ -182,7 +196,7 @@ impl World {
             settle_until: Time::default(),
             settled: false,
             ended: false,
-            rng,
+            rng: fastrand::Rng::with_seed(luck),
             scenario,
         };
         world.plan();

@@ -23,6 +23,7 @@ mod replies;
 mod retention;
 mod secure;
 mod sinks;
+mod storage;
 mod subscriptions;
 mod tcp;
 

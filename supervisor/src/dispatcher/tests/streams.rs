@@ -1,7 +1,14 @@
 //! Streams: their windows, their turns, their doors.
 
+use std::sync::Arc;
+
+use rollcall_common::backoff::Ladder;
+
 use super::{
-    super::{Effect, Event, Reply, Settings, settings::StreamSettings},
+    super::{
+        Effect, Event, Reply, Settings,
+        settings::{Hedging, OnExhausted, StreamSettings},
+    },
     desk::{Desk, secs},
 };
 
@@ -102,6 +109,35 @@ fn a_stream_without_workers_passes() {
     let mut desk = Desk::new(settings, 0);
     desk.fill("a", 3);
     assert_eq!(desk.order(), [1, 2, 3]);
+}
+
+#[test]
+fn a_parked_message_that_what_passes_leaves_at_the_head_is_skipped_where_the_stream_says_so() {
+    let ladder = Ladder { max_attempts: 2, multiplier_permille: 1_000, ..Ladder::default() };
+    let settings = StreamSettings {
+        ladder,
+        on_exhausted: OnExhausted::Skip,
+        hedge: Hedging::Off,
+        ..StreamSettings::default()
+    };
+    let mut desk = Desk::new(settings.clone(), 2);
+    desk.fill("a", 2);
+    // The second one is used up while the first one waits for its next try.
+    let first = desk.wait_for_dispatch();
+    for _ in 0..2 {
+        let second = desk.wait_for_dispatch();
+        assert_eq!(second.sequence.0, 2);
+        if second.number == 2 {
+            desk.answer(first.attempt, 500);
+        }
+        desk.answer(second.attempt, 500);
+    }
+    assert!(desk.order().is_empty());
+    let default_stream = Arc::new(StreamSettings { pool: None, ..settings });
+    desk.tell(Event::Settings(Arc::new(Settings { default_stream, ..Settings::default() })));
+    desk.wait(secs(5));
+    assert_eq!(desk.order(), [1, 2]);
+    assert!(desk.released[1].skipped && !desk.released[0].skipped);
 }
 
 #[test]

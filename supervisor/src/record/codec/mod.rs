@@ -57,6 +57,12 @@ impl Encoder {
         self.bytes.len()
     }
 
+    /// The payload as it is so far.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Whether there are no records.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -1,0 +1,277 @@
+//! A plain model of the contract, beside the real dispatcher. It is told the same events, and of
+//! what the dispatcher makes of them: the records that it writes and the attempts that it sends.
+//! Each record must follow from the event and nothing that follows may be missing (`judge.rs`);
+//! and what the records come to, by this reading of them, must be what the dispatcher says.
+//!
+//! No windows of slots, no timers, no queues: maps, and one rule after the other.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use rollcall_common::{
+    ids::{StreamId, StreamName},
+    message::Message as Sent,
+    time::Time,
+};
+use rollcall_supervisor::{
+    dispatcher::{AttemptId, Settings, event::Wish, settings::OnExhausted},
+    driver::engine::Engine,
+    record::{Ending, Outcome, ParkCause, Record},
+};
+
+use crate::oracle::{Invariant, Place, Violation};
+
+mod judge;
+
+pub(super) use judge::Told;
+
+/// A message's place, by numbers.
+type At = (u32, u64);
+
+/// Where a message stands.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Stand {
+    /// It has its result.
+    Done,
+    /// It is with the workers, or on its way to them.
+    #[default]
+    Open,
+    /// It waits for a person.
+    Parked,
+}
+
+/// An unreleased message.
+#[derive(Clone, Debug, Default)]
+struct Message {
+    stand: Stand,
+    failures: u32,
+    refused_by: Option<Arc<str>>,
+    deaths: BTreeSet<Arc<str>>,
+}
+
+/// A stream.
+#[derive(Clone, Debug)]
+struct Stream {
+    name: StreamName,
+    next: u64,
+    released: u64,
+    paused: bool,
+    messages: BTreeMap<u64, Message>,
+}
+
+/// An attempt that may still answer.
+#[derive(Clone, Debug)]
+struct Try {
+    at: At,
+    worker: Arc<str>,
+    begun: Time,
+    until: Time,
+    /// Until when a late answer is welcome; absent while it is in time.
+    late_until: Option<Time>,
+    /// The other of the two has failed already.
+    owing: bool,
+}
+
+/// What has to be written down of a message.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Wanted {
+    Answered(Outcome, Bytes),
+    Failed(Arc<str>),
+    Parked(ParkCause),
+    Retried,
+}
+
+/// What a key stands for.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    at: At,
+    fingerprint: [u8; 16],
+}
+
+/// The model.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    settings: Arc<Settings>,
+    /// Those before them: what went out or was read back by them may be more than is allowed now.
+    earlier: Vec<Arc<Settings>>,
+    streams: Vec<Stream>,
+    keys: BTreeMap<(u32, Box<str>), Known>,
+    positions: BTreeMap<At, u64>,
+    head: u64,
+    /// Results up to here are no longer kept.
+    floor: u64,
+    /// The workers and their pools. They are not known after a start.
+    members: BTreeMap<Arc<str>, Arc<str>>,
+    /// Until when those count as there that have to be heard again and again.
+    silent_at: BTreeMap<Arc<str>, Time>,
+    /// Workers that were found away.
+    away: BTreeSet<Arc<str>>,
+    tries: BTreeMap<AttemptId, Try>,
+    low: bool,
+    wanted: BTreeMap<At, VecDeque<Wanted>>,
+    /// What has just arrived.
+    arrived: Option<(StreamName, Vec<Arc<Sent>>)>,
+    /// What a person has just wished of a stream.
+    wish: Option<(StreamName, Wish)>,
+}
+
+fn wrong(invariant: Invariant, mut detail: String) -> Violation {
+    detail.insert_str(0, "the model says: ");
+    Violation { invariant, detail }
+}
+
+impl Model {
+    /// The model of a process that begins, from all records that there are.
+    pub(super) fn recover(settings: Arc<Settings>, records: &[Record]) -> Self {
+        let mut model = Self { settings, ..Self::default() };
+        records.iter().for_each(|record| model.fold(record));
+        model
+    }
+
+    /// The position that a message was released at.
+    pub(super) fn position(&self, place: &Place) -> Option<u64> {
+        let (name, sequence) = place;
+        let stream = self.streams.iter().position(|stream| stream.name.as_str() == &**name)?;
+        self.positions.get(&(u32::try_from(stream).ok()?, *sequence)).copied()
+    }
+
+    fn stream(&self, stream: u32) -> &Stream {
+        &self.streams[stream as usize]
+    }
+
+    fn message(&mut self, (stream, sequence): At) -> &mut Message {
+        self.streams[stream as usize].messages.entry(sequence).or_default()
+    }
+
+    fn stand(&self, (stream, sequence): At) -> Stand {
+        let stream = self.stream(stream);
+        if sequence <= stream.released {
+            return Stand::Done;
+        }
+        stream.messages.get(&sequence).map(|message| message.stand).unwrap_or_default()
+    }
+
+    fn fold(&mut self, record: &Record) {
+        match record {
+            Record::Accepted { stream, sequence, message, .. } => {
+                self.streams[stream.0 as usize].next = sequence.0 + 1;
+                if let Some(key) = &message.key {
+                    let (at, fingerprint) = ((stream.0, sequence.0), key.fingerprint);
+                    self.keys.insert((stream.0, key.text.clone()), Known { at, fingerprint });
+                }
+            }
+            Record::Answered { stream, sequence, .. } => {
+                self.message((stream.0, sequence.0)).stand = Stand::Done;
+                self.release(stream.0);
+            }
+            Record::Failed { stream, sequence, report, .. } => {
+                let message = self.message((stream.0, sequence.0));
+                message.failures += 1;
+                if report.ending == Ending::Refused {
+                    message.refused_by = Some(Arc::clone(&report.worker));
+                }
+            }
+            Record::Opened { name, .. } => self.open(name),
+            Record::Parked { stream, sequence, .. } => {
+                self.message((stream.0, sequence.0)).stand = Stand::Parked;
+            }
+            Record::Passed { stream, first, last, .. } => {
+                for sequence in first.0..=last.0 {
+                    self.message((stream.0, sequence)).stand = Stand::Done;
+                }
+                self.release(stream.0);
+            }
+            Record::Paused { stream, .. } => self.streams[stream.0 as usize].paused = true,
+            Record::Resumed { stream, .. } => {
+                self.streams[stream.0 as usize].paused = false;
+                self.release(stream.0);
+            }
+            Record::Retried { stream, sequence, .. } => {
+                *self.message((stream.0, sequence.0)) = Message::default();
+            }
+            Record::Suspected { stream, sequence, worker, .. } => {
+                self.message((stream.0, sequence.0)).deaths.insert(Arc::clone(worker));
+            }
+            Record::Trimmed { through, .. } => self.floor = self.floor.max(through.0),
+            Record::Alert(_)
+            | Record::Arranged { .. }
+            | Record::Audited(_)
+            | Record::Base(_)
+            | Record::Checkpointed { .. }
+            | Record::Copied { .. }
+            | Record::CopiedResult { .. }
+            | Record::Delivered { .. }
+            | Record::Rewound { .. }
+            | Record::Scanned { .. }
+            | Record::Started { .. }
+            | Record::Subscribed { .. }
+            | Record::SubscriptionPaused { .. }
+            | Record::SubscriptionResumed { .. }
+            | Record::Unsubscribed { .. } => {}
+        }
+    }
+
+    fn open(&mut self, name: &StreamName) {
+        let (name, messages) = (name.clone(), BTreeMap::new());
+        self.streams.push(Stream { name, next: 1, released: 0, paused: false, messages });
+    }
+
+    /// What has its turn is released, and gets the next positions.
+    fn release(&mut self, number: u32) {
+        let stream = &mut self.streams[number as usize];
+        while !stream.paused {
+            let next = stream.released + 1;
+            let done = stream.messages.get(&next).is_some_and(|one| one.stand == Stand::Done);
+            if !done {
+                return;
+            }
+            stream.messages.remove(&next);
+            stream.released = next;
+            self.head += 1;
+            self.positions.insert((number, next), self.head);
+        }
+    }
+
+    /// Whether the dispatcher says the same.
+    fn compare(&self, engine: &Engine) -> Result<(), Violation> {
+        let dispatcher = engine.dispatcher();
+        if dispatcher.state().head().0 != self.head {
+            let is = dispatcher.state().head();
+            let detail = format!("the head is {}, not {is}", self.head);
+            return Err(wrong(Invariant::I4, detail));
+        }
+        for (number, stream) in (0_u32..).zip(&self.streams) {
+            let status = dispatcher.stream_status(StreamId(number));
+            let count = |stand| stream.messages.values().filter(|one| one.stand == stand).count();
+            let mine = (stream.next, stream.released, stream.paused);
+            let flying = self.in_time(number).count();
+            let told = (status.next.0, status.released.0, status.paused);
+            let counts = (count(Stand::Done), count(Stand::Parked), flying);
+            let said = (status.waiting as usize, status.parked as usize, status.in_flight as usize);
+            if mine != told || counts != said {
+                let detail = format!("{} is {mine:?} {counts:?}, not {status:?}", stream.name);
+                return Err(wrong(Invariant::I2, detail));
+            }
+            let settings = self.settings.stream(&stream.name);
+            let skips = settings.on_exhausted == OnExhausted::Skip && !stream.paused;
+            if skips && self.stand((number, stream.released + 1)) == Stand::Parked {
+                let detail = format!("the head of {} is to be skipped", stream.name);
+                return Err(wrong(Invariant::I8, detail));
+            }
+        }
+        Ok(())
+    }
+
+    fn in_time(&self, stream: u32) -> impl Iterator<Item = (&AttemptId, &Try)> {
+        let mine = self.tries.iter().filter(move |(_, one)| one.at.0 == stream);
+        mine.filter(|(_, one)| one.late_until.is_none())
+    }
+
+    /// The other attempt in time of a message.
+    fn other(&mut self, at: At) -> Option<&mut Try> {
+        self.tries.values_mut().find(|one| one.at == at && one.late_until.is_none())
+    }
+}
