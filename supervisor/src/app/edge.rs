@@ -31,7 +31,7 @@ use crate::{
     web::Sizes,
     workers::{
         self,
-        caller::Caller,
+        calls::Calls,
         membership::ConfiguredPool,
         registry::{Registry, Trusts},
         routes::Membership,
@@ -41,7 +41,7 @@ use crate::{
 /// What speaks to the outside.
 pub(super) struct Edge {
     pub(super) intake: Arc<Intake>,
-    pub(super) caller: Arc<Caller>,
+    pub(super) calls: Arc<Calls>,
     pub(super) forwarder: Arc<Forwarder>,
     pub(super) registry: Arc<Registry>,
     pub(super) crier: Arc<Crier>,
@@ -66,7 +66,7 @@ impl Edge {
         let sizes = Arc::new(arc_swap::ArcSwap::from_pointee(sizes(config)));
         let registry = Arc::new(Registry::default());
         registry.trust(trusts(config, vault.trust.as_ref()));
-        let caller = Caller {
+        let calls = Calls {
             registry: Arc::clone(&registry),
             handle: handle.clone(),
             sizes: Arc::clone(&sizes),
@@ -100,7 +100,7 @@ impl Edge {
         });
         Ok(Self {
             intake: Arc::new(intake),
-            caller: Arc::new(caller),
+            calls: Arc::new(calls),
             forwarder: Arc::new(forwarder),
             registry,
             crier,
@@ -125,7 +125,7 @@ impl Edge {
         };
         let membership = Membership {
             handle: self.intake.handle.clone(),
-            caller: Arc::clone(&self.caller),
+            calls: Arc::clone(&self.calls),
             clock: self.intake.clock,
             heartbeat_ms,
         };
@@ -139,22 +139,22 @@ impl Edge {
 
 /// What the driver hands work to.
 pub(super) struct Work {
-    pub(super) caller: Arc<Caller>,
+    pub(super) calls: Arc<Calls>,
     pub(super) forwarder: Arc<Forwarder>,
     pub(super) crier: Arc<Crier>,
 }
 
 impl Edges for Work {
     fn cancel(&self, worker: &str, attempt: AttemptId) {
-        self.caller.cancel(worker, attempt);
+        self.calls.cancel(worker, attempt);
     }
 
     fn dispatch(&self, dispatch: Dispatch) {
-        self.caller.dispatch(dispatch);
+        self.calls.dispatch(dispatch);
     }
 
     fn probe(&self, worker: Arc<str>) {
-        self.caller.probe(worker);
+        self.calls.probe(worker);
     }
 
     fn deliver(&self, delivery: Delivery) {

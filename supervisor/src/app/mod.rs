@@ -136,7 +136,7 @@ pub async fn start(
         epoch: opened.epoch,
         views: opened.views,
         edges: Arc::new(Work {
-            caller: edges.caller,
+            calls: edges.calls,
             forwarder: Arc::clone(&edges.forwarder),
             crier: Arc::clone(&edges.crier),
         }),

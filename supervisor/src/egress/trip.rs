@@ -22,8 +22,10 @@ use crate::{
     web::whole_of_stream,
 };
 
-/// Results that are read at a time, where they are not batched.
-const READ_AHEAD: usize = 64;
+/// Results that are read at a time, at least.
+const READ_AHEAD: usize = 256;
+/// Requests whose results are read at a time, at least, where they are batched.
+const PIECES: usize = 4;
 /// Bytes of results that are read at a time.
 const READ_BYTES: usize = 1 << 20;
 /// Deliveries after which the dispatcher is told how far a sender is.
@@ -170,7 +172,7 @@ impl<'a> Trip<'a> {
 
     /// The next results of the lane: from memory if they are there.
     async fn read(&self, destination: &Destination) -> Result<Vec<ReleasedResult>, ReadFailed> {
-        let limit = READ_AHEAD.max(destination.piece());
+        let limit = READ_AHEAD.max(PIECES * destination.piece());
         let (stream, after) = (self.delivery.stream, Sequence(self.next.0 - 1));
         if let Some(results) = self.forwarder.views.recent_results(stream, after, limit) {
             return Ok(results);

@@ -27,6 +27,7 @@ use rollcall_common::{
 use tokio::sync::{oneshot, watch};
 
 mod change;
+mod entries;
 mod index;
 mod reader;
 mod row;

@@ -8,17 +8,11 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::Place;
+use super::{Place, entries::Entries};
 use crate::{
-    journal::{Entry, EntryNumber, Journal, ReadError},
-    record::{
-        Answer, Head, Record,
-        codec::{Cursor, DecodeError},
-    },
+    journal::{Journal, ReadError},
+    record::{Answer, Head, Record, codec::DecodeError},
 };
-
-/// Bytes that one read of the journal asks for: neighbours are wanted most of the time.
-const READ_BYTES: usize = 256 << 10;
 
 /// A released result.
 #[derive(Clone, Debug)]
@@ -91,7 +85,7 @@ impl Reader {
         wanted: Vec<Wanted>,
         bytes: usize,
     ) -> Result<Vec<ReleasedResult>, ReadFailed> {
-        let mut chunk = Chunk::default();
+        let mut entries = Entries::default();
         let mut results = Vec::with_capacity(wanted.len());
         let mut room = bytes;
         for Wanted { position, stream, sequence, released_at, place, answer } in wanted {
@@ -99,7 +93,7 @@ impl Reader {
                 Some(answer) => answer,
                 None => {
                     let place = place.ok_or(ReadFailed::Nowhere(position))?;
-                    self.answer(&mut chunk, place)?
+                    self.answer(&mut entries, place)?
                 }
             };
             let weight = answer.weight();
@@ -127,11 +121,11 @@ impl Reader {
         wanted: Vec<(Sequence, Place)>,
         bytes: usize,
     ) -> Result<Vec<(Sequence, Time, Arc<Message>)>, ReadFailed> {
-        let mut chunk = Chunk::default();
+        let mut entries = Entries::default();
         let mut messages = Vec::new();
         let mut room = bytes;
         for (sequence, place) in wanted {
-            let record = chunk.record(&*self.journal, place)?;
+            let record = entries.record(&*self.journal, place)?;
             let (Record::Accepted { at, message, .. } | Record::Copied { at, message, .. }) =
                 record
             else {
@@ -150,11 +144,11 @@ impl Reader {
 
     /// Records that copy what lies at the first of `places`.
     pub(super) fn copies(&self, places: &[Place], bytes: usize) -> Result<Vec<Record>, ReadFailed> {
-        let mut chunk = Chunk::default();
+        let mut entries = Entries::default();
         let mut copies = Vec::new();
         let mut room = bytes;
         for place in places {
-            let record = chunk.record(&*self.journal, *place)?;
+            let record = entries.record(&*self.journal, *place)?;
             let (copy, weight) = if let Record::Accepted { stream, sequence, at, message }
             | Record::Copied { stream, sequence, at, message } = record
             {
@@ -179,11 +173,11 @@ impl Reader {
 
     /// What identifies the message of the answer at `place`.
     pub(super) fn head(&self, place: Place) -> Result<Head, ReadFailed> {
-        Ok(self.answer(&mut Chunk::default(), place)?.head)
+        Ok(self.answer(&mut Entries::default(), place)?.head)
     }
 
-    fn answer(&self, chunk: &mut Chunk, place: Place) -> Result<Arc<Answer>, ReadFailed> {
-        let record = chunk.record(&*self.journal, place)?;
+    fn answer(&self, entries: &mut Entries, place: Place) -> Result<Arc<Answer>, ReadFailed> {
+        let record = entries.record(&*self.journal, place)?;
         if let Record::Answered { answer, .. } | Record::CopiedResult { answer, .. } = record {
             Ok(answer)
         } else if let Record::Accepted { at, message, .. } | Record::Copied { at, message, .. } =
@@ -193,37 +187,5 @@ impl Reader {
         } else {
             Err(ReadFailed::Unexpected(place))
         }
-    }
-}
-
-/// The entries that the last read brought, and where in which of them the last record ended.
-struct Chunk {
-    entries: Vec<Entry>,
-    last: EntryNumber,
-    cursor: Cursor,
-}
-
-impl Default for Chunk {
-    fn default() -> Self {
-        Self { entries: Vec::new(), last: EntryNumber::default(), cursor: Cursor::START }
-    }
-}
-
-impl Chunk {
-    fn record(&mut self, journal: &dyn Journal, place: Place) -> Result<Record, ReadFailed> {
-        if self.entry(place).is_none() {
-            self.entries = journal.read(place.entry, READ_BYTES)?;
-        }
-        if self.last != place.entry || self.cursor.index() > place.index {
-            (self.last, self.cursor) = (place.entry, Cursor::START);
-        }
-        let entry = self.entry(place).ok_or(ReadFailed::Unexpected(place))?;
-        let payload = entry.payload.clone();
-        Ok(self.cursor.read(&payload, place.index)?)
-    }
-
-    fn entry(&self, place: Place) -> Option<&Entry> {
-        let first = self.entries.first()?.number;
-        self.entries.get(usize::try_from(place.entry.0.checked_sub(first.0)?).ok()?)
     }
 }

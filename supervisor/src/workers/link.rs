@@ -23,7 +23,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{caller::Caller, plain, registry::Member};
+use super::{calls::Calls, plain, registry::Member};
 use crate::{
     dispatcher::{AttemptId, Dispatch, Event, WorkerReply},
     driver::Gone,
@@ -102,9 +102,9 @@ impl Link {
 }
 
 /// Asks a worker for a link, and keeps it for as long as it lasts.
-pub(super) async fn keep(caller: Arc<Caller>, member: Arc<Member>) {
+pub(super) async fn keep(calls: Arc<Calls>, member: Arc<Member>) {
     let url = &member.url;
-    let (connection, credit) = match connect(&caller, &member).await {
+    let (connection, credit) = match connect(&calls, &member).await {
         Ok(Some(linked)) => linked,
         Ok(None) => {
             tracing::debug!(%url, "the worker wants no link");
@@ -116,7 +116,7 @@ pub(super) async fn keep(caller: Arc<Caller>, member: Arc<Member>) {
         }
     };
     tracing::debug!(%url, credit, "linked");
-    let mut wire = Wire::new(&caller, &member, credit);
+    let mut wire = Wire::new(&calls, &member, credit);
     let mut orders = member.link.up();
     if let Err(error) = wire.run(connection, &mut orders).await {
         tracing::debug!(%url, %error, "the link broke");
@@ -127,7 +127,7 @@ pub(super) async fn keep(caller: Arc<Caller>, member: Arc<Member>) {
         Event::Answered { attempt, reply }
     });
     // Err: the driver has ended, and nobody waits.
-    let _ = caller.handle.tell_all(lost.collect()).await;
+    let _ = calls.handle.tell_all(lost.collect()).await;
     // What never went out has another way.
     orders.close();
     let mut unsent = wire.unsent;
@@ -136,18 +136,18 @@ pub(super) async fn keep(caller: Arc<Caller>, member: Arc<Member>) {
             unsent.push_back(dispatch);
         }
     }
-    unsent.into_iter().for_each(|call| caller.call(Some(Arc::clone(&member)), call));
+    unsent.into_iter().for_each(|call| calls.call(Some(Arc::clone(&member)), call));
 }
 
 /// A link, with the number of calls that may be unanswered; `None` if the worker wants none.
-async fn connect(caller: &Caller, member: &Member) -> io::Result<Option<(Upgraded, usize)>> {
+async fn connect(calls: &Calls, member: &Member) -> io::Result<Option<(Upgraded, usize)>> {
     let mut request = Request::new(Full::default());
     *request.method_mut() = Method::GET;
     *request.uri_mut() = member.peer.target().path().parse().map_err(io::Error::other)?;
     let headers = request.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static(link::UPGRADE));
-    headers.insert(link::LIMIT, caller.sizes.load().message.into());
+    headers.insert(link::LIMIT, calls.sizes.load().message.into());
     let Some((headers, connection)) = member.peer.upgrade(request).await? else {
         return Ok(None);
     };
@@ -180,7 +180,7 @@ enum Wanted {
 
 /// A link at work.
 struct Wire<'a> {
-    caller: &'a Arc<Caller>,
+    calls: &'a Arc<Calls>,
     member: &'a Arc<Member>,
     /// How many calls may be unanswered.
     credit: usize,
@@ -202,9 +202,9 @@ enum Stage {
 }
 
 impl<'a> Wire<'a> {
-    fn new(caller: &'a Arc<Caller>, member: &'a Arc<Member>, credit: usize) -> Self {
+    fn new(calls: &'a Arc<Calls>, member: &'a Arc<Member>, credit: usize) -> Self {
         Self {
-            caller,
+            calls,
             member,
             credit: credit.max(1),
             unanswered: BTreeMap::new(),
@@ -247,7 +247,7 @@ impl<'a> Wire<'a> {
             self.send_unsent();
             if !self.events.is_empty() {
                 let events = std::mem::take(&mut self.events);
-                self.caller.handle.tell_all(events).await?;
+                self.calls.handle.tell_all(events).await?;
             }
         }
         Ok(())
@@ -274,7 +274,7 @@ impl<'a> Wire<'a> {
         while self.stage == Stage::Closing
             && let Some(call) = self.unsent.pop_front()
         {
-            self.caller.call(Some(Arc::clone(self.member)), call);
+            self.calls.call(Some(Arc::clone(self.member)), call);
         }
         while self.unanswered.len() < self.credit
             && let Some(dispatch) = self.unsent.pop_front()
@@ -286,7 +286,7 @@ impl<'a> Wire<'a> {
 
     /// Takes in all frames that have come.
     fn take_all(&mut self, arrived: &mut BytesMut) -> Result<(), Broken> {
-        let limit = self.caller.sizes.load().message + link::OVERHEAD;
+        let limit = self.calls.sizes.load().message + link::OVERHEAD;
         while let Some(frame) = frame::next(arrived, limit)? {
             let length = frame.len();
             self.take(FromWorker::read(frame)?)?;

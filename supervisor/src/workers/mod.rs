@@ -1,6 +1,6 @@
 //! The workers' side: who they are, and the calls to them.
 
-pub mod caller;
+pub mod calls;
 mod link;
 pub mod membership;
 mod plain;

@@ -20,7 +20,7 @@ use rollcall_common::{
 };
 use serde_json::{Value, json};
 
-use super::caller::Caller;
+use super::calls::Calls;
 use crate::{
     dispatcher::{Event, roster::Standing},
     driver::Handle,
@@ -33,7 +33,7 @@ pub struct Membership {
     /// The way to the driver.
     pub handle: Handle,
     /// Who calls workers, and knows where they are.
-    pub caller: Arc<Caller>,
+    pub calls: Arc<Calls>,
     /// The time.
     pub clock: Clock,
     /// How often a registered worker is to be heard, in milliseconds.
@@ -98,9 +98,9 @@ impl Membership {
         }
         let version = registration.version.map(String::into_boxed_str);
         let place = (target, None);
-        let member = self.caller.registry.set(&id, &registration.pool, place, version);
+        let member = self.calls.registry.set(&id, &registration.pool, place, version);
         if registration.link >= Some(link::VERSION) {
-            self.caller.link(&member);
+            self.calls.link(&member);
         }
         let (pool, concurrency) = (registration.pool.into(), registration.concurrency);
         let seen = Event::WorkerSeen { id: Arc::clone(&id), pool, concurrency, beats: true };
@@ -119,7 +119,7 @@ impl Membership {
             return Err(unknown(&id));
         }
         self.handle.tell(Event::WorkerLeft { id: Arc::clone(&id) }).await?;
-        self.caller.registry.remove(&id);
+        self.calls.registry.remove(&id);
         Ok(json(StatusCode::OK, &json!({ "id": &*id, "state": "left" })))
     }
 
@@ -143,7 +143,7 @@ impl Membership {
 
     async fn list_workers(&self) -> Result<Response, Box<Problem>> {
         let now = self.clock.now();
-        let registry = Arc::clone(&self.caller.registry);
+        let registry = Arc::clone(&self.calls.registry);
         let look = self.handle.look(move |dispatcher| {
             let here = dispatcher.workers().filter(|(_, w)| w.standing != Standing::Left);
             here.map(|(pool, worker)| {

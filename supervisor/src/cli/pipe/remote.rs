@@ -16,7 +16,7 @@ use crate::{
     record::SubscriptionId,
     web::Sizes,
     workers::{
-        caller::Caller,
+        calls::Calls,
         membership::{self, ConfiguredPool},
         registry::Registry,
     },
@@ -30,14 +30,14 @@ const LOOK: Duration = Duration::from_secs(5);
 /// HTTP workers. How many calls there are at once is a matter of the stream, over all of them.
 #[derive(Debug)]
 pub(super) struct Remote {
-    caller: Arc<Caller>,
+    calls: Arc<Calls>,
     shutdown: Shutdown,
     pools: watch::Sender<Vec<ConfiguredPool>>,
 }
 
-struct Calls(Arc<Caller>);
+struct Outside(Arc<Calls>);
 
-impl Edges for Calls {
+impl Edges for Outside {
     fn cancel(&self, worker: &str, attempt: AttemptId) {
         self.0.cancel(worker, attempt);
     }
@@ -62,22 +62,22 @@ impl Remote {
         let registry = Arc::new(Registry::default());
         let sizes = Sizes { message: RESULT_BYTES, batch: RESULT_BYTES };
         let sizes = Arc::new(ArcSwap::from_pointee(sizes));
-        let caller = Arc::new(Caller { registry, handle, sizes });
+        let calls = Arc::new(Calls { registry, handle, sizes });
         let (pools, _) = watch::channel(vec![ConfiguredPool {
             name: POOL.into(),
             workers: workers.to_vec(),
             concurrency: None,
             dns_refresh: DNS_REFRESH,
         }]);
-        Self { caller, shutdown, pools }
+        Self { calls, shutdown, pools }
     }
 
     pub(super) fn edges(&self) -> Arc<dyn Edges> {
-        Arc::new(Calls(Arc::clone(&self.caller)))
+        Arc::new(Outside(Arc::clone(&self.calls)))
     }
 
     pub(super) fn join(&self) {
-        let (registry, handle) = (Arc::clone(&self.caller.registry), self.caller.handle.clone());
+        let (registry, handle) = (Arc::clone(&self.calls.registry), self.calls.handle.clone());
         membership::keep(self.pools.subscribe(), registry, handle, self.shutdown.clone());
     }
 

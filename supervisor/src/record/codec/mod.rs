@@ -124,12 +124,6 @@ impl Cursor {
     /// Before the first record.
     pub const START: Self = Self { index: 0, offset: 1 };
 
-    /// The record that it stands before.
-    #[must_use]
-    pub fn index(self) -> u32 {
-        self.index
-    }
-
     /// Reads record `index`, which must not lie behind; the cursor stands after it then. Records
     /// on the way cost a look at their head, so reading in order is cheap.
     ///
@@ -138,8 +132,7 @@ impl Cursor {
     pub fn read(&mut self, payload: &Bytes, index: u32) -> Result<Record, DecodeError> {
         check_version(payload)?;
         while self.index < index {
-            self.offset = self.record(payload)?.end;
-            self.index += 1;
+            self.skip(payload)?;
         }
         let place = self.record(payload)?;
         let number = usize::try_from(self.index).unwrap_or(usize::MAX);
@@ -147,6 +140,16 @@ impl Cursor {
         let record = read_record(kind, payload.slice(place.clone()), number)?;
         (self.index, self.offset) = (self.index + 1, place.end);
         Ok(record)
+    }
+
+    /// Passes over the next record.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn skip(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+        self.offset = self.record(payload)?.end;
+        self.index += 1;
+        Ok(())
     }
 
     /// Where the fields of the next record lie.

@@ -20,7 +20,7 @@ use crate::{
 
 /// Hands messages to workers.
 #[derive(Debug)]
-pub struct Caller {
+pub struct Calls {
     /// Where they are.
     pub registry: Arc<Registry>,
     /// Where answers go.
@@ -29,7 +29,7 @@ pub struct Caller {
     pub sizes: Arc<ArcSwap<Sizes>>,
 }
 
-impl Caller {
+impl Calls {
     /// Makes an attempt. It does not block; the answer goes to the driver.
     pub fn dispatch(self: &Arc<Self>, dispatch: Dispatch) {
         let member = self.registry.find(&dispatch.worker);
@@ -45,12 +45,12 @@ impl Caller {
 
     /// Makes an attempt over plain HTTP.
     pub(super) fn call(self: &Arc<Self>, member: Option<Arc<Member>>, dispatch: Dispatch) {
-        let caller = Arc::clone(self);
+        let calls = Arc::clone(self);
         task::spawn("attempt", async move {
             let attempt = dispatch.attempt;
             let reply = match member {
                 Some(member) => {
-                    let limit = caller.sizes.load().message;
+                    let limit = calls.sizes.load().message;
                     // An attempt whose time is up is not withdrawn; but no call is for ever.
                     let longest = dispatch.timeout + LATE_ANSWER;
                     let call = plain::call(&member, &dispatch, limit);
@@ -62,7 +62,7 @@ impl Caller {
                 None => WorkerReply::Unreachable("the worker has left".into()),
             };
             // Err: the driver has ended, and nobody waits.
-            let _ = caller.handle.tell(Event::Answered { attempt, reply }).await;
+            let _ = calls.handle.tell(Event::Answered { attempt, reply }).await;
         });
     }
 
@@ -76,22 +76,22 @@ impl Caller {
     /// Asks a worker for a link, unless there is one. It does not block.
     pub fn link(self: &Arc<Self>, member: &Arc<Member>) {
         if member.link.ask() {
-            let (caller, member) = (Arc::clone(self), Arc::clone(member));
-            task::spawn("link", link::keep(caller, member));
+            let (calls, member) = (Arc::clone(self), Arc::clone(member));
+            task::spawn("link", link::keep(calls, member));
         }
     }
 
     /// Looks whether a worker takes connections. It does not block; the answer goes to the driver.
     pub fn probe(self: &Arc<Self>, worker: Arc<str>) {
-        let caller = Arc::clone(self);
+        let calls = Arc::clone(self);
         task::spawn("probe", async move {
-            let member = caller.registry.find(&worker);
+            let member = calls.registry.find(&worker);
             let presence = match member {
                 Some(member) if member.peer.probe(PROBE_TIMEOUT).await => Presence::Present,
                 Some(_) | None => Presence::Absent,
             };
             // Err: the driver has ended, and nobody waits.
-            let _ = caller.handle.tell(Event::Probed { worker, presence }).await;
+            let _ = calls.handle.tell(Event::Probed { worker, presence }).await;
         });
     }
 }

@@ -1,0 +1,154 @@
+//! Entries of the journal that were read for one request, each opened once, however its records
+//! are asked for: answers that belong together come back in any order, so neighbours of a stream
+//! lie in several entries, to and fro.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::{Place, ReadFailed};
+use crate::{
+    journal::{EntryNumber, Journal},
+    record::{
+        Record,
+        codec::{Cursor, DecodeError},
+    },
+};
+
+/// Bytes that one read of the journal asks for: neighbours are wanted most of the time.
+const READ_BYTES: usize = 256 << 10;
+/// Bytes of entries that are kept open, beside the one that is read.
+const OPEN_BYTES: usize = 8 << 20;
+
+/// Opened entries.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    open: BTreeMap<EntryNumber, Opened>,
+    bytes: usize,
+}
+
+/// An entry, and where its records begin, as far as that was looked at.
+#[derive(Debug)]
+struct Opened {
+    payload: Bytes,
+    begins: Vec<Cursor>,
+}
+
+impl Entries {
+    /// The record at a place.
+    ///
+    /// # Errors
+    /// When the journal can't be read, or holds something else.
+    pub(super) fn record(
+        &mut self,
+        journal: &dyn Journal,
+        place: Place,
+    ) -> Result<Record, ReadFailed> {
+        if !self.open.contains_key(&place.entry) {
+            self.read(journal, place.entry)?;
+        }
+        let opened = self.open.get_mut(&place.entry).ok_or(ReadFailed::Unexpected(place))?;
+        Ok(opened.record(place.index)?)
+    }
+
+    fn read(&mut self, journal: &dyn Journal, wanted: EntryNumber) -> Result<(), ReadFailed> {
+        for entry in journal.read(wanted, READ_BYTES)? {
+            self.bytes += entry.payload.len();
+            let opened = Opened { payload: entry.payload, begins: vec![Cursor::START] };
+            let before = self.open.insert(entry.number, opened);
+            self.bytes -= before.map_or(0, |before| before.payload.len());
+        }
+        // Reading goes forward, by and large: the oldest go first.
+        while self.bytes > OPEN_BYTES
+            && let Some(oldest) = self.open.keys().find(|number| **number != wanted).copied()
+        {
+            let closed = self.open.remove(&oldest);
+            self.bytes -= closed.map_or(0, |closed| closed.payload.len());
+        }
+        Ok(())
+    }
+}
+
+impl Opened {
+    fn record(&mut self, index: u32) -> Result<Record, DecodeError> {
+        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        while self.begins.len() <= at {
+            let mut next = self.begins.last().copied().unwrap_or(Cursor::START);
+            next.skip(&self.payload)?;
+            self.begins.push(next);
+        }
+        let mut cursor = self.begins.get(at).copied().unwrap_or(Cursor::START);
+        cursor.read(&self.payload, index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rollcall_common::{
+        ids::{Epoch, MessageId, Sequence, StreamId},
+        message::Message,
+        time::Time,
+    };
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{journal::memory::MemoryJournal, record::codec::Encoder};
+
+    /// So many entries of three records each; a record's sequence is ten times its entry's number
+    /// and its index.
+    fn journal(entries: u64) -> MemoryJournal {
+        let journal = MemoryJournal::new();
+        for entry in 1..=entries {
+            let mut encoder = Encoder::default();
+            for index in 0..3 {
+                let (first, last) = (Sequence(entry * 10 + index), Sequence(entry * 10 + index));
+                let (stream, at) = (StreamId(0), Time::default());
+                encoder.push(&Record::Passed { stream, first, last, at });
+            }
+            let _durable_at_once = journal.append(encoder.finish(), Epoch::FIRST).unwrap();
+        }
+        journal
+    }
+
+    #[test]
+    fn records_are_found_in_any_order() {
+        let journal = journal(4);
+        let mut entries = Entries::default();
+        for (entry, index) in [(2, 2), (4, 0), (2, 0), (1, 1), (2, 1), (4, 2), (3, 0)] {
+            let place = Place { entry: EntryNumber(entry), index };
+            let Record::Passed { first, .. } = entries.record(&journal, place).unwrap() else {
+                panic!("what was written");
+            };
+            assert_eq!(first.0, entry * 10 + u64::from(index));
+        }
+        let nowhere = Place { entry: EntryNumber(2), index: 3 };
+        assert!(entries.record(&journal, nowhere).is_err());
+    }
+
+    #[test]
+    fn what_is_open_is_bounded() {
+        let journal = MemoryJournal::new();
+        let (stream, at) = (StreamId(0), Time::default());
+        for number in 1..=5 {
+            let message = Message {
+                id: MessageId(Uuid::nil()),
+                key: None,
+                content_type: "".into(),
+                headers: Box::default(),
+                body: vec![0; OPEN_BYTES / 2].into(),
+            };
+            let (sequence, message) = (Sequence(number), Arc::new(message));
+            let mut encoder = Encoder::default();
+            encoder.push(&Record::Accepted { stream, sequence, at, message });
+            let _durable_at_once = journal.append(encoder.finish(), Epoch::FIRST).unwrap();
+        }
+        let mut entries = Entries::default();
+        for entry in [1, 2, 3, 4, 5, 1] {
+            let place = Place { entry: EntryNumber(entry), index: 0 };
+            entries.record(&journal, place).unwrap();
+            assert!(entries.bytes <= OPEN_BYTES + OPEN_BYTES / 2 + 1024, "{}", entries.bytes);
+        }
+    }
+}
