@@ -119,9 +119,12 @@ impl Rows {
 
     /// The row at a position, with its result if that is at hand; `None`: it is not there.
     pub(super) fn get(&self, position: Position, block: &mut Block) -> io::Result<Option<Recent>> {
-        match self.tail().find(position) {
+        // The lock is given back before a file is read, which takes it again: a writer that came
+        // in between would wait for this reader, and this reader for that writer.
+        let found = self.tail().find(position);
+        match found {
             Found::Gone => Ok(None),
-            Found::Here(recent) => Ok(Some(recent.clone())),
+            Found::Here(recent) => Ok(Some(recent)),
             Found::Older => {
                 let row = self.old(position.0, block)?;
                 Ok(row.map(|row| Recent { row, answer: None }))
@@ -132,7 +135,7 @@ impl Rows {
     /// The same from memory alone.
     pub(super) fn get_recent(&self, position: Position) -> Option<Recent> {
         match self.tail().find(position) {
-            Found::Here(recent) => Some(recent.clone()),
+            Found::Here(recent) => Some(recent),
             Found::Gone | Found::Older => None,
         }
     }
@@ -316,9 +319,9 @@ impl Rows {
 }
 
 /// Where a row is.
-enum Found<'a> {
+enum Found {
     Gone,
-    Here(&'a Recent),
+    Here(Recent),
     Older,
 }
 
@@ -327,7 +330,7 @@ impl Tail {
         self.before + u64::try_from(self.rows.len()).unwrap_or(u64::MAX)
     }
 
-    fn find(&self, position: Position) -> Found<'_> {
+    fn find(&self, position: Position) -> Found {
         if position <= self.floor || position.0 > self.end() {
             return Found::Gone;
         }
@@ -335,7 +338,7 @@ impl Tail {
             return Found::Older;
         };
         let row = usize::try_from(at).ok().and_then(|at| self.rows.get(at));
-        row.map_or(Found::Gone, Found::Here)
+        row.map_or(Found::Gone, |row| Found::Here(row.clone()))
     }
 
     fn find_mut(&mut self, position: Position) -> Option<&mut Recent> {

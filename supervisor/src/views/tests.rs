@@ -23,7 +23,7 @@ use crate::{
 /// A journal of results, and its views.
 struct Desk {
     journal: Arc<MemoryJournal>,
-    views: Views,
+    views: Arc<Views>,
     /// The last sequence of each stream.
     last: BTreeMap<u32, u64>,
     /// Stream, sequence and whether it was skipped, by position.
@@ -36,6 +36,7 @@ impl Desk {
         let journal = Arc::new(MemoryJournal::new());
         let folder = tempfile::tempdir().unwrap();
         let views = Views::on_disk(journal.clone(), &folder.path().join("views")).unwrap();
+        let views = Arc::new(views);
         Self { journal, views, last: BTreeMap::new(), said: Vec::new(), _folder: folder }
     }
 
@@ -147,6 +148,36 @@ fn results_are_found_in_files_as_in_memory() {
         desk.trim(floor);
         desk.check(floor);
     }
+}
+
+/// Reading an old place takes the lock of the newest ones twice. With a writer in between, a reader
+/// that had not given it back the first time stopped everything.
+#[test]
+fn readers_of_old_places_and_the_writer_never_wait_for_each_other() {
+    let mut desk = Desk::new();
+    desk.open(1);
+    while desk.said.len() < VIEW_TAIL_ROWS + 2 * VIEW_SPILL_ROWS {
+        desk.release((0..1000).map(|_| (0, false)));
+    }
+    let (done, finished) = std::sync::mpsc::channel();
+    let views = Arc::clone(&desk.views);
+    task_of_its_own(move || {
+        (0..20_000).for_each(|_| drop(views.position(StreamId(0), Sequence(1))));
+        done.send(()).unwrap();
+    });
+    let (written, all_written) = std::sync::mpsc::channel();
+    task_of_its_own(move || {
+        (0..2_000).for_each(|_| desk.release([(0, false)]));
+        written.send(()).unwrap();
+    });
+    let longest = std::time::Duration::from_secs(60);
+    finished.recv_timeout(longest).expect("the reader has come through");
+    all_written.recv_timeout(longest).expect("the writer has come through");
+}
+
+#[expect(clippy::disallowed_methods, reason = "what stops must not stop the test")]
+fn task_of_its_own(work: impl FnOnce() + Send + 'static) {
+    std::thread::spawn(work);
 }
 
 proptest! {
