@@ -113,6 +113,8 @@ pub const LINK_READ: usize = 64 << 10;
 pub const LINK_UNSENT: usize = 1 << 20;
 /// How long a look at whether a worker is there may take.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the connection of such a look has to stay open.
+pub const PROBE_STAY: Duration = Duration::from_millis(100);
 /// Attempts of one pool that may wait to be slow enough for a copy.
 pub const HEDGE_QUEUE: usize = 65_536;
 /// Most addresses of one host that are tried.

@@ -87,10 +87,9 @@ impl Heartbeat {
     async fn beat(&mut self, until: Stage) {
         let stages = self.stages.clone();
         loop {
-            let wait = tokio::select! {
-                wait = self.register() => wait,
-                () = stages.reached(until) => return,
-            };
+            // Never given up halfway: what comes after it could overtake it, and a worker that has
+            // signed off would be there again.
+            let wait = self.register().await;
             tokio::select! {
                 () = sleep(wait) => {}
                 () = stages.reached(until) => return,

@@ -28,11 +28,11 @@ use hyper::{
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use crate::{
     http::{Route, Target, Trust, dial},
-    limits::{CONNECT_TIMEOUT, IDLE_CONNECTION, IDLE_CONNECTIONS},
+    limits::{CONNECT_TIMEOUT, IDLE_CONNECTION, IDLE_CONNECTIONS, PROBE_STAY},
     task,
     time::{Clock, Time},
 };
@@ -215,10 +215,19 @@ impl Peer {
         }
     }
 
-    /// Whether a new connection comes up in time. Nothing is said on it.
+    /// Whether a new connection comes up in time, and stays for [`PROBE_STAY`]. Nothing is said on
+    /// it.
     pub async fn probe(&self, longest: Duration) -> bool {
         let dialed = dial(self.target.host(), self.target.port(), &self.route);
-        matches!(tokio::time::timeout(longest, dialed).await, Ok(Ok(_)))
+        let Ok(Ok(mut stream)) = tokio::time::timeout(longest, dialed).await else {
+            return false;
+        };
+        // The system still takes connections for a process that is on its way down, and closes
+        // them a moment later.
+        match tokio::time::timeout(PROBE_STAY, stream.read_u8()).await {
+            Ok(read) => read.is_ok(),
+            Err(_) => true,
+        }
     }
 
     async fn connect(&self) -> io::Result<Connection> {
@@ -361,4 +370,26 @@ fn is_reset(error: &hyper::Error) -> bool {
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_who_keeps_a_connection_is_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let peer = Peer::new(url.parse().unwrap(), None);
+        // The system takes the connection, and nobody closes it.
+        assert!(peer.probe(Duration::from_secs(5)).await);
+        drop(listener.accept().await.unwrap());
+        // As a process does that is on its way down.
+        let dying = task::spawn("dying", async move { drop(listener.accept().await.unwrap()) });
+        assert!(!peer.probe(Duration::from_secs(5)).await);
+        dying.await.unwrap();
+        assert!(!peer.probe(Duration::from_secs(5)).await, "nobody listens");
+    }
 }
