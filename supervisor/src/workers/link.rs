@@ -126,8 +126,10 @@ pub(super) async fn keep(calls: Arc<Calls>, member: Arc<Member>) {
         let reply = WorkerReply::Broken("the link to the worker broke".into());
         Event::Answered { attempt, reply }
     });
+    // What had come before it broke counts.
+    let events = wire.events.into_iter().chain(lost).collect();
     // Err: the driver has ended, and nobody waits.
-    let _ = calls.handle.tell_all(lost.collect()).await;
+    let _ = calls.handle.tell_all(events).await;
     // What never went out has another way.
     orders.close();
     let mut unsent = wire.unsent;
