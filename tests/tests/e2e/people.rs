@@ -198,16 +198,23 @@ async fn what_has_no_room_is_refused_at_once() {
         urls([&worker])
     ));
     let supervisor = setup.start().await;
-    let body = reqwest::Body::wrap_stream(futures_util::stream::unfold(0, |sent| async move {
-        // The first piece fills most of the room, and the second never comes.
-        if sent > 0 {
-            std::future::pending::<()>().await;
-        }
-        Some((Ok::<_, std::io::Error>(vec![b'x'; 900]), sent + 1))
-    }));
+    let body = || {
+        reqwest::Body::wrap_stream(futures_util::stream::unfold(0, |sent| async move {
+            // The first piece fills most of the room, and the second never comes.
+            if sent > 0 {
+                std::future::pending::<()>().await;
+            }
+            Some((Ok::<_, std::io::Error>(vec![b'x'; 900]), sent + 1))
+        }))
+    };
     let client = rollcall_common::client::Client::new(supervisor.url(), None).unwrap();
-    let slow = client.call(Method::POST, "/v1/streams/orders/messages").body(body).send();
-    let slow = tests::harness::spawn(slow);
+    let slow = tests::harness::spawn(async move {
+        // One of our own below may take the room just before it: it tries until it is in.
+        loop {
+            let call = client.call(Method::POST, "/v1/streams/orders/messages").body(body());
+            drop(call.send().await);
+        }
+    });
     let refused = async || {
         let answer = supervisor.message("orders", &[], vec![b'y'; 500]).await;
         answer.status == 503 && answer.header("retry-after") == "1"
