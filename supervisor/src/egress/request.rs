@@ -37,13 +37,13 @@ pub(super) async fn push(
     envelope: Envelope<'_>,
     batched: Batched,
 ) -> Pushed {
-    let Some(request) = request(peer, results, envelope, batched) else {
-        let detail = "the result's headers can't be sent".into();
-        return Pushed::Refused { taken: 0, refusal: Refusal::Unfit, detail };
-    };
     let limit = usize::try_from(MESSAGE_BYTES).unwrap_or(usize::MAX);
     loop {
-        return match peer.send(request.clone(), limit).await {
+        let Some(request) = request(peer, results, envelope, batched) else {
+            let detail = "the result's headers can't be sent".into();
+            return Pushed::Refused { taken: 0, refusal: Refusal::Unfit, detail };
+        };
+        return match peer.send(request, limit).await {
             Ok(reply) => judge(&reply),
             // It had been closed while idle; at most as often as there are idle ones.
             Err(SendError::Stale) => continue,
