@@ -1,6 +1,6 @@
 //! Answers, failures and what comes of them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     super::{
@@ -169,6 +169,19 @@ fn one_worker_alone_refuses_for_good() {
     desk.fill("a", 1);
     let dispatch = desk.wait_for_dispatch();
     desk.answer(dispatch.attempt, 400);
+    assert_eq!(parked(&desk), 1);
+}
+
+#[test]
+fn a_worker_that_has_left_is_not_its_pools_only_word() {
+    let mut desk = Desk::new(StreamSettings::default(), 3);
+    desk.fill("a", 1);
+    let first = desk.wait_for_dispatch();
+    desk.tell(Event::WorkerLeft { id: Arc::clone(&first.worker) });
+    desk.answer(first.attempt, 422);
+    assert_eq!(parked(&desk), 0);
+    let second = desk.wait_for_dispatch();
+    desk.answer(second.attempt, 422);
     assert_eq!(parked(&desk), 1);
 }
 

@@ -108,6 +108,7 @@ impl Model {
             }
             Told::Event(Event::WorkerSeen { id, pool, beats, .. }) => {
                 self.members.insert(Arc::clone(id), Arc::clone(pool));
+                self.pools.insert(Arc::clone(id), Arc::clone(pool));
                 let silence = self.settings.heartbeat * 3 + NOTICED;
                 self.silent_at.remove(id);
                 if *beats {
@@ -178,7 +179,7 @@ impl Model {
         }
         self.want(one.at, Wanted::Failed(Arc::clone(&one.worker)));
         let most = self.settings.stream(&self.stream(one.at.0).name).ladder.max_attempts;
-        let pool = self.members.get(&one.worker);
+        let pool = self.pools.get(&one.worker);
         let members = self.members.values().filter(|other| Some(*other) == pool).count();
         let message = self.message(one.at);
         let another = message.refused_by.as_ref().is_some_and(|other| *other != one.worker);

@@ -25,6 +25,8 @@ use rollcall_supervisor::{
 use crate::oracle::{Invariant, Place, Violation};
 
 mod judge;
+#[cfg(test)]
+mod tests;
 
 pub(super) use judge::Told;
 
@@ -103,8 +105,10 @@ pub(super) struct Model {
     head: u64,
     /// Results up to here are no longer kept.
     floor: u64,
-    /// The workers and their pools. They are not known after a start.
+    /// The workers that are there, and their pools. They are not known after a start.
     members: BTreeMap<Arc<str>, Arc<str>>,
+    /// The pools of all that were ever there: who has left may still answer.
+    pools: BTreeMap<Arc<str>, Arc<str>>,
     /// Until when those count as there that have to be heard again and again.
     silent_at: BTreeMap<Arc<str>, Time>,
     /// Workers that were found away.
