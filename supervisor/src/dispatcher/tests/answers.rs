@@ -43,6 +43,22 @@ fn the_ladder_doubles_and_ends() {
 }
 
 #[test]
+fn waits_are_drawn_from_all_of_what_they_may_be() {
+    let mut desk = Desk::new(StreamSettings::default(), 3);
+    desk.fill("a", 100);
+    for dispatch in std::mem::take(&mut desk.dispatches) {
+        desk.answer(dispatch.attempt, 500);
+    }
+    let waits = desk.records.iter().filter_map(|record| {
+        if let Record::Failed { due, .. } = record { Some(due.since(desk.now)) } else { None }
+    });
+    let waits: Vec<Duration> = waits.collect();
+    assert_eq!(waits.len(), 100);
+    assert!(waits.iter().any(|wait| *wait < secs(1) / 10));
+    assert!(waits.iter().any(|wait| *wait > secs(1) * 9 / 10));
+}
+
+#[test]
 fn another_worker_has_the_next_try() {
     let mut desk = Desk::new(StreamSettings::default(), 3);
     desk.fill("a", 1);

@@ -21,7 +21,7 @@ fn with_budget(percent: u32, per_second: u32, workers: usize) -> Desk {
     let mut stream = StreamSettings::default();
     (stream.ladder.jitter, stream.ladder.max_attempts) = (Duration::ZERO, 1_000);
     let pools = vec![("default".into(), pool)];
-    let default_stream = std::sync::Arc::new(stream);
+    let default_stream = Arc::new(stream);
     Desk::with(Settings { default_stream, pools, ..Settings::default() }, workers)
 }
 

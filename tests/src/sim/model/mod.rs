@@ -10,10 +10,9 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
 use rollcall_common::{
     ids::{StreamId, StreamName},
-    message::Message as Sent,
+    message::{Message as Sent, Payload},
     time::Time,
 };
 use rollcall_supervisor::{
@@ -75,12 +74,14 @@ struct Try {
     late_until: Option<Time>,
     /// The other of the two has failed already.
     owing: bool,
+    /// The answer that was accepted instead of its own.
+    beaten_by: Option<Payload>,
 }
 
 /// What has to be written down of a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Wanted {
-    Answered(Outcome, Bytes),
+    Answered(Outcome, Payload),
     Failed(Arc<str>),
     Parked(ParkCause),
     Retried,
@@ -115,6 +116,8 @@ pub(super) struct Model {
     away: BTreeSet<Arc<str>>,
     tries: BTreeMap<AttemptId, Try>,
     low: bool,
+    /// Answers that came when there was one already, and those that were others.
+    late: (u64, u64),
     wanted: BTreeMap<At, VecDeque<Wanted>>,
     /// What has just arrived.
     arrived: Option<(StreamName, Vec<Arc<Sent>>)>,
@@ -246,6 +249,12 @@ impl Model {
             let is = dispatcher.state().head();
             let detail = format!("the head is {}, not {is}", self.head);
             return Err(wrong(Invariant::I4, detail));
+        }
+        let counters = dispatcher.counters();
+        let late = (counters.late_answers, counters.diverging_answers);
+        if late != self.late {
+            let detail = format!("late answers, and others, are {:?}, not {late:?}", self.late);
+            return Err(wrong(Invariant::I3, detail));
         }
         for (number, stream) in (0_u32..).zip(&self.streams) {
             let status = dispatcher.stream_status(StreamId(number));

@@ -1,6 +1,5 @@
 //! The model by itself: what it asks for.
 
-use rollcall_common::message::Payload;
 use rollcall_supervisor::dispatcher::{Event, WorkerReply};
 
 use super::*;
@@ -20,7 +19,8 @@ fn of_pool(workers: &[&str]) -> Model {
         tell(&mut model, &Event::WorkerSeen { id, pool, concurrency: None, beats: false });
     }
     let (at, worker, until) = ((0, 1), workers[0].into(), Time::from_micros(2_000_000));
-    let one = Try { at, worker, begun: NOW, until, late_until: None, owing: false };
+    let (begun, late_until, owing, beaten_by) = (NOW, None, false, None);
+    let one = Try { at, worker, begun, until, late_until, owing, beaten_by };
     model.tries.insert(AttemptId(1), one);
     model
 }
