@@ -11,6 +11,7 @@ pub mod ids;
 pub mod limits;
 pub mod link;
 pub mod message;
+pub mod net;
 pub mod problem;
 pub mod protocol;
 pub mod readmodel;

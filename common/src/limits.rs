@@ -104,9 +104,11 @@ pub const IDLE_CONNECTION: Duration = Duration::from_secs(4);
 pub const IDLE_CONNECTIONS: usize = 1024;
 /// How long a connection may take to come up.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Calls over one link to a worker that wait to be written, and the most that a worker takes
-/// unanswered.
-pub const LINK_CALLS: usize = 1024;
+/// The most calls that a worker takes unanswered over one link.
+pub const LINK_CALLS: usize = 4096;
+/// Calls over one link that wait to be written; what finds no room goes over plain HTTP. They are
+/// bounded by `max_in_flight` and a pool's `concurrency` long before.
+pub const LINK_QUEUE: usize = 1 << 16;
 /// Bytes for which there is room at each read of a link.
 pub const LINK_READ: usize = 64 << 10;
 /// Bytes that wait to be written to a link, beyond which no more calls are taken.

@@ -12,13 +12,13 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::WebPkiClientVerifier,
 };
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
+use tokio::{io::AsyncWriteExt as _, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{limits::TLS_TIMEOUT, problem::Problem};
+use crate::{limits::TLS_TIMEOUT, net::Stream, problem::Problem};
 
 /// A connection that a client has made over TLS.
-pub type ServerStream = tokio_rustls::server::TlsStream<TcpStream>;
+pub type ServerStream = tokio_rustls::server::TlsStream<Stream>;
 
 /// The first byte of every TLS connection: a record that holds a handshake (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 22;
@@ -136,7 +136,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// When there is no agreement, or none in time.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<ServerStream> {
+    pub async fn accept(&self, stream: Stream) -> io::Result<ServerStream> {
         let handshake = async {
             let mut first = [0];
             match stream.peek(&mut first).await? {
@@ -152,7 +152,7 @@ impl Acceptor {
     }
 }
 
-async fn refuse_plain(mut stream: TcpStream) -> io::Error {
+async fn refuse_plain(mut stream: Stream) -> io::Error {
     let detail = "this port speaks TLS: use https://";
     let problem = Problem::new(400, "tls-expected", "TLS expected", detail).to_json();
     let head = format!(

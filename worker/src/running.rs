@@ -3,10 +3,11 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rollcall_common::{
+    net::Listener,
     shutdown::{Phase, Shutdown},
     task,
 };
-use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     heartbeat::Heartbeat,
@@ -39,7 +40,7 @@ pub(crate) async fn follow(mut shutdown: Shutdown, stages: Stages) {
 /// A worker's life, from the first connection to the last.
 pub(crate) async fn live(
     server: Arc<Server>,
-    listener: TcpListener,
+    listener: Listener,
     beats: Vec<Heartbeat>,
     stages: Stages,
 ) -> Ended {

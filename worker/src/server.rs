@@ -18,12 +18,12 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rollcall_common::{
     limits::{HEAD_BYTES, HEAD_TIMEOUT, HEADERS},
+    net::{Listener, Stream},
     task,
     tls::{self, Acceptor},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     time::sleep,
 };
@@ -94,7 +94,7 @@ impl Drop for Running {
 
 impl Server {
     /// Takes connections until they close, and ends when the last one has.
-    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener) {
+    pub(crate) async fn run(self: Arc<Self>, listener: Listener) {
         let slots = Arc::new(Semaphore::new(CONNECTIONS));
         // Each connection holds a sender; that all are gone is the message.
         let (open, mut all_closed) = mpsc::channel::<()>(1);
@@ -123,9 +123,9 @@ impl Server {
         all_closed.recv().await;
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    async fn serve(self: Arc<Self>, stream: Stream, peer: SocketAddr) {
         // Err: the peer has gone already, which the connection will find out.
-        let _ = stream.set_nodelay(true);
+        let _ = stream.set_nodelay();
         match self.tls.clone() {
             None => self.converse(stream).await,
             Some(tls) => match tls.accept(stream).await {
@@ -229,9 +229,9 @@ impl Server {
 }
 
 async fn accept(
-    listener: &TcpListener,
+    listener: &Listener,
     slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> io::Result<(Stream, SocketAddr, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await;
     let (stream, peer) = listener.accept().await?;
     Ok((stream, peer, slot.map_err(io::Error::other)?))

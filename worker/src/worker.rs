@@ -7,12 +7,13 @@ use rollcall_common::{
     http::{BadTarget, Peer, Target, Trust},
     limits::{MESSAGE_BYTES, WORKER_ID_BYTES},
     link,
+    net::Network,
     protocol::{DEFAULT_POOL, Registration},
     shutdown::Shutdown,
     task,
     tls::Acceptor,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::{
     answered::Answered,
@@ -36,6 +37,7 @@ pub struct Worker {
     token: Option<String>,
     tls: Option<Acceptor>,
     trust: Option<Trust>,
+    network: Network,
     version: Option<String>,
     body_limit: usize,
     shutdown: Option<Shutdown>,
@@ -74,6 +76,7 @@ impl Worker {
             token: None,
             tls: None,
             trust: None,
+            network: Network::default(),
             version: None,
             body_limit: usize::try_from(MESSAGE_BYTES).unwrap_or(usize::MAX),
             shutdown: None,
@@ -143,6 +146,13 @@ impl Worker {
         self
     }
 
+    /// Listens and calls over `network`; without it over the system's.
+    #[must_use]
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = network;
+        self
+    }
+
     /// Says what it runs, for people.
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
@@ -173,7 +183,7 @@ impl Worker {
             self.supervisors.iter().map(|url| url.parse()).collect::<Result<_, _>>()?;
         let authorization = self.authorization()?;
         let failed = |error| StartError::Listen(self.listen.clone(), error);
-        let listener = TcpListener::bind(&self.listen).await.map_err(failed)?;
+        let listener = self.network.listen(&self.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let url = self.url(address)?;
         let id = self.name(address)?;
@@ -189,7 +199,7 @@ impl Worker {
         };
         let beats = supervisors.into_iter().map(|supervisor| {
             let (authorization, stages) = (authorization.clone(), stages.clone());
-            let peer = Peer::new(supervisor, None);
+            let peer = Peer::new(supervisor, None).over(self.network.clone());
             let peer = self.trust.clone().into_iter().fold(peer, Peer::trusting);
             Heartbeat::new(peer, &id, &registration, authorization, stages)
         });

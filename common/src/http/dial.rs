@@ -8,15 +8,13 @@ use std::{
 };
 
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::timeout,
-};
+use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     http::Guard,
     limits::{CONNECT_TIMEOUT, HOST_ADDRESSES},
+    net::{Network, Stream},
     tls::{self, Authorities},
 };
 
@@ -60,11 +58,7 @@ impl Trust {
     }
 
     /// TLS over a connection, to a server that has to be `host`.
-    pub(super) async fn secure(
-        &self,
-        stream: TcpStream,
-        host: &str,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn secure(&self, stream: Stream, host: &str) -> io::Result<TlsStream<Stream>> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let connect = TlsConnector::from(Arc::clone(&self.0)).connect(name, stream);
         timeout(CONNECT_TIMEOUT, connect).await.map_err(|_| late())?
@@ -89,19 +83,26 @@ pub enum Route {
 /// # Errors
 /// When none takes the connection in time, or none may be connected to
 /// ([`io::ErrorKind::PermissionDenied`]).
-pub async fn dial(host: &str, port: u16, route: &Route) -> io::Result<TcpStream> {
+pub async fn dial(
+    network: &Network,
+    (host, port): (&str, u16),
+    route: &Route,
+) -> io::Result<Stream> {
     let connect = async {
         match route {
-            Route::Fixed(address) => TcpStream::connect(address).await,
+            Route::Fixed(address) => network.connect(&[*address]).await,
             Route::Guarded(guard) => {
-                let addresses = allowed(host, port, guard).await?;
-                TcpStream::connect(&*addresses).await
+                let addresses = allowed(network, (host, port), guard).await?;
+                network.connect(&addresses).await
             }
-            Route::Open => TcpStream::connect((host, port)).await,
+            Route::Open => {
+                let addresses = network.lookup(host, port).await?;
+                network.connect(&addresses).await
+            }
         }
     };
     let stream = timeout(CONNECT_TIMEOUT, connect).await.map_err(|_| late())??;
-    stream.set_nodelay(true)?;
+    stream.set_nodelay()?;
     Ok(stream)
 }
 
@@ -109,10 +110,14 @@ pub async fn dial(host: &str, port: u16, route: &Route) -> io::Result<TcpStream>
 ///
 /// # Errors
 /// When it has none, or none of them may be ([`io::ErrorKind::PermissionDenied`]).
-pub async fn allowed(host: &str, port: u16, guard: &Guard) -> io::Result<Vec<SocketAddr>> {
+pub async fn allowed(
+    network: &Network,
+    (host, port): (&str, u16),
+    guard: &Guard,
+) -> io::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
     let mut forbidden = None;
-    for address in lookup_host((host, port)).await?.take(HOST_ADDRESSES) {
+    for address in network.lookup(host, port).await?.into_iter().take(HOST_ADDRESSES) {
         match guard.check(host, address.ip()) {
             Ok(()) => addresses.push(address),
             Err(error) => forbidden = Some(error),
@@ -141,15 +146,15 @@ mod tests {
     async fn a_name_that_leads_to_the_machine_itself_is_not_connected_to() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let strict = Route::Guarded(Arc::default());
+        let (network, strict) = (Network::default(), Route::Guarded(Arc::default()));
         for host in ["localhost", "127.0.0.1"] {
-            let error = dial(host, port, &strict).await.unwrap_err();
+            let error = dial(&network, (host, port), &strict).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{host}");
         }
         let named = Guard::new(["localhost".parse().unwrap()]);
         let own = Guard::default().with_loopback();
         for route in [Route::Guarded(Arc::new(named)), Route::Guarded(Arc::new(own)), Route::Open] {
-            dial("localhost", port, &route).await.unwrap();
+            dial(&network, ("localhost", port), &route).await.unwrap();
         }
     }
 }

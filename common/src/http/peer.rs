@@ -33,6 +33,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use crate::{
     http::{Route, Target, Trust, dial},
     limits::{CONNECT_TIMEOUT, IDLE_CONNECTION, IDLE_CONNECTIONS, PROBE_STAY},
+    net::{Network, Stream},
     task,
     time::{Clock, Time},
 };
@@ -75,6 +76,7 @@ pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
 /// One peer and its connections.
 pub struct Peer {
     target: Target,
+    network: Network,
     route: Route,
     trust: Option<Trust>,
     clock: Clock,
@@ -96,6 +98,7 @@ impl Peer {
         let route = address.map_or(Route::Open, Route::Fixed);
         Self {
             target,
+            network: Network::default(),
             route,
             trust: None,
             clock: Clock::start(Time::default()),
@@ -108,6 +111,13 @@ impl Peer {
     #[must_use]
     pub fn by(mut self, route: Route) -> Self {
         self.route = route;
+        self
+    }
+
+    /// The same, over this network; without it over the system's.
+    #[must_use]
+    pub fn over(mut self, network: Network) -> Self {
+        self.network = network;
         self
     }
 
@@ -218,8 +228,7 @@ impl Peer {
     /// Whether a new connection comes up in time, and stays for [`PROBE_STAY`]. Nothing is said on
     /// it.
     pub async fn probe(&self, longest: Duration) -> bool {
-        let dialed = dial(self.target.host(), self.target.port(), &self.route);
-        let Ok(Ok(mut stream)) = tokio::time::timeout(longest, dialed).await else {
+        let Ok(Ok(mut stream)) = tokio::time::timeout(longest, self.dial()).await else {
             return false;
         };
         // The system still takes connections for a process that is on its way down, and closes
@@ -231,13 +240,17 @@ impl Peer {
     }
 
     async fn connect(&self) -> io::Result<Connection> {
-        let (host, port) = (self.target.host(), self.target.port());
-        let stream = dial(host, port, &self.route).await?;
+        let stream = self.dial().await?;
         if !self.target.is_secure() {
             return handshake(stream).await;
         }
         let trust = self.trust.clone().map_or_else(Trust::public, Ok)?;
-        handshake(trust.secure(stream, host).await?).await
+        handshake(trust.secure(stream, self.target.host()).await?).await
+    }
+
+    async fn dial(&self) -> io::Result<Stream> {
+        let place = (self.target.host(), self.target.port());
+        dial(&self.network, place, &self.route).await
     }
 
     /// Keeps a connection for the next request.

@@ -20,6 +20,7 @@ use axum::{Router, response::Response, routing::get};
 use rollcall_common::{
     http::Guard,
     ids::{StreamId, StreamName},
+    net::Network,
     problem::Problem,
     shutdown::Shutdown,
     time::Clock,
@@ -57,6 +58,8 @@ pub struct Api {
     pub secrets: Arc<Secrets>,
     /// Where their destinations may be.
     pub guard: Arc<Guard>,
+    /// The network in which they are looked for.
+    pub network: Network,
     /// Whoever makes, changes or removes a subscription.
     pub arranging: tokio::sync::Mutex<()>,
 }

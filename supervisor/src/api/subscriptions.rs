@@ -302,7 +302,7 @@ impl Api {
     /// A destination that can be seen to be forbidden is refused now. One whose name leads
     /// nowhere may lead somewhere later; where it leads is checked at each connection.
     async fn check_address(&self, address: &Address) -> Result<(), Box<Problem>> {
-        match allowed(address.host(), address.port(), &self.guard).await {
+        match allowed(&self.network, (address.host(), address.port()), &self.guard).await {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 Err(wrong("url", &format!("{address}: {error}")))
             }

@@ -9,6 +9,7 @@ use axum::Router;
 use rollcall_common::{
     dice,
     http::{Guard, Route, Trust},
+    net::Network,
     shutdown::Shutdown,
     time::Clock,
 };
@@ -48,6 +49,7 @@ pub(super) struct Edge {
     pub(super) access: Arc<Access>,
     secrets: Arc<Secrets>,
     guard: Arc<Guard>,
+    network: Network,
 }
 
 /// Who is believed, and what is secret.
@@ -60,11 +62,11 @@ pub(super) struct Vault {
 impl Edge {
     pub(super) fn new(
         config: &Config,
-        (opened, vault): (&Opened, &Vault),
+        (opened, vault, network): (&Opened, &Vault, Network),
         (clock, handle, shutdown): (Clock, &Handle, &Shutdown),
     ) -> Result<Self, SetupFailed> {
         let sizes = Arc::new(arc_swap::ArcSwap::from_pointee(sizes(config)));
-        let registry = Arc::new(Registry::default());
+        let registry = Arc::new(Registry::over(network.clone()));
         registry.trust(trusts(config, vault.trust.as_ref()));
         let calls = Calls {
             registry: Arc::clone(&registry),
@@ -73,10 +75,10 @@ impl Edge {
         };
         let guard = Arc::new(config.server.guard());
         let (secrets, trust) = (Arc::clone(&vault.secrets), vault.trust.clone());
-        let configured = destinations(config, trust.as_ref());
+        let configured = destinations(config, &network, trust.as_ref());
         let forwarder = Forwarder {
             destinations: arc_swap::ArcSwap::from_pointee(configured),
-            made: Made::new(Arc::clone(&secrets), Arc::clone(&guard), trust),
+            made: Made::new(Arc::clone(&secrets), (network.clone(), Arc::clone(&guard)), trust),
             out: Out::default(),
             views: Arc::clone(&opened.views),
             handle: handle.clone(),
@@ -107,6 +109,7 @@ impl Edge {
             access: Arc::new(Access::new(&config.tokens)),
             secrets,
             guard,
+            network,
         })
     }
 
@@ -121,6 +124,7 @@ impl Edge {
             shutdown: self.intake.shutdown.clone(),
             secrets: Arc::clone(&self.secrets),
             guard: Arc::clone(&self.guard),
+            network: self.network.clone(),
             arranging: tokio::sync::Mutex::default(),
         };
         let membership = Membership {
@@ -200,14 +204,18 @@ pub(super) fn pools(pools: &[Pool]) -> Vec<ConfiguredPool> {
 }
 
 /// The destinations of the configuration. They may be anywhere: an operator wrote them.
-pub(super) fn destinations(config: &Config, trust: Option<&Trust>) -> Destinations {
+pub(super) fn destinations(
+    config: &Config,
+    network: &Network,
+    trust: Option<&Trust>,
+) -> Destinations {
     let destination = |subscription: &Subscription| {
         let plan = subscription.plan();
         let settings = DestinationSettings {
             secrets: subscription.secrets.clone(),
             ..DestinationSettings::from(&plan)
         };
-        let destination = Destination::new(&settings, &Route::Open, trust);
+        let destination = Destination::new(&settings, (network, &Route::Open), trust);
         (subscription.name.clone().into(), Arc::new(destination))
     };
     config.subscriptions.iter().map(destination).collect::<BTreeMap<_, _>>()

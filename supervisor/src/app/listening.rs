@@ -4,8 +4,12 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::Router;
-use rollcall_common::{shutdown::Shutdown, task, tls::Acceptor};
-use tokio::net::TcpListener;
+use rollcall_common::{
+    net::{Listener, Network},
+    shutdown::Shutdown,
+    task,
+    tls::Acceptor,
+};
 
 use super::AppError;
 use crate::{
@@ -33,26 +37,26 @@ pub struct Addresses {
 
 /// Listeners that do not answer yet.
 pub(super) struct Bound {
-    main: TcpListener,
-    admin: Option<TcpListener>,
-    tcp: Vec<(TcpListener, Tcp)>,
+    main: Listener,
+    admin: Option<Listener>,
+    tcp: Vec<(Listener, Tcp)>,
     tls: Option<Acceptor>,
     crowd: Option<u32>,
     pub(super) addresses: Addresses,
 }
 
 impl Bound {
-    pub(super) async fn new(config: &Config) -> Result<Self, AppError> {
+    pub(super) async fn new(config: &Config, network: &Network) -> Result<Self, AppError> {
         let server = &config.server;
-        let (main, main_at) = bind(server.listen).await?;
+        let (main, main_at) = bind(network, server.listen).await?;
         let (mut admin, mut admin_at) = (None, None);
         if let Some(listen) = server.admin_listen {
-            let (listener, at) = bind(listen).await?;
+            let (listener, at) = bind(network, listen).await?;
             (admin, admin_at) = (Some(listener), Some(at));
         }
         let (mut tcp, mut tcp_at) = (Vec::new(), Vec::new());
         for feed in &config.tcp {
-            let (listener, at) = bind(feed.listen).await?;
+            let (listener, at) = bind(network, feed.listen).await?;
             tcp.push((listener, feed.clone()));
             tcp_at.push(at);
         }
@@ -97,9 +101,9 @@ impl Bound {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {
+async fn bind(network: &Network, address: SocketAddr) -> Result<(Listener, SocketAddr), AppError> {
     let failed = |error| AppError::Bind(address, error);
-    let listener = listener::bind(address).await.map_err(failed)?;
+    let listener = network.listen(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, io, net::SocketAddr, path::PathBuf, sync::Arc, 
 use rollcall_common::{
     dice,
     http::Trust,
+    net::Network,
     shutdown::{Phase, Shutdown, Trigger},
     task,
     time::Clock,
@@ -116,14 +117,27 @@ pub async fn start(
     shutdown: Shutdown,
     trigger: Trigger,
 ) -> Result<Running, AppError> {
-    let bound = Bound::new(&config).await?;
+    start_over(Network::default(), config, shutdown, trigger).await
+}
+
+/// Starts a supervisor that listens and connects over this network.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_over(
+    network: Network,
+    config: Config,
+    shutdown: Shutdown,
+    trigger: Trigger,
+) -> Result<Running, AppError> {
+    let bound = Bound::new(&config, &network).await?;
     warn_of_readable_tokens(&config);
     let settings = Arc::new(config.settings());
     let opened = open(config.journal.clone(), Arc::clone(&settings)).await?;
     let clock = Clock::start(opened.recovered.state.last_time());
     let (handle, mailbox) = Handle::new();
     let vault = open_vault(&config, &opened).await?;
-    let edges = Edge::new(&config, (&opened, &vault), (clock, &handle, &shutdown))?;
+    let edges = Edge::new(&config, (&opened, &vault, network), (clock, &handle, &shutdown))?;
     let views = Arc::clone(&opened.views);
     let router = edges.router(&opened, heartbeat_ms(&settings));
     let last = opened.recovered.last;
@@ -265,7 +279,8 @@ impl Running {
             self.reloading.intake.room.store(Arc::new(Room::new(config.limits.intake_bytes)));
         }
         self.reloading.intake.sizes.store(Arc::new(sizes(&config)));
-        let destinations = destinations(&config, self.reloading.trust.as_ref());
+        let (network, trust) = (self.reloading.registry.network(), self.reloading.trust.as_ref());
+        let destinations = destinations(&config, network, trust);
         self.reloading.forwarder.destinations.store(Arc::new(destinations));
         match senders(&config, self.reloading.intake.clock) {
             Ok(senders) => self.reloading.crier.senders.store(Arc::new(senders)),

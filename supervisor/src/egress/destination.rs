@@ -7,6 +7,7 @@ use std::{
 
 use rollcall_common::{
     http::{Address, Peer, Route, Trust},
+    net::Network,
     time::Time,
 };
 
@@ -55,20 +56,24 @@ pub(super) enum Place {
 }
 
 impl Destination {
-    /// The destination that these settings make, reached by `route`, with these believed where
-    /// it speaks TLS (without: the public authorities).
+    /// The destination that these settings make, reached over this network by this route, with
+    /// these believed where it speaks TLS (without: the public authorities).
     #[must_use]
-    pub fn new(settings: &DestinationSettings, route: &Route, trust: Option<&Trust>) -> Self {
+    pub fn new(
+        settings: &DestinationSettings,
+        (network, route): (&Network, &Route),
+        trust: Option<&Trust>,
+    ) -> Self {
         let place = |address: &Address| match address {
             Address::Http(target) => {
-                let peer = Peer::new(target.clone(), None).by(route.clone());
+                let peer = Peer::new(target.clone(), None).over(network.clone()).by(route.clone());
                 Place::Http(match trust {
                     Some(trust) => peer.trusting(trust.clone()),
                     None => peer,
                 })
             }
             Address::Socket(target) => {
-                Place::Socket(SocketPeer::new(target.clone(), route.clone()))
+                Place::Socket(SocketPeer::new(target.clone(), network.clone(), route.clone()))
             }
         };
         Self {
@@ -123,7 +128,7 @@ mod tests {
             timeout: Duration::from_secs(1),
             replay_rate: 4,
         };
-        let destination = Destination::new(&settings, &Route::Open, None);
+        let destination = Destination::new(&settings, (&Network::default(), &Route::Open), None);
         let now = Time::from_micros(1_000_000_000);
         let wait = |count, now| destination.replay_wait(count, now).as_millis();
         assert_eq!([wait(1, now), wait(2, now), wait(1, now)], [0, 250, 750]);

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use rollcall_common::{
     http::{Guard, Route, Trust},
     ids::{Epoch, StreamId},
+    net::Network,
     shutdown::Shutdown,
     task,
     time::Clock,
@@ -57,6 +58,7 @@ pub struct Made {
     secrets: Arc<Secrets>,
     guard: Arc<Guard>,
     trust: Option<Trust>,
+    network: Network,
     present: Mutex<BTreeMap<SubscriptionId, Arc<Destination>>>,
 }
 
@@ -101,8 +103,12 @@ impl Made {
     /// None yet. They have these secrets, may be where the guard lets them be, and are believed by
     /// `trust` where they speak TLS (without it: by the public authorities).
     #[must_use]
-    pub fn new(secrets: Arc<Secrets>, guard: Arc<Guard>, trust: Option<Trust>) -> Self {
-        Self { secrets, guard, trust, present: Mutex::default() }
+    pub fn new(
+        secrets: Arc<Secrets>,
+        (network, guard): (Network, Arc<Guard>),
+        trust: Option<Trust>,
+    ) -> Self {
+        Self { secrets, guard, trust, network, present: Mutex::default() }
     }
 
     fn of(&self, delivery: &Delivery) -> Arc<Destination> {
@@ -115,7 +121,8 @@ impl Made {
         let plan = &*delivery.plan;
         let settings = DestinationSettings { secrets, ..DestinationSettings::from(plan) };
         let route = Route::Guarded(Arc::clone(&self.guard));
-        let made = Arc::new(Destination::new(&settings, &route, self.trust.as_ref()));
+        let made =
+            Arc::new(Destination::new(&settings, (&self.network, &route), self.trust.as_ref()));
         present.insert(delivery.subscription, Arc::clone(&made));
         made
     }

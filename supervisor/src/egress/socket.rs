@@ -8,10 +8,10 @@ use bytes::{BufMut as _, BytesMut};
 use rollcall_common::{
     http::{Acks, Framing, Route, SocketTarget, dial},
     limits::ACK_BYTES,
+    net::{Network, ReadHalf, WriteHalf},
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
     sync::Mutex,
     time::timeout,
 };
@@ -22,6 +22,7 @@ use crate::{dispatcher::Refusal, views::ReleasedResult};
 /// One place that takes records.
 pub(super) struct SocketPeer {
     target: SocketTarget,
+    network: Network,
     route: Route,
     /// Whoever sends holds it until its records are done, so records never mix.
     connection: Mutex<Option<Connection>>,
@@ -29,8 +30,8 @@ pub(super) struct SocketPeer {
 
 /// A connection, and what has been read of it and not used.
 struct Connection {
-    reading: BufReader<OwnedReadHalf>,
-    writing: OwnedWriteHalf,
+    reading: BufReader<ReadHalf>,
+    writing: WriteHalf,
 }
 
 /// How far sending came.
@@ -41,8 +42,8 @@ struct Stopped {
 }
 
 impl SocketPeer {
-    pub(super) fn new(target: SocketTarget, route: Route) -> Self {
-        Self { target, route, connection: Mutex::default() }
+    pub(super) fn new(target: SocketTarget, network: Network, route: Route) -> Self {
+        Self { target, network, route, connection: Mutex::default() }
     }
 
     /// Sends results, and waits `patience` for each answer line.
@@ -75,9 +76,10 @@ impl SocketPeer {
         if results.is_empty() {
             return Ok(());
         }
-        let mut open = match connection.take().filter(Connection::is_quiet) {
+        let place = (self.target.host(), self.target.port());
+        let mut open = match connection.take().and_then(Connection::quiet) {
             Some(open) => open,
-            None => match dial(self.target.host(), self.target.port(), &self.route).await {
+            None => match dial(&self.network, place, &self.route).await {
                 Ok(stream) => {
                     let (reading, writing) = stream.into_split();
                     Connection { reading: BufReader::new(reading), writing }
@@ -165,7 +167,7 @@ enum Written {
 }
 
 /// Reads one answer; what it says does not matter.
-async fn read_line(stream: &mut BufReader<OwnedReadHalf>) -> io::Result<()> {
+async fn read_line(stream: &mut BufReader<ReadHalf>) -> io::Result<()> {
     let mut line = Vec::new();
     let mut bounded = stream.take(ACK_BYTES);
     let count = bounded.read_until(b'\n', &mut line).await?;
@@ -180,11 +182,10 @@ async fn read_line(stream: &mut BufReader<OwnedReadHalf>) -> io::Result<()> {
 }
 
 impl Connection {
-    /// Whether nothing came where nothing should come, its end least of all.
-    fn is_quiet(&self) -> bool {
-        let unread = self.reading.get_ref().try_read(&mut [0]);
-        let nothing = unread.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        nothing && self.reading.buffer().is_empty()
+    /// Itself, if nothing came where nothing should come, its end least of all.
+    fn quiet(mut self) -> Option<Self> {
+        let quiet = self.reading.get_mut().is_quiet() && self.reading.buffer().is_empty();
+        quiet.then_some(self)
     }
 }
 

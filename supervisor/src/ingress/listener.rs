@@ -9,13 +9,13 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use rollcall_common::{
     limits::{CONNECTIONS, HEAD_BYTES, HEADERS},
+    net::{Listener, Stream},
     shutdown::{Phase, Shutdown},
     task,
     tls::{self, Acceptor},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tower::ServiceExt as _;
@@ -30,14 +30,6 @@ use crate::web::respond::problem;
 
 /// How long to wait when the system has no descriptor left for a connection.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
-
-/// Listens at `address`.
-///
-/// # Errors
-/// When the system refuses.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
-}
 
 /// What stands between a listener and whoever connects.
 #[derive(Debug)]
@@ -62,7 +54,7 @@ impl Front {
 
 /// Serves `front` on `listener` until the process stops. While it drains, each connection ends
 /// with its request.
-pub async fn serve(listener: TcpListener, front: Front, mut shutdown: Shutdown) {
+pub async fn serve(listener: Listener, front: Front, mut shutdown: Shutdown) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let front = Arc::new(front);
     loop {
@@ -92,17 +84,17 @@ pub async fn serve(listener: TcpListener, front: Front, mut shutdown: Shutdown) 
 }
 
 pub(super) async fn accept(
-    listener: &TcpListener,
+    listener: &Listener,
     room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> io::Result<(Stream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     Ok((stream, peer, permit))
 }
 
-async fn welcome(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, shutdown: Shutdown) {
+async fn welcome(stream: Stream, peer: SocketAddr, front: Arc<Front>, shutdown: Shutdown) {
     // Err: the peer is gone already, and reading says so.
-    let _ = stream.set_nodelay(true);
+    let _ = stream.set_nodelay();
     let Some(tls) = &front.tls else {
         return connection(stream, front, shutdown).await;
     };
@@ -113,7 +105,7 @@ async fn welcome(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, shutdow
 }
 
 /// Says that an address has as many connections as it may.
-async fn turn_away(mut stream: TcpStream) {
+async fn turn_away(mut stream: Stream) {
     let head = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\
                 Connection: close\r\n\r\n";
     // Err: it has gone, or takes nothing.

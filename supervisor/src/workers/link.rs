@@ -14,7 +14,7 @@ use http_body_util::Full;
 use rollcall_common::{
     frame,
     http::Upgraded,
-    limits::{LINK_CALLS, LINK_READ, LINK_UNSENT},
+    limits::{LINK_CALLS, LINK_QUEUE, LINK_READ, LINK_UNSENT},
     link::{self, BadFrame, FromSupervisor, FromWorker},
     message::Payload,
 };
@@ -91,7 +91,7 @@ impl Link {
     }
 
     fn up(&self) -> mpsc::Receiver<Order> {
-        let (sender, receiver) = mpsc::channel(LINK_CALLS);
+        let (sender, receiver) = mpsc::channel(LINK_QUEUE);
         *self.lock() = State::Up(sender);
         receiver
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use rollcall_common::{
     http::Target,
+    net::Network,
     shutdown::{Phase, Shutdown},
     task,
 };
@@ -41,7 +42,7 @@ pub fn keep(
         loop {
             let wanted = pools.borrow_and_update().clone();
             let refresh = wanted.iter().map(|pool| pool.dns_refresh).min().unwrap_or(Duration::MAX);
-            let found = resolve(&wanted, &known).await;
+            let found = resolve(registry.network(), &wanted, &known).await;
             for (id, seen) in &found {
                 registry.set(id, &seen.pool, (seen.target.clone(), Some(seen.address)), None);
                 if known.get(id) != Some(seen) && tell(&handle, id, seen).await.is_err() {
@@ -81,16 +82,17 @@ async fn tell(handle: &Handle, id: &Arc<str>, seen: &Seen) -> Result<(), crate::
 
 /// Each address of each worker. A name that can't be resolved now keeps what it had.
 async fn resolve(
+    network: &Network,
     pools: &[ConfiguredPool],
     known: &BTreeMap<Arc<str>, Seen>,
 ) -> BTreeMap<Arc<str>, Seen> {
     let mut found = BTreeMap::new();
     for pool in pools {
         for target in &pool.workers {
-            let place = (target.host().to_owned(), target.port());
-            let looked_up = timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(place)).await;
+            let looking = network.lookup(target.host(), target.port());
+            let looked_up = timeout(RESOLVE_TIMEOUT, looking).await;
             let addresses: Vec<SocketAddr> = match looked_up {
-                Ok(Ok(addresses)) => addresses.collect(),
+                Ok(Ok(addresses)) => addresses,
                 Ok(Err(_)) | Err(_) => {
                     tracing::warn!(%target, "a worker's name can't be resolved");
                     let before = known.values().filter(|seen| seen.target == *target);
@@ -129,7 +131,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_is_all_its_addresses_and_an_address_is_itself() {
         let pool = pool(&["http://localhost:9000/x", "http://127.0.0.1:9000"]);
-        let found = resolve(&[pool], &BTreeMap::new()).await;
+        let found = resolve(&Network::default(), &[pool], &BTreeMap::new()).await;
         let looked_up = tokio::net::lookup_host(("localhost", 9000)).await.unwrap();
         let addresses: std::collections::BTreeSet<_> = looked_up.collect();
         assert_eq!(found.len(), addresses.len() + 1, "{found:?}");
@@ -155,6 +157,6 @@ mod tests {
             (Arc::from(format!("http://rollcall.invalid:9000#10.0.0.{last}")), seen(last))
         });
         let known = BTreeMap::from(known);
-        assert_eq!(resolve(&[pool], &known).await, known);
+        assert_eq!(resolve(&Network::default(), &[pool], &known).await, known);
     }
 }

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use rollcall_common::http::{Peer, Target, Trust};
+use rollcall_common::{
+    http::{Peer, Target, Trust},
+    net::Network,
+};
 
 use super::link::Link;
 
@@ -36,9 +39,22 @@ pub struct Trusts {
 pub struct Registry {
     members: DashMap<Arc<str>, Arc<Member>>,
     trusts: ArcSwap<Trusts>,
+    network: Network,
 }
 
 impl Registry {
+    /// An empty one of workers that are reached over `network`.
+    #[must_use]
+    pub fn over(network: Network) -> Self {
+        Self { network, ..Self::default() }
+    }
+
+    /// The network over which workers are reached.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// Where the worker `id` is.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<Arc<Member>> {
@@ -74,7 +90,7 @@ impl Registry {
             return Arc::clone(known);
         }
         let url = target.to_string().into();
-        let peer = Peer::new(target, address);
+        let peer = Peer::new(target, address).over(self.network.clone());
         let peer = trust.cloned().into_iter().fold(peer, Peer::trusting);
         let member = Arc::new(Member { peer, link: Link::default(), url, version });
         let before = self.members.insert(Arc::clone(id), Arc::clone(&member));

@@ -13,7 +13,9 @@ use clap::Args;
 use http::{HeaderMap, StatusCode};
 use rollcall_common::{
     client::Client,
-    dice, protocol,
+    dice,
+    net::Network,
+    protocol,
     shutdown::{Phase, Shutdown},
     task,
     telemetry::{self, LogFormat},
@@ -160,7 +162,7 @@ async fn start_destination(
     shutdown: Shutdown,
 ) -> Result<String, Failure> {
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let listener = listener::bind(any).await?;
+    let listener = Network::default().listen(any).await?;
     let address = listener.local_addr()?;
     let router = Router::new().route("/", post(receive)).with_state(delivered);
     task::spawn("destination", listener::serve(listener, Front::open(router), shutdown));

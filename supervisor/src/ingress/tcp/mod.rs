@@ -16,12 +16,12 @@ use rollcall_common::{
         TCP_READ,
     },
     message::Message,
+    net::{Listener, Stream},
     shutdown::{Phase, Shutdown},
     task,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::{sleep, timeout},
 };
@@ -54,7 +54,7 @@ pub struct Feed {
 }
 
 /// Takes connections until the process drains.
-pub async fn serve(listener: TcpListener, feed: Feed, mut shutdown: Shutdown) {
+pub async fn serve(listener: Listener, feed: Feed, mut shutdown: Shutdown) {
     let room = Arc::new(Semaphore::new(TCP_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
@@ -87,7 +87,7 @@ pub async fn serve(listener: TcpListener, feed: Feed, mut shutdown: Shutdown) {
 
 /// One connection.
 struct Client {
-    stream: TcpStream,
+    stream: Stream,
     feed: Feed,
     shutdown: Shutdown,
     /// What has come and is no whole message yet.
@@ -106,13 +106,13 @@ enum Over {
 }
 
 impl Client {
-    fn new(stream: TcpStream, feed: Feed, shutdown: Shutdown) -> Self {
+    fn new(stream: Stream, feed: Feed, shutdown: Shutdown) -> Self {
         let held = feed.intake.room.load().enter();
         Self { stream, feed, shutdown, buffer: BytesMut::new(), held, roomy: TCP_READ }
     }
 
     async fn serve(mut self) -> io::Result<()> {
-        self.stream.set_nodelay(true)?;
+        self.stream.set_nodelay()?;
         loop {
             let limit = self.feed.intake.sizes.load().message;
             let (batch, wrong) = cut(&mut self.buffer, self.feed.framing, (limit, TCP_BATCH));
