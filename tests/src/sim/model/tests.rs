@@ -39,9 +39,9 @@ fn refused(model: &mut Model) -> Vec<Wanted> {
 
 #[test]
 fn one_workers_refusal_parks_only_in_a_pool_of_one() {
-    let failed = Wanted::Failed("w0".into());
-    assert_eq!(refused(&mut of_pool(&["w0", "w1"])), [failed.clone()]);
-    assert_eq!(refused(&mut of_pool(&["w0"])), [failed, Wanted::Parked(ParkCause::Refused)]);
+    let failed = || Wanted::Failed("w0".into());
+    assert_eq!(refused(&mut of_pool(&["w0", "w1"])), [failed()]);
+    assert_eq!(refused(&mut of_pool(&["w0"])), [failed(), Wanted::Parked(ParkCause::Refused)]);
 }
 
 #[test]
