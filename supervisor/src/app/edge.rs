@@ -133,7 +133,7 @@ impl Edge {
             clock: self.intake.clock,
             heartbeat_ms,
         };
-        ingress::routes(Arc::clone(&self.intake))
+        ingress::routes()
             .merge(workers::routes::routes(Arc::new(membership)))
             .merge(api::routes(Arc::new(api)))
             .fallback(api::not_found)

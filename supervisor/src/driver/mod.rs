@@ -407,21 +407,12 @@ impl Driver {
 
     /// Says what rests on entries before `next`.
     fn speak(&mut self, next: EntryNumber) {
-        while let Some((entry, outward)) = self.engine.poll_outward(next) {
-            let (changes, others): (Vec<_>, Vec<_>) =
-                outward.into_iter().partition(|item| matches!(item, Outward::Publish(_)));
-            let changes = changes.into_iter().filter_map(|item| match item {
-                Outward::Publish(change) => Some(change),
-                Outward::Cancel { .. }
-                | Outward::Deliver(_)
-                | Outward::Fetch { .. }
-                | Outward::Recall { .. }
-                | Outward::Reply(..)
-                | Outward::Scan { .. }
-                | Outward::Tell(_) => None,
-            });
-            self.views.publish(entry, changes);
-            others.into_iter().for_each(|item| self.act(item));
+        while let Some(mut said) = self.engine.poll_said(next) {
+            self.views.publish(said.entry, said.changes.drain(..));
+            for item in said.outward.drain(..) {
+                self.act(item);
+            }
+            self.engine.take_back(said);
         }
     }
 
@@ -430,7 +421,6 @@ impl Driver {
             Outward::Cancel { attempt, worker } => self.edges.cancel(&worker, attempt),
             Outward::Deliver(delivery) => self.edges.deliver(delivery),
             Outward::Fetch { stream, first, last } => self.loader.fetch(stream, first, last),
-            Outward::Publish(_) => {}
             Outward::Recall { subscription, life } => self.edges.recall(subscription, life),
             Outward::Reply(request, reply) => self.requests.answer(request, reply),
             Outward::Tell(notice) => self.edges.tell(notice),

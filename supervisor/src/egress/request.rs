@@ -104,7 +104,7 @@ fn request(
     };
     let mut request = Request::new(Full::new(body.clone()));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = peer.target().path().parse().ok()?;
+    *request.uri_mut() = peer.uri();
     let headers = request.headers_mut();
     if !content_type.is_empty() {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).ok()?);

@@ -145,7 +145,7 @@ pub(super) async fn keep(calls: Arc<Calls>, member: Arc<Member>) {
 async fn connect(calls: &Calls, member: &Member) -> io::Result<Option<(Upgraded, usize)>> {
     let mut request = Request::new(Full::default());
     *request.method_mut() = Method::GET;
-    *request.uri_mut() = member.peer.target().path().parse().map_err(io::Error::other)?;
+    *request.uri_mut() = member.peer.uri();
     let headers = request.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static(link::UPGRADE));
