@@ -356,7 +356,10 @@ impl World {
             return Ok(());
         };
         let dispatcher = server.engine.dispatcher();
-        let broken = |detail| Violation { invariant: Invariant::I8, detail };
+        let broken = |said| {
+            let detail = format!("the dispatcher says: {said}");
+            Violation { invariant: Invariant::I8, detail }
+        };
         let sizes = dispatcher.verify().map_err(broken)?;
         let bound = |detail| Violation { invariant: Invariant::I7, detail };
         if sizes.held_bytes > CACHE_BYTES || sizes.timers > 20_000 || sizes.attempts > 20_000 {
