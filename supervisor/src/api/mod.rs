@@ -2,11 +2,14 @@
 //! subscriptions, alerts, health and figures. It reads the views; what only the dispatcher knows,
 //! it asks between two turns.
 
+mod ahead;
 mod alerts;
 mod arranging;
+mod events;
 mod health;
 mod messages;
 mod metrics;
+mod page;
 mod parked;
 pub mod reading;
 mod reason;

@@ -27,6 +27,7 @@ use rollcall_common::{
 use tokio::sync::{oneshot, watch};
 
 mod change;
+mod course;
 mod entries;
 mod index;
 mod reader;
@@ -38,6 +39,7 @@ mod tests;
 mod walk;
 
 pub use change::{Change, Copied};
+pub use course::{Course, Shown, Source, Went};
 pub use index::{BaseMark, LeftBehind, Place};
 pub use reader::{ReadFailed, ReleasedResult};
 
