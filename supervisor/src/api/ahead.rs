@@ -152,15 +152,18 @@ impl Ahead {
     fn begin(&self, course: Option<Box<Course>>, bytes: usize) -> JoinHandle<Read> {
         let (views, feed) = (Arc::clone(&self.api.views), self.feed.clone());
         let (form, after, left) = (self.form, self.after, self.left);
+        let first = bytes == FIRST_CHUNK_BYTES;
         let bytes = left.bytes.min(bytes);
-        tokio::task::spawn_blocking(move || match &feed {
+        let read = move || match &feed {
             Feed::Some(_) => (sought(&views, (&feed, form), (after, left.results)), None),
             Feed::All(source) => {
                 let mut course = course.unwrap_or_else(|| Box::new(Course::new(*source, after)));
                 let read = on(&views, (&feed, form), &mut course, (left.results, bytes));
                 (read, Some(course))
             }
-        })
+        };
+        // Whoever is at the head gets what is new as soon as anybody; who reads on gives way.
+        if first { tokio::task::spawn_blocking(read) } else { self.api.lane.spawn(read) }
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     Api,
     ahead::{Ahead, Chunk, Form, Left},
     results::Feed,
+    slices::Slices,
 };
 
 /// How long a feed says nothing before it says that it is alive.
@@ -22,6 +23,7 @@ struct Events {
     feed: Feed,
     ahead: Ahead,
     ready: Chunk,
+    slices: Slices,
     /// Whether its reader has been told that it is at the head.
     caught_up: bool,
 }
@@ -38,7 +40,8 @@ impl Api {
         let mut ahead = Ahead::new(self, feed.clone(), (Form::Events, Left::ALL), after);
         // A feed that can't begin says so; later it can only end.
         let ready = ahead.next().await?;
-        let events = Events { api, feed, ahead, ready, caught_up: false };
+        let events =
+            Events { api, feed, ahead, ready, slices: Slices::default(), caught_up: false };
         let texts = futures_util::stream::unfold(events, async |mut events| {
             let text = events.next().await?;
             Some((Ok::<_, std::convert::Infallible>(text), events))
@@ -55,9 +58,13 @@ impl Api {
 impl Events {
     /// What comes next; `None`: it ends.
     async fn next(&mut self) -> Option<Bytes> {
+        if let Some(slice) = self.slices.next().await {
+            return Some(slice);
+        }
         let ready = std::mem::take(&mut self.ready);
         if ready.count > 0 {
-            return Some(ready.text.into());
+            self.slices.put(ready.text);
+            return self.slices.next().await;
         }
         let after = self.ahead.after();
         if !self.caught_up && after >= self.api.newest(&self.feed) {
@@ -67,7 +74,8 @@ impl Events {
         }
         let chunk = self.api.wait_for(&self.feed, &mut self.ahead, KEEP_ALIVE).await.ok()?;
         if chunk.count > 0 {
-            return Some(chunk.text.into());
+            self.slices.put(chunk.text);
+            return self.slices.next().await;
         }
         let running = self.api.shutdown.phase() == Phase::Running;
         running.then(|| Bytes::from_static(b": alive\n\n"))

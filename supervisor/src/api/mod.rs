@@ -7,6 +7,7 @@ mod alerts;
 mod arranging;
 mod events;
 mod health;
+mod lane;
 mod messages;
 mod metrics;
 mod page;
@@ -14,9 +15,11 @@ mod parked;
 pub mod reading;
 mod reason;
 mod results;
+mod slices;
 mod streams;
 mod subscriptions;
 
+pub use lane::Lane;
 use std::sync::Arc;
 
 use axum::{Router, response::Response, routing::get};
@@ -60,6 +63,8 @@ pub struct Api {
     pub secrets: Arc<Secrets>,
     /// Where their destinations may be.
     pub guard: Arc<Guard>,
+    /// Who reads much at once.
+    pub lane: Lane,
     /// Whoever makes, changes or removes a subscription.
     pub arranging: tokio::sync::Mutex<()>,
 }

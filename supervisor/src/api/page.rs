@@ -1,11 +1,15 @@
 //! A page of results, as lines or as JSON; one that is more than a chunk goes out as it is read.
 
+use std::convert::Infallible;
+
 use axum::{body::Body, response::Response};
-use bytes::Bytes;
 use http::{HeaderValue, header};
 use serde_json::json;
 
-use super::ahead::{Ahead, Chunk, Form};
+use super::{
+    ahead::{Ahead, Chunk, Form},
+    slices::Slices,
+};
 
 /// How a page is written.
 #[derive(Debug)]
@@ -36,25 +40,25 @@ impl<N: Fn() -> u64 + Send + 'static> Page<N> {
     }
 
     fn go_on(self, first: Vec<u8>, ahead: Ahead) -> Body {
-        let texts = futures_util::stream::unfold(
-            (self, ahead, Some(first), false),
-            async |(page, mut ahead, first, over)| {
-                if over {
-                    return None;
-                }
-                if let Some(first) = first {
-                    return Some((Bytes::from(first), (page, ahead, None, false)));
-                }
-                // What can't be read any more, the next request is told: it goes on from here.
-                let Chunk { mut text, count, more, .. } = ahead.next().await.unwrap_or_default();
-                let over = !more || count == 0;
-                if over {
-                    text.extend_from_slice(&page.foot(ahead.after()));
-                }
-                Some((text.into(), (page, ahead, None, over)))
-            },
-        );
-        Body::from_stream(futures_util::StreamExt::map(texts, Ok::<_, std::convert::Infallible>))
+        let mut slices = Slices::default();
+        slices.put(first);
+        let start = (self, slices, Some(ahead));
+        let texts = futures_util::stream::unfold(start, async |(page, mut slices, mut ahead)| {
+            if let Some(slice) = slices.next().await {
+                return Some((Ok::<_, Infallible>(slice), (page, slices, ahead)));
+            }
+            let mut reading = ahead.take()?;
+            // What can't be read any more, the next request is told: it goes on from here.
+            let Chunk { mut text, count, more, .. } = reading.next().await.unwrap_or_default();
+            if more && count > 0 {
+                ahead = Some(reading);
+            } else {
+                text.extend_from_slice(&page.foot(reading.after()));
+            }
+            slices.put(text);
+            Some((Ok(slices.next().await.unwrap_or_default()), (page, slices, ahead)))
+        });
+        Body::from_stream(texts)
     }
 
     /// What comes first, with the first results.

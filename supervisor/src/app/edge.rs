@@ -121,6 +121,7 @@ impl Edge {
             shutdown: self.intake.shutdown.clone(),
             secrets: Arc::clone(&self.secrets),
             guard: Arc::clone(&self.guard),
+            lane: api::Lane::start(),
             arranging: tokio::sync::Mutex::default(),
         };
         let membership = Membership {

@@ -1,7 +1,7 @@
 //! Reading on, result by result, as those who replay do: each is shown where it lies, in the bytes
 //! of its entry, and nothing is kept of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use rollcall_common::{
     ids::{Position, Sequence, StreamId, StreamName},
@@ -12,12 +12,16 @@ use super::{
     LOOKS, ReadFailed, Views,
     entries::Entries,
     reader::{ReleasedResult, Wanted},
+    rows::Recent,
     walk::{self, Way},
 };
 use crate::{journal::ReadError, record::Glance};
 
 /// Rows that are looked up at a time. It bounds for how long whoever adds rows waits for a reader.
 const LOOK_ROWS: usize = 512;
+
+/// Names of streams that a reader remembers, beyond which it forgets all of them.
+const NAMES: usize = 4096;
 
 /// Whose results are read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,6 +41,7 @@ pub struct Course {
     /// What is known to come next.
     next: VecDeque<Wanted>,
     entries: Entries,
+    names: BTreeMap<StreamId, StreamName>,
 }
 
 /// How far a reader went.
@@ -81,7 +86,13 @@ impl Course {
     /// From the first result after the position or sequence `after` on.
     #[must_use]
     pub fn new(source: Source, after: u64) -> Self {
-        Self { source, after, next: VecDeque::new(), entries: Entries::default() }
+        Self {
+            source,
+            after,
+            next: VecDeque::new(),
+            entries: Entries::default(),
+            names: BTreeMap::new(),
+        }
     }
 
     /// The position or sequence that was read last.
@@ -130,7 +141,7 @@ impl Views {
         see: &mut impl FnMut(Shown<'_>) -> bool,
     ) -> Result<Option<bool>, ReadFailed> {
         if course.next.is_empty() {
-            course.next = self.find_on(course.source, course.after)?;
+            self.find_on(course)?;
         }
         let Some(wanted) = course.next.front() else {
             return Ok(None);
@@ -153,25 +164,49 @@ impl Views {
         Ok(Some(on))
     }
 
-    fn find_on(&self, source: Source, after: u64) -> Result<VecDeque<Wanted>, ReadFailed> {
-        match source {
+    fn find_on(&self, course: &mut Course) -> Result<(), ReadFailed> {
+        let after = course.after;
+        match course.source {
             Source::All => {
                 let found = self.rows.range(Position(after), LOOK_ROWS)?;
                 let floor = self.rows.floor();
                 if after < floor.0 {
                     return Err(ReadFailed::Gone { first: floor.0 + 1 });
                 }
-                Ok(self.wanted((after + 1..).map(Position).zip(found)).into())
+                self.want(course, (after + 1..).map(Position).zip(found));
             }
             Source::Stream(stream) => {
                 let Some(newest) = self.newest(stream) else {
-                    return Ok(VecDeque::new());
+                    return Ok(());
                 };
                 match walk::along(&self.rows, newest, Sequence(after), LOOK_ROWS)? {
-                    Way::Found(found) => Ok(self.wanted(found).into()),
-                    Way::Gone(first) => Err(ReadFailed::Gone { first: first.0 }),
+                    Way::Found(found) => self.want(course, found),
+                    Way::Gone(first) => return Err(ReadFailed::Gone { first: first.0 }),
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Names are asked for once: whoever publishes waits for those who ask.
+    fn want(&self, course: &mut Course, found: impl IntoIterator<Item = (Position, Recent)>) {
+        if course.names.len() > NAMES {
+            course.names.clear();
+        }
+        for (position, Recent { row, answer }) in found {
+            let name = course.names.get(&row.stream).cloned().or_else(|| {
+                let name = self.name(row.stream)?;
+                course.names.insert(row.stream, name.clone());
+                Some(name)
+            });
+            course.next.extend(name.map(|stream| Wanted {
+                position,
+                stream,
+                sequence: row.sequence,
+                released_at: row.at,
+                place: row.place,
+                answer,
+            }));
         }
     }
 }
