@@ -125,6 +125,7 @@ impl Edge {
             secrets: Arc::clone(&self.secrets),
             guard: Arc::clone(&self.guard),
             network: self.network.clone(),
+            lane: api::Lane::start(),
             arranging: tokio::sync::Mutex::default(),
         };
         let membership = Membership {

@@ -12,9 +12,11 @@ use super::Record;
 
 mod alert;
 mod base;
+mod glance;
 mod read;
 mod write;
 
+pub use glance::glance;
 use read::Fields;
 use write::Writer;
 
