@@ -153,7 +153,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant!("an older epoch still appends", Test("journal::"),
         "supervisor/src/journal/local/committer.rs", "epoch < state.floor" => "false"),
     mutant!("a message is acknowledged before the sync", Seeds,
-        "supervisor/src/driver/engine.rs", "*entry >= next" => "*entry > next"),
+        "supervisor/src/driver/engine.rs", "self.held.front()?.entry >= next"
+        => "self.held.front()?.entry > next"),
     mutant!("what is written counts as durable", Seeds,
         "supervisor/src/journal/local/writer.rs", "self.written = self.next;"
         => "self.written = self.next;
