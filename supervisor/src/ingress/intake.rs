@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, response::Response, routing::MethodRouter};
+use axum::{Router, body::Body, response::Response, routing::any};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
@@ -63,8 +63,16 @@ pub struct Intake {
 /// The paths of the way in, for what comes to them with another method than `POST`.
 pub fn routes() -> Router {
     Router::new()
-        .route("/v1/streams/{stream}/messages", MethodRouter::new())
-        .route("/v1/streams/{stream}/messages:batch", MethodRouter::new())
+        .route("/v1/streams/{stream}/messages", any(only_post))
+        .route("/v1/streams/{stream}/messages:batch", any(only_post))
+}
+
+async fn only_post() -> Response {
+    let detail = "messages are sent here by POST";
+    let mut response =
+        problem(&Problem::new(405, "method-not-allowed", "Method not allowed", detail));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response
 }
 
 type Refused = Box<Problem>;
