@@ -67,7 +67,12 @@ async fn stream_results(
             let feed = Feed::All(Source::Stream(stream));
             api.results(feed, &query, &headers).await
         }
-        Err(refusal) => Err(refusal),
+        Err(refusal) => match stream.parse() {
+            Ok(name) if wants_events(&headers) && api.makes_streams().await => {
+                begin(&query, &headers, 0).map(|after| api.events_to_come(name, after))
+            }
+            Ok(_) | Err(_) => Err(refusal),
+        },
     })
 }
 
@@ -132,6 +137,28 @@ impl Feed {
     }
 }
 
+fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.contains(wanted))
+}
+
+fn wants_events(headers: &HeaderMap) -> bool {
+    accepts(headers, "text/event-stream")
+}
+
+/// The cursor after which a reader begins, which is `beginning` unless it says so; a feed of events
+/// that goes on says it in a header of its own.
+fn begin(
+    query: &BTreeMap<String, String>,
+    headers: &HeaderMap,
+    beginning: u64,
+) -> Result<u64, Box<Problem>> {
+    let after = number("after", query.get("after"))?.unwrap_or(beginning);
+    let resumed = headers.get("last-event-id").filter(|_| wants_events(headers));
+    let resumed = resumed.and_then(|value| value.to_str().ok());
+    Ok(resumed.and_then(|id| id.parse().ok()).unwrap_or(after))
+}
+
 impl Api {
     async fn results(
         self: &Arc<Self>,
@@ -139,17 +166,13 @@ impl Api {
         query: &BTreeMap<String, String>,
         headers: &HeaderMap,
     ) -> Result<Response, Box<Problem>> {
-        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-        let accept = accept.unwrap_or_default();
-        let mut after = number("after", query.get("after"))?.unwrap_or_else(|| feed.beginning());
-        if accept.contains("text/event-stream") {
-            let resumed = headers.get("last-event-id").and_then(|value| value.to_str().ok());
-            after = resumed.and_then(|id| id.parse().ok()).unwrap_or(after);
+        let after = begin(query, headers, feed.beginning())?;
+        if wants_events(headers) {
             return self.events(feed, after).await;
         }
         let limit = number("limit", query.get("limit"))?.unwrap_or(PAGE).min(PAGE_RESULTS);
         let wait = Duration::from_secs(number("wait", query.get("wait"))?.unwrap_or(0));
-        let form = if accept.contains("application/x-ndjson") { Form::Lines } else { Form::List };
+        let form = if accepts(headers, "application/x-ndjson") { Form::Lines } else { Form::List };
         let mut ahead = Ahead::new(self, feed.clone(), (form, Left::of_page(limit)), after);
         let first = if limit == 0 {
             Chunk::none(after)
