@@ -9,8 +9,11 @@ use crate::{
     views::{Overview, Roll, Views},
 };
 
-/// How often it looks at all workers and alerts, at most.
+/// How often it looks at all workers and alerts, at most: so often, and less with every worker, so
+/// that looking never takes more than about a hundredth of its time.
 const ROLL_EVERY: Duration = Duration::from_millis(1);
+/// How much longer it waits for each worker.
+const ROLL_EACH: Duration = Duration::from_micros(10);
 
 /// What was shown last.
 #[derive(Debug, Default)]
@@ -24,7 +27,7 @@ pub(super) struct Showing {
 impl Showing {
     /// Shows how it stands after a turn.
     pub(super) fn show(&mut self, dispatcher: &Dispatcher, views: &Views, now: Time) {
-        let fresh = now.since(self.rolled) < ROLL_EVERY;
+        let fresh = now.since(self.rolled) < self.every();
         let overview = Overview::of(dispatcher, self.roll.take_if(|_| fresh));
         self.behind = fresh;
         if !fresh {
@@ -36,6 +39,11 @@ impl Showing {
 
     /// When it is to be shown again, if nothing else happens.
     pub(super) fn due(&self) -> Option<Time> {
-        self.behind.then_some(self.rolled + ROLL_EVERY)
+        self.behind.then_some(self.rolled + self.every())
+    }
+
+    fn every(&self) -> Duration {
+        let workers = self.roll.as_ref().map_or(0, |roll| roll.workers.len());
+        ROLL_EVERY + ROLL_EACH.saturating_mul(u32::try_from(workers).unwrap_or(u32::MAX))
     }
 }
