@@ -137,11 +137,14 @@ impl Tally {
             let mut rest = std::mem::take(&mut self.rest);
             let begins = rest.len();
             rest.extend_from_slice(&piece[..piece.len().min(overlap)]);
-            self.look(&rest, begins);
             if piece.len() < overlap {
-                self.rest = rest.split_off(rest.len().saturating_sub(overlap - 1));
+                // Only what must be whole by now.
+                let begins = rest.len().saturating_sub(overlap - 1);
+                self.look(&rest, begins);
+                self.rest = rest.split_off(begins);
                 return;
             }
+            self.look(&rest, begins);
         }
         let begins = piece.len().saturating_sub(overlap - 1);
         self.look(piece, begins);
