@@ -6,6 +6,8 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde_json::Value;
 
+use crate::private::Private;
+
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -13,7 +15,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Client {
     url: String,
-    token: Option<String>,
+    token: Option<Private>,
     actor: Option<String>,
     http: reqwest::Client,
 }
@@ -51,7 +53,7 @@ impl Client {
     ///
     /// # Errors
     /// When the client can't be set up.
-    pub fn new(url: &str, token: Option<String>) -> Result<Self, ClientError> {
+    pub fn new(url: &str, token: Option<Private>) -> Result<Self, ClientError> {
         let tls = crate::tls::client().map_err(|error| ClientError::Http(error.to_string()))?;
         Self::with_tls(url, token, tls)
     }
@@ -62,7 +64,7 @@ impl Client {
     /// When the client can't be set up.
     pub fn with_tls(
         url: &str,
-        token: Option<String>,
+        token: Option<Private>,
         tls: rustls::ClientConfig,
     ) -> Result<Self, ClientError> {
         let http = reqwest::Client::builder()
@@ -89,7 +91,7 @@ impl Client {
             request = request.header(crate::protocol::ACTOR, actor);
         }
         match &self.token {
-            Some(token) => request.bearer_auth(token),
+            Some(token) => request.bearer_auth(token.reveal()),
             None => request,
         }
     }
@@ -133,4 +135,18 @@ pub async fn checked(response: Response) -> Result<Response, ClientError> {
         .and_then(Value::as_str)
         .map_or_else(|| String::from_utf8_lossy(&body).trim().to_owned(), ToOwned::to_owned);
     Err(ClientError::Refused { status: status.as_u16(), detail })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_token_is_not_shown() {
+        let client = Client::new("http://127.0.0.1:1", Some(Private::new("canary"))).unwrap();
+        let request = client.call(Method::GET, "/");
+        assert!(!format!("{client:?} {request:?}").contains("canary"));
+        let request = request.build().unwrap();
+        assert_eq!(request.headers()[header::AUTHORIZATION], "Bearer canary", "it has it");
+    }
 }

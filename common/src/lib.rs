@@ -12,6 +12,7 @@ pub mod limits;
 pub mod link;
 pub mod message;
 pub mod net;
+pub mod private;
 pub mod problem;
 pub mod protocol;
 pub mod readmodel;

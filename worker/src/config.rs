@@ -180,4 +180,16 @@ mod tests {
     fn the_command_line_is_sound() {
         CommandLine::command().debug_assert();
     }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let line = "worker serve --listen 127.0.0.1:0 --builtin echo --token canary";
+        let line = CommandLine::try_parse_from(line.split(' ')).unwrap();
+        let Command::Serve(serve) = &line.command;
+        assert_eq!(serve.security.token.as_ref().unwrap().reveal(), "canary", "it has it");
+        assert!(!format!("{line:?}").contains("canary"));
+        let worker = crate::Worker::new("echo".parse::<Builtin>().unwrap());
+        let worker = serve.security.clone().apply(worker).unwrap();
+        assert!(!format!("{worker:?}").contains("canary"));
+    }
 }

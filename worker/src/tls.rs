@@ -5,6 +5,7 @@ use std::{fs, io, path::PathBuf, sync::Arc};
 use clap::Args;
 use rollcall_common::{
     http::Trust,
+    private::Private,
     tls::{self, Acceptor, Authorities, Identity},
 };
 
@@ -16,7 +17,7 @@ use crate::worker::Worker;
 pub struct Security {
     /// Token to show to supervisors
     #[arg(long, value_name = "TOKEN", env = "ROLLCALL_TOKEN", hide_env_values = true)]
-    pub token: Option<String>,
+    pub token: Option<Private>,
     /// File that holds the token
     #[arg(long, value_name = "FILE", env = "ROLLCALL_TOKEN_FILE", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
@@ -41,12 +42,13 @@ impl Security {
     /// When one can't be used.
     pub(crate) fn apply(self, mut worker: Worker) -> io::Result<Worker> {
         let from_file = self.token_file.map(|file| {
-            fs::read_to_string(&file).map_err(|error| {
+            let said = fs::read_to_string(&file).map_err(|error| {
                 io::Error::new(error.kind(), format!("{}: {error}", file.display()))
-            })
+            });
+            said.map(|text| Private::new(&text))
         });
         if let Some(token) = from_file.transpose()?.or(self.token) {
-            worker = worker.token(token.trim_end_matches(['\r', '\n']));
+            worker = worker.token(token.reveal().trim_end_matches(['\r', '\n']));
         }
         let files = self.tls_cert.as_deref().zip(self.tls_key.as_deref());
         let identity = files.map(|(cert, key)| Identity::read(cert, key)).transpose()?;

@@ -8,6 +8,7 @@ use rollcall_common::{
     limits::{MESSAGE_BYTES, WORKER_ID_BYTES},
     link,
     net::Network,
+    private::Private,
     protocol::{DEFAULT_POOL, Registration},
     shutdown::Shutdown,
     task,
@@ -34,7 +35,7 @@ pub struct Worker {
     id: Option<String>,
     advertise: Option<String>,
     concurrency: Option<NonZeroU32>,
-    token: Option<String>,
+    token: Option<Private>,
     tls: Option<Acceptor>,
     trust: Option<Trust>,
     network: Network,
@@ -127,8 +128,8 @@ impl Worker {
 
     /// Shows `token` to supervisors.
     #[must_use]
-    pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(token.into());
+    pub fn token(mut self, token: impl AsRef<str>) -> Self {
+        self.token = Some(Private::new(token.as_ref()));
         self
     }
 
@@ -225,8 +226,8 @@ impl Worker {
     }
 
     fn authorization(&self) -> Result<Option<HeaderValue>, StartError> {
-        let value = |token: &String| {
-            let mut value = HeaderValue::try_from(format!("Bearer {token}"))?;
+        let value = |token: &Private| {
+            let mut value = HeaderValue::try_from(["Bearer ", token.reveal()].concat())?;
             value.set_sensitive(true);
             Ok::<_, http::header::InvalidHeaderValue>(value)
         };

@@ -115,3 +115,16 @@ impl fmt::Debug for Token {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_secret_nor_digest_is_shown() {
+        let token = Token::new("shop".into(), b"canary", [Scope::Send].into_iter().collect());
+        let shown = format!("{token:?} {token:#?}");
+        assert!(shown.contains("shop") && !shown.contains("canary"), "{shown}");
+        assert!(!shown.contains("digest"));
+    }
+}

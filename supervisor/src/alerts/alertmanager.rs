@@ -6,12 +6,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use rollcall_common::{
     limits::{ALERTMANAGER_MISSED, ALERTMANAGER_REPEAT},
+    private::Private,
     time::Time,
 };
 use serde_json::{Map, Value, json};
 
 use super::{
-    Failure, Notice, Private,
+    Failure, Notice,
     http::{Http, post_json},
 };
 use crate::dispatcher::NoticeKind;

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rollcall_common::{
     limits::{ALERT_ANSWER_BYTES, CONNECT_TIMEOUT, IDLE_CONNECTION, RETRY_AFTER_MAX},
+    private::Private,
     tls,
 };
 
-use super::{Failure, Private, SetupFailed, text};
+use super::{Failure, SetupFailed, text};
 use crate::web::retry_after;
 
 /// What makes requests.

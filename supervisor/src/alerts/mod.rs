@@ -15,7 +15,6 @@ use rollcall_common::{
 pub use crier::Crier;
 pub use email::{Security, Smtp};
 pub use notice::{AlertView, Notice};
-pub use private::Private;
 pub use target::{Email, Kind, Target};
 
 mod alertmanager;
@@ -26,7 +25,6 @@ mod http;
 mod log;
 mod notice;
 mod pagerduty;
-mod private;
 mod slack;
 mod target;
 mod text;

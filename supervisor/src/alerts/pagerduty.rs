@@ -1,11 +1,14 @@
 //! `PagerDuty`'s Events API version 2. All that is told of an alert has one `dedup_key`, a hash, so
 //! that it is one incident there; the answer to a good event is 202.
 
-use rollcall_common::limits::{ALERT_DETAIL_CHARS, PAGERDUTY_SUMMARY_CHARS};
+use rollcall_common::{
+    limits::{ALERT_DETAIL_CHARS, PAGERDUTY_SUMMARY_CHARS},
+    private::Private,
+};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Failure, Notice, Private,
+    Failure, Notice,
     http::{Http, post_json},
     text::{cut, one_line},
 };

@@ -2,11 +2,11 @@
 //! 200 and `ok`; anything else with 200 is not Slack.
 
 use http::StatusCode;
-use rollcall_common::limits::SLACK_TEXT_CHARS;
+use rollcall_common::{limits::SLACK_TEXT_CHARS, private::Private};
 use serde_json::{Value, json};
 
 use super::{
-    Failure, Notice, Private,
+    Failure, Notice,
     http::{Http, answered, post_json},
     text::one_line,
 };

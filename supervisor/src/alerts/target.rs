@@ -4,9 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use lettre::message::Mailbox;
+use rollcall_common::private::Private;
 use sha2::{Digest as _, Sha256};
 
-use super::{email::Smtp, private::Private, text::hex};
+use super::{email::Smtp, text::hex};
 use crate::secrets::Secret;
 
 /// Hex digits of the hash in a name that nobody gave.

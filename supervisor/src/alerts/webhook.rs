@@ -2,10 +2,10 @@
 //! of Standard Webhooks 1.0.0, signed when there is a secret.
 
 use http::{HeaderMap, HeaderValue};
-use rollcall_common::time::Time;
+use rollcall_common::{private::Private, time::Time};
 
 use super::{
-    Failure, Notice, Private,
+    Failure, Notice,
     http::{Http, unwritten},
 };
 use crate::secrets::{Secret, sign};

@@ -12,6 +12,7 @@ use std::{
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use rollcall_common::{
     client::Client,
+    private::Private,
     telemetry,
     tls::{self, Authorities, Identity},
     units::Span,
@@ -122,7 +123,7 @@ struct Server {
     url: String,
     /// A token for it
     #[arg(long, env = "ROLLCALL_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    token: Option<Private>,
     /// A file that holds the token
     #[arg(long, env = "ROLLCALL_TOKEN_FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
@@ -161,13 +162,13 @@ impl Server {
         Ok(Client::with_tls(&self.url, self.token()?, tls)?.acting_as(actor))
     }
 
-    fn token(&self) -> Result<Option<String>, Failure> {
+    fn token(&self) -> Result<Option<Private>, Failure> {
         let Some(file) = &self.token_file else {
             return Ok(self.token.clone());
         };
         let said = std::fs::read_to_string(file)
             .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
-        Ok(Some(said.trim_end_matches(['\r', '\n']).to_owned()))
+        Ok(Some(Private::new(said.trim_end_matches(['\r', '\n']))))
     }
 }
 
@@ -262,4 +263,18 @@ fn environment() -> Vec<(String, String)> {
 /// A duration as an argument.
 fn span(text: &str) -> Result<Duration, String> {
     text.parse::<Span>().map(|span| span.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let line = ["supervisor", "status", "--token", "canary"];
+        let line = CommandLine::try_parse_from(line).unwrap();
+        assert!(!format!("{line:?}").contains("canary"));
+        let Command::Status(server) = line.command else { panic!("it asks for the status") };
+        assert_eq!(server.token().unwrap().unwrap().reveal(), "canary", "it has it");
+    }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fs, sync::Arc, time::Duration};
 
 use rollcall_common::{
     limits::{ALERT_REPEAT, ALERT_TIMEOUT, ALERTMANAGER_REPEAT},
+    private::Private,
     units::Span,
 };
 
@@ -14,7 +15,7 @@ use super::{
     values::{self, Checked, DAY, SHORTEST, duration, one_or_more, text, whole, word},
 };
 use crate::{
-    alerts::{Email, Kind, Private, Security, Smtp, Target},
+    alerts::{Email, Kind, Security, Smtp, Target},
     dispatcher::settings::{AlertTarget, OnceSeen, Pattern},
     record::Severity,
     secrets::Secret,

@@ -12,8 +12,7 @@ const SHOWN: usize = 60;
 /// Keys and what they were given.
 pub(super) type Table = BTreeMap<String, Node>;
 
-/// One value.
-#[derive(Debug)]
+/// One value. It can't be printed: it may be a secret.
 pub(super) struct Node {
     /// Where its key stands; for an item of a list, where it stands itself.
     pub(super) place: Place,
@@ -24,7 +23,6 @@ pub(super) struct Node {
 }
 
 /// What a value can be.
-#[derive(Debug)]
 pub(super) enum Value {
     /// True or false.
     Boolean(bool),

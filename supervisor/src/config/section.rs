@@ -10,7 +10,6 @@ use super::{
 pub(super) const UNSUPPORTED: &str = "is not supported by this version";
 
 /// One section while it is read.
-#[derive(Debug)]
 pub(super) struct Section<'a> {
     path: String,
     /// How it stands in the file.

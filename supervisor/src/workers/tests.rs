@@ -1,9 +1,16 @@
 //! Whatever a worker replies is read in bounds, and never becomes more than one header.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proptest::{collection::vec, prelude::*};
-use rollcall_common::{http::Reply, limits::REASON_BYTES, link::Answer};
+use rollcall_common::{
+    frame::HEAD,
+    http::Reply,
+    ids::MessageId,
+    limits::REASON_BYTES,
+    link::{Answer, Call, FromSupervisor, FromWorker},
+};
+use uuid::Uuid;
 
 use super::{link, plain::answer};
 use crate::dispatcher::WorkerReply;
@@ -28,7 +35,53 @@ fn headers() -> impl Strategy<Value = HeaderMap> {
     })
 }
 
+/// The insides of frames: bytes of any kind, and a call and an answer of which one byte is another.
+fn frame() -> impl Strategy<Value = Vec<u8>> {
+    let changed = (any::<bool>(), any::<prop::sample::Index>(), any::<u8>());
+    let near = changed.prop_map(|(is_call, at, to)| {
+        let mut out = BytesMut::new();
+        let (number, content_type, reason, body) = (7, "text/plain", "retry", b"body".as_slice());
+        if is_call {
+            let call = Call {
+                number,
+                stream: "orders",
+                sequence: 3,
+                id: MessageId(Uuid::nil()),
+                attempt: 2,
+                max_attempts: 5,
+                timeout_ms: 2000,
+                reason,
+                content_type,
+                headers: vec![("ce-id", "1"), ("ce-x", "ü")],
+                body,
+            };
+            call.put(&mut out);
+        } else {
+            let (status, outcome, retry_after) = (200, None, "3");
+            Answer { number, status, outcome, reason, retry_after, content_type, body }
+                .put(&mut out);
+        }
+        let mut frame = out[HEAD..].to_vec();
+        let at = at.index(frame.len());
+        frame[at] = to;
+        frame
+    });
+    prop_oneof![near, vec(any::<u8>(), 0..200)]
+}
+
 proptest! {
+    #[test]
+    fn any_bytes_are_of_the_link_or_refused(frame in frame()) {
+        let mut out = BytesMut::new();
+        if let Ok(FromSupervisor::Call(call)) = FromSupervisor::read(&frame) {
+            call.put(&mut out);
+        }
+        if let Ok(FromWorker::Answer(answer)) = FromWorker::read(&frame) {
+            answer.put(&mut out);
+        }
+        prop_assert!(out.is_empty() || out[HEAD..] == frame);
+    }
+
     #[test]
     fn any_reply_is_an_answer(
         headers in headers(),

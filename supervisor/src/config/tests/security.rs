@@ -131,3 +131,30 @@ fn who_can_be_reached_from_elsewhere_does_not_let_the_api_reach_the_machine() {
         assert!(!reaches(&format!("server.{key} = '0.0.0.0:1'\n{}", token(""))), "{key}");
     }
 }
+
+#[test]
+fn a_configuration_with_secrets_everywhere_shows_none() {
+    // As long as a key of PagerDuty, and good base64.
+    const CANARY: &str = "canary0canary0canary0canary0cana";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    fs::write(&file, CANARY).unwrap();
+    let mail = "kind = 'email'\nto = 'a@example.org'\nfrom = 'b@example.org'\nusername = 'u'\n\
+                smtp = 'starttls://mail'";
+    let text = format!(
+        "[subscriptions.a]\nurl = 'http://a'\nsecret = ['whsec_{CANARY}']\n\
+         [[tokens]]\nname = 'a'\nscopes = ['read']\nsecret = '{CANARY}-direct'\n\
+         [[tokens]]\nname = 'b'\nscopes = ['read']\nsecret_file = {file:?}\n\
+         [[alerts]]\nkind = 'webhook'\nurl = 'https://a/{CANARY}'\nsecret = 'whsec_{CANARY}'\n\
+         [[alerts]]\nkind = 'slack'\nurl = 'https://b/{CANARY}'\n\
+         [[alerts]]\nkind = 'pagerduty'\nrouting_key = '{CANARY}'\n\
+         [[alerts]]\nkind = 'alertmanager'\nurls = ['https://c/{CANARY}']\n\
+         [[alerts]]\n{mail}\npassword = '{CANARY}'\n\
+         [[alerts]]\nname = 'other'\n{mail}\npassword_file = {file:?}\n"
+    );
+    let config = of_text(&text).unwrap();
+    assert_eq!((config.tokens.len(), config.alerts.len()), (2, 6));
+    let settings = config.settings();
+    let shown = format!("{config:?} {config:#?} {settings:?}").to_lowercase();
+    assert!(shown.contains("pagerduty") && !shown.contains("canary"), "{shown}");
+}
