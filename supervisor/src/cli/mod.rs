@@ -3,7 +3,6 @@
 use std::{
     ffi::OsString,
     io::{self, Write as _},
-    num::NonZero,
     path::PathBuf,
     process::ExitCode,
     time::Duration,
@@ -17,7 +16,6 @@ use rollcall_common::{
     tls::{self, Authorities, Identity},
     units::Span,
 };
-use tokio::runtime::{Builder, Runtime};
 
 mod alerts;
 mod clients;
@@ -206,7 +204,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
-    let runtime = runtime()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(async {
         match command {
             Command::Alerts(options) => alerts::run(&options).await,
@@ -237,19 +235,6 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     runtime.shutdown_timeout(Duration::from_millis(100));
     telemetry::flush();
     code
-}
-
-/// Threads for half of the processors, unless tokio's own `TOKIO_WORKER_THREADS` says how many. The
-/// other half is for the journal's thread, the kernel's share of every message, and whoever runs on
-/// the same machine: with a thread for each processor they wake one another for nothing, and a
-/// message takes up to half as much CPU again (`docs/performance.md`).
-fn runtime() -> io::Result<Runtime> {
-    let mut builder = Builder::new_multi_thread();
-    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
-        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        builder.worker_threads((processors / 2).max(1));
-    }
-    builder.enable_all().build()
 }
 
 /// The environment's variables that are text.

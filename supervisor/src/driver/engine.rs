@@ -240,7 +240,7 @@ impl Engine {
                     self.saying.changes.push(Change::Released(released));
                 }
                 Effect::Reply(request, reply) => {
-                    self.saying.outward.push(Outward::Reply(request, reply))
+                    self.saying.outward.push(Outward::Reply(request, reply));
                 }
                 Effect::Tell(notice) => self.saying.outward.push(Outward::Tell(notice)),
                 Effect::Scan { subscription, life, after } => {

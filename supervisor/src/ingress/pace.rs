@@ -96,6 +96,7 @@ impl Pace {
         false
     }
 
+    #[expect(clippy::disallowed_methods, reason = "an alarm's deadline is of tokio's clock")]
     fn wait_for(&mut self, awaited: Awaited, longest: Duration) {
         self.awaited = awaited;
         self.until = Instant::now() + longest;
