@@ -296,7 +296,6 @@ impl Driver {
                 self.engine.handle_timeout(now);
             }
             self.end_turn()?;
-            self.showing.show(self.engine.dispatcher(), &self.views, now);
             if self.stopping && self.unsynced.is_empty() {
                 return Ok(());
             }
@@ -378,6 +377,8 @@ impl Driver {
             }
             None => None,
         };
+        let entry = ticket.map(|ticket| ticket.0);
+        self.showing.note(self.engine.dispatcher(), entry, self.clock.now());
         self.engine.appended(ticket);
         let next = self.tail.borrow().next;
         self.speak(next);
@@ -426,8 +427,10 @@ impl Driver {
                 | Outward::Tell(_) => None,
             });
             self.views.publish(entry, changes);
+            self.showing.show(&self.views, entry.next());
             others.into_iter().for_each(|item| self.act(item));
         }
+        self.showing.show(&self.views, next);
     }
 
     fn act(&mut self, item: Outward) {
