@@ -93,6 +93,8 @@ pub const ATTEMPT_HISTORY: usize = 32;
 pub const LATE_ANSWER: Duration = Duration::from_secs(600);
 /// Longest `Prefer: wait`, and longest long poll.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
+/// Streams that wait for somebody of which everybody sees which they are.
+pub const STUCK_SHOWN: usize = 100;
 /// Most results in one page.
 pub const PAGE_RESULTS: usize = 10_000;
 /// Bytes of results after which a page ends.

@@ -13,7 +13,7 @@ use prometheus_client::{
     },
     registry::Registry,
 };
-use rollcall_common::{problem::Problem, task};
+use rollcall_common::{limits::STUCK_SHOWN, problem::Problem, task};
 
 use super::Api;
 use crate::{
@@ -65,7 +65,7 @@ impl Api {
 }
 
 /// Stuck streams that have a figure of their own: there may be any number of streams.
-const HEADS: usize = 100;
+const HEADS: usize = STUCK_SHOWN;
 
 impl Api {
     /// How old the heads are that wait for somebody.

@@ -46,6 +46,8 @@ use retention::Keeper;
 
 /// How often idle connections are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Streams whose status is shown together at the start.
+const SHOWN_TOGETHER: usize = 4096;
 /// How often a draining supervisor looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// Why a supervisor does not start, or ends by itself.
@@ -212,12 +214,19 @@ async fn open_vault(config: &Config, opened: &Opened) -> Result<Vault, AppError>
 
 /// How everything stands, before anybody can ask.
 fn show_all(engine: &Engine, views: &Views, last: EntryNumber) {
-    let streams = views.streams(None, usize::MAX);
-    let status = |(_, stream)| {
-        let status = engine.dispatcher().stream_status(stream);
-        Change::Status { stream, status }
-    };
-    views.publish(last, streams.into_iter().map(status));
+    let mut after = None;
+    loop {
+        let page = views.streams(after.as_ref(), SHOWN_TOGETHER);
+        let status = |(_, stream): &(_, _)| {
+            let status = engine.dispatcher().stream_status(*stream);
+            Change::Status { stream: *stream, status }
+        };
+        views.publish(last, page.iter().map(status));
+        match page.into_iter().last() {
+            Some((name, _)) => after = Some(name),
+            None => break,
+        }
+    }
     views.show(Overview::of(engine.dispatcher(), None));
 }
 

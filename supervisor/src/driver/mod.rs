@@ -296,7 +296,6 @@ impl Driver {
                 self.engine.handle_timeout(now);
             }
             self.end_turn()?;
-            self.showing.show(self.engine.dispatcher(), &self.views, now);
             if self.stopping && self.unsynced.is_empty() {
                 return Ok(());
             }
@@ -378,6 +377,8 @@ impl Driver {
             }
             None => None,
         };
+        let entry = ticket.map(|ticket| ticket.0);
+        self.showing.note(self.engine.dispatcher(), entry, self.clock.now());
         self.engine.appended(ticket);
         let next = self.tail.borrow().next;
         self.speak(next);
@@ -414,11 +415,13 @@ impl Driver {
     fn speak(&mut self, next: EntryNumber) {
         while let Some(mut said) = self.engine.poll_said(next) {
             self.views.publish(said.entry, said.changes.drain(..));
+            self.showing.show(&self.views, said.entry.next());
             for item in said.outward.drain(..) {
                 self.act(item);
             }
             self.engine.take_back(said);
         }
+        self.showing.show(&self.views, next);
     }
 
     fn act(&mut self, item: Outward) {

@@ -67,7 +67,7 @@ pub fn recover(
         for entry in entries {
             let taken = recovered.take(&entry, settings, |_, change| changes.push(change));
             taken.map_err(|error| RecoverError::Decode(entry.number, error))?;
-            views.publish(entry.number, changes.drain(..));
+            views.take(entry.number, changes.drain(..));
             seen(&entry, recovered.state.last_time());
         }
         if views.overhang() > OVERHANG {
@@ -75,6 +75,7 @@ pub fn recover(
         }
         next = last.next();
     }
+    views.settle();
     if first > EntryNumber::FIRST && first > recovered.trimmed {
         return Err(RecoverError::Beheaded(first));
     }

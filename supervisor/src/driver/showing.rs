@@ -1,11 +1,13 @@
-//! What the driver shows of itself after each turn, so that nobody has to ask it.
+//! What the driver shows of itself, so that nobody has to ask it: how it stood after each turn, as
+//! soon as what the turn decided is durable.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use rollcall_common::time::Time;
 
 use crate::{
     dispatcher::Dispatcher,
+    journal::EntryNumber,
     views::{Overview, Roll, Views},
 };
 
@@ -15,9 +17,13 @@ const ROLL_EVERY: Duration = Duration::from_millis(1);
 /// How much longer it waits for each worker.
 const ROLL_EACH: Duration = Duration::from_micros(10);
 
-/// What was shown last.
+/// What is to be shown.
 #[derive(Debug, Default)]
 pub(super) struct Showing {
+    /// How it stood, with the entry on which that rests.
+    held: VecDeque<(EntryNumber, Overview)>,
+    /// The last entry that was appended.
+    last: EntryNumber,
     roll: Option<Arc<Roll>>,
     rolled: Time,
     /// Whether there were turns since.
@@ -25,8 +31,9 @@ pub(super) struct Showing {
 }
 
 impl Showing {
-    /// Shows how it stands after a turn.
-    pub(super) fn show(&mut self, dispatcher: &Dispatcher, views: &Views, now: Time) {
+    /// Notes how it stands after a turn, which was appended as this entry, if it had any records.
+    pub(super) fn note(&mut self, dispatcher: &Dispatcher, entry: Option<EntryNumber>, now: Time) {
+        self.last = entry.unwrap_or(self.last);
         let fresh = now.since(self.rolled) < self.every();
         let overview = Overview::of(dispatcher, self.roll.take_if(|_| fresh));
         self.behind = fresh;
@@ -34,10 +41,25 @@ impl Showing {
             self.rolled = now;
         }
         self.roll = Some(Arc::clone(&overview.roll));
-        views.show(overview);
+        let last = self.last;
+        match self.held.back_mut() {
+            Some((entry, held)) if *entry == last => *held = overview,
+            _ => self.held.push_back((last, overview)),
+        }
     }
 
-    /// When it is to be shown again, if nothing else happens.
+    /// Shows the last of what rests on entries before `next`.
+    pub(super) fn show(&mut self, views: &Views, next: EntryNumber) {
+        let mut shown = None;
+        while self.held.front().is_some_and(|(entry, _)| *entry < next) {
+            shown = self.held.pop_front();
+        }
+        if let Some((_, overview)) = shown {
+            views.show(overview);
+        }
+    }
+
+    /// When it is to be noted again, if nothing else happens.
     pub(super) fn due(&self) -> Option<Time> {
         self.behind.then_some(self.rolled + self.every())
     }

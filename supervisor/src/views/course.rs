@@ -1,7 +1,7 @@
 //! Reading on, result by result, as those who replay do: each is shown where it lies, in the bytes
 //! of its entry, and nothing is kept of it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use rollcall_common::{
     ids::{Position, Sequence, StreamId, StreamName},
@@ -12,16 +12,12 @@ use super::{
     LOOKS, ReadFailed, Views,
     entries::Entries,
     reader::{ReleasedResult, Wanted},
-    rows::Recent,
     walk::{self, Way},
 };
 use crate::{journal::ReadError, record::Glance};
 
 /// Rows that are looked up at a time. It bounds for how long whoever adds rows waits for a reader.
 const LOOK_ROWS: usize = 512;
-
-/// Names of streams that a reader remembers, beyond which it forgets all of them.
-const NAMES: usize = 4096;
 
 /// Whose results are read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,7 +37,6 @@ pub struct Course {
     /// What is known to come next.
     next: VecDeque<Wanted>,
     entries: Entries,
-    names: BTreeMap<StreamId, StreamName>,
 }
 
 /// How far a reader went.
@@ -86,13 +81,7 @@ impl Course {
     /// From the first result after the position or sequence `after` on.
     #[must_use]
     pub fn new(source: Source, after: u64) -> Self {
-        Self {
-            source,
-            after,
-            next: VecDeque::new(),
-            entries: Entries::default(),
-            names: BTreeMap::new(),
-        }
+        Self { source, after, next: VecDeque::new(), entries: Entries::default() }
     }
 
     /// The position or sequence that was read last.
@@ -173,40 +162,18 @@ impl Views {
                 if after < floor.0 {
                     return Err(ReadFailed::Gone { first: floor.0 + 1 });
                 }
-                self.want(course, (after + 1..).map(Position).zip(found));
+                course.next = self.wanted((after + 1..).map(Position).zip(found)).into();
             }
             Source::Stream(stream) => {
                 let Some(newest) = self.newest(stream) else {
                     return Ok(());
                 };
                 match walk::along(&self.rows, newest, Sequence(after), LOOK_ROWS)? {
-                    Way::Found(found) => self.want(course, found),
+                    Way::Found(found) => course.next = self.wanted(found).into(),
                     Way::Gone(first) => return Err(ReadFailed::Gone { first: first.0 }),
                 }
             }
         }
         Ok(())
-    }
-
-    /// Names are asked for once: whoever publishes waits for those who ask.
-    fn want(&self, course: &mut Course, found: impl IntoIterator<Item = (Position, Recent)>) {
-        if course.names.len() > NAMES {
-            course.names.clear();
-        }
-        for (position, Recent { row, answer }) in found {
-            let name = course.names.get(&row.stream).cloned().or_else(|| {
-                let name = self.name(row.stream)?;
-                course.names.insert(row.stream, name.clone());
-                Some(name)
-            });
-            course.next.extend(name.map(|stream| Wanted {
-                position,
-                stream,
-                sequence: row.sequence,
-                released_at: row.at,
-                place: row.place,
-                answer,
-            }));
-        }
     }
 }

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
-    ops::{Bound, RangeInclusive},
+    ops::RangeInclusive,
 };
 
 use rollcall_common::{
@@ -15,6 +15,7 @@ use rollcall_common::{
 
 use super::{
     Change, Copied,
+    open::Open,
     row::{Kind, Row},
     rows::{Recent, Rows},
     stream::{Pending, StreamView},
@@ -33,6 +34,9 @@ pub struct Place {
     /// Which record of the entry.
     pub index: u32,
 }
+
+/// For so many streams there is room to note that they are to be shown.
+const KEPT_ROOM: usize = 4096;
 
 /// A snapshot in the journal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -60,10 +64,14 @@ pub struct LeftBehind {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     streams: Vec<StreamView>,
-    names: BTreeMap<StreamName, StreamId>,
     /// Streams whose head waits for somebody.
     stuck: BTreeSet<StreamId>,
-    parked: u64,
+    /// Streams that released something since the last [`Index::show`].
+    touched: Vec<StreamId>,
+    /// What was said of streams since then.
+    said: Vec<(StreamId, StreamStatus)>,
+    /// Streams that came since then, and their names.
+    fresh: Vec<(StreamName, StreamId)>,
     /// Bytes of unreleased answers in memory.
     pending_bytes: usize,
     /// Whole snapshots that are there, the oldest first.
@@ -76,13 +84,13 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Takes in a change.
+    /// Takes in a change; [`Index::show`] lets it be seen.
     ///
     /// # Errors
     /// When a row that is to be changed can't be.
     pub(super) fn take(
         &mut self,
-        rows: &Rows,
+        (rows, open): (&Rows, &Open),
         entry: EntryNumber,
         change: Change,
     ) -> io::Result<()> {
@@ -113,12 +121,15 @@ impl Index {
             }
             Change::Loaded { head } => {
                 *self = Self::default();
+                open.clear();
                 rows.begin_after(head);
             }
-            Change::LoadedStream { name, released, skips } => self.open(name, (released, skips)),
-            Change::Opened { name, .. } => self.open(name, (Sequence(0), 0)),
+            Change::LoadedStream { name, released, skips } => {
+                self.open(open, name, (released, skips));
+            }
+            Change::Opened { name, .. } => self.open(open, name, (Sequence(0), 0)),
             Change::Released(release) => self.release(rows, release),
-            Change::Status { stream, status } => self.set_status(stream, status),
+            Change::Status { stream, status } => self.said.push((stream, status)),
             Change::Trimmed { through, below } => {
                 rows.trim(through);
                 self.straddling = self.straddling.split_off(&through.next());
@@ -128,40 +139,74 @@ impl Index {
         Ok(())
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.streams.len()
+    /// Lets everybody see what was taken in.
+    pub(super) fn show(&mut self, open: &Open) {
+        for (name, stream) in self.fresh.drain(..) {
+            open.names.add(name, stream);
+        }
+        self.show_places(open);
     }
 
-    pub(super) fn parked(&self) -> u64 {
-        self.parked
+    /// All will be shown anew: what was touched need not be known.
+    pub(super) fn forget_to_show(&mut self) {
+        self.touched.clear();
+        self.fresh.clear();
+        self.said.clear();
+    }
+
+    /// The same, after so much that all is shown anew.
+    pub(super) fn show_all(&mut self, open: &Open) {
+        self.forget_to_show();
+        let names = self.ids().filter_map(|stream| Some((open.board.name(stream)?, stream)));
+        open.names.reset(names.collect());
+        self.touched = self.ids().collect();
+        self.show_places(open);
+    }
+
+    fn show_places(&mut self, open: &Open) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for stream in touched.drain(..) {
+            if let Some(view) = self.stream(stream) {
+                let status = open.board.read(stream).and_then(|shape| shape.status);
+                open.board.write(stream, &view.shape(status));
+            }
+        }
+        let mut said = std::mem::take(&mut self.said);
+        for (stream, status) in said.drain(..) {
+            self.show_status(open, stream, status);
+        }
+        // Their room is for the next time.
+        touched.shrink_to(KEPT_ROOM);
+        said.shrink_to(KEPT_ROOM);
+        (self.touched, self.said) = (touched, said);
+    }
+
+    fn show_status(&mut self, open: &Open, stream: StreamId, status: StreamStatus) {
+        let Some(view) = self.stream(stream) else {
+            return;
+        };
+        let before = open.board.read(stream).and_then(|shape| shape.status);
+        open.board.write(stream, &view.shape(Some(status)));
+        open.park(before.map_or(0, |before| before.parked), status.parked);
+        let changed = match status.cause {
+            Some(Cause::NoWorker | Cause::Parked | Cause::Paused) => self.stuck.insert(stream),
+            Some(Cause::Retrying | Cause::Waiting) | None => self.stuck.remove(&stream),
+        };
+        if changed {
+            open.show_stuck(stream, &self.stuck);
+        }
+    }
+
+    fn ids(&self) -> impl Iterator<Item = StreamId> + use<> {
+        (0..u32::try_from(self.streams.len()).unwrap_or(u32::MAX)).map(StreamId)
     }
 
     pub(super) fn bases(&self) -> &VecDeque<BaseMark> {
         &self.bases
     }
 
-    pub(super) fn find(&self, name: &StreamName) -> Option<StreamId> {
-        self.names.get(name).copied()
-    }
-
     pub(super) fn stream(&self, stream: StreamId) -> Option<&StreamView> {
         self.streams.get(usize::try_from(stream.0).ok()?)
-    }
-
-    pub(super) fn names(
-        &self,
-        after: Option<&StreamName>,
-        limit: usize,
-    ) -> Vec<(StreamName, StreamId)> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let found = self.names.range::<StreamName, _>((from, Bound::Unbounded));
-        found.take(limit).map(|(name, stream)| (name.clone(), *stream)).collect()
-    }
-
-    /// Streams whose head waits for somebody, at most `limit`.
-    pub(super) fn stuck(&self, limit: usize) -> Vec<(StreamName, StreamStatus)> {
-        let views = self.stuck.iter().filter_map(|stream| self.stream(*stream));
-        views.filter_map(|view| Some((view.name.clone(), view.status?))).take(limit).collect()
     }
 
     pub(super) fn message_places(
@@ -208,22 +253,12 @@ impl Index {
         (LeftBehind { places, bytes }, positions)
     }
 
-    fn open(&mut self, name: StreamName, released: (Sequence, u32)) {
+    fn open(&mut self, open: &Open, name: StreamName, released: (Sequence, u32)) {
         let stream = StreamId(u32::try_from(self.streams.len()).unwrap_or(u32::MAX));
-        self.names.insert(name.clone(), stream);
-        self.streams.push(StreamView::new(name, released));
-    }
-
-    fn set_status(&mut self, stream: StreamId, status: StreamStatus) {
-        let Some(view) = self.stream_mut(stream) else {
-            return;
-        };
-        let before = view.status.replace(status).map_or(0, |before| before.parked);
-        self.parked = self.parked + u64::from(status.parked) - u64::from(before);
-        match status.cause {
-            Some(Cause::NoWorker | Cause::Parked | Cause::Paused) => self.stuck.insert(stream),
-            Some(Cause::Retrying | Cause::Waiting) | None => self.stuck.remove(&stream),
-        };
+        open.board.add(name.clone());
+        self.fresh.push((name, stream));
+        self.streams.push(StreamView::new(released));
+        self.touched.push(stream);
     }
 
     fn pend(&mut self, stream: StreamId, sequence: Sequence, pending: Pending) {
@@ -257,6 +292,9 @@ impl Index {
         }
         if newest.is_some_and(|base| place.is_none_or(|place| place.entry < base)) {
             self.straddling.insert(release.position, bytes);
+        }
+        if self.touched.last() != Some(&release.stream) {
+            self.touched.push(release.stream);
         }
         let row = Row {
             stream: release.stream,

@@ -26,10 +26,13 @@ use rollcall_common::{
 };
 use tokio::sync::{oneshot, watch};
 
+mod board;
 mod change;
 mod course;
 mod entries;
 mod index;
+mod names;
+mod open;
 mod overview;
 mod reader;
 mod row;
@@ -51,6 +54,7 @@ use crate::{
     record::{Found, Head, Record},
 };
 use index::Index;
+use open::Open;
 use reader::{Reader, Wanted};
 use rows::{Recent, Rows};
 use walk::Way;
@@ -64,7 +68,9 @@ type Waiters = BTreeMap<(StreamId, Sequence), Vec<oneshot::Sender<()>>>;
 /// What readers see. One for the process; shared.
 #[derive(Debug)]
 pub struct Views {
+    /// Where things lie. Whoever reads a status or a list needs nothing of it.
     index: RwLock<Index>,
+    open: Open,
     rows: Rows,
     reader: Reader,
     /// Whether the index could not be brought up to date.
@@ -96,6 +102,7 @@ impl Views {
     fn with_rows(journal: Arc<dyn Journal>, rows: Rows) -> Self {
         Self {
             index: RwLock::default(),
+            open: Open::default(),
             rows,
             reader: Reader::new(journal),
             lame: AtomicBool::new(false),
@@ -107,21 +114,49 @@ impl Views {
 
     /// Shows what the records of `entry` changed.
     pub fn publish(&self, entry: EntryNumber, changes: impl IntoIterator<Item = Change>) {
-        let mut released = Vec::new();
         let mut index = self.write();
+        let released = self.take_all(&mut index, entry, changes);
+        index.show(&self.open);
+        drop(index);
+        self.announce(&released);
+    }
+
+    /// Takes in what the records of `entry` changed. Nobody sees it before [`Views::settle`].
+    pub fn take(&self, entry: EntryNumber, changes: impl IntoIterator<Item = Change>) {
+        let mut index = self.write();
+        self.take_all(&mut index, entry, changes);
+        index.forget_to_show();
+    }
+
+    /// Shows all that was taken in.
+    pub fn settle(&self) {
+        self.write().show_all(&self.open);
+        self.announce(&[]);
+    }
+
+    fn take_all(
+        &self,
+        index: &mut Index,
+        entry: EntryNumber,
+        changes: impl IntoIterator<Item = Change>,
+    ) -> Vec<(StreamId, Sequence)> {
+        let mut released = Vec::new();
         for change in changes {
             if let Change::Released(release) = &change {
                 released.push((release.stream, release.sequence));
             }
-            if let Err(error) = index.take(&self.rows, entry, change) {
+            if let Err(error) = index.take((&self.rows, &self.open), entry, change) {
                 tracing::error!(%error, "the index can't be changed; nothing is trimmed any more");
                 self.lame.store(true, Ordering::Relaxed);
             }
         }
-        drop(index);
+        released
+    }
+
+    fn announce(&self, released: &[(StreamId, Sequence)]) {
         let head = self.rows.head();
         if *self.head.borrow() != head {
-            self.wake(&released);
+            self.wake(released);
             self.head.send_replace(head);
         }
     }
@@ -206,46 +241,46 @@ impl Views {
     /// The number of the stream `name`.
     #[must_use]
     pub fn find(&self, name: &StreamName) -> Option<StreamId> {
-        self.read().find(name)
+        self.open.names.find(name)
     }
 
     /// The name of a stream.
     #[must_use]
     pub fn name(&self, stream: StreamId) -> Option<StreamName> {
-        self.read().stream(stream).map(|view| view.name.clone())
+        self.open.board.name(stream)
     }
 
     /// A stream's status, and when its oldest unreleased message was taken in.
     #[must_use]
     pub fn status(&self, stream: StreamId) -> Option<(StreamStatus, Option<Time>)> {
-        let index = self.read();
-        let view = index.stream(stream)?;
-        let status = view.status?;
-        Some((status, view.accepted_at(status.released.next())))
+        let shape = self.open.board.read(stream)?;
+        Some((shape.status?, shape.oldest))
     }
 
     /// Streams by name, from the first after `after`, at most `limit`.
     #[must_use]
     pub fn streams(&self, after: Option<&StreamName>, limit: usize) -> Vec<(StreamName, StreamId)> {
-        self.read().names(after, limit)
+        self.open.names.page(after, limit)
     }
 
-    /// Streams whose head waits for somebody, at most `limit`.
+    /// Streams whose head waits for somebody, at most `limit`, and never more than
+    /// [`rollcall_common::limits::STUCK_SHOWN`].
     #[must_use]
     pub fn stuck(&self, limit: usize) -> Vec<(StreamName, StreamStatus)> {
-        self.read().stuck(limit)
+        let stuck = self.open.stuck(limit).into_iter();
+        stuck.filter_map(|stream| Some((self.name(stream)?, self.status(stream)?.0))).collect()
     }
 
     /// How many messages are parked.
     #[must_use]
     pub fn parked(&self) -> u64 {
-        self.read().parked()
+        self.open.parked()
     }
 
     /// How many streams there are.
     #[must_use]
     pub fn stream_count(&self) -> usize {
-        self.read().len()
+        self.open.board.len()
     }
 
     /// The position of a released result that is kept. It may read a file, a page of it at most
@@ -417,17 +452,14 @@ impl Views {
 
     /// A stream's newest released result, and its position.
     fn newest(&self, stream: StreamId) -> Option<(Sequence, Position)> {
-        let index = self.read();
-        let view = index.stream(stream)?;
-        Some((view.released, view.last_position()))
+        self.open.board.read(stream).map(|shape| shape.newest)
     }
 
     fn wanted(&self, found: impl IntoIterator<Item = (Position, Recent)>) -> Vec<Wanted> {
-        let index = self.read();
         let wanted = found.into_iter().filter_map(|(position, Recent { row, answer })| {
             Some(Wanted {
                 position,
-                stream: index.stream(row.stream)?.name.clone(),
+                stream: self.name(row.stream)?,
                 sequence: row.sequence,
                 released_at: row.at,
                 place: row.place,

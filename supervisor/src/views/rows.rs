@@ -26,6 +26,9 @@ use crate::record::Answer;
 /// Rows that are read with the one that is wanted: a stream's are near each other.
 const NEIGHBOURS: u64 = 64;
 
+/// Rows that are taken from memory together: whoever adds rows waits so long.
+const TOGETHER: usize = 256;
+
 /// The rows of all released results that are kept.
 #[derive(Debug)]
 pub(super) struct Rows {
@@ -160,9 +163,14 @@ impl Rows {
                 let tail = self.tail();
                 if let Some(skip) = next.checked_sub(tail.before + 1) {
                     let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(tail.rows.len());
-                    let rows = tail.rows.range(skip..).take(limit - found.len());
-                    found.extend(rows.cloned());
-                    return Ok(found);
+                    let part = (limit - found.len()).min(TOGETHER);
+                    let before = found.len();
+                    found.extend(tail.rows.range(skip..).take(part).cloned());
+                    next += u64::try_from(found.len() - before).unwrap_or(u64::MAX);
+                    if found.len() - before < part {
+                        return Ok(found);
+                    }
+                    continue;
                 }
             }
             let wanted = u64::try_from(limit - found.len()).unwrap_or(u64::MAX);

@@ -4,11 +4,11 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use rollcall_common::{
-    ids::{Position, Sequence, StreamName},
+    ids::{Position, Sequence},
     time::Time,
 };
 
-use super::Place;
+use super::{Place, board::Shape};
 use crate::{dispatcher::StreamStatus, journal::EntryNumber, record::Answer};
 
 /// Unreleased messages that lie in one entry, one behind the other.
@@ -33,10 +33,6 @@ pub(super) struct Pending {
 /// What readers see of one stream.
 #[derive(Debug)]
 pub(super) struct StreamView {
-    /// Its name.
-    pub(super) name: StreamName,
-    /// How it stands.
-    pub(super) status: Option<StreamStatus>,
     /// The last released one.
     pub(super) released: Sequence,
     /// How many of the last released ones were skipped, one behind the other.
@@ -97,8 +93,17 @@ pub(super) struct Links {
 }
 
 impl StreamView {
-    pub(super) fn new(name: StreamName, (released, skips): (Sequence, u32)) -> Self {
-        Self { name, status: None, released, skips, unreleased: None, chain: Chain::default() }
+    pub(super) fn new((released, skips): (Sequence, u32)) -> Self {
+        Self { released, skips, unreleased: None, chain: Chain::default() }
+    }
+
+    /// What everybody sees of it.
+    pub(super) fn shape(&self, status: Option<StreamStatus>) -> Shape {
+        Shape {
+            status,
+            newest: (self.released, self.last_position()),
+            oldest: self.accepted_at(self.released.next()),
+        }
     }
 
     /// The position of the last released one; 0 if it is not there.
@@ -115,7 +120,7 @@ impl StreamView {
     }
 
     /// When an unreleased message was taken in.
-    pub(super) fn accepted_at(&self, sequence: Sequence) -> Option<Time> {
+    fn accepted_at(&self, sequence: Sequence) -> Option<Time> {
         self.run(sequence).map(|(_, run)| run.at)
     }
 

@@ -31,6 +31,9 @@ pub struct Ask {
     /// Over how many connections
     #[arg(long, default_value_t = 8)]
     pub connections: u64,
+    /// Requests that a connection sends together
+    #[arg(long, default_value_t = 1)]
+    pub together: usize,
 }
 
 /// Asks; prints what it took as one line of JSON.
@@ -68,15 +71,13 @@ fn one(plan: &Ask, number: u64, over: &AtomicBool) -> Result<Vec<u64>, String> {
     let host = plan.url.trim_start_matches("http://").trim_end_matches('/');
     let mut stream = TcpStream::connect(host).map_err(|error| error.to_string())?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    let requests: Vec<String> = plan
-        .paths
-        .iter()
-        .map(|path| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
-        .collect();
+    let paths = plan.paths.iter().cycle().skip(number as usize);
+    let request = |path: &String| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let requests: Vec<String> = paths.take(plan.together * plan.paths.len()).map(request).collect();
     let (mut latencies, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
-    let step = 1_000_000_000 * plan.connections / plan.rate.max(1);
+    let step = 1_000_000_000 * plan.connections * plan.together as u64 / plan.rate.max(1);
     let mut due = now_ns() + number * step / plan.connections;
-    for request in requests.iter().cycle() {
+    for requests in requests.chunks(plan.together).cycle() {
         let wait = due.saturating_sub(now_ns());
         if wait > 0 {
             sleep(Duration::from_nanos(wait));
@@ -84,33 +85,40 @@ fn one(plan: &Ask, number: u64, over: &AtomicBool) -> Result<Vec<u64>, String> {
         if over.load(Ordering::Relaxed) {
             break;
         }
-        stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
-        answer(&mut stream, &mut buffer)?;
-        latencies.push(now_ns().saturating_sub(due));
+        stream.write_all(requests.concat().as_bytes()).map_err(|error| error.to_string())?;
+        let mut filled = 0;
+        for _ in requests {
+            let length = answer(&mut stream, &mut buffer, &mut filled)?;
+            buffer.copy_within(length..filled, 0);
+            filled -= length;
+            latencies.push(now_ns().saturating_sub(due));
+        }
         due += step;
     }
     Ok(latencies)
 }
 
-fn answer(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<(), String> {
-    let mut filled = 0;
+/// Reads until the buffer begins with a whole answer; how long that is.
+fn answer(stream: &mut TcpStream, buffer: &mut [u8], filled: &mut usize) -> Result<usize, String> {
     loop {
-        let count = stream.read(&mut buffer[filled..]).map_err(|error| error.to_string())?;
+        let read = &buffer[..*filled];
+        if let Some(end) = memmem::find(read, b"\r\n\r\n") {
+            if !read.starts_with(b"HTTP/1.1 200") {
+                return Err(String::from_utf8_lossy(read).into_owned());
+            }
+            let name = b"content-length: ";
+            let length = memmem::find(&read[..end], name).ok_or("an answer without a length")?;
+            let digits =
+                read[length + name.len()..].iter().take_while(|byte| byte.is_ascii_digit());
+            let length = digits.fold(0, |all, digit| all * 10 + usize::from(digit - b'0'));
+            if *filled >= end + 4 + length {
+                return Ok(end + 4 + length);
+            }
+        }
+        let count = stream.read(&mut buffer[*filled..]).map_err(|error| error.to_string())?;
         if count == 0 {
             return Err("the connection was closed, or an answer is too long".to_owned());
         }
-        filled += count;
-        let read = &buffer[..filled];
-        if !b"HTTP/1.1 200".starts_with(&read[..filled.min(12)]) {
-            return Err(String::from_utf8_lossy(read).into_owned());
-        }
-        let Some(end) = memmem::find(read, b"\r\n\r\n") else { continue };
-        let name = b"content-length: ";
-        let length = memmem::find(&read[..end], name).ok_or("an answer without a length")?;
-        let digits = read[length + name.len()..].iter().take_while(|byte| byte.is_ascii_digit());
-        let length = digits.fold(0, |all, digit| all * 10 + usize::from(digit - b'0'));
-        if filled >= end + 4 + length {
-            return Ok(());
-        }
+        *filled += count;
     }
 }

@@ -60,8 +60,8 @@ pub(super) enum Reading {
 /// Who else is busy with the supervisor.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Company {
-    /// 10,000 requests a second, for these in turn.
-    Asking(&'static [&'static str]),
+    /// 10,000 requests a second, for these in turn, so many together on a connection.
+    Asking(&'static [&'static str], usize),
     Nobody,
     /// Somebody who reads all results, again and again.
     Reading,

@@ -1,7 +1,7 @@
 //! Readers beside writers: replay, status and lists, with real processes. What is read was taken
 //! in before.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{fs::File, io::Read as _, path::Path, time::Duration};
 
 use rollcall_common::client::Client;
 use serde_json::Value;
@@ -24,6 +24,8 @@ use super::{
 const LIVE_RATE: u64 = 4000;
 /// Requests a second of those who ask.
 const ASKED: u64 = 10_000;
+/// After a start, memory is as it stays.
+const SETTLED: Duration = Duration::from_secs(4);
 /// Bytes that a file is read by.
 const PIECE: usize = 1 << 20;
 
@@ -40,6 +42,8 @@ pub(super) async fn reading(plan: &Plan, what: Reading, messages: u64) -> Result
         Reading::Streams => streams(plan, messages).await,
     }
 }
+
+type Said = (f64, Vec<(&'static str, f64)>);
 
 fn figures(messages: u64, seconds: f64) -> Figures {
     Figures {
@@ -109,8 +113,10 @@ async fn replay(plan: &Plan, (path, form): (&str, Form), messages: u64) -> Resul
 
 fn company(company: Company, url: &str, results: u64) -> Result<Option<Companion>, String> {
     let arguments = match company {
-        Company::Asking(paths) => {
-            words(&format!("ask --url {url} --rate {ASKED} --paths {}", paths.join(" ")))
+        Company::Asking(paths, together) => {
+            let paths = paths.join(" ");
+            let what = format!("--together {together} --paths {paths}");
+            words(&format!("ask --url {url} --rate {ASKED} {what}"))
         }
         Company::Nobody => return Ok(None),
         Company::Reading => {
@@ -122,8 +128,8 @@ fn company(company: Company, url: &str, results: u64) -> Result<Option<Companion
     Companion::start(&arguments).map(Some)
 }
 
-/// What the company has to say.
-fn said(company: Option<Companion>) -> Result<(f64, Vec<(&'static str, f64)>), String> {
+/// What the company has to say: its CPU seconds, and figures by name.
+fn said(company: Option<Companion>) -> Result<Said, String> {
     let Some(company) = company else {
         return Ok((0.0, Vec::new()));
     };
@@ -211,7 +217,10 @@ async fn streams(plan: &Plan, messages: u64) -> Result<Figures, String> {
     let before = now_ns();
     let mut supervisor = supervise(&setup, &folder, &[], None)?;
     let seconds = (now_ns() - before) as f64 / 1e9;
-    let (peak, resident) = (supervisor.peak_mib(), supervisor.resident_mib());
+    let peak = supervisor.peak_mib();
+    // What the start made is free by then, and a first snapshot is written.
+    tokio::time::sleep(SETTLED).await;
+    let resident = supervisor.resident_mib();
     supervisor.begin();
     let listing = now_ns();
     let (listed, took) = list(supervisor.url()).await?;

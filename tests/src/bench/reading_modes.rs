@@ -58,7 +58,7 @@ pub(super) const READING: &[Mode] = &[
             "intake-front",
             "the same beside 10,000/s for the front page",
             Goal::Times(0.95, "intake"),
-            Reading::Intake(Company::Asking(FRONT)),
+            Reading::Intake(Company::Asking(FRONT, 1)),
         )
     },
     Mode {
@@ -67,7 +67,16 @@ pub(super) const READING: &[Mode] = &[
             "intake-status",
             "the same beside 10,000/s for the status, and a stream's",
             Goal::Times(0.95, "intake"),
-            Reading::Intake(Company::Asking(STATUS)),
+            Reading::Intake(Company::Asking(STATUS, 1)),
+        )
+    },
+    Mode {
+        times: 4.0,
+        ..read(
+            "intake-status-20",
+            "the same, asked by twenties",
+            Goal::Times(0.95, "intake"),
+            Reading::Intake(Company::Asking(STATUS, 20)),
         )
     },
     read(

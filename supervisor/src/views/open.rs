@@ -1,0 +1,59 @@
+//! What is open to everybody, without a lock: how each stream stands, their names, and which of
+//! them wait for somebody.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use rollcall_common::{ids::StreamId, limits::STUCK_SHOWN};
+
+use super::{board::Board, names::Names};
+
+/// What is open to everybody.
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    pub(super) board: Board,
+    pub(super) names: Names,
+    parked: AtomicU64,
+    /// The first streams whose head waits for somebody.
+    stuck: ArcSwap<Vec<StreamId>>,
+}
+
+impl Open {
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        self.board.clear();
+        self.names.reset(Vec::new());
+        self.parked.store(0, Ordering::Relaxed);
+        self.stuck.store(Arc::default());
+    }
+
+    /// How many messages are parked.
+    pub(super) fn parked(&self) -> u64 {
+        self.parked.load(Ordering::Relaxed)
+    }
+
+    /// So many instead of so many messages of a stream are parked.
+    pub(super) fn park(&self, before: u32, now: u32) {
+        let parked = self.parked() + u64::from(now) - u64::from(before);
+        self.parked.store(parked, Ordering::Relaxed);
+    }
+
+    /// The first streams whose head waits for somebody, at most `limit`.
+    pub(super) fn stuck(&self, limit: usize) -> Vec<StreamId> {
+        self.stuck.load().iter().take(limit).copied().collect()
+    }
+
+    /// Shows which they are now that `stream` is or is not one of them.
+    pub(super) fn show_stuck(&self, stream: StreamId, all: &BTreeSet<StreamId>) {
+        let shown = self.stuck.load();
+        if shown.len() < STUCK_SHOWN || shown.last().is_some_and(|last| stream <= *last) {
+            self.stuck.store(Arc::new(all.iter().take(STUCK_SHOWN).copied().collect()));
+        }
+    }
+}
