@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, io, net::SocketAddr, path::PathBuf, sync::Arc, 
 use rollcall_common::{
     dice,
     http::Trust,
-    net::Network,
     shutdown::{Phase, Shutdown, Trigger},
     task,
     time::Clock,
@@ -34,11 +33,13 @@ use crate::{
 };
 
 mod edge;
+mod ground;
 mod listening;
 mod recovery;
 mod retention;
 
 use edge::{Edge, Vault, Work, destinations, pools, senders, sizes, trusts};
+pub use ground::{Ground, Store};
 pub use listening::Addresses;
 use listening::Bound;
 pub(crate) use recovery::{Opened, open};
@@ -117,32 +118,40 @@ pub async fn start(
     shutdown: Shutdown,
     trigger: Trigger,
 ) -> Result<Running, AppError> {
-    start_over(Network::default(), config, shutdown, trigger).await
+    start_on(Ground::default(), config, shutdown, trigger).await
 }
 
-/// Starts a supervisor that listens and connects over this network.
+/// Starts a supervisor on other ground than the system's.
 ///
 /// # Errors
 /// As [`start`].
-pub async fn start_over(
-    network: Network,
+pub async fn start_on(
+    ground: Ground,
     config: Config,
     shutdown: Shutdown,
     trigger: Trigger,
 ) -> Result<Running, AppError> {
+    let Ground { network, store, time, seed } = ground;
     let bound = Bound::new(&config, &network).await?;
     warn_of_readable_tokens(&config);
     let settings = Arc::new(config.settings());
-    let opened = open(config.journal.clone(), Arc::clone(&settings)).await?;
-    let clock = Clock::start(opened.recovered.state.last_time());
+    let opened = open(config.journal.clone(), store, Arc::clone(&settings)).await?;
+    let last_time = opened.recovered.state.last_time();
+    let clock = time.map_or_else(|| Clock::start(last_time), |now| Clock::at(now.max(last_time)));
+    let mut seeds = fastrand::Rng::with_seed(seed.unwrap_or_else(dice::seed));
     let (handle, mailbox) = Handle::new();
     let vault = open_vault(&config, &opened).await?;
-    let edges = Edge::new(&config, (&opened, &vault, network), (clock, &handle, &shutdown))?;
+    let edges = Edge::new(
+        &config,
+        (&opened, &vault, network),
+        (clock, seeds.u64(..)),
+        (&handle, &shutdown),
+    )?;
     let views = Arc::clone(&opened.views);
     let router = edges.router(&opened, heartbeat_ms(&settings));
     let last = opened.recovered.last;
     let journal = Arc::clone(&opened.journal);
-    let engine = Engine::new(settings, opened.recovered, dice::seed(), clock.now());
+    let engine = Engine::new(settings, opened.recovered, seeds.u64(..), clock.now());
     show_streams(&engine, &views, last);
     let driver = Driver::new(Parts {
         engine,
