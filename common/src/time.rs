@@ -3,7 +3,7 @@
 //! Deadlines have to survive a restart, so they are journaled as wall-clock numbers; but a wall
 //! clock jumps. [`Clock`] reads the wall once, when it starts, and counts on with the monotonic
 //! clock: a jump of the wall clock during a run moves no deadline. This is the only place that
-//! reads a clock. The monotonic one is the runtime's, which is the system's unless a test drives it.
+//! reads a clock. The monotonic one is the runtime's: the system's, unless a test drives it.
 
 use std::{
     fmt,

@@ -3,7 +3,12 @@
 
 use std::sync::Arc;
 
-use rollcall_common::{ids::Epoch, net::Network, time::Time};
+use rollcall_common::{
+    dice,
+    ids::Epoch,
+    net::Network,
+    time::{Clock, Time},
+};
 use uuid::Uuid;
 
 use crate::journal::Journal;
@@ -19,6 +24,19 @@ pub struct Ground {
     pub time: Option<Time>,
     /// The seed of all chance; `None`: one that differs from process to process.
     pub seed: Option<u64>,
+}
+
+impl Ground {
+    /// The clock, which shows no earlier time than this one.
+    pub(super) fn clock(&self, not_before: Time) -> Clock {
+        let on = |now: Time| Clock::at(now.max(not_before));
+        self.time.map_or_else(|| Clock::start(not_before), on)
+    }
+
+    /// Where seeds come from.
+    pub(super) fn seeds(&self) -> fastrand::Rng {
+        fastrand::Rng::with_seed(self.seed.unwrap_or_else(dice::seed))
+    }
 }
 
 /// A journal that has been opened.

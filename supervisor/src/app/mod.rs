@@ -3,11 +3,9 @@
 use std::{collections::BTreeSet, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use rollcall_common::{
-    dice,
     http::Trust,
     shutdown::{Phase, Shutdown, Trigger},
     task,
-    time::Clock,
     tls::Acceptor,
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -131,22 +129,16 @@ pub async fn start_on(
     shutdown: Shutdown,
     trigger: Trigger,
 ) -> Result<Running, AppError> {
-    let Ground { network, store, time, seed } = ground;
-    let bound = Bound::new(&config, &network).await?;
+    let bound = Bound::new(&config, &ground.network).await?;
     warn_of_readable_tokens(&config);
     let settings = Arc::new(config.settings());
-    let opened = open(config.journal.clone(), store, Arc::clone(&settings)).await?;
-    let last_time = opened.recovered.state.last_time();
-    let clock = time.map_or_else(|| Clock::start(last_time), |now| Clock::at(now.max(last_time)));
-    let mut seeds = fastrand::Rng::with_seed(seed.unwrap_or_else(dice::seed));
+    let opened = open(config.journal.clone(), ground.store.clone(), Arc::clone(&settings)).await?;
+    let clock = ground.clock(opened.recovered.state.last_time());
+    let mut seeds = ground.seeds();
     let (handle, mailbox) = Handle::new();
     let vault = open_vault(&config, &opened).await?;
-    let edges = Edge::new(
-        &config,
-        (&opened, &vault, network),
-        (clock, seeds.u64(..)),
-        (&handle, &shutdown),
-    )?;
+    let opened_on = (&opened, &vault, ground.network);
+    let edges = Edge::new(&config, opened_on, (clock, seeds.u64(..)), (&handle, &shutdown))?;
     let views = Arc::clone(&opened.views);
     let router = edges.router(&opened, heartbeat_ms(&settings));
     let last = opened.recovered.last;
