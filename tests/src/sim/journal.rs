@@ -83,6 +83,12 @@ impl SimJournal {
         !self.state().waiting.is_empty()
     }
 
+    /// Whether something that was appended is not durable.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.tail.borrow().next < self.state().next
+    }
+
     /// Waits until something waits to be written.
     pub async fn has_work(&self) {
         while !self.has_waiting() {
