@@ -97,6 +97,16 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
 pub const PAGE_RESULTS: usize = 10_000;
 /// Bytes of results after which a page ends.
 pub const PAGE_BYTES: usize = 8 << 20;
+/// Bytes of results that are sent to a reader at a time; so many are made ready meanwhile.
+pub const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes of them that are written at a time, between which other connections have their turn.
+pub const SLICE_BYTES: usize = 64 << 10;
+/// Threads that read for those who read much.
+pub const LANE_THREADS: usize = 2;
+/// How much these threads give way to others, as `nice` counts it.
+pub const LANE_NICE: i32 = 10;
+/// Bytes of the first of them, which is to come soon.
+pub const FIRST_CHUNK_BYTES: usize = 64 << 10;
 /// Idle time after which a pooled connection is not used again. Node.js closes idle connections
 /// after 5 s unless told otherwise, so a longer time loses requests.
 pub const IDLE_CONNECTION: Duration = Duration::from_secs(4);
@@ -104,9 +114,11 @@ pub const IDLE_CONNECTION: Duration = Duration::from_secs(4);
 pub const IDLE_CONNECTIONS: usize = 1024;
 /// How long a connection may take to come up.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Calls over one link to a worker that wait to be written, and the most that a worker takes
-/// unanswered.
-pub const LINK_CALLS: usize = 1024;
+/// The most calls that a worker takes unanswered over one link.
+pub const LINK_CALLS: usize = 4096;
+/// Calls over one link that wait to be written; what finds no room goes over plain HTTP. They are
+/// bounded by `max_in_flight` and a pool's `concurrency` long before.
+pub const LINK_QUEUE: usize = 1 << 16;
 /// Bytes for which there is room at each read of a link.
 pub const LINK_READ: usize = 64 << 10;
 /// How long a link may be quiet before its worker is asked for a sign of life; and how long that

@@ -3,41 +3,42 @@
 
 use std::str::FromStr;
 
+use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
 /// Header: the stream of a message.
-pub const STREAM: &str = "rollcall-stream";
+pub const STREAM: HeaderName = HeaderName::from_static("rollcall-stream");
 /// Header: the sequence of a message.
-pub const SEQUENCE: &str = "rollcall-sequence";
+pub const SEQUENCE: HeaderName = HeaderName::from_static("rollcall-sequence");
 /// Header: the id of a message.
-pub const MESSAGE_ID: &str = "rollcall-message-id";
+pub const MESSAGE_ID: HeaderName = HeaderName::from_static("rollcall-message-id");
 /// Header: 1 + the failures counted so far.
-pub const ATTEMPT: &str = "rollcall-attempt";
+pub const ATTEMPT: HeaderName = HeaderName::from_static("rollcall-attempt");
 /// Header: of how many.
-pub const MAX_ATTEMPTS: &str = "rollcall-max-attempts";
+pub const MAX_ATTEMPTS: HeaderName = HeaderName::from_static("rollcall-max-attempts");
 /// Header: how long the attempt may take, in milliseconds.
-pub const TIMEOUT_MS: &str = "rollcall-timeout-ms";
+pub const TIMEOUT_MS: HeaderName = HeaderName::from_static("rollcall-timeout-ms");
 /// Header: to a worker, why this attempt is made (`first`, `retry`, `hedge`, `manual`); from a
 /// worker, text that is shown to people.
-pub const REASON: &str = "rollcall-reason";
+pub const REASON: HeaderName = HeaderName::from_static("rollcall-reason");
 /// Header: a worker's own word on the outcome; see [`Outcome`].
-pub const OUTCOME: &str = "rollcall-outcome";
+pub const OUTCOME: HeaderName = HeaderName::from_static("rollcall-outcome");
 /// Header: the same on every attempt and every delivery of a message.
-pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Header: the position of a released result.
-pub const POSITION: &str = "rollcall-position";
+pub const POSITION: HeaderName = HeaderName::from_static("rollcall-position");
 /// Header: the sequence of the result that was pushed before this one in its stream.
-pub const PREVIOUS_SEQUENCE: &str = "rollcall-previous-sequence";
+pub const PREVIOUS_SEQUENCE: HeaderName = HeaderName::from_static("rollcall-previous-sequence");
 /// Header: the epoch of the supervisor that delivers.
-pub const EPOCH: &str = "rollcall-epoch";
+pub const EPOCH: HeaderName = HeaderName::from_static("rollcall-epoch");
 /// Header: `true` on what is delivered while a subscription replays.
-pub const REPLAY: &str = "rollcall-replay";
+pub const REPLAY: HeaderName = HeaderName::from_static("rollcall-replay");
 /// Header: who does something, for the audit.
-pub const ACTOR: &str = "rollcall-actor";
+pub const ACTOR: HeaderName = HeaderName::from_static("rollcall-actor");
 /// Header: how many of a batch were taken before the refusal.
-pub const DONE: &str = "rollcall-done";
+pub const DONE: HeaderName = HeaderName::from_static("rollcall-done");
 /// Header: the content type of the messages in a batch of frames.
-pub const CONTENT_TYPE_OF_FRAMES: &str = "rollcall-content-type";
+pub const CONTENT_TYPE_OF_FRAMES: HeaderName = HeaderName::from_static("rollcall-content-type");
 /// The content type of a batch of frames.
 pub const FRAMES: &str = "application/vnd.rollcall.frames";
 

@@ -81,11 +81,11 @@ pub(crate) async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Prob
 
 /// What the handler gets to see of a call.
 pub(crate) fn request(headers: HeaderMap, body: Bytes) -> Request {
-    let text = |name: &str| {
+    let text = |name: HeaderName| {
         let value = headers.get(name).map(HeaderValue::as_bytes);
         String::from_utf8_lossy(value.unwrap_or_default())
     };
-    let boxed = |name: &str| Box::<str>::from(text(name));
+    let boxed = |name: HeaderName| Box::<str>::from(text(name));
     let id = boxed(protocol::MESSAGE_ID);
     let key = text(protocol::IDEMPOTENCY_KEY);
     let key = Box::<str>::from(key.trim().trim_matches('"'));
@@ -98,7 +98,7 @@ pub(crate) fn request(headers: HeaderMap, body: Bytes) -> Request {
         max_attempts: text(protocol::MAX_ATTEMPTS).parse().ok(),
         timeout: text(protocol::TIMEOUT_MS).parse().ok().map(Duration::from_millis),
         reason: boxed(protocol::REASON),
-        content_type: boxed(header::CONTENT_TYPE.as_str()),
+        content_type: boxed(header::CONTENT_TYPE),
         headers,
         body,
     }
@@ -159,8 +159,8 @@ pub(crate) fn answer(shaped: Shaped) -> Answer {
     *answer.status_mut() = reply.status;
     for (name, value) in [
         (header::CONTENT_TYPE, Some(&*content_type).filter(|text| !text.is_empty())),
-        (HeaderName::from_static(protocol::OUTCOME), word),
-        (HeaderName::from_static(protocol::REASON), reply.reason.as_deref()),
+        (protocol::OUTCOME, word),
+        (protocol::REASON, reply.reason.as_deref()),
         (header::RETRY_AFTER, reply.retry_after.as_deref()),
     ] {
         let value = value.map(|value| HeaderValue::from_bytes(value.as_bytes()));

@@ -36,9 +36,15 @@ use crate::{
     stage::Stage,
 };
 
-/// A handler that takes longer than this without waiting for anything has tasks of its own from
-/// then on, so that the link's other calls go on meanwhile.
+/// A handler that often takes longer than this without waiting for anything has tasks of its own
+/// from then on, so that the link's other calls go on meanwhile.
 const PROMPT: Duration = Duration::from_micros(50);
+/// What a call that was not prompt adds to the score against the handler; each that was takes one
+/// off. One call in five makes it rise, and a system that takes the processor away now and then
+/// does not.
+const NOT_PROMPT: u32 = 4;
+/// The score at which it has tasks of its own.
+const TOO_SLOW: u32 = 32;
 
 /// A connection whose other end asked for a link.
 #[derive(Debug)]
@@ -82,7 +88,7 @@ pub(crate) async fn serve(server: Arc<Server>, asked: Asked) {
         done,
         running: HashMap::new(),
         out: BytesMut::new(),
-        prompt: Prompt::SoFar,
+        slowness: 0,
         clock: Clock::start(Time::default()),
         server,
     };
@@ -91,13 +97,6 @@ pub(crate) async fn serve(server: Arc<Server>, asked: Asked) {
     }
     // Nobody waits for what still runs.
     wire.running.into_values().for_each(|running| running.abort());
-}
-
-/// Whether the handler has let go at once whenever it was asked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Prompt {
-    Not,
-    SoFar,
 }
 
 /// A link at work.
@@ -110,7 +109,8 @@ struct Wire {
     running: HashMap<u64, AbortHandle>,
     /// What waits to be written.
     out: BytesMut,
-    prompt: Prompt,
+    /// What speaks against asking the handler on the link's own task; see [`NOT_PROMPT`].
+    slowness: u32,
     clock: Clock,
 }
 
@@ -196,12 +196,14 @@ impl Wire {
             Ok(run) => run,
             Err(reply) => return self.answer(number, about.shape(reply)),
         };
-        if self.prompt == Prompt::SoFar {
+        if self.slowness < TOO_SLOW {
             let begun = self.clock.now();
             let reply = (&mut run).now_or_never();
-            if self.clock.now().since(begun) > PROMPT {
-                self.prompt = Prompt::Not;
-            }
+            self.slowness = if self.clock.now().since(begun) > PROMPT {
+                self.slowness + NOT_PROMPT
+            } else {
+                self.slowness.saturating_sub(1)
+            };
             if let Some(reply) = reply {
                 return self.answer(number, about.shape(reply));
             }

@@ -21,7 +21,7 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Fuse},
 };
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
     body::Incoming,
@@ -76,6 +76,10 @@ pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
 /// One peer and its connections.
 pub struct Peer {
     target: Target,
+    /// What a request line for the target's path has.
+    uri: Uri,
+    /// What a request's `Host` has.
+    host: HeaderValue,
     network: Network,
     route: Route,
     trust: Option<Trust>,
@@ -96,7 +100,12 @@ impl Peer {
     #[must_use]
     pub fn new(target: Target, address: Option<SocketAddr>) -> Self {
         let route = address.map_or(Route::Open, Route::Fixed);
+        // They were parts of a URL, so they can be parts of a request.
+        let uri = target.path().parse().unwrap_or_default();
+        let host = HeaderValue::from_str(&target.authority());
         Self {
+            host: host.unwrap_or(HeaderValue::from_static("")),
+            uri,
             target,
             network: Network::default(),
             route,
@@ -140,6 +149,12 @@ impl Peer {
         &self.target
     }
 
+    /// The target's path, as a request has it.
+    #[must_use]
+    pub fn uri(&self) -> Uri {
+        self.uri.clone()
+    }
+
     /// Sends `request` (`Host` is added) and reads the whole answer, of at most `limit` bytes.
     /// There is no time limit: drop the future to give up.
     ///
@@ -150,10 +165,7 @@ impl Peer {
         mut request: Request<Full<Bytes>>,
         limit: usize,
     ) -> Result<Reply, SendError> {
-        let authority = self.target.authority();
-        if let Ok(host) = authority.parse() {
-            request.headers_mut().insert(header::HOST, host);
-        }
+        request.headers_mut().insert(header::HOST, self.host.clone());
         while let Some(mut connection) = self.take_idle() {
             match connection.call(request, limit).await {
                 Ok(reply) => return Ok(self.keep(connection, reply)),
@@ -187,8 +199,7 @@ impl Peer {
         &self,
         mut request: Request<Full<Bytes>>,
     ) -> io::Result<Option<(HeaderMap, Upgraded)>> {
-        let host = self.target.authority().parse().map_err(io::Error::other)?;
-        request.headers_mut().insert(header::HOST, host);
+        request.headers_mut().insert(header::HOST, self.host.clone());
         let asking = async {
             let Connection { mut sender, driver } = self.connect().await?;
             task::spawn("http-upgrade", async move {

@@ -9,9 +9,8 @@ use serde_json::json;
 
 use super::Api;
 use crate::{
-    dispatcher::roster::Standing,
     journal::Space,
-    web::respond::{Answer, json, problem, stopping},
+    web::respond::{json, problem, stopping},
 };
 
 pub(super) fn routes() -> Router<Arc<Api>> {
@@ -41,34 +40,27 @@ async fn ready(State(api): State<Arc<Api>>) -> Response {
     live(State(api)).await
 }
 
-async fn status(State(api): State<Arc<Api>>) -> Answer {
-    Answer(api.status().await)
+async fn status(State(api): State<Arc<Api>>) -> Response {
+    api.status()
 }
 
 impl Api {
-    async fn status(&self) -> Result<Response, Box<Problem>> {
+    fn status(&self) -> Response {
         let now = self.clock.now();
-        let look = self.handle.look(move |dispatcher| {
-            let workers = dispatcher.workers().filter(|(_, w)| w.standing != Standing::Left);
-            let (all, fit) = workers.fold((0, 0), |(all, fit), (_, worker)| {
-                (all + 1, fit + i32::from(worker.state(now) == "active"))
-            });
-            let (firing, worst) = dispatcher.firing();
-            let alerts = json!({
-                "firing": firing,
-                "worst": worst.map(|alert| json!({
-                    "id": alert.id.0.to_string(),
-                    "severity": alert.severity.as_str(),
-                    "title": alert.title,
-                })),
-            });
-            (all, fit, alerts, *dispatcher.counters(), dispatcher.state().head())
+        let overview = self.views.overview();
+        let (counters, roll) = (&overview.counters, &overview.roll);
+        let alerts = json!({
+            "firing": roll.firing,
+            "worst": roll.worst.as_ref().map(|alert| json!({
+                "id": alert.id.0.to_string(),
+                "severity": alert.severity.as_str(),
+                "title": alert.title,
+            })),
         });
-        let (workers, fit, alerts, counters, head) = look.await?;
         let running = self.shutdown.phase() == Phase::Running;
         let phase = if running { "running" } else { "draining" };
         let low = self.journal.tail().borrow().space == Space::Low;
-        Ok(json(
+        json(
             StatusCode::OK,
             &json!({
                 "version": env!("CARGO_PKG_VERSION"),
@@ -77,10 +69,10 @@ impl Api {
                 "accepted": counters.accepted,
                 "released": counters.released,
                 "delivered": counters.delivered,
-                "head": head,
+                "head": overview.head,
                 "parked": self.views.parked(),
-                "workers": workers,
-                "workers_active": fit,
+                "workers": roll.workers.len(),
+                "workers_active": roll.active(now),
                 "first": self.views.first(),
                 "journal_bytes": self.journal.size_bytes(),
                 "snapshots": counters.snapshots,
@@ -88,7 +80,7 @@ impl Api {
                 "stuck": self.stuck(),
                 "alerts": alerts,
             }),
-        ))
+        )
     }
 
     /// Streams whose head waits for somebody, at most ten.

@@ -17,7 +17,7 @@ use rollcall_common::{problem::Problem, task};
 
 use super::Api;
 use crate::{
-    dispatcher::{Counters, roster::Standing},
+    dispatcher::Counters,
     web::respond::{Answer, internal},
 };
 
@@ -26,45 +26,26 @@ pub(super) fn routes() -> Router<Arc<Api>> {
 }
 
 async fn metrics(State(api): State<Arc<Api>>) -> Answer {
-    Answer(api.metrics().await)
-}
-
-/// What the dispatcher counts now.
-struct Figures {
-    counters: Counters,
-    head: u64,
-    workers: u64,
-    workers_active: u64,
-    in_flight: u64,
-    alerts_firing: u64,
+    Answer(api.metrics())
 }
 
 impl Api {
-    async fn metrics(&self) -> Result<Response, Box<Problem>> {
+    fn metrics(&self) -> Result<Response, Box<Problem>> {
         let now = self.clock.now();
-        let look = self.handle.look(move |dispatcher| {
-            let here = || dispatcher.workers().filter(|(_, w)| w.standing != Standing::Left);
-            Figures {
-                counters: *dispatcher.counters(),
-                head: dispatcher.state().head().0,
-                workers: count(here().count()),
-                workers_active: count(here().filter(|(_, w)| w.state(now) == "active").count()),
-                alerts_firing: count(dispatcher.firing().0),
-                in_flight: here().map(|(_, worker)| u64::from(worker.in_flight)).sum(),
-            }
-        });
-        let figures = look.await?;
+        let overview = self.views.overview();
+        let roll = &overview.roll;
+        let in_flight = roll.workers.iter().map(|worker| u64::from(worker.in_flight)).sum();
         let mut registry = Registry::with_prefix("rollcall");
-        register_counters(&mut registry, &figures.counters);
+        register_counters(&mut registry, &overview.counters);
         let gauges = [
             ("first_position", "The oldest position that is kept", self.views.first().0),
-            ("position", "The last released position", figures.head),
+            ("position", "The last released position", overview.head.0),
             ("streams", "Streams", count(self.views.stream_count())),
             ("parked_messages", "Messages that wait for a person", self.views.parked()),
-            ("workers", "Workers", figures.workers),
-            ("workers_active", "Workers that may be given work", figures.workers_active),
-            ("alerts_firing", "Alerts that ask for somebody", figures.alerts_firing),
-            ("calls_in_flight", "Calls to workers that are out", figures.in_flight),
+            ("workers", "Workers", count(roll.workers.len())),
+            ("workers_active", "Workers that may be given work", count(roll.active(now))),
+            ("alerts_firing", "Alerts that ask for somebody", count(roll.firing)),
+            ("calls_in_flight", "Calls to workers that are out", in_flight),
             ("journal_size_bytes", "Bytes of the journal", self.journal.size_bytes()),
             ("tasks", "Tasks that run", count(task::running())),
         ];

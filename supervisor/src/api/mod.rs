@@ -2,18 +2,24 @@
 //! subscriptions, alerts, health and figures. It reads the views; what only the dispatcher knows,
 //! it asks between two turns.
 
+mod ahead;
 mod alerts;
 mod arranging;
+mod events;
 mod health;
+mod lane;
 mod messages;
 mod metrics;
+mod page;
 mod parked;
 pub mod reading;
 mod reason;
 mod results;
+mod slices;
 mod streams;
 mod subscriptions;
 
+pub use lane::Lane;
 use std::sync::Arc;
 
 use axum::{Router, response::Response, routing::get};
@@ -60,6 +66,8 @@ pub struct Api {
     pub guard: Arc<Guard>,
     /// The network in which they are looked for.
     pub network: Network,
+    /// Who reads much at once.
+    pub lane: Lane,
     /// Whoever makes, changes or removes a subscription.
     pub arranging: tokio::sync::Mutex<()>,
 }
@@ -100,6 +108,11 @@ async fn front() -> &'static str {
 }
 
 impl Api {
+    /// Whether a stream comes into being with its first message.
+    async fn makes_streams(&self) -> bool {
+        self.handle.look(|dispatcher| dispatcher.settings().create_streams).await.unwrap_or(false)
+    }
+
     fn stream(&self, name: &str) -> Result<(StreamName, StreamId), Box<Problem>> {
         let parsed: StreamName = name.parse().map_err(|error| {
             let detail = format!("{name:?}: {error}");

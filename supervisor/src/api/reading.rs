@@ -1,20 +1,18 @@
 //! One subscription's results, as its reader gets them: those of its streams, by position.
 
-use std::sync::Arc;
-
 use rollcall_common::{
     ids::{Position, StreamName},
     limits::{PAGE_BYTES, POSITIONS_PER_LOOK},
     problem::Problem,
 };
 
-use super::{Api, results::no_longer_kept, subscriptions::unknown};
+use super::{Api, results::Feed, subscriptions::unknown};
 use crate::{
     access::Caller,
     dispatcher::{Event, SubscriptionStatus, settings::Pattern},
     record::{Gap, SubscriptionId},
     views::{ReadFailed, ReleasedResult, Views},
-    web::{respond::internal, whole_of_all},
+    web::whole_of_all,
 };
 
 /// Results that are read at a time, some of which may not be wanted.
@@ -60,32 +58,16 @@ impl Api {
         Ok(Reading::of(subscription, &status))
     }
 
-    /// Up to `limit` results after `after`, and the last position that was looked at. One call
-    /// looks at a bounded number of positions.
-    pub(super) async fn read_on(
-        &self,
-        reading: &Arc<Reading>,
-        after: Position,
-        limit: usize,
-    ) -> Result<(Vec<ReleasedResult>, Position), Box<Problem>> {
-        let (views, of) = (Arc::clone(&self.views), Arc::clone(reading));
-        let read = move || of.look(&views, after, limit);
-        let looked = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
-        let Looked { results, to, gap } =
-            looked.map_err(|error| no_longer_kept("position", &error))?;
-        let Some(gap) = gap else {
-            return Ok((results, to));
-        };
-        tracing::error!(subscription = ?reading.subscription, ?gap, "a result is missing");
-        let (expected, got) = (gap.expected, gap.got);
-        if let Some(subscription) = reading.subscription {
+    /// Raises the alarm of a result that is missing; what its reader is told.
+    pub(super) async fn tell_of_gap(&self, feed: &Feed, gap: Gap) -> Result<Problem, Box<Problem>> {
+        tracing::error!(?feed, ?gap, "a result is missing");
+        let detail = format!("{} should come next, and {} does", gap.expected, gap.got);
+        if let Feed::Some(reading) = feed
+            && let Some(subscription) = reading.subscription
+        {
             self.handle.tell(Event::GapFound { subscription, gap }).await?;
         }
-        if results.is_empty() {
-            let detail = format!("{expected} should come next, and {got} does");
-            return Err(Problem::new(500, "position-gap", "Result missing", detail).into());
-        }
-        Ok((results, to))
+        Ok(Problem::new(500, "position-gap", "Result missing", detail))
     }
 }
 

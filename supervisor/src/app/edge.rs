@@ -125,6 +125,7 @@ impl Edge {
             secrets: Arc::clone(&self.secrets),
             guard: Arc::clone(&self.guard),
             network: self.network.clone(),
+            lane: api::Lane::start(),
             arranging: tokio::sync::Mutex::default(),
         };
         let membership = Membership {
@@ -133,7 +134,7 @@ impl Edge {
             clock: self.intake.clock,
             heartbeat_ms,
         };
-        ingress::routes(Arc::clone(&self.intake))
+        ingress::routes()
             .merge(workers::routes::routes(Arc::new(membership)))
             .merge(api::routes(Arc::new(api)))
             .fallback(api::not_found)

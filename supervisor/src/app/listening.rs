@@ -81,6 +81,7 @@ impl Bound {
         shutdown: &Shutdown,
     ) {
         let front = |answers| Front {
+            intake: Some(Arc::clone(intake)),
             router: router.clone(),
             gate: Gate { access: Arc::clone(access), answers },
             tls: self.tls.clone(),

@@ -23,7 +23,7 @@ use crate::{
     journal::{EntryNumber, local::OpenError},
     record::Origin,
     secrets::Secrets,
-    views::{Change, Views},
+    views::{Change, Overview, Views},
     workers::{
         membership::{self, ConfiguredPool},
         registry::Registry,
@@ -144,7 +144,7 @@ pub async fn start_on(
     let last = opened.recovered.last;
     let journal = Arc::clone(&opened.journal);
     let engine = Engine::new(settings, opened.recovered, seeds.u64(..), clock.now());
-    show_streams(&engine, &views, last);
+    show_all(&engine, &views, last);
     let driver = Driver::new(Parts {
         engine,
         journal: opened.journal,
@@ -211,14 +211,15 @@ async fn open_vault(config: &Config, opened: &Opened) -> Result<Vault, AppError>
     opened.await.map_err(|error| AppError::Broken(error.to_string()))?
 }
 
-/// How the streams stand, before anybody can ask.
-fn show_streams(engine: &Engine, views: &Views, last: EntryNumber) {
+/// How everything stands, before anybody can ask.
+fn show_all(engine: &Engine, views: &Views, last: EntryNumber) {
     let streams = views.streams(None, usize::MAX);
     let status = |(_, stream)| {
         let status = engine.dispatcher().stream_status(stream);
         Change::Status { stream, status }
     };
     views.publish(last, streams.into_iter().map(status));
+    views.show(Overview::of(engine.dispatcher(), None));
 }
 
 fn heartbeat_ms(settings: &Settings) -> u64 {

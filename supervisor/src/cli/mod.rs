@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     io::{self, Write as _},
+    num::NonZero,
     path::PathBuf,
     process::ExitCode,
     time::Duration,
@@ -15,6 +16,7 @@ use rollcall_common::{
     tls::{self, Authorities, Identity},
     units::Span,
 };
+use tokio::runtime::{Builder, Runtime};
 
 mod alerts;
 mod clients;
@@ -203,7 +205,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = runtime()?;
     let code = runtime.block_on(async {
         match command {
             Command::Alerts(options) => alerts::run(&options).await,
@@ -234,6 +236,19 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     runtime.shutdown_timeout(Duration::from_millis(100));
     telemetry::flush();
     code
+}
+
+/// Threads for half of the processors, unless tokio's own `TOKIO_WORKER_THREADS` says how many. The
+/// other half is for the journal's thread, the kernel's share of every message, and whoever runs on
+/// the same machine: with a thread for each processor they wake one another for nothing, and a
+/// message takes up to half as much CPU again (`docs/performance.md`).
+fn runtime() -> io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        builder.worker_threads((processors / 2).max(1));
+    }
+    builder.enable_all().build()
 }
 
 /// The environment's variables that are text.

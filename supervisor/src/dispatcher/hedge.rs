@@ -149,6 +149,10 @@ impl Dispatcher {
             return;
         }
         let pool = self.roster.pool_of(slow.worker);
+        if entry.pool != Some(pool) {
+            // The stream, or the worker, has changed to another one.
+            return;
+        }
         let other = |worker| worker != slow.worker;
         let Some(worker) = self.roster.pick_of(pool, &slot.tried, &mut self.rng, other) else {
             return;

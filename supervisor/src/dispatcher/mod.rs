@@ -253,6 +253,12 @@ impl Dispatcher {
         &self.state
     }
 
+    /// What is wanted of it at the moment.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// Writes a record down and takes it in: the only way in which state changes.
     fn commit(&mut self, record: Record) {
         self.state.apply(&record, &self.settings, &mut self.released);

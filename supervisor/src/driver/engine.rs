@@ -34,8 +34,6 @@ pub enum Outward {
         /// Its worker.
         worker: Arc<str>,
     },
-    /// Show readers something new.
-    Publish(Change),
     /// Hand results to a destination.
     Deliver(Delivery),
     /// Read messages back from the journal.
@@ -69,13 +67,26 @@ pub enum Outward {
     },
 }
 
+/// What a turn says to the outside, once the entry that it rests on is durable.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// The entry that the turn's records are in, or the last one before it.
+    pub entry: EntryNumber,
+    /// What readers see from then on; before anything else.
+    pub changes: Vec<Change>,
+    /// What else is to be done, in order.
+    pub outward: Vec<Outward>,
+}
+
 /// The dispatcher, the entry that it is writing, and what waits for entries to be durable.
 #[derive(Debug)]
 pub struct Engine {
     dispatcher: Dispatcher,
     encoder: Encoder,
     /// What this turn says to the outside.
-    saying: Vec<Outward>,
+    saying: Said,
+    /// What an earlier turn said, emptied: a busy turn says so much that its room is worth keeping.
+    spare: Said,
     /// Work for workers: it overlaps with the writing down.
     dispatches: VecDeque<Dispatch>,
     /// Workers to look for.
@@ -83,7 +94,7 @@ pub struct Engine {
     /// The last entry that was appended.
     appended: EntryNumber,
     /// What earlier turns said, each behind the entry that it rests on.
-    held: VecDeque<(EntryNumber, Vec<Outward>)>,
+    held: VecDeque<Said>,
 }
 
 impl Engine {
@@ -93,7 +104,8 @@ impl Engine {
         let mut engine = Self {
             dispatcher: Dispatcher::new(settings, recovered.state, seed, now),
             encoder: Encoder::default(),
-            saying: Vec::new(),
+            saying: Said::default(),
+            spare: Said::default(),
             dispatches: VecDeque::new(),
             probes: VecDeque::new(),
             appended: recovered.last,
@@ -171,7 +183,7 @@ impl Engine {
     pub fn finish_turn(&mut self) -> Option<Bytes> {
         for stream in self.dispatcher.take_dirty() {
             let status = self.dispatcher.stream_status(stream);
-            self.saying.push(Outward::Publish(Change::Status { stream, status }));
+            self.saying.changes.push(Change::Status { stream, status });
         }
         (!self.encoder.is_empty()).then(|| self.encoder.finish())
     }
@@ -183,16 +195,24 @@ impl Engine {
         if let Some(ticket) = ticket {
             self.appended = ticket.0;
         }
-        if !self.saying.is_empty() {
-            self.held.push_back((self.appended, std::mem::take(&mut self.saying)));
+        if !self.saying.changes.is_empty() || !self.saying.outward.is_empty() {
+            let fresh = std::mem::take(&mut self.spare);
+            let said = std::mem::replace(&mut self.saying, fresh);
+            self.held.push_back(Said { entry: self.appended, ..said });
         }
     }
 
-    /// The next thing that may be done now that all entries before `next` are durable, with the
-    /// entry that its records are in.
-    pub fn poll_outward(&mut self, next: EntryNumber) -> Option<(EntryNumber, Vec<Outward>)> {
-        let (entry, _) = self.held.front()?;
-        if *entry >= next { None } else { self.held.pop_front() }
+    /// What the next turn says, if that may be said now that all entries before `next` are
+    /// durable.
+    pub fn poll_said(&mut self, next: EntryNumber) -> Option<Said> {
+        if self.held.front()?.entry >= next { None } else { self.held.pop_front() }
+    }
+
+    /// Takes back what has been said, for its room.
+    pub fn take_back(&mut self, mut said: Said) {
+        said.changes.clear();
+        said.outward.clear();
+        self.spare = said;
     }
 
     fn collect(&mut self) {
@@ -201,28 +221,30 @@ impl Engine {
                 Effect::Append(record) => {
                     let index = self.encoder.push(&record);
                     if let Some(change) = Change::of(record, index) {
-                        self.saying.push(Outward::Publish(change));
+                        self.saying.changes.push(change);
                     }
                 }
                 Effect::Cancel { attempt, worker } => {
-                    self.saying.push(Outward::Cancel { attempt, worker });
+                    self.saying.outward.push(Outward::Cancel { attempt, worker });
                 }
-                Effect::Deliver(delivery) => self.saying.push(Outward::Deliver(delivery)),
+                Effect::Deliver(delivery) => self.saying.outward.push(Outward::Deliver(delivery)),
                 Effect::Dispatch(dispatch) => self.dispatches.push_back(dispatch),
                 Effect::Fetch { stream, first, last } => {
-                    self.saying.push(Outward::Fetch { stream, first, last });
+                    self.saying.outward.push(Outward::Fetch { stream, first, last });
                 }
                 Effect::Probe { worker } => self.probes.push_back(worker),
                 Effect::Recall { subscription, life } => {
-                    self.saying.push(Outward::Recall { subscription, life });
+                    self.saying.outward.push(Outward::Recall { subscription, life });
                 }
                 Effect::Release(released) => {
-                    self.saying.push(Outward::Publish(Change::Released(released)));
+                    self.saying.changes.push(Change::Released(released));
                 }
-                Effect::Reply(request, reply) => self.saying.push(Outward::Reply(request, reply)),
-                Effect::Tell(notice) => self.saying.push(Outward::Tell(notice)),
+                Effect::Reply(request, reply) => {
+                    self.saying.outward.push(Outward::Reply(request, reply))
+                }
+                Effect::Tell(notice) => self.saying.outward.push(Outward::Tell(notice)),
                 Effect::Scan { subscription, life, after } => {
-                    self.saying.push(Outward::Scan { subscription, life, after });
+                    self.saying.outward.push(Outward::Scan { subscription, life, after });
                 }
             }
         }

@@ -22,6 +22,7 @@ pub mod keeping;
 mod loading;
 pub mod recovery;
 mod requests;
+mod showing;
 
 use crate::{
     dispatcher::{
@@ -34,6 +35,7 @@ use crate::{
 use engine::{Engine, Outward};
 use loading::Loader;
 use requests::Requests;
+use showing::Showing;
 
 /// What the driver hands work to. It must not block, and answers come back through the handle.
 pub trait Edges: Send + Sync {
@@ -204,6 +206,7 @@ pub struct Driver {
     clock: Clock,
     requests: Requests,
     loader: Loader,
+    showing: Showing,
     mailbox: mpsc::Receiver<Command>,
     unsynced_since: Arc<AtomicU64>,
     space: Space,
@@ -269,6 +272,7 @@ impl Driver {
             edges: parts.edges,
             clock: parts.clock,
             requests: Requests::default(),
+            showing: Showing::default(),
             mailbox: parts.mailbox.0,
             unsynced_since: parts.mailbox.1,
             space: Space::Enough,
@@ -292,10 +296,11 @@ impl Driver {
                 self.engine.handle_timeout(now);
             }
             self.end_turn()?;
+            self.showing.show(self.engine.dispatcher(), &self.views, now);
             if self.stopping && self.unsynced.is_empty() {
                 return Ok(());
             }
-            let deadline = self.engine.poll_timeout();
+            let deadline = earlier(self.engine.poll_timeout(), self.showing.due());
             let wait = deadline.map(|at| at.since(now)).unwrap_or_default();
             let room = self.unsynced_bytes < UNSYNCED_BYTES;
             tokio::select! {
@@ -407,21 +412,12 @@ impl Driver {
 
     /// Says what rests on entries before `next`.
     fn speak(&mut self, next: EntryNumber) {
-        while let Some((entry, outward)) = self.engine.poll_outward(next) {
-            let (changes, others): (Vec<_>, Vec<_>) =
-                outward.into_iter().partition(|item| matches!(item, Outward::Publish(_)));
-            let changes = changes.into_iter().filter_map(|item| match item {
-                Outward::Publish(change) => Some(change),
-                Outward::Cancel { .. }
-                | Outward::Deliver(_)
-                | Outward::Fetch { .. }
-                | Outward::Recall { .. }
-                | Outward::Reply(..)
-                | Outward::Scan { .. }
-                | Outward::Tell(_) => None,
-            });
-            self.views.publish(entry, changes);
-            others.into_iter().for_each(|item| self.act(item));
+        while let Some(mut said) = self.engine.poll_said(next) {
+            self.views.publish(said.entry, said.changes.drain(..));
+            for item in said.outward.drain(..) {
+                self.act(item);
+            }
+            self.engine.take_back(said);
         }
     }
 
@@ -430,7 +426,6 @@ impl Driver {
             Outward::Cancel { attempt, worker } => self.edges.cancel(&worker, attempt),
             Outward::Deliver(delivery) => self.edges.deliver(delivery),
             Outward::Fetch { stream, first, last } => self.loader.fetch(stream, first, last),
-            Outward::Publish(_) => {}
             Outward::Recall { subscription, life } => self.edges.recall(subscription, life),
             Outward::Reply(request, reply) => self.requests.answer(request, reply),
             Outward::Tell(notice) => self.edges.tell(notice),
@@ -440,4 +435,9 @@ impl Driver {
             }
         }
     }
+}
+
+/// The earlier of two moments, where there are any.
+fn earlier(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+    one.into_iter().chain(other).min()
 }

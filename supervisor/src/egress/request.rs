@@ -37,13 +37,13 @@ pub(super) async fn push(
     envelope: Envelope<'_>,
     batched: Batched,
 ) -> Pushed {
-    let Some(request) = request(peer, results, envelope, batched) else {
-        let detail = "the result's headers can't be sent".into();
-        return Pushed::Refused { taken: 0, refusal: Refusal::Unfit, detail };
-    };
     let limit = usize::try_from(MESSAGE_BYTES).unwrap_or(usize::MAX);
     loop {
-        return match peer.send(request.clone(), limit).await {
+        let Some(request) = request(peer, results, envelope, batched) else {
+            let detail = "the result's headers can't be sent".into();
+            return Pushed::Refused { taken: 0, refusal: Refusal::Unfit, detail };
+        };
+        return match peer.send(request, limit).await {
             Ok(reply) => judge(&reply),
             // It had been closed while idle; at most as often as there are idle ones.
             Err(SendError::Stale) => continue,
@@ -104,7 +104,7 @@ fn request(
     };
     let mut request = Request::new(Full::new(body.clone()));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = peer.target().path().parse().ok()?;
+    *request.uri_mut() = peer.uri();
     let headers = request.headers_mut();
     if !content_type.is_empty() {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).ok()?);

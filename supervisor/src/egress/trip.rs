@@ -1,6 +1,6 @@
 //! One sender's way along a lane.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use rollcall_common::{
     ids::{Position, Sequence},
@@ -192,8 +192,11 @@ impl<'a> Trip<'a> {
         piece: &[ReleasedResult],
     ) -> Result<(), (Refusal, Box<str>)> {
         let skipped = |result: &ReleasedResult| result.answer.outcome == Outcome::Skipped;
-        let wanted: Vec<ReleasedResult> =
-            piece.iter().filter(|result| !skipped(result)).cloned().collect();
+        let wanted: Cow<'_, [ReleasedResult]> = if piece.iter().any(skipped) {
+            piece.iter().filter(|result| !skipped(result)).cloned().collect()
+        } else {
+            piece.into()
+        };
         let Some(last) = piece.last().map(|result| result.sequence) else {
             return Ok(());
         };

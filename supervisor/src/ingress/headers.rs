@@ -23,7 +23,7 @@ pub(super) fn content_type(headers: &HeaderMap) -> Result<Box<str>, Box<Problem>
 
 /// The producer's key: bare, or as a quoted string (draft-ietf-httpapi-idempotency-key-header).
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, Box<Problem>> {
-    let Some(text) = single(headers, &HeaderName::from_static(IDEMPOTENCY_KEY))? else {
+    let Some(text) = single(headers, &IDEMPOTENCY_KEY)? else {
         return Ok(None);
     };
     let text = text.trim();
@@ -110,7 +110,7 @@ mod tests {
     fn key(value: &'static [u8]) -> Result<Option<Box<str>>, Box<Problem>> {
         let value =
             HeaderValue::from_bytes(value).map_err(|error| bad_request(error.to_string()))?;
-        let headers = HeaderMap::from_iter([(HeaderName::from_static(IDEMPOTENCY_KEY), value)]);
+        let headers = HeaderMap::from_iter([(IDEMPOTENCY_KEY, value)]);
         idempotency_key(&headers)
     }
 

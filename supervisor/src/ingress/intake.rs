@@ -6,15 +6,11 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    Router,
-    body::Body,
-    extract::{DefaultBodyLimit, Path, State},
-    response::Response,
-    routing::post,
-};
+use axum::{Router, body::Body, response::Response, routing::any};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 use rollcall_common::{
     ids::{MessageId, Sequence, StreamName},
     limits::LONGEST_WAIT,
@@ -64,49 +60,82 @@ pub struct Intake {
     pub shutdown: Shutdown,
 }
 
-/// The routes of the way in.
-pub fn routes(intake: Arc<Intake>) -> Router {
+/// The paths of the way in, for what comes to them with another method than `POST`.
+pub fn routes() -> Router {
     Router::new()
-        .route("/v1/streams/{stream}/messages", post(one_message))
-        .route("/v1/streams/{stream}/messages:batch", post(many_messages))
-        .layer(DefaultBodyLimit::disable())
-        .with_state(intake)
+        .route("/v1/streams/{stream}/messages", any(only_post))
+        .route("/v1/streams/{stream}/messages:batch", any(only_post))
+}
+
+async fn only_post() -> Response {
+    let detail = "messages are sent here by POST";
+    let mut response =
+        problem(&Problem::new(405, "method-not-allowed", "Method not allowed", detail));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response
 }
 
 type Refused = Box<Problem>;
 
-async fn one_message(
-    State(intake): State<Arc<Intake>>,
-    Path(stream): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    let response = match headers::content_type(&headers) {
-        Ok(content_type) if Mode::of(&content_type) == Mode::Batch => {
-            intake.take_batch(&stream, &headers, body).await
-        }
-        Ok(content_type) => intake.take_one(&stream, &headers, (content_type, body)).await,
-        Err(refusal) => Err(refusal),
-    };
-    response.unwrap_or_else(|refusal| problem(&refusal))
+/// What is sent in by a request: to a stream, whose name stands as it does in the path.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Sent<'a> {
+    One(&'a str),
+    Many(&'a str),
 }
 
-async fn many_messages(
-    State(intake): State<Arc<Intake>>,
-    Path(stream): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    let response = intake.take_batch(&stream, &headers, body).await;
-    response.unwrap_or_else(|refusal| problem(&refusal))
+impl<'a> Sent<'a> {
+    fn by(method: &Method, path: &'a str) -> Option<Self> {
+        let (stream, what) = path.strip_prefix("/v1/streams/")?.split_once('/')?;
+        match what {
+            _ if *method != Method::POST => None,
+            "messages" => Some(Self::One(stream)),
+            "messages:batch" => Some(Self::Many(stream)),
+            _ => None,
+        }
+    }
 }
 
 impl Intake {
+    /// Answers a request that sends messages; gives back any other. It stands before the routes:
+    /// nothing comes as often, and looking a path up in them costs as much as taking a message in.
+    ///
+    /// # Errors
+    /// The request, when it sends none.
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response, Request<Incoming>> {
+        if Sent::by(request.method(), request.uri().path()).is_none() {
+            return Err(request);
+        }
+        let (head, body) = request.into_parts();
+        let answer = match Sent::by(&head.method, head.uri.path()) {
+            Some(Sent::One(stream)) => self.one_message(stream, &head.headers, body).await,
+            Some(Sent::Many(stream)) => self.take_batch(stream, &head.headers, body).await,
+            None => return Err(Request::from_parts(head, body)),
+        };
+        Ok(answer.unwrap_or_else(|refusal| problem(&refusal)))
+    }
+
+    async fn one_message(
+        &self,
+        stream: &str,
+        headers: &HeaderMap,
+        body: Incoming,
+    ) -> Result<Response, Refused> {
+        let content_type = headers::content_type(headers)?;
+        if Mode::of(&content_type) == Mode::Batch {
+            return self.take_batch(stream, headers, body).await;
+        }
+        self.take_one(stream, headers, (content_type, body)).await
+    }
+
     async fn take_one(
         &self,
         stream: &str,
         headers: &HeaderMap,
-        (content_type, body): (Box<str>, Body),
+        (content_type, body): (Box<str>, Incoming),
     ) -> Result<Response, Refused> {
         let stream = self.admit(stream)?;
         let key = headers::idempotency_key(headers)?;
@@ -135,7 +164,7 @@ impl Intake {
         &self,
         stream: &str,
         headers: &HeaderMap,
-        body: Body,
+        body: Incoming,
     ) -> Result<Response, Refused> {
         let stream = self.admit(stream)?;
         let content_type = headers::content_type(headers)?;
@@ -165,7 +194,8 @@ impl Intake {
             Pressure::Crowded => return Err(crowded("too much is waiting").into()),
             Pressure::Stalled => return Err(crowded("the journal's disk is slow").into()),
         }
-        stream.parse().map_err(|error| {
+        // A name needs no percent-encoding, and may have it.
+        percent_decode_str(stream).decode_utf8_lossy().parse().map_err(|error| {
             let detail = format!("{stream:?}: {error}");
             Problem::new(400, "bad-stream-name", "Bad stream name", detail).into()
         })

@@ -24,6 +24,7 @@ use super::{
     crowd::Crowd,
     gate::Gate,
     guard::{self, Tape, Taped},
+    intake::Intake,
     pace::{Pace, Turns},
 };
 use crate::web::respond::problem;
@@ -34,7 +35,9 @@ const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
 /// What stands between a listener and whoever connects.
 #[derive(Debug)]
 pub struct Front {
-    /// What answers.
+    /// What takes messages in; `None`: nothing does.
+    pub intake: Option<Arc<Intake>>,
+    /// What answers everything else.
     pub router: Router,
     /// Who is let through to it.
     pub gate: Gate,
@@ -48,7 +51,7 @@ impl Front {
     /// In front of a router that anybody may speak to.
     #[must_use]
     pub fn open(router: Router) -> Self {
-        Self { router, gate: Gate::open(), tls: None, crowd: Crowd::default() }
+        Self { intake: None, router, gate: Gate::open(), tls: None, crowd: Crowd::default() }
     }
 }
 
@@ -166,5 +169,13 @@ async fn respond(
     if let Err(refusal) = front.gate.admit(&mut request) {
         return Ok(*refusal);
     }
-    front.router.clone().oneshot(request.map(Body::new)).await
+    let request = match &front.intake {
+        None => request,
+        Some(intake) => match intake.answer(request).await {
+            Ok(response) => return Ok(response),
+            Err(other) => other,
+        },
+    };
+    // Boxed: the routes' future would make that of every message as large.
+    Box::pin(front.router.clone().oneshot(request.map(Body::new))).await
 }

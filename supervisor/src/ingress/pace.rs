@@ -14,7 +14,7 @@ use std::{
 };
 
 use rollcall_common::limits::{HEAD_TIMEOUT, IDLE_CLIENT};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// Counts the beginnings and the ends of requests: odd while one is served.
 #[derive(Clone, Debug, Default)]
@@ -43,14 +43,19 @@ pub(super) struct Pace {
     /// The turn to which `awaited` belongs.
     turn: u64,
     awaited: Awaited,
-    late: Pin<Box<Sleep>>,
+    /// When that has to have come.
+    until: Instant,
+    /// Goes off at `until`, or before it: it is only set again when there is a wait at all, and
+    /// most requests come and go without one.
+    alarm: Pin<Box<Sleep>>,
 }
 
 impl Pace {
     /// For a new connection, whose first head has to come at once.
     pub(super) fn new(turns: Turns) -> Self {
-        let late = Box::pin(sleep(HEAD_TIMEOUT));
-        Self { turns, turn: 0, awaited: Awaited::Rest, late }
+        let alarm = Box::pin(sleep(HEAD_TIMEOUT));
+        let until = alarm.deadline();
+        Self { turns, turn: 0, awaited: Awaited::Rest, until, alarm }
     }
 
     /// Looks at the outcome of a read that brought `bytes`.
@@ -72,14 +77,27 @@ impl Pace {
         if bytes > 0 && self.awaited == Awaited::Head {
             self.wait_for(Awaited::Rest, HEAD_TIMEOUT);
         }
-        if read.is_pending() && self.late.as_mut().poll(context).is_ready() {
+        if read.is_pending() && self.is_late(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         read
     }
 
+    fn is_late(&mut self, context: &mut Context<'_>) -> bool {
+        if self.alarm.deadline() > self.until {
+            self.alarm.as_mut().reset(self.until);
+        }
+        while self.alarm.as_mut().poll(context).is_ready() {
+            if self.alarm.deadline() >= self.until {
+                return true;
+            }
+            self.alarm.as_mut().reset(self.until);
+        }
+        false
+    }
+
     fn wait_for(&mut self, awaited: Awaited, longest: Duration) {
         self.awaited = awaited;
-        self.late.set(sleep(longest));
+        self.until = Instant::now() + longest;
     }
 }

@@ -14,11 +14,13 @@ use base::Base;
 mod alert;
 pub mod base;
 pub mod codec;
+mod glance;
 mod plan;
 #[cfg(test)]
 mod tests;
 
 pub use alert::{AlertId, AlertRecord, AlertStage, Severity, Subject};
+pub use glance::Glance;
 pub use plan::{DEFAULT_TIMEOUT, Gap, Origin, PauseReason, Plan, Start, Way};
 
 /// The number of a subscription inside one journal. Dense, from 0, never used again.

@@ -12,11 +12,11 @@ use rollcall_common::{
 use uuid::Uuid;
 
 use super::{
-    AlertId, AlertRecord, AlertStage, Answer, AttemptReport, Audit, Ending, Found, Head, Origin,
-    Outcome, ParkCause, PauseReason, Plan, Reason, Record, Severity, Start, Subject,
+    AlertId, AlertRecord, AlertStage, Answer, AttemptReport, Audit, Ending, Found, Glance, Head,
+    Origin, Outcome, ParkCause, PauseReason, Plan, Reason, Record, Severity, Start, Subject,
     SubscriptionId, Way,
     base::{Base, BaseKey, BaseLane, BaseSlot, BaseState, BaseStream, BaseSubscription, Begun},
-    codec::{Cursor, DecodeError, Encoder, decode},
+    codec::{Cursor, DecodeError, Encoder, decode, glance},
 };
 
 fn text() -> impl Strategy<Value = Box<str>> {
@@ -374,7 +374,31 @@ fn decode_one(payload: &Bytes, index: u32) -> Result<Record, DecodeError> {
     cursor.read(payload, index)
 }
 
+/// What a record says of a result.
+fn result_in(record: &Record) -> Option<Arc<Answer>> {
+    if let Record::Accepted { at, message, .. } | Record::Copied { at, message, .. } = record {
+        return Some(Arc::new(Answer::passed(message, *at)));
+    }
+    if let Record::Answered { answer, .. } | Record::CopiedResult { answer, .. } = record {
+        return Some(Arc::clone(answer));
+    }
+    None
+}
+
 proptest! {
+    #[test]
+    fn a_glance_sees_what_reading_finds(record in record()) {
+        let payload = encoded(std::slice::from_ref(&record));
+        let expected = result_in(&record);
+        let expected = expected.as_deref().map(Glance::at);
+        prop_assert_eq!(glance(&payload, &Cursor::START).unwrap(), expected);
+        for end in 0..payload.len() {
+            // Shorter is an error, or no result; never a panic.
+            let part = glance(&payload[..end], &Cursor::START);
+            prop_assert!(part.is_err() || part == Ok(None));
+        }
+    }
+
     #[test]
     fn what_is_written_is_read(records in records()) {
         let bytes = encoded(&records);

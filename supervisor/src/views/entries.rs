@@ -10,8 +10,8 @@ use super::{Place, ReadFailed};
 use crate::{
     journal::{EntryNumber, Journal},
     record::{
-        Record,
-        codec::{Cursor, DecodeError},
+        Glance, Record,
+        codec::{Cursor, DecodeError, glance},
     },
 };
 
@@ -44,11 +44,28 @@ impl Entries {
         journal: &dyn Journal,
         place: Place,
     ) -> Result<Record, ReadFailed> {
+        Ok(self.opened(journal, place)?.record(place.index)?)
+    }
+
+    /// The result at a place, where it lies; `None`: there is something else.
+    ///
+    /// # Errors
+    /// When the journal can't be read.
+    pub(super) fn glance(
+        &mut self,
+        journal: &dyn Journal,
+        place: Place,
+    ) -> Result<Option<Glance<'_>>, ReadFailed> {
+        let opened = self.opened(journal, place)?;
+        let cursor = opened.cursor(place.index)?;
+        Ok(glance(&opened.payload, &cursor)?)
+    }
+
+    fn opened(&mut self, journal: &dyn Journal, place: Place) -> Result<&mut Opened, ReadFailed> {
         if !self.open.contains_key(&place.entry) {
             self.read(journal, place.entry)?;
         }
-        let opened = self.open.get_mut(&place.entry).ok_or(ReadFailed::Unexpected(place))?;
-        Ok(opened.record(place.index)?)
+        self.open.get_mut(&place.entry).ok_or(ReadFailed::Unexpected(place))
     }
 
     fn read(&mut self, journal: &dyn Journal, wanted: EntryNumber) -> Result<(), ReadFailed> {
@@ -71,14 +88,18 @@ impl Entries {
 
 impl Opened {
     fn record(&mut self, index: u32) -> Result<Record, DecodeError> {
+        self.cursor(index)?.read(&self.payload, index)
+    }
+
+    /// Before record `index`.
+    fn cursor(&mut self, index: u32) -> Result<Cursor, DecodeError> {
         let at = usize::try_from(index).unwrap_or(usize::MAX);
         while self.begins.len() <= at {
             let mut next = self.begins.last().copied().unwrap_or(Cursor::START);
             next.skip(&self.payload)?;
             self.begins.push(next);
         }
-        let mut cursor = self.begins.get(at).copied().unwrap_or(Cursor::START);
-        cursor.read(&self.payload, index)
+        Ok(self.begins.get(at).copied().unwrap_or(Cursor::START))
     }
 }
 

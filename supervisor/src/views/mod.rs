@@ -27,8 +27,10 @@ use rollcall_common::{
 use tokio::sync::{oneshot, watch};
 
 mod change;
+mod course;
 mod entries;
 mod index;
+mod overview;
 mod reader;
 mod row;
 mod rows;
@@ -38,7 +40,9 @@ mod tests;
 mod walk;
 
 pub use change::{Change, Copied};
+pub use course::{Course, Shown, Source, Went};
 pub use index::{BaseMark, LeftBehind, Place};
+pub use overview::{Overview, Roll};
 pub use reader::{ReadFailed, ReleasedResult};
 
 use crate::{
@@ -69,6 +73,8 @@ pub struct Views {
     head: watch::Sender<Position>,
     /// Who waits for a message's release.
     waiters: Mutex<Waiters>,
+    /// How the supervisor as a whole stands.
+    overview: arc_swap::ArcSwap<Overview>,
 }
 
 impl Views {
@@ -95,6 +101,7 @@ impl Views {
             lame: AtomicBool::new(false),
             head: watch::Sender::default(),
             waiters: Mutex::default(),
+            overview: arc_swap::ArcSwap::default(),
         }
     }
 
@@ -117,6 +124,17 @@ impl Views {
             self.wake(&released);
             self.head.send_replace(head);
         }
+    }
+
+    /// Shows how the supervisor as a whole stands.
+    pub fn show(&self, overview: Overview) {
+        self.overview.store(Arc::new(overview));
+    }
+
+    /// How the supervisor as a whole stands, as of its last turn.
+    #[must_use]
+    pub fn overview(&self) -> Arc<Overview> {
+        self.overview.load_full()
     }
 
     /// Moves the places of older results to the disk. To be called now and then, from a thread

@@ -11,7 +11,7 @@ use rollcall_common::{
 use super::{Place, entries::Entries};
 use crate::{
     journal::{Journal, ReadError},
-    record::{Answer, Head, Record, codec::DecodeError},
+    record::{Answer, Glance, Head, Record, codec::DecodeError},
 };
 
 /// A released result.
@@ -97,6 +97,7 @@ impl Reader {
                 }
             };
             let weight = answer.weight();
+            let answer = apart(answer);
             results.push(ReleasedResult { position, stream, sequence, released_at, answer });
             if weight >= room {
                 break;
@@ -104,6 +105,23 @@ impl Reader {
             room -= weight;
         }
         Ok(results)
+    }
+
+    /// Shows a result where it lies.
+    pub(super) fn glance(
+        &self,
+        entries: &mut Entries,
+        wanted: &Wanted,
+        see: impl FnOnce(Glance<'_>),
+    ) -> Result<(), ReadFailed> {
+        if let Some(answer) = &wanted.answer {
+            see(Glance::at(answer));
+            return Ok(());
+        }
+        let place = wanted.place.ok_or(ReadFailed::Nowhere(wanted.position))?;
+        let glance = entries.glance(&*self.journal, place)?;
+        see(glance.ok_or(ReadFailed::Unexpected(place))?);
+        Ok(())
     }
 
     /// Results that are at hand; `None` when the first one has to be read.
@@ -188,4 +206,14 @@ impl Reader {
             Err(ReadFailed::Unexpected(place))
         }
     }
+}
+
+/// The same, without the entry that it was read from: results of one page may come from any
+/// number of entries, all of which would stay in memory with it.
+fn apart(answer: Arc<Answer>) -> Arc<Answer> {
+    let mut answer = answer;
+    if let Some(answer) = Arc::get_mut(&mut answer) {
+        answer.payload.body = compact(std::mem::take(&mut answer.payload.body));
+    }
+    answer
 }

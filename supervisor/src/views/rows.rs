@@ -9,7 +9,10 @@ use std::{
     io,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use rollcall_common::{
@@ -29,6 +32,10 @@ pub(super) struct Rows {
     /// Where the files are; `None`: all rows stay in memory.
     folder: Option<PathBuf>,
     tail: RwLock<Tail>,
+    /// The same as in the tail: whoever reads what is older takes no lock.
+    floor: AtomicU64,
+    /// As far as files go.
+    before: AtomicU64,
     files: RwLock<BTreeMap<u64, Arc<File>>>,
     /// Held while rows move from memory to a file, or change there.
     moving: Mutex<()>,
@@ -69,6 +76,8 @@ impl Rows {
         Self {
             folder: None,
             tail: RwLock::default(),
+            floor: AtomicU64::new(0),
+            before: AtomicU64::new(0),
             files: RwLock::default(),
             moving: Mutex::default(),
         }
@@ -91,13 +100,14 @@ impl Rows {
 
     /// The last position that is not there.
     pub(super) fn floor(&self) -> Position {
-        self.tail().floor
+        Position(self.floor.load(Ordering::Acquire))
     }
 
     /// Begins after `floor`.
     pub(super) fn begin_after(&self, floor: Position) {
         let mut tail = self.tail_mut();
         *tail = Tail { before: floor.0, floor, cooled: floor.0, ..Tail::default() };
+        self.show(&tail);
     }
 
     /// Adds the next row. Gives back the bytes of results that are beside rows now.
@@ -121,7 +131,8 @@ impl Rows {
     pub(super) fn get(&self, position: Position, block: &mut Block) -> io::Result<Option<Recent>> {
         // The lock is given back before a file is read, which takes it again: a writer that came
         // in between would wait for this reader, and this reader for that writer.
-        let found = self.tail().find(position);
+        let older = position.0 <= self.before() && position > self.floor();
+        let found = if older { Found::Older } else { self.tail().find(position) };
         match found {
             Found::Gone => Ok(None),
             Found::Here(recent) => Ok(Some(recent)),
@@ -145,7 +156,7 @@ impl Rows {
         let mut found: Vec<Recent> = Vec::new();
         let mut next = after.0.max(self.floor().0) + 1;
         while found.len() < limit {
-            {
+            if next > self.before() {
                 let tail = self.tail();
                 if let Some(skip) = next.checked_sub(tail.before + 1) {
                     let skip = usize::try_from(skip).unwrap_or(usize::MAX).min(tail.rows.len());
@@ -194,6 +205,7 @@ impl Rows {
         while tail.before < floor && !tail.rows.is_empty() {
             tail.drop_first();
         }
+        self.show(&tail);
     }
 
     /// Moves rows that are not among the newest to files, and removes files of rows that are no
@@ -218,6 +230,7 @@ impl Rows {
             let mut tail = self.tail_mut();
             if tail.changes == changes && tail.before + 1 == first {
                 rows.iter().for_each(|_| tail.drop_first());
+                self.show(&tail);
             }
         }
     }
@@ -244,13 +257,24 @@ impl Rows {
         Ok(within(block))
     }
 
+    /// The last position that is in files.
+    fn before(&self) -> u64 {
+        self.before.load(Ordering::Acquire)
+    }
+
+    /// Lets those see it who take no lock.
+    fn show(&self, tail: &Tail) {
+        self.floor.store(tail.floor.0, Ordering::Release);
+        self.before.store(tail.before, Ordering::Release);
+    }
+
     /// Rows from files: from `first` on, at most `count`, and none beyond its file's end.
     fn read(&self, first: u64, count: u64) -> io::Result<Vec<Row>> {
         let Some(file) = self.file_of(first) else {
             return Ok(Vec::new());
         };
         let end = ((first - 1) / VIEW_FILE_ROWS + 1) * VIEW_FILE_ROWS + 1;
-        let end = end.min(self.tail().before + 1).min(first.saturating_add(count));
+        let end = end.min(self.before() + 1).min(first.saturating_add(count));
         let rows = usize::try_from(end.saturating_sub(first)).unwrap_or(0);
         let mut bytes = vec![0; rows * ROW_BYTES];
         file.read_exact_at(&mut bytes, offset(first))?;

@@ -13,11 +13,11 @@ use rollcall_common::{
 };
 use uuid::Uuid;
 
-use super::{Change, ReadFailed, Views};
+use super::{Change, Course, ReadFailed, Source, Views, Went};
 use crate::{
     dispatcher::Released,
     journal::{EntryNumber, Journal as _, memory::MemoryJournal},
-    record::{Answer, Head, Outcome, Record, codec::Encoder},
+    record::{Answer, Glance, Head, Outcome, Record, codec::Encoder},
 };
 
 /// A journal of results, and its views.
@@ -88,6 +88,7 @@ impl Desk {
             assert_eq!(result.stream.as_str(), format!("s{stream}"));
             assert_eq!(result.answer.head, answer(Position(position)).head);
         }
+        self.check_reading_on(Source::All, floor, read.iter().map(|one| one.position.0));
         for (stream, of) in streams {
             let stream = StreamId(stream);
             let kept: Vec<_> = of.iter().filter(|(_, position, _)| *position > floor).collect();
@@ -103,6 +104,8 @@ impl Desk {
             let read = self.views.stream_results(stream, Sequence(first - 1), 1 << 20, usize::MAX);
             let read: Vec<_> = read.unwrap().iter().map(|one| one.position.0).collect();
             assert_eq!(read, kept.iter().map(|(_, position, _)| *position).collect::<Vec<_>>());
+            let all = kept.iter().map(|(_, position, _)| *position);
+            self.check_reading_on(Source::Stream(stream), first - 1, all);
             for (sequence, position, _) in kept.iter().step_by(1 + kept.len() / 50) {
                 let found = self.views.position(stream, Sequence(*sequence));
                 assert_eq!(found, Some(Position(*position)));
@@ -113,6 +116,29 @@ impl Desk {
                 let before = before.map_or(0, |(before, ..)| *before);
                 assert_eq!(self.views.previous(stream, Sequence(*sequence)).0, before);
             }
+        }
+    }
+}
+
+impl Desk {
+    /// Reading on in pieces finds the same.
+    fn check_reading_on(&self, source: Source, after: u64, expected: impl Iterator<Item = u64>) {
+        let (mut course, mut found) = (Course::new(source, after), Vec::new());
+        loop {
+            let before = found.len();
+            let went = self.views.read_on(&mut course, |shown| {
+                assert_eq!(shown.result, Glance::at(&answer(shown.position)));
+                found.push(shown.position.0);
+                found.len() < before + 300
+            });
+            if went.unwrap() == Went::ToTheEnd {
+                break;
+            }
+        }
+        assert_eq!(found, expected.collect::<Vec<_>>());
+        if after > 0 {
+            let gone = self.views.read_on(&mut Course::new(source, after - 1), |_| true);
+            assert!(matches!(gone, Err(ReadFailed::Gone { first }) if first == after + 1));
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Bodies in: whole, within their limit, and not too slowly.
 
-use axum::body::Body;
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
+use hyper::body::Body;
 use rollcall_common::{limits::BODY_STALL, problem::Problem};
 use tokio::time::timeout;
 
@@ -15,7 +17,7 @@ use super::respond::bad_request;
 /// When it is larger, broken off, compressed, or stands still for too long.
 pub async fn read_body(
     headers: &HeaderMap,
-    body: Body,
+    body: impl Body<Data = Bytes, Error: fmt::Display> + Unpin,
     limit: usize,
 ) -> Result<Bytes, Box<Problem>> {
     read_rationed(headers, body, limit, |_| Ok(())).await
@@ -28,7 +30,7 @@ pub async fn read_body(
 /// As [`read_body`], and when there is no room.
 pub async fn read_rationed(
     headers: &HeaderMap,
-    mut body: Body,
+    mut body: impl Body<Data = Bytes, Error: fmt::Display> + Unpin,
     limit: usize,
     mut ration: impl FnMut(usize) -> Result<(), Box<Problem>>,
 ) -> Result<Bytes, Box<Problem>> {

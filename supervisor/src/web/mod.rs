@@ -12,6 +12,6 @@ mod sizes;
 pub use actor::actor;
 pub use body::{read_body, read_rationed};
 pub use order::{whole_of_all, whole_of_stream};
-pub use result::ResultBody;
+pub use result::{LINE_BYTES, ResultBody};
 pub use retry_after::{retry_after, wait};
 pub use sizes::Sizes;

@@ -1,35 +1,21 @@
-//! A result as JSON (contract §5).
+//! A result as JSON (contract §5). It is written by hand: a replay is hundreds of thousands of
+//! these a second, and most of each is copied as it is.
+
+use std::io::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rollcall_common::{
-    ids::{MessageId, Position, Sequence},
-    time::Time,
-};
-use serde::Serialize;
+use rollcall_common::ids::Position;
 use serde_json::value::RawValue;
 
-use crate::views::ReleasedResult;
+use crate::views::{ReleasedResult, Shown};
 
-/// A result's fields.
-#[derive(Debug, Serialize)]
+/// Bytes of a line, about, beside the result's own.
+pub const LINE_BYTES: usize = 384;
+
+/// A result, to be written as JSON.
+#[derive(Clone, Copy, Debug)]
 pub struct ResultBody<'a> {
-    position: Position,
-    stream: &'a str,
-    sequence: Sequence,
-    id: MessageId,
-    outcome: &'static str,
-    attempts: u32,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    worker: &'a str,
-    accepted_at: Time,
-    released_at: Time,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    datacontenttype: &'a str,
-    #[serde(flatten)]
-    data: Data<'a>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    reason: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    shown: Shown<'a>,
     replay: Option<bool>,
 }
 
@@ -38,62 +24,89 @@ pub struct ResultBody<'a> {
 enum Data<'a> {
     Absent,
     Bytes(&'a [u8]),
-    Json(&'a RawValue),
+    Json(&'a str),
     /// JSON that stood on several lines.
     Joined(Box<RawValue>),
     Text(&'a str),
-}
-
-impl Serialize for Data<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap as _;
-        let mut map = serializer.serialize_map(None)?;
-        match self {
-            Self::Absent => {}
-            Self::Bytes(bytes) => map.serialize_entry("data_base64", &STANDARD.encode(bytes))?,
-            Self::Json(json) => map.serialize_entry("data", json)?,
-            Self::Joined(json) => map.serialize_entry("data", json)?,
-            Self::Text(text) => map.serialize_entry("data", text)?,
-        }
-        map.end()
-    }
 }
 
 impl<'a> ResultBody<'a> {
     /// The fields of a released result.
     #[must_use]
     pub fn of(result: &'a ReleasedResult) -> Self {
-        let answer = &*result.answer;
-        Self {
-            position: result.position,
-            stream: result.stream.as_str(),
-            sequence: result.sequence,
-            id: answer.head.id,
-            outcome: answer.outcome.as_str(),
-            attempts: answer.attempts,
-            worker: &answer.worker,
-            accepted_at: answer.head.accepted_at,
-            released_at: result.released_at,
-            datacontenttype: &answer.payload.content_type,
-            data: Data::of(&answer.payload.content_type, &answer.payload.body),
-            reason: &answer.reason,
-            replay: None,
-        }
+        Self::shown(Shown::of(result))
+    }
+
+    /// The same, where it lies.
+    #[must_use]
+    pub fn shown(shown: Shown<'a>) -> Self {
+        Self { shown, replay: None }
     }
 
     /// The same, for a reader to whom results up to `until` are replayed.
     #[must_use]
     pub fn replayed_until(self, until: Option<Position>) -> Self {
-        let replay = until.map(|until| self.position <= until);
+        let replay = until.map(|until| self.shown.position <= until);
         Self { replay, ..self }
     }
 
     /// Adds one line of JSON, without its end, to `text`.
     pub fn write_line(&self, text: &mut Vec<u8>) {
-        let before = text.len();
-        if serde_json::to_writer(&mut *text, self).is_err() {
-            text.truncate(before);
+        let Shown { position, stream, sequence, released_at, result } = self.shown;
+        text.reserve(result.body.len() + LINE_BYTES);
+        number(text, b"{\"position\":", position.0);
+        // A stream's name has nothing to escape.
+        quoted(text, b",\"stream\":", stream.as_str().as_bytes());
+        number(text, b",\"sequence\":", sequence.0);
+        let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+        quoted(text, b",\"id\":", result.id.0.hyphenated().encode_lower(&mut id).as_bytes());
+        quoted(text, b",\"outcome\":", result.outcome.as_str().as_bytes());
+        number(text, b",\"attempts\":", result.attempts.into());
+        said(text, b",\"worker\":", result.worker);
+        quoted(text, b",\"accepted_at\":", &result.accepted_at.to_rfc3339());
+        quoted(text, b",\"released_at\":", &released_at.to_rfc3339());
+        said(text, b",\"datacontenttype\":", result.content_type);
+        Data::of(result.content_type, result.body).write(text);
+        said(text, b",\"reason\":", result.reason);
+        match self.replay {
+            Some(true) => text.extend_from_slice(b",\"replay\":true"),
+            Some(false) => text.extend_from_slice(b",\"replay\":false"),
+            None => {}
         }
+        text.push(b'}');
+    }
+}
+
+/// A field with a number.
+fn number(text: &mut Vec<u8>, name: &[u8], value: u64) {
+    text.extend_from_slice(name);
+    // Writing to memory does not fail.
+    let _ = write!(text, "{value}");
+}
+
+/// A field with a text in which there is nothing to escape.
+fn quoted(text: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    text.extend_from_slice(name);
+    text.push(b'"');
+    text.extend_from_slice(value);
+    text.push(b'"');
+}
+
+/// A field with a text, if it says anything.
+fn said(text: &mut Vec<u8>, name: &[u8], value: &str) {
+    if !value.is_empty() {
+        text.extend_from_slice(name);
+        escaped(text, value);
+    }
+}
+
+/// A text between quotes.
+fn escaped(text: &mut Vec<u8>, value: &str) {
+    if value.bytes().fold(false, |any, byte| any | (byte < 0x20 || byte == b'"' || byte == b'\\')) {
+        // Writing to memory does not fail.
+        let _ = serde_json::to_writer(text, value);
+    } else {
+        quoted(text, b"", value.as_bytes());
     }
 }
 
@@ -116,7 +129,28 @@ impl<'a> Data<'a> {
             let line = text.replace(['\n', '\r'], " ");
             return RawValue::from_string(line).ok().map(Self::Joined);
         }
-        serde_json::from_str(text).ok().map(Self::Json)
+        serde_json::from_str(text).ok().map(|json: &RawValue| Self::Json(json.get()))
+    }
+
+    fn write(&self, text: &mut Vec<u8>) {
+        match self {
+            Self::Absent => {}
+            Self::Bytes(bytes) => {
+                quoted(text, b",\"data_base64\":", STANDARD.encode(bytes).as_bytes());
+            }
+            Self::Json(json) => {
+                text.extend_from_slice(b",\"data\":");
+                text.extend_from_slice(json.as_bytes());
+            }
+            Self::Joined(json) => {
+                text.extend_from_slice(b",\"data\":");
+                text.extend_from_slice(json.get().as_bytes());
+            }
+            Self::Text(body) => {
+                text.extend_from_slice(b",\"data\":");
+                escaped(text, body);
+            }
+        }
     }
 }
 
@@ -130,20 +164,70 @@ fn is_json(content_type: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rollcall_common::{
+        ids::{MessageId, Sequence},
+        time::Time,
+    };
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::record::{Glance, Outcome};
 
     fn data(content_type: &str, body: &[u8]) -> String {
-        serde_json::to_string(&Data::of(content_type, body)).unwrap()
+        let mut text = Vec::new();
+        Data::of(content_type, body).write(&mut text);
+        String::from_utf8(text).unwrap()
     }
 
     #[test]
     fn bodies_are_shown_plainly() {
-        assert_eq!(data("application/json", b"{\"a\":\n1}"), r#"{"data":{"a": 1}}"#);
-        assert_eq!(data("application/problem+json; x=y", b" 1 "), r#"{"data":1}"#);
-        assert_eq!(data("application/json", b"{"), r#"{"data":"{"}"#);
-        assert_eq!(data("text/plain", b"a\"b"), r#"{"data":"a\"b"}"#);
-        assert_eq!(data("text/plain", b""), r#"{"data":""}"#);
-        assert_eq!(data("", b""), "{}");
-        assert_eq!(data("application/json", b"\xff"), r#"{"data_base64":"/w=="}"#);
+        assert_eq!(data("application/json", b"{\"a\":\n1}"), r#","data":{"a": 1}"#);
+        assert_eq!(data("application/problem+json; x=y", b" 1 "), r#","data":1"#);
+        assert_eq!(data("application/json", b"{"), r#","data":"{""#);
+        assert_eq!(data("text/plain", b"a\"b\n"), r#","data":"a\"b\n""#);
+        assert_eq!(data("text/plain", b""), r#","data":"""#);
+        assert_eq!(data("", b""), "");
+        assert_eq!(data("application/json", b"\xff"), r#","data_base64":"/w==""#);
+    }
+
+    #[test]
+    fn a_line_has_all_that_there_is() {
+        let stream = "s1".parse().unwrap();
+        let result = Glance {
+            id: MessageId(uuid::Uuid::from_u128(7)),
+            accepted_at: Time::from_micros(1_500),
+            outcome: Outcome::Resolved,
+            worker: "w\"1",
+            reason: "",
+            attempts: 2,
+            content_type: "text/plain",
+            body: b"x",
+        };
+        let (sequence, released_at) = (Sequence(3), Time::from_micros(2_000_000));
+        let position = Position(4);
+        let shown = Shown { position, stream: &stream, sequence, released_at, result };
+        let line = |until| {
+            let mut line = Vec::new();
+            ResultBody::shown(shown).replayed_until(until).write_line(&mut line);
+            serde_json::from_slice::<Value>(&line).unwrap()
+        };
+        let mut all = json!({
+            "position": 4,
+            "stream": "s1",
+            "sequence": 3,
+            "id": "00000000-0000-0000-0000-000000000007",
+            "outcome": "resolved",
+            "attempts": 2,
+            "worker": "w\"1",
+            "accepted_at": "1970-01-01T00:00:00.001Z",
+            "released_at": "1970-01-01T00:00:02.000Z",
+            "datacontenttype": "text/plain",
+            "data": "x",
+        });
+        assert_eq!(line(None), all);
+        all["replay"] = true.into();
+        assert_eq!(line(Some(Position(4))), all);
+        all["replay"] = false.into();
+        assert_eq!(line(Some(Position(3))), all);
     }
 }

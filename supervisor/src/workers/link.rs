@@ -14,7 +14,7 @@ use http_body_util::Full;
 use rollcall_common::{
     frame,
     http::Upgraded,
-    limits::{LATE_ANSWER, LINK_CALLS, LINK_QUIET, LINK_READ, LINK_SIGNS, LINK_UNSENT},
+    limits::{LATE_ANSWER, LINK_CALLS, LINK_QUEUE, LINK_QUIET, LINK_READ, LINK_SIGNS, LINK_UNSENT},
     link::{self, BadFrame, FromSupervisor, FromWorker, Quiet},
     message::Payload,
 };
@@ -92,7 +92,7 @@ impl Link {
     }
 
     fn up(&self) -> mpsc::Receiver<Order> {
-        let (sender, receiver) = mpsc::channel(LINK_CALLS);
+        let (sender, receiver) = mpsc::channel(LINK_QUEUE);
         *self.lock() = State::Up(sender);
         receiver
     }
@@ -149,7 +149,7 @@ pub(super) async fn keep(calls: Arc<Calls>, member: Arc<Member>) {
 async fn connect(calls: &Calls, member: &Member) -> io::Result<Option<(Upgraded, usize)>> {
     let mut request = Request::new(Full::default());
     *request.method_mut() = Method::GET;
-    *request.uri_mut() = member.peer.target().path().parse().map_err(io::Error::other)?;
+    *request.uri_mut() = member.peer.uri();
     let headers = request.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static(link::UPGRADE));

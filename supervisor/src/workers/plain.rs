@@ -41,7 +41,7 @@ fn request(member: &Member, dispatch: &Dispatch) -> Option<Request<Full<Bytes>>>
     let body = Full::new(message.body.clone());
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = member.peer.target().path().parse().ok()?;
+    *request.uri_mut() = member.peer.uri();
     let headers = request.headers_mut();
     headers.reserve(16);
     for (name, value) in &message.headers {

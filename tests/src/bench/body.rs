@@ -20,6 +20,33 @@ pub(super) fn message(number: u64, stamp: u64, bytes: usize) -> Vec<u8> {
     body
 }
 
+/// A message of JSON: an order with as many lines as fit into `bytes`, and a note that fills what
+/// is left.
+pub(super) fn order(number: u64, bytes: usize) -> Vec<u8> {
+    let mut body = format!(
+        "{{\"ORDER\":{number},\"CUSTOMER\":\"C-{:06}\",\"PLACED\":\"2026-01-02T03:04:05.678Z\",\
+         \"ADDRESS\":{{\"STREET\":\"LANGE GASSE {}\",\"CITY\":\"WIEN\",\"ZIP\":1080}},\"LINES\":[",
+        number % 900_000,
+        number % 97,
+    );
+    let room = bytes.saturating_sub(100);
+    let mut lines = 0;
+    while body.len() < room {
+        let comma = if lines == 0 { "" } else { "," };
+        let (sku, price) = (number * 7 + lines, number % 9_000 + lines);
+        body += &format!(
+            "{comma}{{\"SKU\":\"A-{sku:08}\",\"COUNT\":{},\"PRICE\":{price}.50}}",
+            lines % 5
+        );
+        lines += 1;
+    }
+    body += "],\"NOTE\":\"";
+    let fill = bytes.saturating_sub(body.len() + 2);
+    body.extend(std::iter::repeat_n('X', fill));
+    body += "\"}";
+    body.into_bytes()
+}
+
 /// What a worker makes of a message.
 pub(super) fn work_on(message: &[u8]) -> Vec<u8> {
     message.to_ascii_uppercase()

@@ -1,8 +1,8 @@
 //! What the client sends to, each in its own protocol.
 
 use super::{
-    body::{Checker, message, mix, work_on},
-    load::To,
+    body::{Checker, message, mix, order, work_on},
+    load::{Content, To},
     nats_wire::Nats,
     resp::{Reply, Resp, TAKE_IN},
     wire::{Answer, CLOSED, Wire},
@@ -21,6 +21,7 @@ pub(super) struct Parcel {
     /// When the first is meant to be sent; 0: nobody asks.
     pub(super) stamp: u64,
     pub(super) bytes: usize,
+    pub(super) content: Content,
 }
 
 /// What became of it.
@@ -90,22 +91,35 @@ impl Door {
 impl Parcel {
     fn bodies(&self) -> Vec<Vec<u8>> {
         let numbers = self.first..self.first + self.count;
-        numbers.map(|number| message(number, self.stamp, self.bytes)).collect()
+        numbers.map(|number| self.body(number)).collect()
+    }
+
+    fn body(&self, number: u64) -> Vec<u8> {
+        match self.content {
+            Content::Fill => message(number, self.stamp, self.bytes),
+            Content::Json => order(number, self.bytes),
+        }
     }
 
     async fn post(&self, to: To, wire: &mut Wire) -> Result<Answer, String> {
-        let one = || message(self.first, self.stamp, self.bytes);
+        let one = || self.body(self.first);
         let stream = self.stream;
         if to == To::Intake && self.count > 1 {
             let path = format!("/v1/streams/s{stream}/messages:batch");
-            let headers = "Content-Type: application/vnd.rollcall.frames\r\n\
-                           Rollcall-Content-Type: application/octet-stream\r\n";
+            let content_type = match self.content {
+                Content::Fill => "application/octet-stream",
+                Content::Json => "application/json",
+            };
+            let headers = format!(
+                "Content-Type: application/vnd.rollcall.frames\r\n\
+                 Rollcall-Content-Type: {content_type}\r\n"
+            );
             let mut all = Vec::with_capacity(self.count as usize * (self.bytes + 4));
             for body in self.bodies() {
                 all.extend_from_slice(&(body.len() as u32).to_be_bytes());
                 all.extend_from_slice(&body);
             }
-            wire.post(&path, headers, &all).await
+            wire.post(&path, &headers, &all).await
         } else if to == To::Intake {
             wire.post(&format!("/v1/streams/s{stream}/messages"), OCTETS, &one()).await
         } else if to == To::Sink {
@@ -147,7 +161,8 @@ mod tests {
 
     #[test]
     fn an_answer_with_another_count_or_content_is_wrong() {
-        let parcel = Parcel { first: 4, count: 2, stream: 1, stamp: 0, bytes: 64 };
+        let parcel =
+            Parcel { first: 4, count: 2, stream: 1, stamp: 0, bytes: 64, content: Content::Fill };
         let answer = |status, body: &[u8]| Answer { status, body: body.to_vec() };
         let right = answer(202, br#"{"first_sequence":8,"last_sequence":9}"#);
         let sum = mix(1, 8, 4).wrapping_add(mix(1, 9, 5));

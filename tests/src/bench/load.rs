@@ -58,6 +58,21 @@ pub struct Load {
     /// Messages a second, sent at fixed times; 0: as fast as they are answered
     #[arg(long, default_value_t = 0)]
     pub rate: u64,
+    /// The number of the first stream
+    #[arg(long, default_value_t = 0)]
+    pub first_stream: u64,
+    /// What a message holds
+    #[arg(long, value_enum, default_value_t = Content::Fill)]
+    pub content: Content,
+}
+
+/// What messages hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum Content {
+    /// Their number, and a fill.
+    Fill,
+    /// An order, as JSON.
+    Json,
 }
 
 /// Who is sent to.
@@ -76,6 +91,23 @@ pub enum To {
 }
 
 impl Load {
+    /// So many messages to one place, one at a time.
+    pub(super) fn new(url: &str, to: To, messages: u64, bytes: usize) -> Self {
+        Self {
+            url: url.to_owned(),
+            to,
+            messages,
+            bytes,
+            connections: 1,
+            streams: 1,
+            batch: 1,
+            pause_us: 0,
+            rate: 0,
+            first_stream: 0,
+            content: Content::Fill,
+        }
+    }
+
     /// As arguments of this program.
     pub(super) fn arguments(&self) -> Vec<String> {
         let to = match self.to {
@@ -93,9 +125,14 @@ impl Load {
             ("--batch", self.batch),
             ("--pause-us", self.pause_us),
             ("--rate", self.rate),
+            ("--first-stream", self.first_stream),
         ];
+        let content = match self.content {
+            Content::Fill => "fill",
+            Content::Json => "json",
+        };
         let mut all = vec!["load".to_owned(), "--url".to_owned(), self.url.clone()];
-        all.extend(["--to".to_owned(), to.to_owned()]);
+        all.extend(["--to", to, "--content", content].map(str::to_owned));
         all.extend(numbers.iter().flat_map(|(name, n)| [(*name).to_owned(), n.to_string()]));
         all
     }
@@ -236,8 +273,9 @@ impl Sending {
     async fn send(&self, door: &mut Door, first: u64, stamp: u64) -> Result<(), String> {
         let plan = &self.plan;
         let count = plan.batch.min(plan.messages - first);
-        let stream = (first / plan.batch) % plan.streams;
-        let parcel = Parcel { first, count, stream, stamp, bytes: plan.bytes };
+        let stream = plan.first_stream + (first / plan.batch) % plan.streams;
+        let (bytes, content) = (plan.bytes, plan.content);
+        let parcel = Parcel { first, count, stream, stamp, bytes, content };
         let sum = loop {
             match door.send(plan.to, &parcel).await? {
                 Given::Places(sum) => break sum,

@@ -58,7 +58,7 @@ pub(super) async fn buffered(plan: &Plan, work: Work, messages: u64) -> Result<F
     }
     let cpu = vec![("client", own_cpu_seconds() - cpu), ("workers", all_cpu_seconds(workers))];
     let latency = Latency::Unknown;
-    Ok(Figures { messages, seconds, latency, cpu, peak_mib: 0.0, refused: 0 })
+    Ok(Figures { messages, seconds, latency, cpu, peak_mib: 0.0, refused: 0, more: Vec::new() })
 }
 
 /// Lines through processes, four at once; none where the program is not installed.
@@ -108,5 +108,13 @@ pub(super) fn lines(how: Lines, messages: u64) -> Result<Option<Figures>, String
         ));
     }
     let latency = Latency::Unknown;
-    Ok(Some(Figures { messages, seconds, latency, cpu, peak_mib: 0.0, refused: 0 }))
+    Ok(Some(Figures {
+        messages,
+        seconds,
+        latency,
+        cpu,
+        peak_mib: 0.0,
+        refused: 0,
+        more: Vec::new(),
+    }))
 }

@@ -177,19 +177,19 @@ impl Machine {
             Ticket(self.entry)
         });
         self.engine.appended(ticket);
-        while let Some((_, said)) = self.engine.poll_outward(self.entry.next()) {
-            for outward in said {
-                self.hear(outward);
+        while let Some(mut said) = self.engine.poll_said(self.entry.next()) {
+            for change in said.changes.drain(..) {
+                if let Change::Released(released) = change {
+                    self.head = released.position;
+                    self.done.released += 1;
+                }
             }
-        }
-    }
-
-    fn hear(&mut self, outward: Outward) {
-        if let Outward::Publish(Change::Released(released)) = outward {
-            self.head = released.position;
-            self.done.released += 1;
-        } else if let Outward::Deliver(delivery) = outward {
-            self.deliveries.push(delivery);
+            for outward in said.outward.drain(..) {
+                if let Outward::Deliver(delivery) = outward {
+                    self.deliveries.push(delivery);
+                }
+            }
+            self.engine.take_back(said);
         }
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! What is delivered is checked: order, completeness, and that each result is the right one.
 
+mod asker;
 mod body;
 mod door;
 mod ends;
@@ -16,18 +17,24 @@ mod nats_wire;
 mod peers;
 mod processes;
 mod proxies;
+mod reader;
+mod reading;
+mod reading_modes;
 mod redis;
 mod report;
 mod resp;
 mod rollcall;
 mod run;
 mod seen;
+mod stock;
 mod wire;
 
+pub use asker::{Ask, ask};
 pub use ends::{Work, sink, worker};
-pub use load::{Load, To, load};
+pub use load::{Content, Load, To, load};
 pub use machine::{Done, Machine, Shape, count};
 pub use nats::{nats_sink, nats_worker};
+pub use reader::{Form, Read, read};
 pub use redis::{redis_sink, redis_worker};
 pub use report::Format;
 pub use run::{Plan, run};

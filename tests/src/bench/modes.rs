@@ -1,6 +1,6 @@
 //! What can be measured, by name, each with its settings and what it is to be compared with.
 
-use super::ends::Work;
+use super::{ends::Work, reader::Form, reading_modes::READING};
 
 /// One thing that is measured.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,8 @@ pub(super) enum Goal {
     Rate(f64),
     /// So many times the rate of another mode.
     Times(f64, &'static str),
+    /// At most so many times the 99th percentile of another mode.
+    Slower(f64, &'static str),
 }
 
 /// How it is measured.
@@ -35,8 +37,34 @@ pub(super) enum Job {
     Lines(Lines),
     Nats(Kept, Batched),
     Proxy(Proxy),
+    Reading(Reading),
     Redis(Batched),
     Rollcall(Setup),
+}
+
+/// Readers of what is there.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reading {
+    /// The journal's files, read as files.
+    Files,
+    /// Intake as fast as it goes, without workers, in this company.
+    Intake(Company),
+    /// Messages at a fixed rate, from sending to delivery, in this company.
+    Live(Company),
+    /// All results, from here.
+    Replay(&'static str, Form),
+    /// A stream for each message.
+    Streams,
+}
+
+/// Who else is busy with the supervisor.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Company {
+    /// 10,000 requests a second, for these in turn.
+    Asking(&'static [&'static str]),
+    Nobody,
+    /// Somebody who reads all results, again and again.
+    Reading,
 }
 
 /// Whether the client sends many at a time.
@@ -94,6 +122,8 @@ pub(super) struct Setup {
 pub(super) enum Workers {
     /// The `worker` binary, registered.
     Linked,
+    /// Nobody: what comes in is released as it is.
+    None,
     /// Plain HTTP workers, each process listening at so many ports.
     Plain,
 }
@@ -112,7 +142,7 @@ pub(super) enum Pace {
 /// No work at all, by one port.
 const IDLE: Work = Work { ports: 1, work_us: 0, slow_percent: 0 };
 /// One message per request on every hop, with plain HTTP workers.
-const PLAIN: Setup = Setup {
+pub(super) const PLAIN: Setup = Setup {
     streams: 64,
     batch: 1,
     delivery: 1,
@@ -124,7 +154,7 @@ const PLAIN: Setup = Setup {
     max_in_flight: 512,
     window: 4096,
 };
-const LINK: Setup = Setup {
+pub(super) const LINK: Setup = Setup {
     streams: 1,
     delivery: 256,
     workers: Workers::Linked,
@@ -143,8 +173,8 @@ const STEADY: Setup = Setup {
 
 const SLOW: Setup = Setup { work: Work { slow_percent: 1, ..STEADY.work }, ..STEADY };
 
-/// Everything, in the order of the table.
-pub(super) const MODES: &[Mode] = &[
+/// The message path, in the order of the table.
+const MESSAGES: &[Mode] = &[
     Mode { job: Job::Proxy(Proxy::Haproxy), ..peer("haproxy", "HAProxy, one hop", UNKEPT) },
     Mode { job: Job::Proxy(Proxy::Nginx), ..peer("nginx", "nginx, one hop", UNKEPT) },
     Mode { times: 0.4, ..peer("direct", "POSTs to the destination, one by one", "disk, workers") },
@@ -285,11 +315,11 @@ const UNKEPT_ORDERED: &str = "disk, retries, a destination";
 const UNORDERED: &str = "order (the destination sorts), retries";
 
 /// Something else than Rollcall, which does not do all of the job.
-const fn peer(name: &'static str, what: &'static str, lacks: &'static str) -> Mode {
+pub(super) const fn peer(name: &'static str, what: &'static str, lacks: &'static str) -> Mode {
     Mode { name, what, lacks, goal: Goal::None, times: 1.0, job: Job::Direct }
 }
 
-const fn mode(
+pub(super) const fn mode(
     name: &'static str,
     what: &'static str,
     goal: Goal,
@@ -299,16 +329,21 @@ const fn mode(
     Mode { name, what, lacks: "", goal, times, job: Job::Rollcall(setup) }
 }
 
+/// Everything.
+pub(super) fn all() -> impl Iterator<Item = &'static Mode> {
+    MESSAGES.iter().chain(READING)
+}
+
 /// The modes with these names, and those on whose rates they rest; all, if there are none.
 pub(super) fn chosen(names: &[String]) -> Result<Vec<&'static Mode>, String> {
     let mut wanted: Vec<&str> = names.iter().map(String::as_str).collect();
     for name in names {
-        let mode = MODES.iter().find(|mode| mode.name == name);
+        let mode = all().find(|mode| mode.name == name);
         let mode = mode.ok_or_else(|| format!("there is no mode {name:?}; see --list"))?;
         wanted.extend(mode.rests_on());
     }
-    let all = wanted.is_empty();
-    Ok(MODES.iter().filter(|mode| all || wanted.contains(&mode.name)).collect())
+    let every = wanted.is_empty();
+    Ok(all().filter(|mode| every || wanted.contains(&mode.name)).collect())
 }
 
 impl Mode {
@@ -322,6 +357,7 @@ impl Mode {
             | Job::Lines(_)
             | Job::Nats(..)
             | Job::Proxy(_)
+            | Job::Reading(_)
             | Job::Redis(_)
             | Job::Rollcall(_) => None,
         }
@@ -356,10 +392,10 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_goals_name_modes() {
-        for (index, mode) in MODES.iter().enumerate() {
-            assert!(MODES[index + 1..].iter().all(|other| other.name != mode.name));
-            if let Goal::Times(_, other) = mode.goal {
-                assert!(MODES.iter().any(|mode| mode.name == other), "{other}");
+        for (index, mode) in all().enumerate() {
+            assert!(all().skip(index + 1).all(|other| other.name != mode.name));
+            if let Goal::Times(_, other) | Goal::Slower(_, other) = mode.goal {
+                assert!(all().any(|mode| mode.name == other), "{other}");
             }
         }
     }
@@ -369,7 +405,7 @@ mod tests {
         let names = |chosen: Vec<&Mode>| chosen.iter().map(|mode| mode.name).collect::<Vec<_>>();
         let latency = chosen(&["latency-link".to_owned()]).unwrap();
         assert_eq!(names(latency), ["link", "latency-link"]);
-        assert_eq!(chosen(&[]).unwrap().len(), MODES.len());
+        assert_eq!(chosen(&[]).unwrap().len(), all().count());
         assert!(chosen(&["nothing".to_owned()]).is_err());
     }
 }

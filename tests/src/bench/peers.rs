@@ -33,17 +33,8 @@ pub(super) async fn finish(
         Batched::No => (plan.connections, 1),
         Batched::Yes => (8, 500),
     };
-    let load = Load {
-        url: all.server.url().to_owned(),
-        to: if all.name == "redis" { To::Redis } else { To::Nats },
-        messages,
-        bytes: plan.bytes,
-        connections,
-        streams: 1,
-        batch,
-        pause_us: 0,
-        rate: 0,
-    };
+    let to = if all.name == "redis" { To::Redis } else { To::Nats };
+    let load = Load { connections, batch, ..Load::new(all.server.url(), to, messages, plan.bytes) };
     let started = now_ns();
     let client = send(&load)?;
     delivered(&all.sink, &client, messages).await?;
@@ -59,5 +50,6 @@ pub(super) async fn finish(
         ],
         peak_mib: all.server.peak_mib(),
         refused: 0,
+        more: Vec::new(),
     })
 }

@@ -1,12 +1,14 @@
 //! Child processes: started, asked for their CPU time, and killed by their number.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
+
+use serde_json::Value;
 
 /// A process that ends with this value.
 #[derive(Debug)]
@@ -67,9 +69,18 @@ impl Process {
 
     /// Its resident memory at its highest, in MiB.
     pub(super) fn peak_mib(&self) -> f64 {
+        self.status_mib("VmHWM:")
+    }
+
+    /// Its resident memory now, in MiB.
+    pub(super) fn resident_mib(&self) -> f64 {
+        self.status_mib("VmRSS:")
+    }
+
+    fn status_mib(&self, field: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
         kib.unwrap_or_default() / 1024.0
     }
@@ -92,6 +103,41 @@ fn spawn(program: &Path, arguments: &[&str], stdout: Stdio) -> Result<Child, Str
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null());
     command.spawn().map_err(|error| format!("{}: {error}", program.display()))
+}
+
+/// This program in a part that goes on until its input is closed, and then says what it did.
+#[derive(Debug)]
+pub(super) struct Companion(Child);
+
+impl Companion {
+    /// Starts it.
+    pub(super) fn start(arguments: &[String]) -> Result<Self, String> {
+        let me = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = Command::new(me);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.spawn().map(Self).map_err(|error| error.to_string())
+    }
+
+    /// What it says at its end.
+    pub(super) fn finish(mut self) -> Result<Value, String> {
+        drop(self.0.stdin.take());
+        let mut text = String::new();
+        let mut out = self.0.stdout.take().ok_or("no output")?;
+        out.read_to_string(&mut text).map_err(|error| error.to_string())?;
+        let status = self.0.wait().map_err(|error| error.to_string())?;
+        if !status.success() {
+            return Err(format!("a companion failed: {text}"));
+        }
+        serde_json::from_str(&text).map_err(|error| error.to_string())
+    }
+}
+
+impl Drop for Companion {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// CPU seconds of this process.

@@ -37,15 +37,8 @@ pub(super) async fn proxy(
     process.begin();
     workers.iter_mut().for_each(Process::begin);
     let client = send(&Load {
-        url: process.url().to_owned(),
-        to: To::Proxy,
-        messages,
-        bytes: plan.bytes,
         connections: plan.connections,
-        streams: 1,
-        batch: 1,
-        pause_us: 0,
-        rate: 0,
+        ..Load::new(process.url(), To::Proxy, messages, plan.bytes)
     })?;
     Ok(Some(Figures {
         messages,
@@ -58,6 +51,7 @@ pub(super) async fn proxy(
         ],
         peak_mib: process.peak_mib(),
         refused: 0,
+        more: Vec::new(),
     }))
 }
 

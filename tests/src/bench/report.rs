@@ -26,6 +26,8 @@ pub(super) struct Figures {
     pub(super) peak_mib: f64,
     /// Requests that were refused for overload, and sent again.
     pub(super) refused: u64,
+    /// What else there is to say.
+    pub(super) more: Vec<(&'static str, f64)>,
 }
 
 /// Milliseconds at 50 %, 99 % and 99.9 %.
@@ -86,6 +88,9 @@ impl Row {
             .iter()
             .map(|(name, seconds)| ((*name).to_owned(), figures.cpu_us(*seconds).into()))
             .collect();
+        let more = figures.more.iter();
+        let more: serde_json::Map<String, Value> =
+            more.map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
         let [p50, p99, p999] = figures.latency.shares();
         json!({
             "mode": self.mode.name,
@@ -101,6 +106,7 @@ impl Row {
             "cpu_us_per_message": cpu,
             "peak_mib": figures.peak_mib,
             "refused": figures.refused,
+            "more": more,
         })
     }
 
@@ -131,13 +137,17 @@ impl Row {
         let cpu: Vec<String> = cpu.collect();
         let refused = self.median(|figures| figures.refused as f64);
         let refused = if refused > 0.0 { format!("; {refused:.0} refused") } else { String::new() };
+        let more = first.more.iter().enumerate().map(|(at, (name, _))| {
+            format!("; {name} {:.2}", self.median(|figures| figures.more[at].1))
+        });
+        let more: String = more.collect();
         let lacks = if self.mode.lacks.is_empty() {
             String::new()
         } else {
             format!("; not: {}", self.mode.lacks)
         };
         format!(
-            "{:<12} {:>8.0} {:>17} {:>9.3} {:>9.3} {:>9.3} {:<3} {:>5.0}  {}; {}{lacks}{refused}",
+            "{:<12} {:>8.0} {:>17} {:>9.3} {:>9.3} {:>9.3} {:<3} {:>5.0}  {}; {}{lacks}{refused}{more}",
             self.mode.name,
             self.rate(),
             spread,
@@ -173,6 +183,16 @@ pub(super) fn print(rows: &[Row]) {
             Goal::None => {}
             Goal::Rate(goal) => {
                 println!("{:<12} {rate:>8.0}/s, goal {goal:.0}/s", row.mode.name);
+            }
+            Goal::Slower(goal, other) => {
+                let p99 = |name: &str| {
+                    let row = rows.iter().find(|row| row.mode.name == name)?;
+                    let measured = !row.rounds.is_empty();
+                    measured.then(|| row.median(|figures| figures.latency.shares()[1]))
+                };
+                let Some((own, base)) = p99(row.mode.name).zip(p99(other)) else { continue };
+                let times = own / base;
+                println!("{:<12} p99 {times:>8.2} × {other}, goal {goal} ×", row.mode.name);
             }
             Goal::Times(goal, other) => {
                 let Some(base) = measured(other) else { continue };

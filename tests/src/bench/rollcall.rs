@@ -30,19 +30,15 @@ pub(super) async fn rollcall(
     let mut sink = part(&words(&format!("sink --bytes {bytes}")))?;
     let mut workers = match setup.workers {
         Workers::Plain => start_workers(plan, setup.work)?,
-        Workers::Linked => Vec::new(),
+        Workers::Linked | Workers::None => Vec::new(),
     };
-    let mut supervisor = supervise(setup, directory.path(), &workers, sink.url())?;
+    let mut supervisor = supervise(setup, directory.path(), &workers, Some(sink.url()))?;
     if matches!(setup.workers, Workers::Linked) {
         workers = register(plan, supervisor.url()).await?;
     }
     [&mut sink, &mut supervisor].into_iter().chain(&mut workers).for_each(Process::begin);
     let connections = if setup.connections == 0 { plan.connections } else { setup.connections };
     let load = Load {
-        url: supervisor.url().to_owned(),
-        to: To::Intake,
-        messages,
-        bytes,
         connections,
         streams: setup.streams,
         batch: setup.batch,
@@ -52,6 +48,7 @@ pub(super) async fn rollcall(
         } else {
             0
         },
+        ..Load::new(supervisor.url(), To::Intake, messages, bytes)
     };
     let started = now_ns();
     let client = send(&load)?;
@@ -73,23 +70,27 @@ pub(super) async fn rollcall(
         ],
         peak_mib: supervisor.peak_mib(),
         refused: client.refused,
+        more: Vec::new(),
     })
 }
 
-fn supervise(
+/// A supervisor with its journal in `directory`.
+pub(super) fn supervise(
     setup: &Setup,
     directory: &Path,
     workers: &[Process],
-    sink: &str,
+    sink: Option<&str>,
 ) -> Result<Process, String> {
     let urls = workers.iter().flat_map(|worker| &worker.urls);
     let urls: Vec<String> = urls.map(|url| format!("{url:?}")).collect();
+    let batch = setup.delivery;
+    let sink = sink.map(|url| format!("[subscriptions.sink]\nurl = {url:?}\nbatch = {batch}\n"));
+    let pool = if matches!(setup.workers, Workers::None) { "pool = \"none\"\n" } else { "" };
     let text = format!(
-        "[pools.default]\nworkers = [{}]\n\
-         [subscriptions.sink]\nurl = {sink:?}\nbatch = {}\n\
-         [streams.\"*\"]\nmax_in_flight = {}\nwindow = {}\n",
+        "[pools.default]\nworkers = [{}]\n{}\
+         [streams.\"*\"]\n{pool}max_in_flight = {}\nwindow = {}\n",
         urls.join(", "),
-        setup.delivery,
+        sink.unwrap_or_default(),
         setup.max_in_flight,
         setup.window,
     );
@@ -102,7 +103,7 @@ fn supervise(
 }
 
 /// The `worker` binary, as often as the plan says, once the supervisor knows them all.
-async fn register(plan: &Plan, supervisor: &str) -> Result<Vec<Process>, String> {
+pub(super) async fn register(plan: &Plan, supervisor: &str) -> Result<Vec<Process>, String> {
     let program = beside("worker")?;
     let line = format!("serve --listen 127.0.0.1:0 --builtin upper --supervisor {supervisor}");
     let mut workers = Vec::new();
@@ -122,7 +123,7 @@ async fn register(plan: &Plan, supervisor: &str) -> Result<Vec<Process>, String>
     Err("the workers did not register".to_owned())
 }
 
-async fn ask(client: &Client, path: &str) -> Result<Value, String> {
+pub(super) async fn ask(client: &Client, path: &str) -> Result<Value, String> {
     let answer = client.call(reqwest::Method::GET, path).send().await;
     answer.map_err(|error| error.to_string())?.json().await.map_err(|error| error.to_string())
 }
@@ -148,7 +149,7 @@ pub(super) async fn delivered(sink: &Process, sent: &Sent, messages: u64) -> Res
 }
 
 /// Milliseconds from when messages were meant to be sent to their delivery.
-async fn latencies(sink: &Process) -> Result<[f64; 3], String> {
+pub(super) async fn latencies(sink: &Process) -> Result<[f64; 3], String> {
     let client = Client::new(sink.url(), None).map_err(|error| error.to_string())?;
     let all = ask(&client, "/latencies").await?;
     Ok([0, 1, 2].map(|index| all[index].as_f64().unwrap_or_default()))

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::Read as _,
     os::unix::fs::FileExt as _,
+    path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -17,10 +18,11 @@ use super::{
     ends::Work,
     load::{Load, To},
     local::{buffered, lines},
-    modes::{self, Job, MODES, Mode},
+    modes::{self, Job, Mode},
     nats::nats,
     processes::{Process, part, words},
     proxies::proxy,
+    reading::reading,
     redis::redis,
     report::{self, Figures, Latency, Row},
     rollcall::{delivered, rollcall},
@@ -51,6 +53,9 @@ pub struct Plan {
     /// Say what modes there are, with their settings
     #[arg(long)]
     list: bool,
+    /// Where journals that were filled to be read stay, for the next run
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) keep: Option<PathBuf>,
     /// How to print the figures
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -62,10 +67,13 @@ pub struct Plan {
 /// When something does not work, or what was delivered is not whole and in order.
 pub async fn run(plan: &Plan) -> Result<(), String> {
     if plan.list {
-        MODES.iter().for_each(|mode| println!("{}", mode.describe()));
+        modes::all().for_each(|mode| println!("{}", mode.describe()));
         return Ok(());
     }
     let chosen = modes::chosen(&plan.only)?;
+    let own = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let keep = plan.keep.clone().unwrap_or_else(|| own.path().to_owned());
+    let plan = &Plan { keep: Some(keep), ..plan.clone() };
     let mut failed = Vec::new();
     let mut rows: Vec<Row> = chosen.iter().map(|mode| Row::new(mode)).collect();
     for round in 1..=plan.rounds {
@@ -108,6 +116,7 @@ async fn one(
         Job::Lines(how) => lines(how, messages),
         Job::Nats(kept, batched) => nats(plan, kept, batched, messages).await,
         Job::Proxy(kind) => proxy(plan, kind, messages).await,
+        Job::Reading(what) => reading(plan, what, messages).await.map(Some),
         Job::Redis(batched) => redis(plan, batched, messages).await,
         Job::Rollcall(setup) => {
             let rate = mode.rests_on().and_then(|of| rates.get(of)).copied().unwrap_or_default();
@@ -170,17 +179,7 @@ pub(super) fn start_workers(plan: &Plan, work: Work) -> Result<Vec<Process>, Str
 async fn direct(plan: &Plan, messages: u64) -> Result<Figures, String> {
     let mut sink = part(&words(&format!("sink --bytes {}", plan.bytes)))?;
     sink.begin();
-    let client = send(&Load {
-        url: sink.url().to_owned(),
-        to: To::Sink,
-        messages,
-        bytes: plan.bytes,
-        connections: 1,
-        streams: 1,
-        batch: 1,
-        pause_us: 0,
-        rate: 0,
-    })?;
+    let client = send(&Load::new(sink.url(), To::Sink, messages, plan.bytes))?;
     delivered(&sink, &client, messages).await?;
     Ok(Figures {
         messages,
@@ -189,6 +188,7 @@ async fn direct(plan: &Plan, messages: u64) -> Result<Figures, String> {
         cpu: vec![("client", client.cpu), ("destination", sink.cpu_seconds())],
         peak_mib: 0.0,
         refused: 0,
+        more: Vec::new(),
     })
 }
 
@@ -215,5 +215,13 @@ fn fdatasync(plan: &Plan, messages: u64) -> Result<Figures, String> {
     let seconds = (now_ns() - started) as f64 / 1e9;
     took.sort_unstable();
     let latency = Latency::Request(shares(&took));
-    Ok(Figures { messages, seconds, latency, cpu: Vec::new(), peak_mib: 0.0, refused: 0 })
+    Ok(Figures {
+        messages,
+        seconds,
+        latency,
+        cpu: Vec::new(),
+        peak_mib: 0.0,
+        refused: 0,
+        more: Vec::new(),
+    })
 }

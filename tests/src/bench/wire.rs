@@ -56,6 +56,11 @@ impl Wire {
         Ok(Self { stream: dial(&host).await?, host, out: Vec::new(), read: Vec::new() })
     }
 
+    /// Asks, and reads the answer.
+    pub(super) async fn get(&mut self, path: &str) -> Result<Answer, String> {
+        self.send("GET", path, "", &[]).await
+    }
+
     /// Sends `body` and reads the answer. `headers`: lines with their ends.
     pub(super) async fn post(
         &mut self,
@@ -63,10 +68,20 @@ impl Wire {
         headers: &str,
         body: &[u8],
     ) -> Result<Answer, String> {
+        self.send("POST", path, headers, body).await
+    }
+
+    async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> Result<Answer, String> {
         self.out.clear();
         write!(
             self.out,
-            "POST {path} HTTP/1.1\r\nHost: {}\r\n{headers}Content-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\n{headers}Content-Length: {}\r\n\r\n",
             self.host,
             body.len()
         )

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tests::bench::{
-    Load, Plan, Shape, Work, count, load, nats_sink, nats_worker, redis_sink, redis_worker, run,
-    sink, worker,
+    Ask, Load, Plan, Read, Shape, Work, ask, count, load, nats_sink, nats_worker, read, redis_sink,
+    redis_worker, run, sink, worker,
 };
 
 #[global_allocator]
@@ -23,6 +23,8 @@ struct CommandLine {
 /// The other processes of a run.
 #[derive(Subcommand)]
 enum Part {
+    /// Somebody who asks how things are
+    Ask(Ask),
     /// The engine alone, without IO: for counting instructions
     Engine {
         #[command(flatten)]
@@ -46,6 +48,8 @@ enum Part {
         #[arg(long)]
         address: String,
     },
+    /// A reader of results
+    Read(Read),
     /// The destination of results from Redis
     RedisSink {
         #[arg(long)]
@@ -77,10 +81,12 @@ fn main() -> ExitCode {
         runtime.block_on(async {
             match line.part {
                 None => run(&line.plan).await,
+                Some(Part::Ask(plan)) => ask(&plan),
                 Some(Part::Engine { shape, messages }) => count(shape, messages),
                 Some(Part::Load(plan)) => load(plan).await,
                 Some(Part::NatsSink { address, bytes }) => nats_sink(&address, bytes).await,
                 Some(Part::NatsWorker { address }) => nats_worker(&address).await,
+                Some(Part::Read(plan)) => read(&plan),
                 Some(Part::RedisSink { address, bytes }) => redis_sink(&address, bytes).await,
                 Some(Part::RedisWorker { address }) => redis_worker(&address).await,
                 Some(Part::Sink { bytes }) => sink(bytes).await.map_err(|error| error.to_string()),

@@ -27,8 +27,8 @@ struct Arguments {
 
 /// What came of a planted fault.
 enum Outcome {
-    /// It was noticed, as this says.
-    Caught(String),
+    /// It was noticed: by whom, and how many seeds it took.
+    Caught(String, Option<u64>),
     /// Nobody noticed.
     Missed,
 }
@@ -49,8 +49,8 @@ fn main() -> ExitCode {
         println!("the copy with the faults can't be built");
         return ExitCode::FAILURE;
     };
-    let mut missed = 0;
-    println!("| fault | noticed by |\n|---|---|");
+    let (mut planted, mut missed) = (0, 0);
+    println!("| planted bug | noticed by | seeds until then |\n|---|---|---|");
     for (number, mutant) in (1..).zip(MUTANTS) {
         if !mutant.name.contains(&arguments.only) {
             continue;
@@ -59,24 +59,35 @@ fn main() -> ExitCode {
             Noticed::Seeds => seeds(&sim, number, arguments.seeds),
             Noticed::Test(name) => test(&tests, number, name),
         };
+        planted += 1;
         missed += u32::from(matches!(outcome, Outcome::Missed));
         tell(mutant, &outcome);
     }
-    println!("\n{missed} went unnoticed");
+    println!("\n{missed} of {planted} went unnoticed");
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn tell(mutant: &Mutant, outcome: &Outcome) {
-    let said = match outcome {
-        Outcome::Caught(how) => how.as_str(),
-        Outcome::Missed => "**nobody**",
+    let (by, seeds) = match outcome {
+        Outcome::Caught(by, seeds) => (by.as_str(), seeds.map(|seeds| seeds.to_string())),
+        Outcome::Missed => ("**nobody**", None),
     };
-    println!("| {} | {said} |", mutant.name);
+    println!("| {} | {by} | {} |", mutant.name, seeds.unwrap_or_default());
 }
 
 /// Builds something of the copy; gives back the program.
 fn build(tree: &Path, target: &Path, arguments: &[&str]) -> Option<PathBuf> {
-    let cargo = Command::new(env!("CARGO"))
+    let mut command = Command::new(env!("CARGO"));
+    // What cargo says to a program that it runs would make it build all dependencies again.
+    let told = std::env::vars_os().map(|(name, _)| name);
+    let told = told.filter(|name| {
+        let name = name.to_string_lossy();
+        ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.starts_with(prefix))
+    });
+    told.for_each(|name| {
+        command.env_remove(name);
+    });
+    let cargo = command
         .args(arguments)
         .args(["--locked", "--message-format", "json-render-diagnostics"])
         .current_dir(tree)
@@ -96,24 +107,46 @@ fn build(tree: &Path, target: &Path, arguments: &[&str]) -> Option<PathBuf> {
 fn seeds(sim: &Path, number: u32, most: u64) -> Outcome {
     let seeds = format!("1..{}", most + 1);
     let mut command = Command::new(sim);
-    command.args(["--until-bad", "--seeds", &seeds]);
+    // One thread, here and below: who is the first to notice is then no matter of luck.
+    command.args(["--until-bad", "--threads", "1", "--seeds", &seeds]);
     run(command, number, |line| {
-        let bad = line.starts_with("seed ") || line.starts_with("never happened");
-        bad.then(|| line.replace('|', "/").chars().take(110).collect())
+        if let Some(what) = line.strip_prefix("never happened: ") {
+            return Some((format!("never happened: *{what}*"), Some(most)));
+        }
+        let (seed, failure) = line.strip_prefix("seed ")?.split_once(": ")?;
+        Some((who(failure), seed.parse().ok()))
     })
+}
+
+/// Who noticed, by what is said of a seed's failure.
+fn who(failure: &str) -> String {
+    let (invariant, detail) = failure.split_once(": ").unwrap_or((failure, ""));
+    if invariant == "panic" {
+        return format!("a panic: {}", detail.replace('|', "/"));
+    }
+    let by = match detail.split_once(": ") {
+        Some(("the model says", _)) => "the model",
+        Some(("the dispatcher says", _)) => "the dispatcher's own check",
+        Some(_) | None => "the oracle",
+    };
+    format!("{by}, {invariant}")
 }
 
 fn test(tests: &Path, number: u32, name: &str) -> Outcome {
     let mut command = Command::new(tests);
-    command.arg(name);
+    command.args([name, "--test-threads", "1"]);
     run(command, number, |line| {
         let test = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;
-        Some(format!("`{}`", test.trim_start_matches("rollcall_supervisor::")))
+        Some((format!("`{}`", test.trim_start_matches("rollcall_supervisor::")), None))
     })
 }
 
 /// Runs somebody who should notice; the first line that tells is the answer.
-fn run(mut command: Command, number: u32, tells: impl Fn(&str) -> Option<String>) -> Outcome {
+fn run(
+    mut command: Command,
+    number: u32,
+    tells: impl Fn(&str) -> Option<(String, Option<u64>)>,
+) -> Outcome {
     let spawned = command
         .env(SWITCH, number.to_string())
         .stdout(Stdio::piped())
@@ -142,12 +175,13 @@ fn run(mut command: Command, number: u32, tells: impl Fn(&str) -> Option<String>
     let status = child.wait().expect("a program that was started");
     let _ = reader.join();
     if !ended {
-        return Outcome::Caught("it does not come to an end".to_owned());
+        return Outcome::Caught("it does not come to an end".to_owned(), None);
     }
     if status.success() {
         return Outcome::Missed;
     }
-    Outcome::Caught(told.unwrap_or_else(|| format!("it ended with {status}")))
+    let (by, seeds) = told.unwrap_or_else(|| (format!("it ended with {status}"), None));
+    Outcome::Caught(by, seeds)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bound on how long a run may take")]

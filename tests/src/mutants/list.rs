@@ -41,7 +41,7 @@ pub const MUTANTS: &[Mutant] = &[
         "supervisor/src/dispatcher/answers.rs",
         "ladder.wait_after(failures, &mut self.rng)"
         => "ladder.wait_after(failures + 1, &mut self.rng)"),
-    mutant!("waits have no jitter", Seeds, "common/src/backoff.rs",
+    mutant!("waits have no jitter", Test("waits_are_drawn"), "common/src/backoff.rs",
         "below(self.grow(self.jitter, failures.saturating_sub(1)), rng)"
         => "self.grow(self.jitter, failures.saturating_sub(1)) / 2 + below(Duration::ZERO, rng)"),
     mutant!("a timer of an earlier wait ends a later one", Seeds,
@@ -53,6 +53,8 @@ pub const MUTANTS: &[Mutant] = &[
         "budget.withdraw(now).then_some(Fare::Paid)" => "Some(Fare::Paid)"),
     mutant!("a copy goes to the worker that is slow", Seeds,
         "supervisor/src/dispatcher/hedge.rs", "worker != slow.worker" => "true"),
+    mutant!("a copy goes to the old pool of a stream", Test("that_has_changed_its_pool"),
+        "supervisor/src/dispatcher/hedge.rs", "entry.pool != Some(pool)" => "false"),
     mutant!("copies pay nothing", Test("copies_stop_when_half"),
         "supervisor/src/dispatcher/hedge.rs",
         "!self.roster.pool_mut(pool).withdraw_spare(now)" => "false"),
@@ -75,9 +77,9 @@ pub const MUTANTS: &[Mutant] = &[
         => "other.standing = AttemptStanding::Late;"),
     mutant!("late answers are not compared", Seeds, "supervisor/src/dispatcher/answers.rs",
         "fingerprint(payload) != accepted" => "false"),
-    mutant!("the newest result leaves for the oldest", Seeds,
+    mutant!("the newest message takes the place of the oldest", Seeds,
         "supervisor/src/dispatcher/stream.rs",
-        "self.slots.pop_front();" => "self.slots.pop_back();"),
+        "self.slots.pop_front();" => "self.slots.swap_remove_back(0);"),
     mutant!("positions have holes", Seeds, "supervisor/src/dispatcher/state.rs",
         "self.head = self.head.next();" => "self.head = self.head.next().next();"),
     mutant!("a skip is not remembered as one", Seeds, "supervisor/src/dispatcher/state.rs",
@@ -148,8 +150,11 @@ pub const MUTANTS: &[Mutant] = &[
         => "if synced.is_err() {
             self.active.file.sync_data().map_err(|error| self.failure(\"sync\", &error))?;
         }"),
+    mutant!("an older epoch still appends", Test("journal::"),
+        "supervisor/src/journal/local/committer.rs", "epoch < state.floor" => "false"),
     mutant!("a message is acknowledged before the sync", Seeds,
-        "supervisor/src/driver/engine.rs", "*entry >= next" => "*entry > next"),
+        "supervisor/src/driver/engine.rs", "self.held.front()?.entry >= next"
+        => "self.held.front()?.entry > next"),
     mutant!("what is written counts as durable", Seeds,
         "supervisor/src/journal/local/writer.rs", "self.written = self.next;"
         => "self.written = self.next;
@@ -166,9 +171,9 @@ pub const MUTANTS: &[Mutant] = &[
     mutant!("an alert stays when its cause is gone", Seeds,
         "supervisor/src/dispatcher/escalation.rs",
         "self.commit(Record::Alert(AlertRecord::Resolved { alert, at: now }));" => ""),
-    mutant!("a destination that is back is flooded", Test("dispatcher::"),
+    mutant!("a destination that is back is flooded", Test("one_goes_first"),
         "supervisor/src/dispatcher/health.rs", "self.room = 1;" => "self.room = usize::MAX;"),
-    mutant!("more than half of a pool is taken out", Test("dispatcher::"),
+    mutant!("more than half of a pool is taken out", Test("never_more_than_half"),
         "supervisor/src/dispatcher/roster.rs", "(ejected + 1) * 2 > members" => "false"),
     mutant!("a silent worker gets work", Seeds, "supervisor/src/dispatcher/roster.rs",
         "self.silent_at.is_none_or(|at| now < at)" => "true"),

@@ -73,6 +73,9 @@ pub fn plant(root: &Path, to: &Path, mutants: &[Mutant]) -> io::Result<()> {
             let line = format!("name = \"{package}\"\nversion = \"0.1.0");
             text = text.replace(&format!("{line}\""), &format!("{line}-planted\""));
         }
+        // The question needs parentheses in some places and not in others.
+        let lints = "[workspace.lints.rust]\n";
+        let text = text.replace(lints, &format!("{lints}unused_parens = \"allow\"\n"));
         fs::write(&file, text)?;
     }
     let (sim, planted) = (to.join("tests/src/bin/sim.rs"), to.join("tests/src/bin/planted.rs"));

@@ -356,7 +356,10 @@ impl World {
             return Ok(());
         };
         let dispatcher = server.engine.dispatcher();
-        let broken = |detail| Violation { invariant: Invariant::I8, detail };
+        let broken = |said| {
+            let detail = format!("the dispatcher says: {said}");
+            Violation { invariant: Invariant::I8, detail }
+        };
         let sizes = dispatcher.verify().map_err(broken)?;
         let bound = |detail| Violation { invariant: Invariant::I7, detail };
         if sizes.held_bytes > CACHE_BYTES || sizes.timers > 20_000 || sizes.attempts > 20_000 {
@@ -479,27 +482,12 @@ impl World {
         if self.scenario.memory {
             self.durable(next)?;
         }
-        while let Some((entry, outward)) =
-            self.server.as_mut().and_then(|server| server.engine.poll_outward(next))
+        while let Some(said) = self.server.as_mut().and_then(|server| server.engine.poll_said(next))
         {
-            let mut others = Vec::new();
-            let mut changes = Vec::new();
-            for item in outward {
-                match item {
-                    Outward::Publish(change) => changes.push(change),
-                    Outward::Cancel { .. }
-                    | Outward::Deliver(_)
-                    | Outward::Fetch { .. }
-                    | Outward::Recall { .. }
-                    | Outward::Reply(..)
-                    | Outward::Scan { .. }
-                    | Outward::Tell(_) => others.push(item),
-                }
-            }
             if let Some(server) = &self.server {
-                server.views.publish(entry, changes);
+                server.views.publish(said.entry, said.changes);
             }
-            for item in others {
+            for item in said.outward {
                 self.tick()?;
                 self.act(item)?;
             }
@@ -528,7 +516,6 @@ impl World {
                 self.deliver(delivery);
             }
             Outward::Fetch { stream, first, last } => return self.fetch(stream, first, last),
-            Outward::Publish(_) => {}
             Outward::Recall { subscription, life } => {
                 server.recalled.insert(subscription, life);
             }

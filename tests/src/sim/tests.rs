@@ -16,6 +16,9 @@ const KEPT: &[(u64, &str)] = &[
     (188, "a fetch after the window was made smaller asked for nothing"),
     (299, "a message with a result passed when its stream lost its workers"),
     (326, "a parked head was not skipped when what was before it passed"),
+    (6080, "a stream that has no workers any more got a copy at one"),
+    (13325, "the model took a worker that had left for one alone in its pool"),
+    (17738, "the same"),
 ];
 
 #[test]

@@ -162,6 +162,8 @@ async fn names_of_every_allowed_kind_are_taken() {
         let (status, text) = exchange(supervisor.url(), head + "Content-Length: 1\r\n\r\nx").await;
         assert_eq!(status, 202, "{text}");
     }
+    let encoded = supervisor.message("a%2Eb", &[], "x").await;
+    assert_eq!((encoded.status, encoded.json()["stream"].as_str()), (202, Some("a.b")));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
 use rollcall_common::{
     http::{Peer, SendError, Target},
@@ -63,8 +63,7 @@ impl Proxy {
     fn call(&self, request: &Request) -> http::Request<Full<Bytes>> {
         let mut call = http::Request::new(Full::new(request.body.clone()));
         *call.method_mut() = Method::POST;
-        // A target's path has been parsed as one before.
-        *call.uri_mut() = self.peer.target().path().parse().unwrap_or_else(|_| Uri::default());
+        *call.uri_mut() = self.peer.uri();
         let headers = call.headers_mut();
         for (name, value) in &request.headers {
             if passes(name) {
@@ -107,34 +106,32 @@ fn described(request: &Request) -> impl Iterator<Item = (HeaderName, String)> {
         (protocol::TIMEOUT_MS, millis.and_then(number)),
         (REASON, text(&request.reason)),
         (IDEMPOTENCY_KEY, text(&request.key).map(|key| format!("\"{key}\""))),
-        (header::CONTENT_TYPE.as_str(), text(&request.content_type)),
+        (header::CONTENT_TYPE, text(&request.content_type)),
     ];
-    let named = named.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    named.map(|(name, value)| (HeaderName::from_static(name), value))
+    named.into_iter().filter_map(|(name, value)| Some((name, value?)))
 }
 
 fn passes(name: &HeaderName) -> bool {
     let text = name.as_str();
-    name == header::CONTENT_TYPE
-        || matches!(text, "traceparent" | "tracestate" | IDEMPOTENCY_KEY)
+    [header::CONTENT_TYPE, IDEMPOTENCY_KEY].contains(name)
+        || matches!(text, "traceparent" | "tracestate")
         || text.starts_with("rollcall-")
         || text.starts_with("ce-")
 }
 
 fn reply(answer: rollcall_common::http::Reply) -> Reply {
-    let text = |name: &str| field(&answer.headers, name);
+    let text = |name: HeaderName| field(&answer.headers, &name);
     let mut reply = Reply::of_status(answer.status, text(REASON).unwrap_or_default());
     reply.reason = reply.reason.filter(|reason| !reason.is_empty());
     reply.outcome = text(OUTCOME).and_then(|outcome| outcome.parse().ok());
-    reply.retry_after = text(header::RETRY_AFTER.as_str()).map(Into::into);
-    reply.content_type = text(header::CONTENT_TYPE.as_str())
-        .or_else(|| Some(OCTET_STREAM.to_owned()))
-        .map(Into::into);
+    reply.retry_after = text(header::RETRY_AFTER).map(Into::into);
+    reply.content_type =
+        text(header::CONTENT_TYPE).or_else(|| Some(OCTET_STREAM.to_owned())).map(Into::into);
     reply.body = answer.body;
     reply
 }
 
-fn field(headers: &HeaderMap, name: &str) -> Option<String> {
+fn field(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let value = headers.get(name)?;
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }

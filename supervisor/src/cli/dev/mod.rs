@@ -10,7 +10,7 @@ use std::{
 
 use axum::{Router, extract::State, routing::post};
 use clap::Args;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use rollcall_common::{
     client::Client,
     dice,
@@ -173,7 +173,7 @@ async fn receive(
     State(delivered): State<mpsc::Sender<Delivery>>,
     headers: HeaderMap,
 ) -> StatusCode {
-    let number = |name: &str| {
+    let number = |name: HeaderName| {
         let text = headers.get(name).and_then(|value| value.to_str().ok());
         text.and_then(|text| text.parse().ok()).unwrap_or_default()
     };

@@ -1,6 +1,6 @@
 //! Answers, failures and what comes of them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     super::{
@@ -40,6 +40,22 @@ fn the_ladder_doubles_and_ends() {
     assert_eq!(parked(&desk), 1);
     desk.wait(secs(10_000));
     assert!(desk.dispatches.is_empty());
+}
+
+#[test]
+fn waits_are_drawn_from_all_of_what_they_may_be() {
+    let mut desk = Desk::new(StreamSettings::default(), 3);
+    desk.fill("a", 100);
+    for dispatch in std::mem::take(&mut desk.dispatches) {
+        desk.answer(dispatch.attempt, 500);
+    }
+    let waits = desk.records.iter().filter_map(|record| {
+        if let Record::Failed { due, .. } = record { Some(due.since(desk.now)) } else { None }
+    });
+    let waits: Vec<Duration> = waits.collect();
+    assert_eq!(waits.len(), 100);
+    assert!(waits.iter().any(|wait| *wait < secs(1) / 10));
+    assert!(waits.iter().any(|wait| *wait > secs(1) * 9 / 10));
 }
 
 #[test]
@@ -169,6 +185,19 @@ fn one_worker_alone_refuses_for_good() {
     desk.fill("a", 1);
     let dispatch = desk.wait_for_dispatch();
     desk.answer(dispatch.attempt, 400);
+    assert_eq!(parked(&desk), 1);
+}
+
+#[test]
+fn a_worker_that_has_left_is_not_its_pools_only_word() {
+    let mut desk = Desk::new(StreamSettings::default(), 3);
+    desk.fill("a", 1);
+    let first = desk.wait_for_dispatch();
+    desk.tell(Event::WorkerLeft { id: Arc::clone(&first.worker) });
+    desk.answer(first.attempt, 422);
+    assert_eq!(parked(&desk), 0);
+    let second = desk.wait_for_dispatch();
+    desk.answer(second.attempt, 422);
     assert_eq!(parked(&desk), 1);
 }
 

@@ -1,6 +1,6 @@
 //! Workers' health: what retries may cost, copies of slow attempts, and when all have failed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rollcall_common::limits::LATE_ANSWER;
 
@@ -21,7 +21,7 @@ fn with_budget(percent: u32, per_second: u32, workers: usize) -> Desk {
     let mut stream = StreamSettings::default();
     (stream.ladder.jitter, stream.ladder.max_attempts) = (Duration::ZERO, 1_000);
     let pools = vec![("default".into(), pool)];
-    let default_stream = std::sync::Arc::new(stream);
+    let default_stream = Arc::new(stream);
     Desk::with(Settings { default_stream, pools, ..Settings::default() }, workers)
 }
 
@@ -325,6 +325,21 @@ fn no_copy_where_there_should_be_none() {
     let by_hand = desk.wait_for_dispatch();
     desk.wait(secs(1));
     assert!(by_hand.reason == Reason::Manual && desk.dispatches.is_empty());
+}
+
+#[test]
+fn a_stream_that_has_changed_its_pool_sends_no_copy_to_the_old_one() {
+    for pool in [None, Some("other".into())] {
+        let mut desk = steady(StreamSettings::default(), 3);
+        desk.fill("a", 1);
+        let slow = desk.wait_for_dispatch();
+        let default_stream = Arc::new(StreamSettings { pool, ..StreamSettings::default() });
+        desk.tell(Event::Settings(Arc::new(Settings { default_stream, ..Settings::default() })));
+        desk.wait(ms(150));
+        assert!(desk.dispatches.is_empty());
+        desk.answer(slow.attempt, 200);
+        assert_eq!(desk.order(), [1], "what is out may still answer");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Streams: their windows, their turns, their doors.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use rollcall_common::backoff::Ladder;
 
@@ -62,21 +62,26 @@ fn a_timeout_makes_room_for_the_next() {
 
 #[test]
 fn streams_take_turns() {
-    let mut desk = Desk::new(narrow(4096, 1), 0);
-    desk.fill("long", 1_000);
-    desk.fill("short", 1);
-    desk.tell(Event::WorkerSeen {
-        id: "w".into(),
-        pool: "default".into(),
-        concurrency: Some(1),
-        beats: false,
-    });
-    let first = desk.wait_for_dispatch();
-    desk.answer(first.attempt, 200);
-    let second = desk.wait_for_dispatch();
-    let mut names = [first.stream_name.to_string(), second.stream_name.to_string()];
-    names.sort();
-    assert_eq!(names, ["long", "short"]);
+    for at_once in [1, 64] {
+        let mut desk = Desk::new(narrow(4096, at_once), 0);
+        ["long", "short", "other"].iter().for_each(|stream| desk.fill(stream, 50));
+        desk.tell(Event::WorkerSeen {
+            id: "w".into(),
+            pool: "default".into(),
+            concurrency: Some(1),
+            beats: false,
+        });
+        let mut turns = Vec::new();
+        for _ in 0..30 {
+            let dispatch = desk.wait_for_dispatch();
+            turns.push(dispatch.stream_name.to_string());
+            desk.answer(dispatch.attempt, 200);
+        }
+        for round in turns.chunks(3) {
+            let streams: BTreeSet<_> = round.iter().collect();
+            assert_eq!(streams.len(), 3, "each has its turn: {round:?}");
+        }
+    }
 }
 
 #[test]

@@ -12,9 +12,11 @@ use super::Record;
 
 mod alert;
 mod base;
+mod glance;
 mod read;
 mod write;
 
+pub use glance::glance;
 use read::Fields;
 use write::Writer;
 
@@ -42,6 +44,8 @@ pub enum DecodeError {
 pub struct Encoder {
     bytes: BytesMut,
     count: u32,
+    /// How large payloads are of late: the room for the next one is taken in one piece.
+    usual: usize,
 }
 
 impl Encoder {
@@ -72,6 +76,7 @@ impl Encoder {
     /// Adds a record; gives back its index in the entry.
     pub fn push(&mut self, record: &Record) -> u32 {
         if self.is_empty() {
+            self.bytes.reserve(self.usual);
             self.bytes.put_u8(VERSION);
         }
         let head = self.bytes.len();
@@ -89,6 +94,8 @@ impl Encoder {
     /// The payload; the encoder is empty again.
     pub fn finish(&mut self) -> Bytes {
         self.count = 0;
+        // Up at once, and down by and by.
+        self.usual = self.bytes.len().max(self.usual - self.usual / 8);
         self.bytes.split().freeze()
     }
 }

@@ -262,12 +262,7 @@ impl Fields {
     fn answer(&mut self) -> Read<Answer> {
         Ok(Answer {
             head: self.head()?,
-            outcome: match self.u8("outcome")? {
-                1 => Outcome::Completed,
-                2 => Outcome::Resolved,
-                3 => Outcome::Skipped,
-                _ => return Err("outcome"),
-            },
+            outcome: outcome(self.u8("outcome")?)?,
             worker: self.text()?,
             reason: self.text()?,
             history: self.many(|fields| fields.report().map(Arc::new))?,
@@ -305,4 +300,14 @@ impl Fields {
             detail: self.text()?,
         })
     }
+}
+
+/// How a message came by its result.
+pub(super) fn outcome(code: u8) -> Read<Outcome> {
+    Ok(match code {
+        1 => Outcome::Completed,
+        2 => Outcome::Resolved,
+        3 => Outcome::Skipped,
+        _ => return Err("outcome"),
+    })
 }

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use rollcall_common::{
     limits::LATE_ANSWER,
     message::{Message as Sent, Payload},
@@ -38,24 +37,24 @@ const NOTICED: Duration = Duration::from_secs(1);
 
 /// What a worker's reply means (contract §4).
 enum Meaning {
-    Accept(Outcome, Bytes),
+    Accept(Outcome, Payload),
     Count { refused: bool },
     Free,
     Park,
 }
 
 fn read(reply: &WorkerReply) -> Meaning {
-    let WorkerReply::Answer { status, outcome, payload: Payload { body, .. }, .. } = reply else {
+    let WorkerReply::Answer { status, outcome, payload, .. } = reply else {
         let broken = matches!(reply, WorkerReply::Broken(_) | WorkerReply::Cancelled);
         return if broken { Meaning::Count { refused: false } } else { Meaning::Free };
     };
     match (outcome, status) {
-        (Some(Word::Ok), _) => Meaning::Accept(Outcome::Completed, body.clone()),
-        (Some(Word::Skip), _) => Meaning::Accept(Outcome::Skipped, Bytes::new()),
+        (Some(Word::Ok), _) => Meaning::Accept(Outcome::Completed, payload.clone()),
+        (Some(Word::Skip), _) => Meaning::Accept(Outcome::Skipped, Payload::default()),
         (Some(Word::Park), _) => Meaning::Park,
         (Some(Word::Retry), _) => Meaning::Count { refused: false },
-        (None, 204) => Meaning::Accept(Outcome::Completed, Bytes::new()),
-        (None, 200..=299) => Meaning::Accept(Outcome::Completed, body.clone()),
+        (None, 204) => Meaning::Accept(Outcome::Completed, Payload::default()),
+        (None, 200..=299) => Meaning::Accept(Outcome::Completed, payload.clone()),
         (None, 300..=399 | 401 | 403 | 404 | 405 | 429 | 501 | 503) => Meaning::Free,
         (None, 408 | 409 | 425) => Meaning::Count { refused: false },
         (None, 400..=499) => Meaning::Count { refused: true },
@@ -84,11 +83,11 @@ impl Model {
                         at,
                         match decision {
                             Decision::Resolve { payload, .. } => {
-                                Wanted::Answered(Outcome::Resolved, payload.body.clone())
+                                Wanted::Answered(Outcome::Resolved, payload.clone())
                             }
                             Decision::Retry { .. } => Wanted::Retried,
                             Decision::Skip { .. } => {
-                                Wanted::Answered(Outcome::Skipped, Bytes::new())
+                                Wanted::Answered(Outcome::Skipped, Payload::default())
                             }
                         },
                     );
@@ -108,6 +107,7 @@ impl Model {
             }
             Told::Event(Event::WorkerSeen { id, pool, beats, .. }) => {
                 self.members.insert(Arc::clone(id), Arc::clone(pool));
+                self.pools.insert(Arc::clone(id), Arc::clone(pool));
                 let silence = self.settings.heartbeat * 3 + NOTICED;
                 self.silent_at.remove(id);
                 if *beats {
@@ -132,10 +132,18 @@ impl Model {
         }
         let in_time = one.late_until.is_none();
         match read(reply) {
+            Meaning::Accept(_, payload) if self.stand(one.at) == Stand::Done => {
+                if let Some(accepted) = one.beaten_by {
+                    self.late.0 += 1;
+                    self.late.1 += u64::from(accepted != payload);
+                }
+            }
             _ if self.stand(one.at) == Stand::Done => {}
-            Meaning::Accept(outcome, body) => {
+            Meaning::Accept(outcome, payload) => {
                 self.retire(one.at, |one| one.begun + LATE_ANSWER);
-                self.want(one.at, Wanted::Answered(outcome, body));
+                let others = self.tries.values_mut().filter(|other| other.at == one.at);
+                others.for_each(|other| other.beaten_by = Some(payload.clone()));
+                self.want(one.at, Wanted::Answered(outcome, payload));
             }
             Meaning::Count { refused } if in_time => self.fails(&one, refused),
             Meaning::Free if in_time => {
@@ -178,7 +186,7 @@ impl Model {
         }
         self.want(one.at, Wanted::Failed(Arc::clone(&one.worker)));
         let most = self.settings.stream(&self.stream(one.at.0).name).ladder.max_attempts;
-        let pool = self.members.get(&one.worker);
+        let pool = self.pools.get(&one.worker);
         let members = self.members.values().filter(|other| Some(*other) == pool).count();
         let message = self.message(one.at);
         let another = message.refused_by.as_ref().is_some_and(|other| *other != one.worker);
@@ -227,8 +235,8 @@ impl Model {
     fn allowed(&mut self, record: &Record, now: Time) -> Result<(), Violation> {
         let (at, said) = match record {
             Record::Answered { stream, sequence, answer, .. } => {
-                let body = answer.payload.body.clone();
-                ((stream.0, sequence.0), Wanted::Answered(answer.outcome, body))
+                let payload = answer.payload.clone();
+                ((stream.0, sequence.0), Wanted::Answered(answer.outcome, payload))
             }
             Record::Failed { stream, sequence, report, .. } => {
                 ((stream.0, sequence.0), Wanted::Failed(Arc::clone(&report.worker)))
@@ -390,7 +398,7 @@ impl Model {
             return Err(wrong(Invariant::I9, detail));
         }
         let (begun, until, worker) = (now, now + dispatch.timeout, Arc::clone(&dispatch.worker));
-        let one = Try { at, worker, begun, until, late_until: None, owing: false };
+        let one = Try { at, worker, begun, until, late_until: None, owing: false, beaten_by: None };
         // From now on it is known.
         self.message(at);
         self.tries.insert(dispatch.attempt, one);

@@ -10,10 +10,9 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
 use rollcall_common::{
     ids::{StreamId, StreamName},
-    message::Message as Sent,
+    message::{Message as Sent, Payload},
     time::Time,
 };
 use rollcall_supervisor::{
@@ -25,6 +24,8 @@ use rollcall_supervisor::{
 use crate::oracle::{Invariant, Place, Violation};
 
 mod judge;
+#[cfg(test)]
+mod tests;
 
 pub(super) use judge::Told;
 
@@ -73,12 +74,14 @@ struct Try {
     late_until: Option<Time>,
     /// The other of the two has failed already.
     owing: bool,
+    /// The answer that was accepted instead of its own.
+    beaten_by: Option<Payload>,
 }
 
 /// What has to be written down of a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Wanted {
-    Answered(Outcome, Bytes),
+    Answered(Outcome, Payload),
     Failed(Arc<str>),
     Parked(ParkCause),
     Retried,
@@ -103,14 +106,18 @@ pub(super) struct Model {
     head: u64,
     /// Results up to here are no longer kept.
     floor: u64,
-    /// The workers and their pools. They are not known after a start.
+    /// The workers that are there, and their pools. They are not known after a start.
     members: BTreeMap<Arc<str>, Arc<str>>,
+    /// The pools of all that were ever there: who has left may still answer.
+    pools: BTreeMap<Arc<str>, Arc<str>>,
     /// Until when those count as there that have to be heard again and again.
     silent_at: BTreeMap<Arc<str>, Time>,
     /// Workers that were found away.
     away: BTreeSet<Arc<str>>,
     tries: BTreeMap<AttemptId, Try>,
     low: bool,
+    /// Answers that came when there was one already, and those that were others.
+    late: (u64, u64),
     wanted: BTreeMap<At, VecDeque<Wanted>>,
     /// What has just arrived.
     arrived: Option<(StreamName, Vec<Arc<Sent>>)>,
@@ -242,6 +249,12 @@ impl Model {
             let is = dispatcher.state().head();
             let detail = format!("the head is {}, not {is}", self.head);
             return Err(wrong(Invariant::I4, detail));
+        }
+        let counters = dispatcher.counters();
+        let late = (counters.late_answers, counters.diverging_answers);
+        if late != self.late {
+            let detail = format!("late answers, and others, are {:?}, not {late:?}", self.late);
+            return Err(wrong(Invariant::I3, detail));
         }
         for (number, stream) in (0_u32..).zip(&self.streams) {
             let status = dispatcher.stream_status(StreamId(number));

@@ -185,6 +185,24 @@ fn garbage_behind_the_end_is_cut() {
 }
 
 #[test]
+fn what_was_written_for_another_segment_proves_nothing() {
+    for (segment, proves) in [(1, true), (2, false)] {
+        let disk = ten();
+        let mut content = disk.content(FIRST).unwrap();
+        content.truncate(usize::try_from(frame_start(11)).unwrap());
+        content.resize(content.len() + 80, 0);
+        let stray = frame::Data { number: 13, epoch: 1, watermark: 12, payload: &[1; 50] };
+        stray.encode(&frame::Salt::new(identity(), segment), &mut content);
+        disk.put(FIRST, Some(content));
+        if proves {
+            refused_at(&disk, FIRST, frame_start(11));
+        } else {
+            assert_eq!(open(&disk).unwrap().1.entries, 10);
+        }
+    }
+}
+
+#[test]
 fn an_entry_that_was_never_safe_goes_with_those_after_it() {
     let disk = SimDisk::new();
     let (mut log, _) = open(&disk).unwrap();

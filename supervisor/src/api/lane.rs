@@ -1,0 +1,61 @@
+//! Threads for long readings. They give way to everything else that the process does: whoever
+//! reads from the beginning gets what is left of the processors, and the message path does not
+//! notice. (Its locks they must not hold for long: see [`crate::views::Course`].)
+
+use std::fmt;
+
+use rollcall_common::limits::{LANE_NICE, LANE_THREADS};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinHandle,
+};
+
+/// Threads that give way.
+pub struct Lane(Option<Runtime>);
+
+impl Lane {
+    /// Starts them.
+    #[must_use]
+    pub fn start() -> Self {
+        let mut builder = Builder::new_multi_thread();
+        let builder = builder.worker_threads(1).max_blocking_threads(LANE_THREADS);
+        let runtime = builder.thread_name("lane").on_thread_start(give_way).build();
+        let runtime = runtime.inspect_err(|error| tracing::warn!(%error, "no threads for readers"));
+        Self(runtime.ok())
+    }
+
+    /// Runs what may block. Without threads of its own, it runs with everything else.
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        reading: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        match &self.0 {
+            Some(runtime) => runtime.spawn_blocking(reading),
+            None => tokio::task::spawn_blocking(reading),
+        }
+    }
+}
+
+/// The calling thread gives way from now on.
+fn give_way() {
+    // `None` is the calling thread: elsewhere than on Linux it would be the process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, LANE_NICE) {
+        tracing::warn!(%error, "readers don't give way to the message path");
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // What is being read is for nobody any more.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lane").finish()
+    }
+}

@@ -1,0 +1,212 @@
+//! Reading on, result by result, as those who replay do: each is shown where it lies, in the bytes
+//! of its entry, and nothing is kept of it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rollcall_common::{
+    ids::{Position, Sequence, StreamId, StreamName},
+    time::Time,
+};
+
+use super::{
+    LOOKS, ReadFailed, Views,
+    entries::Entries,
+    reader::{ReleasedResult, Wanted},
+    rows::Recent,
+    walk::{self, Way},
+};
+use crate::{journal::ReadError, record::Glance};
+
+/// Rows that are looked up at a time. It bounds for how long whoever adds rows waits for a reader.
+const LOOK_ROWS: usize = 512;
+
+/// Names of streams that a reader remembers, beyond which it forgets all of them.
+const NAMES: usize = 4096;
+
+/// Whose results are read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Source {
+    /// Those of all streams, by position.
+    All,
+    /// Those of one stream, by sequence.
+    Stream(StreamId),
+}
+
+/// A reader's way along the results, to be gone on with.
+#[derive(Debug)]
+pub struct Course {
+    source: Source,
+    /// The position or sequence that was read last.
+    after: u64,
+    /// What is known to come next.
+    next: VecDeque<Wanted>,
+    entries: Entries,
+    names: BTreeMap<StreamId, StreamName>,
+}
+
+/// How far a reader went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Went {
+    /// There may be more.
+    OnlySoFar,
+    /// There is nothing more now.
+    ToTheEnd,
+}
+
+/// A released result, where it lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// Its position.
+    pub position: Position,
+    /// Its stream.
+    pub stream: &'a StreamName,
+    /// Its place in the stream.
+    pub sequence: Sequence,
+    /// When it was released.
+    pub released_at: Time,
+    /// The result.
+    pub result: Glance<'a>,
+}
+
+impl<'a> Shown<'a> {
+    /// One that was read into memory.
+    #[must_use]
+    pub fn of(result: &'a ReleasedResult) -> Self {
+        Self {
+            position: result.position,
+            stream: &result.stream,
+            sequence: result.sequence,
+            released_at: result.released_at,
+            result: Glance::at(&result.answer),
+        }
+    }
+}
+
+impl Course {
+    /// From the first result after the position or sequence `after` on.
+    #[must_use]
+    pub fn new(source: Source, after: u64) -> Self {
+        Self {
+            source,
+            after,
+            next: VecDeque::new(),
+            entries: Entries::default(),
+            names: BTreeMap::new(),
+        }
+    }
+
+    /// The position or sequence that was read last.
+    #[must_use]
+    pub fn after(&self) -> u64 {
+        self.after
+    }
+}
+
+impl Views {
+    /// Shows `see` the results that come next, until it says that it is enough (at least one, if
+    /// there is one). Reads the journal where it must, so it may block.
+    ///
+    /// # Errors
+    /// When some of them are no longer kept, or the journal can't be read. What was shown before
+    /// that is right: the error comes with the next call then.
+    pub fn read_on(
+        &self,
+        course: &mut Course,
+        mut see: impl FnMut(Shown<'_>) -> bool,
+    ) -> Result<Went, ReadFailed> {
+        let (mut any, mut looks) = (false, LOOKS);
+        loop {
+            match self.see_next(course, &mut see) {
+                Ok(None) => return Ok(Went::ToTheEnd),
+                Ok(Some(true)) => any = true,
+                Ok(Some(false)) => return Ok(Went::OnlySoFar),
+                // It lies elsewhere by now.
+                Err(ReadFailed::Journal(ReadError::Trimmed { .. })) if looks > 1 => {
+                    looks -= 1;
+                    course.next.clear();
+                }
+                Err(_) if any => {
+                    course.next.clear();
+                    return Ok(Went::OnlySoFar);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Shows the next one; whether it is not enough.
+    fn see_next(
+        &self,
+        course: &mut Course,
+        see: &mut impl FnMut(Shown<'_>) -> bool,
+    ) -> Result<Option<bool>, ReadFailed> {
+        if course.next.is_empty() {
+            self.find_on(course)?;
+        }
+        let Some(wanted) = course.next.front() else {
+            return Ok(None);
+        };
+        let mut on = true;
+        self.reader.glance(&mut course.entries, wanted, |result| {
+            on = see(Shown {
+                position: wanted.position,
+                stream: &wanted.stream,
+                sequence: wanted.sequence,
+                released_at: wanted.released_at,
+                result,
+            });
+        })?;
+        course.after = match course.source {
+            Source::All => wanted.position.0,
+            Source::Stream(_) => wanted.sequence.0,
+        };
+        course.next.pop_front();
+        Ok(Some(on))
+    }
+
+    fn find_on(&self, course: &mut Course) -> Result<(), ReadFailed> {
+        let after = course.after;
+        match course.source {
+            Source::All => {
+                let found = self.rows.range(Position(after), LOOK_ROWS)?;
+                let floor = self.rows.floor();
+                if after < floor.0 {
+                    return Err(ReadFailed::Gone { first: floor.0 + 1 });
+                }
+                self.want(course, (after + 1..).map(Position).zip(found));
+            }
+            Source::Stream(stream) => {
+                let Some(newest) = self.newest(stream) else {
+                    return Ok(());
+                };
+                match walk::along(&self.rows, newest, Sequence(after), LOOK_ROWS)? {
+                    Way::Found(found) => self.want(course, found),
+                    Way::Gone(first) => return Err(ReadFailed::Gone { first: first.0 }),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Names are asked for once: whoever publishes waits for those who ask.
+    fn want(&self, course: &mut Course, found: impl IntoIterator<Item = (Position, Recent)>) {
+        if course.names.len() > NAMES {
+            course.names.clear();
+        }
+        for (position, Recent { row, answer }) in found {
+            let name = course.names.get(&row.stream).cloned().or_else(|| {
+                let name = self.name(row.stream)?;
+                course.names.insert(row.stream, name.clone());
+                Some(name)
+            });
+            course.next.extend(name.map(|stream| Wanted {
+                position,
+                stream,
+                sequence: row.sequence,
+                released_at: row.at,
+                place: row.place,
+                answer,
+            }));
+        }
+    }
+}
