@@ -123,6 +123,13 @@ pub const LINK_CALLS: usize = 4096;
 pub const LINK_QUEUE: usize = 1 << 16;
 /// Bytes for which there is room at each read of a link.
 pub const LINK_READ: usize = 64 << 10;
+/// How long a link may be quiet before its worker is asked for a sign of life; and how long that
+/// may take, each of [`LINK_SIGNS`] times.
+pub const LINK_QUIET: Duration = Duration::from_secs(3);
+/// Signs of life that a worker may owe before nothing more is sent over its link.
+pub const LINK_SIGNS: u32 = 2;
+/// Quiet after which a worker takes a link on which it works on nothing for lost.
+pub const LINK_LOST: Duration = Duration::from_secs(60);
 /// Bytes that wait to be written to a link, beyond which no more calls are taken.
 pub const LINK_UNSENT: usize = 1 << 20;
 /// How long a look at whether a worker is there may take.

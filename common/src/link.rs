@@ -2,10 +2,13 @@
 //! ways, answers as they finish. It says what a call over plain HTTP says (contract §4), in fewer
 //! bytes and without a request of its own for each message.
 //!
-//! A supervisor asks for it with `GET`, `Upgrade: rollcall-link/1` and the header [`LIMIT`]; a
+//! A supervisor asks for it with `GET`, `Upgrade: rollcall-link/2` and the header [`LIMIT`]; a
 //! worker agrees with `101` and the header [`CREDIT`]. From then on both send frames (see
 //! [`crate::frame`]), each of a kind (one byte), the number of a call (`u64`) and what the kind
 //! says. Numbers are big-endian; text has its length before it, as `u16`.
+//!
+//! A connection can be dead without either end being told (a firewall or an address translation
+//! that has forgotten it), so a supervisor that hears nothing asks for a sign of life.
 
 use bytes::{BufMut as _, BytesMut};
 use uuid::Uuid;
@@ -13,9 +16,9 @@ use uuid::Uuid;
 use crate::{ids::MessageId, protocol::Outcome};
 
 /// The protocol's name in the `Upgrade` header.
-pub const UPGRADE: &str = "rollcall-link/1";
+pub const UPGRADE: &str = "rollcall-link/2";
 /// The version that [`crate::protocol::Registration::link`] names.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Header of the request: the largest result that the supervisor takes, in bytes.
 pub const LIMIT: &str = "rollcall-limit";
 /// Header of the `101`: how many calls may be unanswered at a time.
@@ -74,6 +77,8 @@ pub enum FromSupervisor<'a> {
     Call(Call<'a>),
     /// The answer to this call is no longer needed.
     Cancel(u64),
+    /// It wants a sign of life.
+    Ping,
 }
 
 /// What a worker sends.
@@ -85,6 +90,8 @@ pub enum FromWorker<'a> {
     Closing,
     /// A call that was cancelled will not be answered.
     Cancelled(u64),
+    /// The sign of life.
+    Pong,
 }
 
 /// A frame that is none of this protocol's.
@@ -100,6 +107,8 @@ const CANCEL: u8 = 2;
 const ANSWER: u8 = 3;
 const CANCELLED: u8 = 4;
 const CLOSING: u8 = 5;
+const PING: u8 = 6;
+const PONG: u8 = 7;
 
 impl Call<'_> {
     /// Appends it to `out` as a frame.
@@ -149,6 +158,11 @@ impl FromSupervisor<'_> {
     pub fn put_cancel(out: &mut BytesMut, number: u64) {
         Frame::begin(out, CANCEL, number).end(out);
     }
+
+    /// Appends to `out` that a sign of life is wanted.
+    pub fn put_ping(out: &mut BytesMut) {
+        Frame::begin(out, PING, 0).end(out);
+    }
 }
 
 impl<'a> FromSupervisor<'a> {
@@ -184,6 +198,7 @@ impl<'a> FromSupervisor<'a> {
                 }))
             }
             CANCEL => Ok(Self::Cancel(number)),
+            PING => Ok(Self::Ping),
             _ => Err(BadFrame),
         }
     }
@@ -198,6 +213,11 @@ impl FromWorker<'_> {
     /// Appends to `out` that a call will not be answered.
     pub fn put_cancelled(out: &mut BytesMut, number: u64) {
         Frame::begin(out, CANCELLED, number).end(out);
+    }
+
+    /// Appends the sign of life to `out`.
+    pub fn put_pong(out: &mut BytesMut) {
+        Frame::begin(out, PONG, 0).end(out);
     }
 }
 
@@ -228,8 +248,29 @@ impl<'a> FromWorker<'a> {
             }
             CLOSING => Ok(Self::Closing),
             CANCELLED => Ok(Self::Cancelled(number)),
+            PONG => Ok(Self::Pong),
             _ => Err(BadFrame),
         }
+    }
+}
+
+/// How long the other end has been quiet, in steps of [`crate::limits::LINK_QUIET`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quiet {
+    heard: bool,
+    steps: u32,
+}
+
+impl Quiet {
+    /// Something has come.
+    pub fn hear(&mut self) {
+        self.heard = true;
+    }
+
+    /// A step is over; gives back how many there were without a word.
+    pub fn step(&mut self) -> u32 {
+        self.steps = if std::mem::take(&mut self.heard) { 0 } else { self.steps.saturating_add(1) };
+        self.steps
     }
 }
 
@@ -361,6 +402,20 @@ mod tests {
         let mut out = BytesMut::new();
         FromWorker::put_closing(&mut out);
         assert_eq!(FromWorker::read(&only(out)), Ok(FromWorker::Closing));
+        let mut out = BytesMut::new();
+        FromSupervisor::put_ping(&mut out);
+        assert_eq!(FromSupervisor::read(&only(out)), Ok(FromSupervisor::Ping));
+        let mut out = BytesMut::new();
+        FromWorker::put_pong(&mut out);
+        assert_eq!(FromWorker::read(&only(out)), Ok(FromWorker::Pong));
+    }
+
+    #[test]
+    fn steps_without_a_word_are_counted() {
+        let mut quiet = Quiet::default();
+        assert_eq!([quiet.step(), quiet.step()], [1, 2]);
+        quiet.hear();
+        assert_eq!([quiet.step(), quiet.step()], [0, 1]);
     }
 
     #[test]

@@ -3,15 +3,16 @@
 //! Deadlines have to survive a restart, so they are journaled as wall-clock numbers; but a wall
 //! clock jumps. [`Clock`] reads the wall once, when it starts, and counts on with the monotonic
 //! clock: a jump of the wall clock during a run moves no deadline. This is the only place that
-//! reads a clock.
+//! reads a clock. The monotonic one is the runtime's: the system's, unless a test drives it.
 
 use std::{
     fmt,
     ops::{Add, Sub},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Serialize, Serializer};
+use tokio::time::Instant;
 
 /// A moment, in microseconds since the Unix epoch as the process counts them.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -163,7 +164,14 @@ impl Clock {
     pub fn start(not_before: Time) -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = Time(u64::try_from(wall.as_micros()).unwrap_or(u64::MAX));
-        Self { base: wall.max(not_before), started: Instant::now() }
+        Self::at(wall.max(not_before))
+    }
+
+    /// A clock that shows `base` now.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
+    pub fn at(base: Time) -> Self {
+        Self { base, started: Instant::now() }
     }
 
     /// The present moment.

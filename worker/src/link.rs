@@ -16,8 +16,8 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use rollcall_common::{
     frame,
-    limits::{LINK_CALLS, LINK_READ, LINK_UNSENT},
-    link::{self, Call, FromSupervisor, FromWorker},
+    limits::{LINK_CALLS, LINK_LOST, LINK_QUIET, LINK_READ, LINK_UNSENT},
+    link::{self, Call, FromSupervisor, FromWorker, Quiet},
     protocol::Outcome,
     task,
     time::{Clock, Time},
@@ -26,6 +26,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::mpsc,
     task::AbortHandle,
+    time::{MissedTickBehavior, interval},
 };
 
 use crate::{
@@ -124,6 +125,9 @@ impl Wire {
         let (closing, stopped) = (stages.reached(Stage::Closing), stages.reached(Stage::Stopped));
         tokio::pin!(closing, stopped);
         let (mut arrived, mut batch, mut open) = (BytesMut::new(), Vec::new(), true);
+        let (mut quiet, mut steps) = (Quiet::default(), interval(LINK_QUIET));
+        // A process that was stopped has missed no word for that long.
+        steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             arrived.reserve(LINK_READ);
             tokio::select! {
@@ -131,6 +135,7 @@ impl Wire {
                     if read? == 0 {
                         return Ok(());
                     }
+                    quiet.hear();
                     self.take_all(&mut arrived)?;
                 }
                 _ = finished.recv_many(&mut batch, LINK_CALLS) => {
@@ -144,6 +149,12 @@ impl Wire {
                 written = writing.write_buf(&mut self.out), if !self.out.is_empty() => {
                     if written? == 0 {
                         return Ok(());
+                    }
+                }
+                _ = steps.tick() => {
+                    let lost = LINK_QUIET * quiet.step() >= LINK_LOST;
+                    if lost && self.running.is_empty() {
+                        return Err(io::Error::new(io::ErrorKind::TimedOut, "no sign of life"));
                     }
                 }
                 () = &mut closing, if open => {
@@ -162,6 +173,7 @@ impl Wire {
             let length = frame.len();
             match FromSupervisor::read(frame).map_err(io::Error::other)? {
                 FromSupervisor::Call(call) => self.call(&call),
+                FromSupervisor::Ping => FromWorker::put_pong(&mut self.out),
                 FromSupervisor::Cancel(number) => {
                     // None: the answer is on its way.
                     if let Some(running) = self.running.remove(&number) {

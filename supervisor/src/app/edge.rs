@@ -7,7 +7,6 @@ use std::{
 
 use axum::Router;
 use rollcall_common::{
-    dice,
     http::{Guard, Route, Trust},
     net::Network,
     shutdown::Shutdown,
@@ -63,7 +62,8 @@ impl Edge {
     pub(super) fn new(
         config: &Config,
         (opened, vault, network): (&Opened, &Vault, Network),
-        (clock, handle, shutdown): (Clock, &Handle, &Shutdown),
+        (clock, seed): (Clock, u64),
+        (handle, shutdown): (&Handle, &Shutdown),
     ) -> Result<Self, SetupFailed> {
         let sizes = Arc::new(arc_swap::ArcSwap::from_pointee(sizes(config)));
         let registry = Arc::new(Registry::over(network.clone()));
@@ -92,7 +92,7 @@ impl Edge {
             sizes,
             room: arc_swap::ArcSwap::from_pointee(Room::new(config.limits.intake_bytes)),
             clock,
-            rng: Mutex::new(fastrand::Rng::with_seed(dice::seed())),
+            rng: Mutex::new(fastrand::Rng::with_seed(seed)),
             shutdown: shutdown.clone(),
         };
         let crier = Arc::new(Crier {

@@ -3,12 +3,9 @@
 use std::{collections::BTreeSet, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use rollcall_common::{
-    dice,
     http::Trust,
-    net::Network,
     shutdown::{Phase, Shutdown, Trigger},
     task,
-    time::Clock,
     tls::Acceptor,
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -34,11 +31,13 @@ use crate::{
 };
 
 mod edge;
+mod ground;
 mod listening;
 mod recovery;
 mod retention;
 
 use edge::{Edge, Vault, Work, destinations, pools, senders, sizes, trusts};
+pub use ground::{Ground, Store};
 pub use listening::Addresses;
 use listening::Bound;
 pub(crate) use recovery::{Opened, open};
@@ -119,32 +118,34 @@ pub async fn start(
     shutdown: Shutdown,
     trigger: Trigger,
 ) -> Result<Running, AppError> {
-    start_over(Network::default(), config, shutdown, trigger).await
+    start_on(Ground::default(), config, shutdown, trigger).await
 }
 
-/// Starts a supervisor that listens and connects over this network.
+/// Starts a supervisor on other ground than the system's.
 ///
 /// # Errors
 /// As [`start`].
-pub async fn start_over(
-    network: Network,
+pub async fn start_on(
+    ground: Ground,
     config: Config,
     shutdown: Shutdown,
     trigger: Trigger,
 ) -> Result<Running, AppError> {
-    let bound = Bound::new(&config, &network).await?;
+    let bound = Bound::new(&config, &ground.network).await?;
     warn_of_readable_tokens(&config);
     let settings = Arc::new(config.settings());
-    let opened = open(config.journal.clone(), Arc::clone(&settings)).await?;
-    let clock = Clock::start(opened.recovered.state.last_time());
+    let opened = open(config.journal.clone(), ground.store.clone(), Arc::clone(&settings)).await?;
+    let clock = ground.clock(opened.recovered.state.last_time());
+    let mut seeds = ground.seeds();
     let (handle, mailbox) = Handle::new();
     let vault = open_vault(&config, &opened).await?;
-    let edges = Edge::new(&config, (&opened, &vault, network), (clock, &handle, &shutdown))?;
+    let opened_on = (&opened, &vault, ground.network);
+    let edges = Edge::new(&config, opened_on, (clock, seeds.u64(..)), (&handle, &shutdown))?;
     let views = Arc::clone(&opened.views);
     let router = edges.router(&opened, heartbeat_ms(&settings));
     let last = opened.recovered.last;
     let journal = Arc::clone(&opened.journal);
-    let engine = Engine::new(settings, opened.recovered, dice::seed(), clock.now());
+    let engine = Engine::new(settings, opened.recovered, seeds.u64(..), clock.now());
     show_all(&engine, &views, last);
     let driver = Driver::new(Parts {
         engine,

@@ -13,7 +13,7 @@ use rollcall_common::{
 
 use uuid::Uuid;
 
-use super::AppError;
+use super::{AppError, Store};
 use crate::{
     config::{self, JournalKind},
     dispatcher::Settings,
@@ -43,12 +43,16 @@ pub(crate) struct Opened {
     pub(crate) recovered: Recovered,
 }
 
-/// Opens a journal, and folds what it says.
+/// Opens a journal, unless it is in `store` already, and folds what it says.
 pub(crate) async fn open(
     journal: config::Journal,
+    store: Option<Store>,
     settings: Arc<Settings>,
 ) -> Result<Opened, AppError> {
     let opened = tokio::task::spawn_blocking(move || {
+        if let Some(Store { journal, epoch, identity }) = store {
+            return recover(journal, (epoch, identity), &settings, None);
+        }
         let (opened, identity, views): (Arc<dyn Journal>, _, Option<PathBuf>) = match journal.kind {
             JournalKind::Local => {
                 let options = Options {

@@ -14,13 +14,14 @@ use http_body_util::Full;
 use rollcall_common::{
     frame,
     http::Upgraded,
-    limits::{LINK_CALLS, LINK_QUEUE, LINK_READ, LINK_UNSENT},
-    link::{self, BadFrame, FromSupervisor, FromWorker},
+    limits::{LATE_ANSWER, LINK_CALLS, LINK_QUEUE, LINK_QUIET, LINK_READ, LINK_SIGNS, LINK_UNSENT},
+    link::{self, BadFrame, FromSupervisor, FromWorker, Quiet},
     message::Payload,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::mpsc,
+    time::{MissedTickBehavior, interval},
 };
 
 use super::{calls::Calls, plain, registry::Member};
@@ -121,7 +122,10 @@ pub(super) async fn keep(calls: Arc<Calls>, member: Arc<Member>) {
     if let Err(error) = wire.run(connection, &mut orders).await {
         tracing::debug!(%url, %error, "the link broke");
     }
-    member.link.close();
+    if wire.stage == Stage::Open {
+        // Otherwise there may be another one by now.
+        member.link.close();
+    }
     let lost = wire.unanswered.into_keys().map(|attempt| {
         let reply = WorkerReply::Broken("the link to the worker broke".into());
         Event::Answered { attempt, reply }
@@ -163,6 +167,8 @@ async fn connect(calls: &Calls, member: &Member) -> io::Result<Option<(Upgraded,
 enum Broken {
     #[error("the worker closed it")]
     Closed,
+    #[error("the worker gave no sign of life")]
+    Silent,
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
@@ -198,7 +204,7 @@ struct Wire<'a> {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
-    /// The worker goes: no more calls over this link.
+    /// The worker goes, or is silent: no more calls over this link.
     Closing,
     Open,
 }
@@ -226,14 +232,20 @@ impl<'a> Wire<'a> {
         let (mut reading, mut writing) = tokio::io::split(connection);
         let (mut arrived, mut batch) = (BytesMut::new(), Vec::new());
         let mut wanted = true;
+        let (mut quiet, mut steps) = (Quiet::default(), interval(LINK_QUIET));
+        // A process that was stopped has missed no word for that long.
+        steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while wanted || !self.unanswered.is_empty() || !self.unsent.is_empty() {
             arrived.reserve(LINK_READ);
-            let room = self.out.len() < LINK_UNSENT && self.unsent.is_empty();
+            // What can't go over it any more has another way.
+            let room = self.stage == Stage::Closing
+                || self.out.len() < LINK_UNSENT && self.unsent.is_empty();
             tokio::select! {
                 read = reading.read_buf(&mut arrived) => {
                     if read? == 0 {
                         return Err(Broken::Closed);
                     }
+                    quiet.hear();
                     self.take_all(&mut arrived)?;
                 }
                 count = orders.recv_many(&mut batch, LINK_CALLS), if wanted && room => {
@@ -245,12 +257,30 @@ impl<'a> Wire<'a> {
                         return Err(Broken::Closed);
                     }
                 }
+                _ = steps.tick() => self.notice(quiet.step())?,
             }
             self.send_unsent();
             if !self.events.is_empty() {
                 let events = std::mem::take(&mut self.events);
                 self.calls.handle.tell_all(events).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// The worker has said nothing for so many steps.
+    fn notice(&mut self, quiet: u32) -> Result<(), Broken> {
+        if LINK_QUIET * quiet > LATE_ANSWER {
+            return Err(Broken::Silent);
+        }
+        if quiet > LINK_SIGNS && self.stage == Stage::Open {
+            // What it may still answer is waited for, as over plain HTTP.
+            tracing::debug!(url = %self.member.url, "the link is silent");
+            self.stage = Stage::Closing;
+            self.member.link.close();
+        }
+        if quiet > 0 {
+            FromSupervisor::put_ping(&mut self.out);
         }
         Ok(())
     }
@@ -312,10 +342,11 @@ impl<'a> Wire<'a> {
                 let reply = WorkerReply::Cancelled;
                 self.events.push(Event::Answered { attempt, reply });
             }
-            FromWorker::Closing => {
+            FromWorker::Closing if self.stage == Stage::Open => {
                 self.stage = Stage::Closing;
                 self.member.link.close();
             }
+            FromWorker::Closing | FromWorker::Pong => {}
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! The journal under simulation: the real log on a simulated disk, or the one in memory, with
-//! each step taken when the simulator says so.
+//! each step taken when the simulator says so, or the task of a simulated host.
 
 use std::{
     collections::VecDeque,
@@ -14,12 +14,13 @@ use rollcall_supervisor::journal::{
     local::{Load, Log, Unwritten, WriteError, sim_disk::SimDisk},
     memory::MemoryJournal,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// A journal whose writes and syncs wait to be asked for.
 #[derive(Debug)]
-pub(super) struct SimJournal {
+pub struct SimJournal {
     state: Mutex<State>,
+    appended: Notify,
     tail: watch::Sender<Tail>,
 }
 
@@ -34,15 +35,18 @@ struct State {
 impl SimJournal {
     /// A journal that goes on in `log`.
     #[must_use]
-    pub(super) fn new(log: Log<SimDisk>, floor: Epoch) -> Self {
+    pub fn new(log: Log<SimDisk>, floor: Epoch) -> Self {
         let tail =
             watch::Sender::new(Tail { next: log.durable(), space: log.space(), failed: None });
         let state = State { next: log.next(), log, waiting: VecDeque::new(), floor };
-        Self { state: Mutex::new(state), tail }
+        Self { state: Mutex::new(state), appended: Notify::new(), tail }
     }
 
     /// Writes what waits; gives back whether the disk is too full for all of it.
-    pub(super) fn write(&self) -> Result<bool, WriteError> {
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn write(&self) -> Result<bool, WriteError> {
         let mut state = self.state();
         let mut waiting = std::mem::take(&mut state.waiting);
         let written = state.log.write_group(&mut waiting);
@@ -55,7 +59,10 @@ impl SimJournal {
     }
 
     /// Syncs what was written, and says so.
-    pub(super) fn sync(&self) -> Result<(), WriteError> {
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn sync(&self) -> Result<(), WriteError> {
         let mut state = self.state();
         state.log.sync()?;
         let idle = state.waiting.is_empty();
@@ -76,6 +83,19 @@ impl SimJournal {
         !self.state().waiting.is_empty()
     }
 
+    /// Whether something that was appended is not durable.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.tail.borrow().next < self.state().next
+    }
+
+    /// Waits until something waits to be written.
+    pub async fn has_work(&self) {
+        while !self.has_waiting() {
+            self.appended.notified().await;
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,6 +111,7 @@ impl Journal for SimJournal {
         state.floor = epoch;
         state.next = number.next();
         state.waiting.push_back(Unwritten { epoch, payload });
+        self.appended.notify_one();
         Ok(Ticket(number))
     }
 

@@ -14,7 +14,7 @@ mod alerting;
 mod clients;
 mod destinations;
 mod guests;
-mod journal;
+pub mod journal;
 mod keeper;
 mod ledger;
 mod life;

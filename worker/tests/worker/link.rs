@@ -31,6 +31,7 @@ enum Said {
     Answer(u64, u16, String),
     Cancelled(u64),
     Closing,
+    Pong,
 }
 
 impl Link {
@@ -74,6 +75,7 @@ impl Link {
                     }
                     FromWorker::Cancelled(number) => Said::Cancelled(number),
                     FromWorker::Closing => Said::Closing,
+                    FromWorker::Pong => Said::Pong,
                 };
                 let length = frame.len();
                 self.arrived.advance(frame::HEAD + length);
@@ -125,6 +127,21 @@ async fn running(dir: &TempDir, count: usize) {
 
 fn go(dir: &Path, what: &str) {
     std::fs::write(dir.join(what), "").unwrap();
+}
+
+#[tokio::test]
+async fn a_sign_of_life_comes_beside_the_work() {
+    let dir = tempdir().unwrap();
+    let worker = patient(&dir).await;
+    let mut link = Link::to(&worker, 100).await;
+    link.call(1, "a").await;
+    running(&dir, 1).await;
+    let mut out = BytesMut::new();
+    FromSupervisor::put_ping(&mut out);
+    link.write(out).await;
+    assert_eq!(link.next().await, Some(Said::Pong));
+    go(dir.path(), "a");
+    assert_eq!(link.answer().await, (1, "done a\n".to_owned()));
 }
 
 #[tokio::test]

@@ -118,7 +118,7 @@ impl Machine {
         let (settings, journal) = (Arc::new(orders.settings()), orders.journal());
         let kind = journal.kind;
         let Opened { journal, epoch, views, recovered, .. } =
-            app::open(journal, Arc::clone(&settings)).await?;
+            app::open(journal, None, Arc::clone(&settings)).await?;
         let clock = Clock::start(recovered.state.last_time());
         let stream: StreamName = STREAM.parse()?;
         let engine = Engine::new(settings, recovered, dice::seed(), clock.now());
