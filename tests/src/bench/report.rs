@@ -147,7 +147,8 @@ impl Row {
             format!("; not: {}", self.mode.lacks)
         };
         format!(
-            "{:<12} {:>8.0} {:>17} {:>9.3} {:>9.3} {:>9.3} {:<3} {:>5.0}  {}; {}{lacks}{refused}{more}",
+            "{:<12} {:>8.0} {:>17} {:>9.3} {:>9.3} {:>9.3} {:<3} {:>5.0}  {}; {}\
+             {lacks}{refused}{more}",
             self.mode.name,
             self.rate(),
             spread,
