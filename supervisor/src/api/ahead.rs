@@ -2,7 +2,7 @@
 //! while the one before is on its way: so a reader takes up a few chunks of memory, however much
 //! there is, and the disk, the JSON and the connection don't wait for each other.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rollcall_common::{
     ids::Position,
@@ -20,6 +20,10 @@ use crate::{
 
 /// Results of a chunk that is looked for among others.
 const SOUGHT: usize = 512;
+/// Who reads on and had to wait for longer than this rests a multiple of it, up to a longest.
+const WAITED: Duration = Duration::from_micros(200);
+const REST: u32 = 2;
+const LONGEST_REST: Duration = Duration::from_millis(20);
 
 /// How results are written one behind the other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,7 +72,7 @@ pub(super) struct Ahead {
 enum State {
     /// Nothing is being read.
     Idle(Option<Box<Course>>),
-    Reading(JoinHandle<Read>),
+    Reading(JoinHandle<(Read, Duration)>),
     /// Something was wrong.
     Over,
 }
@@ -125,14 +129,18 @@ impl Ahead {
     /// behind it is begun.
     pub(super) async fn next(&mut self) -> Result<Chunk, Box<Problem>> {
         let reading = match std::mem::replace(&mut self.state, State::Over) {
-            State::Idle(course) => self.begin(course, FIRST_CHUNK_BYTES),
+            State::Idle(course) => {
+                // Whoever is at the head gets what is new as soon as anybody.
+                let read = self.reading(course, FIRST_CHUNK_BYTES);
+                tokio::task::spawn_blocking(|| (read(), Duration::ZERO))
+            }
             State::Reading(reading) => reading,
             State::Over => {
                 let error = ReadFailed::Stopped("a result is missing".to_owned());
                 return Err(self.feed.unreadable(&error).into());
             }
         };
-        let (read, course) = reading.await.map_err(|error| internal(&error))?;
+        let ((read, course), waited) = reading.await.map_err(|error| internal(&error))?;
         let mut chunk = read.map_err(|error| self.feed.unreadable(&error))?;
         self.after = chunk.to;
         if let Some(gap) = chunk.gap.take() {
@@ -142,28 +150,35 @@ impl Ahead {
         self.left.take(&chunk);
         chunk.more &= !self.left.is_over();
         self.state = if chunk.more {
-            State::Reading(self.begin(course, CHUNK_BYTES))
+            if waited > WAITED {
+                // Others need the processors: so long they have them without us.
+                tokio::time::sleep((REST * waited).min(LONGEST_REST)).await;
+            }
+            let read = self.reading(course, CHUNK_BYTES);
+            State::Reading(self.api.lane.spawn(read))
         } else {
             State::Idle(course)
         };
         Ok(chunk)
     }
 
-    fn begin(&self, course: Option<Box<Course>>, bytes: usize) -> JoinHandle<Read> {
+    /// What reads the next chunk.
+    fn reading(
+        &self,
+        course: Option<Box<Course>>,
+        bytes: usize,
+    ) -> impl FnOnce() -> Read + Send + use<> {
         let (views, feed) = (Arc::clone(&self.api.views), self.feed.clone());
         let (form, after, left) = (self.form, self.after, self.left);
-        let first = bytes == FIRST_CHUNK_BYTES;
         let bytes = left.bytes.min(bytes);
-        let read = move || match &feed {
+        move || match &feed {
             Feed::Some(_) => (sought(&views, (&feed, form), (after, left.results)), None),
             Feed::All(source) => {
                 let mut course = course.unwrap_or_else(|| Box::new(Course::new(*source, after)));
                 let read = on(&views, (&feed, form), &mut course, (left.results, bytes));
                 (read, Some(course))
             }
-        };
-        // Whoever is at the head gets what is new as soon as anybody; who reads on gives way.
-        if first { tokio::task::spawn_blocking(read) } else { self.api.lane.spawn(read) }
+        }
     }
 }
 

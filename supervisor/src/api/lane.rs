@@ -2,9 +2,10 @@
 //! reads from the beginning gets what is left of the processors, and the message path does not
 //! notice. (Its locks they must not hold for long: see [`crate::views::Course`].)
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use rollcall_common::limits::{LANE_NICE, LANE_THREADS};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     runtime::{Builder, Runtime},
     task::JoinHandle,
@@ -24,16 +25,32 @@ impl Lane {
         Self(runtime.ok())
     }
 
-    /// Runs what may block. Without threads of its own, it runs with everything else.
+    /// Runs what may block, and measures how long it had to wait for a processor or the disk.
+    /// Without threads of its own, it runs with everything else.
     pub(super) fn spawn<T: Send + 'static>(
         &self,
         reading: impl FnOnce() -> T + Send + 'static,
-    ) -> JoinHandle<T> {
+    ) -> JoinHandle<(T, Duration)> {
+        let reading = || {
+            let (before, worked) = (since_boot(ClockId::Monotonic), working());
+            let read = reading();
+            let took = since_boot(ClockId::Monotonic).saturating_sub(before);
+            (read, took.saturating_sub(working().saturating_sub(worked)))
+        };
         match &self.0 {
             Some(runtime) => runtime.spawn_blocking(reading),
             None => tokio::task::spawn_blocking(reading),
         }
     }
+}
+
+/// How long the calling thread has been at work.
+fn working() -> Duration {
+    since_boot(ClockId::ThreadCPUTime)
+}
+
+fn since_boot(clock: ClockId) -> Duration {
+    Duration::try_from(clock_gettime(clock)).unwrap_or_default()
 }
 
 /// The calling thread gives way from now on.

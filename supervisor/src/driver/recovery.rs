@@ -2,6 +2,7 @@
 
 use rollcall_common::{
     ids::{Sequence, StreamName},
+    limits::VIEW_SPILL_ROWS,
     time::Time,
 };
 
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// Places in memory beyond which recovery moves some to the disk.
-const OVERHANG: usize = 65_536;
+const OVERHANG: usize = 2 * VIEW_SPILL_ROWS;
 
 /// Why a journal could not be folded.
 #[derive(Debug, thiserror::Error)]

@@ -90,6 +90,15 @@ impl Board {
         self.with(stream, |_, name| name.clone())
     }
 
+    /// Whether there is a stream whose name is like this.
+    pub(super) fn has_name(
+        &self,
+        stream: StreamId,
+        like: impl FnOnce(&StreamName) -> bool,
+    ) -> bool {
+        self.with(stream, |_, name| like(name)).unwrap_or(false)
+    }
+
     /// How a stream stands.
     pub(super) fn read(&self, stream: StreamId) -> Option<Shape> {
         self.with(stream, |cell, _| Shape::unpack(cell.read()))

@@ -70,8 +70,8 @@ pub(super) struct Index {
     touched: Vec<StreamId>,
     /// What was said of streams since then.
     said: Vec<(StreamId, StreamStatus)>,
-    /// Streams that came since then, and their names.
-    fresh: Vec<(StreamName, StreamId)>,
+    /// Streams that came since then.
+    fresh: Vec<StreamId>,
     /// Bytes of unreleased answers in memory.
     pending_bytes: usize,
     /// Whole snapshots that are there, the oldest first.
@@ -141,8 +141,8 @@ impl Index {
 
     /// Lets everybody see what was taken in.
     pub(super) fn show(&mut self, open: &Open) {
-        for (name, stream) in self.fresh.drain(..) {
-            open.names.add(name, stream);
+        for stream in self.fresh.drain(..) {
+            open.names.add(&open.board, stream);
         }
         self.show_places(open);
     }
@@ -157,9 +157,9 @@ impl Index {
     /// The same, after so much that all is shown anew.
     pub(super) fn show_all(&mut self, open: &Open) {
         self.forget_to_show();
-        let names = self.ids().filter_map(|stream| Some((open.board.name(stream)?, stream)));
-        open.names.reset(names.collect());
-        self.touched = self.ids().collect();
+        open.names.reset(&open.board);
+        self.touched =
+            (0..u32::try_from(self.streams.len()).unwrap_or(u32::MAX)).map(StreamId).collect();
         self.show_places(open);
     }
 
@@ -195,10 +195,6 @@ impl Index {
         if changed {
             open.show_stuck(stream, &self.stuck);
         }
-    }
-
-    fn ids(&self) -> impl Iterator<Item = StreamId> + use<> {
-        (0..u32::try_from(self.streams.len()).unwrap_or(u32::MAX)).map(StreamId)
     }
 
     pub(super) fn bases(&self) -> &VecDeque<BaseMark> {
@@ -255,8 +251,8 @@ impl Index {
 
     fn open(&mut self, open: &Open, name: StreamName, released: (Sequence, u32)) {
         let stream = StreamId(u32::try_from(self.streams.len()).unwrap_or(u32::MAX));
-        open.board.add(name.clone());
-        self.fresh.push((name, stream));
+        open.board.add(name);
+        self.fresh.push(stream);
         self.streams.push(StreamView::new(released));
         self.touched.push(stream);
     }

@@ -241,7 +241,7 @@ impl Views {
     /// The number of the stream `name`.
     #[must_use]
     pub fn find(&self, name: &StreamName) -> Option<StreamId> {
-        self.open.names.find(name)
+        self.open.names.find(&self.open.board, name)
     }
 
     /// The name of a stream.
@@ -260,7 +260,7 @@ impl Views {
     /// Streams by name, from the first after `after`, at most `limit`.
     #[must_use]
     pub fn streams(&self, after: Option<&StreamName>, limit: usize) -> Vec<(StreamName, StreamId)> {
-        self.open.names.page(after, limit)
+        self.open.names.page(&self.open.board, after, limit)
     }
 
     /// Streams whose head waits for somebody, at most `limit`, and never more than

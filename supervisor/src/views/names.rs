@@ -1,76 +1,90 @@
-//! The streams' names in order, for anybody to read without a lock: leaves of some names each,
-//! which are replaced as a whole. What a reader has begun to look at stays as it was.
+//! The streams' names in order, for anybody to read without a lock: leaves of some streams each,
+//! which are replaced as a whole. What a reader has begun to look at stays as it was. The names
+//! themselves are on the board.
 
-use std::{ops::Bound, sync::Arc};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rollcall_common::ids::{StreamId, StreamName};
 
-/// Most names of a leaf: so many are copied for a new one.
+use super::board::Board;
+
+/// Most streams of a leaf: so many are copied for a new one.
 const LEAF: usize = 256;
 
-/// The names in order.
+/// The streams in the order of their names.
 #[derive(Debug, Default)]
 pub(super) struct Names(ArcSwap<Vec<Arc<ArcSwap<Leaf>>>>);
 
-/// Some names in order; never none.
-type Leaf = Vec<(StreamName, StreamId)>;
+/// Some streams in the order of their names; never none.
+type Leaf = Vec<StreamId>;
 
 impl Names {
-    /// Has these names and no others.
-    pub(super) fn reset(&self, mut names: Leaf) {
-        names.sort_unstable();
-        let leaves =
-            names.chunks(LEAF / 2).map(|part| Arc::new(ArcSwap::from_pointee(part.into())));
+    /// Has all streams of the board.
+    pub(super) fn reset(&self, board: &Board) {
+        let count = u32::try_from(board.len()).unwrap_or(u32::MAX);
+        let mut all: Vec<(StreamName, StreamId)> = (0..count)
+            .filter_map(|stream| Some((board.name(StreamId(stream))?, StreamId(stream))))
+            .collect();
+        all.sort_unstable();
+        let leaves = all.chunks(LEAF / 2).map(|part| {
+            let leaf: Leaf = part.iter().map(|(_, stream)| *stream).collect();
+            Arc::new(ArcSwap::from_pointee(leaf))
+        });
         self.0.store(Arc::new(leaves.collect()));
     }
 
-    /// Adds a name. One at a time does so.
-    pub(super) fn add(&self, name: StreamName, stream: StreamId) {
+    /// Adds a stream of the board. One at a time does so.
+    pub(super) fn add(&self, board: &Board, stream: StreamId) {
+        let Some(name) = board.name(stream) else {
+            return;
+        };
         let leaves = self.0.load_full();
-        let at = leaf_of(&leaves, &name);
+        let at = leaf_of(board, &leaves, &name);
         let Some(place) = leaves.get(at) else {
-            return self.reset(vec![(name, stream)]);
+            let first = Arc::new(ArcSwap::from_pointee(vec![stream]));
+            return self.0.store(Arc::new(vec![first]));
         };
         let old = place.load();
-        let before = old.partition_point(|(other, _)| *other < name);
+        let before = old.partition_point(|other| is_before(board, *other, &name));
         let (lower, upper) = old.split_at(before);
-        let mut leaf = Leaf::with_capacity(old.len() + 1);
-        leaf.extend_from_slice(lower);
-        leaf.push((name, stream));
-        leaf.extend_from_slice(upper);
+        let leaf = [lower, &[stream], upper].concat();
         if leaf.len() < LEAF {
             return place.store(Arc::new(leaf));
         }
-        let upper = leaf.split_off(LEAF / 2);
-        leaf.shrink_to_fit();
         let mut leaves = Vec::clone(&leaves);
-        let halves = [leaf, upper].map(|half| Arc::new(ArcSwap::from_pointee(half)));
+        let halves = leaf.chunks(LEAF / 2);
+        let halves = halves.map(|half| Arc::new(ArcSwap::from_pointee(half.to_vec())));
         leaves.splice(at..=at, halves);
         self.0.store(Arc::new(leaves));
     }
 
     /// The stream of a name.
-    pub(super) fn find(&self, name: &StreamName) -> Option<StreamId> {
+    pub(super) fn find(&self, board: &Board, name: &StreamName) -> Option<StreamId> {
         let leaves = self.0.load();
-        let leaf = leaves.get(leaf_of(&leaves, name))?.load();
-        let at = leaf.binary_search_by(|(other, _)| other.cmp(name)).ok()?;
-        leaf.get(at).map(|(_, stream)| *stream)
+        let leaf = leaves.get(leaf_of(board, &leaves, name))?.load();
+        let at = leaf.partition_point(|other| is_before(board, *other, name));
+        let stream = *leaf.get(at)?;
+        board.has_name(stream, |other| other == name).then_some(stream)
     }
 
-    /// The names after `after`, at most `limit`.
-    pub(super) fn page(&self, after: Option<&StreamName>, limit: usize) -> Leaf {
+    /// The streams behind the name `after`, at most `limit`.
+    pub(super) fn page(
+        &self,
+        board: &Board,
+        after: Option<&StreamName>,
+        limit: usize,
+    ) -> Vec<(StreamName, StreamId)> {
         let leaves = self.0.load();
-        let from = after.map_or(0, |name| leaf_of(&leaves, name));
-        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut page = Leaf::new();
+        let from = after.map_or(0, |name| leaf_of(board, &leaves, name));
+        let mut page = Vec::new();
         for leaf in leaves.iter().skip(from) {
             let leaf = leaf.load();
-            let later = leaf.iter().skip_while(|(name, _)| match after {
-                Bound::Excluded(after) => name <= after,
-                Bound::Included(_) | Bound::Unbounded => false,
+            let skip = after.map_or(0, |after| {
+                leaf.partition_point(|one| board.has_name(*one, |name| name <= after))
             });
-            page.extend(later.take(limit - page.len()).cloned());
+            let later = leaf.iter().skip(skip).take(limit - page.len());
+            page.extend(later.filter_map(|stream| Some((board.name(*stream)?, *stream))));
             if page.len() >= limit {
                 break;
             }
@@ -79,11 +93,15 @@ impl Names {
     }
 }
 
+fn is_before(board: &Board, stream: StreamId, name: &StreamName) -> bool {
+    board.has_name(stream, |other| other < name)
+}
+
 /// The leaf in which a name is, if it is there.
-fn leaf_of(leaves: &[Arc<ArcSwap<Leaf>>], name: &StreamName) -> usize {
+fn leaf_of(board: &Board, leaves: &[Arc<ArcSwap<Leaf>>], name: &StreamName) -> usize {
     let begins = |leaf: &Arc<ArcSwap<Leaf>>| {
-        let leaf = leaf.load();
-        leaf.first().is_none_or(|(first, _)| first <= name)
+        let first = leaf.load().first().copied();
+        first.is_none_or(|first| board.has_name(first, |first| first <= name))
     };
     leaves.partition_point(begins).saturating_sub(1)
 }
@@ -96,30 +114,30 @@ mod tests {
 
     #[test]
     fn names_are_found_and_listed_in_order() {
-        let (names, mut expected) = (Names::default(), BTreeMap::new());
-        assert_eq!(names.page(None, 10), []);
+        let (board, names) = (Board::default(), Names::default());
+        let mut expected = BTreeMap::new();
+        assert_eq!(names.page(&board, None, 10), []);
         let mut rng = fastrand::Rng::with_seed(7);
         for number in 0..3000 {
             let name: StreamName = format!("{:x}-{number}", rng.u32(..)).parse().unwrap();
             expected.insert(name.clone(), StreamId(number));
-            names.add(name, StreamId(number));
+            board.add(name);
+            names.add(&board, StreamId(number));
         }
-        let whole: Leaf = expected.iter().map(|(name, id)| (name.clone(), *id)).collect();
+        let whole: Vec<_> = expected.iter().map(|(name, id)| (name.clone(), *id)).collect();
         for again in [false, true] {
             if again {
-                names.reset(whole.clone());
+                names.reset(&board);
             }
-            assert_eq!(names.page(None, usize::MAX), whole);
+            assert_eq!(names.page(&board, None, usize::MAX), whole);
             for (at, (name, stream)) in whole.iter().enumerate().step_by(37) {
-                assert_eq!(names.find(name), Some(*stream));
-                assert_eq!(
-                    names.page(Some(name), 5),
-                    whole[at + 1..].iter().take(5).cloned().collect::<Leaf>()
-                );
+                assert_eq!(names.find(&board, name), Some(*stream));
+                let five: Vec<_> = whole[at + 1..].iter().take(5).cloned().collect();
+                assert_eq!(names.page(&board, Some(name), 5), five);
             }
             let between: StreamName = "7".parse().unwrap();
-            assert_eq!(names.find(&between), None);
-            let after = names.page(Some(&between), 1);
+            assert_eq!(names.find(&board, &between), None);
+            let after = names.page(&board, Some(&between), 1);
             assert_eq!(after.first(), whole.iter().find(|(name, _)| *name > between));
         }
     }

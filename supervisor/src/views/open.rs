@@ -28,7 +28,7 @@ impl Open {
     /// Forgets everything.
     pub(super) fn clear(&self) {
         self.board.clear();
-        self.names.reset(Vec::new());
+        self.names.reset(&self.board);
         self.parked.store(0, Ordering::Relaxed);
         self.stuck.store(Arc::default());
     }

@@ -4,9 +4,9 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::{
-    harness::{Setup, Signal, Supervisor, now, soon, spawn, until},
+    harness::{Client, Setup, Signal, Supervisor, now, soon, spawn, until},
     peers::{Act, Destination, FakeWorker},
 };
 
@@ -176,6 +176,39 @@ async fn damaged_views_are_made_anew() {
     }
     let supervisor = setup.start().await;
     assert_eq!(supervisor.all_results("/v1/results").await, results);
+}
+
+/// The index is made anew at a start; a start that is killed meanwhile leaves a part of one, and
+/// the next begins again.
+#[tokio::test]
+async fn a_start_that_is_killed_while_it_makes_the_index_loses_nothing() {
+    let setup = Setup::new(PASSING);
+    let supervisor = setup.start().await;
+    for batch in 0..20 {
+        let lines = (0..5_000).map(|number| json!(batch * 5_000 + number));
+        assert_eq!(supervisor.lines("orders", lines).await.status, 202);
+    }
+    supervisor.until_released("orders", 100_000).await;
+    let pages = async |client: &Client| {
+        let mut pages = Vec::new();
+        for after in [0, 49_990, 99_980] {
+            pages.push(client.json(&format!("/v1/results?after={after}&limit=50")).await);
+            let of_stream = format!("/v1/streams/orders/results?after={after}&limit=50");
+            pages.push(client.json(&of_stream).await);
+        }
+        pages
+    };
+    let before = pages(&supervisor).await;
+    supervisor.kill().await;
+    let rows = setup.data().join("views/0000000000.rows");
+    for _ in 0..3 {
+        fs::remove_file(&rows).unwrap();
+        let process = setup.launch_under(&["env"]);
+        until("some of the index is there", || async { rows.exists() }).await;
+        process.kill().await;
+    }
+    let supervisor = setup.start().await;
+    assert_eq!(pages(&supervisor).await, before);
 }
 
 /// A journal in which nothing happens does not grow by itself, though all of its small segments
