@@ -2,6 +2,7 @@
 //! message path reads and writes a plain `TcpStream` behind one `match`, without a pointer, a
 //! lock or a copy of its own; only what a test brings is boxed.
 
+mod end;
 mod halves;
 mod listener;
 mod stream;
@@ -11,6 +12,7 @@ use std::{fmt, io, net::SocketAddr, sync::Arc};
 use futures_util::future::BoxFuture;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, lookup_host};
 
+pub use end::End;
 pub use halves::{ReadHalf, WriteHalf};
 pub use listener::{Accepts, Listener};
 pub use stream::{Stream, Wire};
