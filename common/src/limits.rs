@@ -101,14 +101,14 @@ pub const PAGE_RESULTS: usize = 10_000;
 pub const PAGE_BYTES: usize = 8 << 20;
 /// Bytes of results that are sent to a reader at a time; so many are made ready meanwhile.
 pub const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes of the first of these chunks, which is to come soon.
+pub const FIRST_CHUNK_BYTES: usize = 64 << 10;
 /// Bytes of them that are written at a time, between which other connections have their turn.
 pub const SLICE_BYTES: usize = 64 << 10;
 /// Threads that read for those who read much.
 pub const LANE_THREADS: usize = 2;
 /// How much these threads give way to others, as `nice` counts it.
 pub const LANE_NICE: i32 = 10;
-/// Bytes of the first of them, which is to come soon.
-pub const FIRST_CHUNK_BYTES: usize = 64 << 10;
 /// Idle time after which a pooled connection is not used again. Node.js closes idle connections
 /// after 5 s unless told otherwise, so a longer time loses requests.
 pub const IDLE_CONNECTION: Duration = Duration::from_secs(4);

@@ -4,7 +4,7 @@
 use std::io::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rollcall_common::ids::Position;
+use rollcall_common::{ids::Position, time::Time};
 use serde_json::value::RawValue;
 
 use crate::views::{ReleasedResult, Shown};
@@ -63,8 +63,8 @@ impl<'a> ResultBody<'a> {
         quoted(text, b",\"outcome\":", result.outcome.as_str().as_bytes());
         number(text, b",\"attempts\":", result.attempts.into());
         said(text, b",\"worker\":", result.worker);
-        quoted(text, b",\"accepted_at\":", &result.accepted_at.to_rfc3339());
-        quoted(text, b",\"released_at\":", &released_at.to_rfc3339());
+        moment(text, b",\"accepted_at\":", result.accepted_at);
+        moment(text, b",\"released_at\":", released_at);
         said(text, b",\"datacontenttype\":", result.content_type);
         Data::of(result.content_type, result.body).write(text);
         said(text, b",\"reason\":", result.reason);
@@ -82,6 +82,14 @@ fn number(text: &mut Vec<u8>, name: &[u8], value: u64) {
     text.extend_from_slice(name);
     // Writing to memory does not fail.
     let _ = write!(text, "{value}");
+}
+
+/// A field with a moment.
+fn moment(text: &mut Vec<u8>, name: &[u8], at: Time) {
+    text.extend_from_slice(name);
+    text.push(b'"');
+    at.write_rfc3339(text);
+    text.push(b'"');
 }
 
 /// A field with a text in which there is nothing to escape.
@@ -164,10 +172,7 @@ fn is_json(content_type: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use rollcall_common::{
-        ids::{MessageId, Sequence},
-        time::Time,
-    };
+    use rollcall_common::ids::{MessageId, Sequence};
     use serde_json::{Value, json};
 
     use super::*;
