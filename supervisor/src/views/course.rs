@@ -18,9 +18,6 @@ use crate::{journal::ReadError, record::Glance};
 
 /// Rows that are looked up at a time. It bounds for how long whoever adds rows waits for a reader.
 const LOOK_ROWS: usize = 512;
-/// Rows of one stream that are looked up at a time by who has read on for long: where they begin is
-/// searched for each time, one by one and without holding anybody up.
-const STREAM_ROWS: usize = 4096;
 
 /// Whose results are read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,8 +34,6 @@ pub struct Course {
     source: Source,
     /// The position or sequence that was read last.
     after: u64,
-    /// How many rows of a stream are looked up next time.
-    rows: usize,
     /// What is known to come next.
     next: VecDeque<Wanted>,
     entries: Entries,
@@ -86,8 +81,7 @@ impl Course {
     /// From the first result after the position or sequence `after` on.
     #[must_use]
     pub fn new(source: Source, after: u64) -> Self {
-        let (rows, next) = (LOOK_ROWS, VecDeque::new());
-        Self { source, after, rows, next, entries: Entries::default() }
+        Self { source, after, next: VecDeque::new(), entries: Entries::default() }
     }
 
     /// The position or sequence that was read last.
@@ -174,9 +168,7 @@ impl Views {
                 let Some(newest) = self.newest(stream) else {
                     return Ok(());
                 };
-                let rows = course.rows;
-                course.rows = (2 * rows).min(STREAM_ROWS);
-                match walk::along(&self.rows, newest, Sequence(after), rows)? {
+                match walk::along(&self.rows, newest, Sequence(after), LOOK_ROWS)? {
                     Way::Found(found) => course.next = self.wanted(found).into(),
                     Way::Gone(first) => return Err(ReadFailed::Gone { first: first.0 }),
                 }
