@@ -44,8 +44,8 @@ impl Time {
         self.0 / 1_000_000
     }
 
-    /// Adds itself to `text`: RFC 3339 with milliseconds, in UTC. What is later than the year 9999 is
-    /// its last moment.
+    /// Adds itself to `text`: RFC 3339 with milliseconds, in UTC. What is later than the year 9999
+    /// is its last moment.
     pub fn write_rfc3339(self, text: &mut Vec<u8>) {
         let micros = i64::try_from(self.0).unwrap_or(i64::MAX);
         match Timestamp::from_microsecond(micros) {
