@@ -89,6 +89,8 @@ pub const VIEW_SPILL_ROWS: usize = 8192;
 pub const VIEW_FILE_ROWS: u64 = 1 << 20;
 /// Most history of one message's attempts that is kept.
 pub const ATTEMPT_HISTORY: usize = 32;
+/// Senders that read results from the disk at once.
+pub const DELIVERY_READS: usize = 4;
 /// How long an attempt whose time is up may still answer.
 pub const LATE_ANSWER: Duration = Duration::from_secs(600);
 /// Longest `Prefer: wait`, and longest long poll.

@@ -8,10 +8,12 @@ use std::{
 use axum::Router;
 use rollcall_common::{
     http::{Guard, Route, Trust},
+    limits::DELIVERY_READS,
     net::Network,
     shutdown::Shutdown,
     time::Clock,
 };
+use tokio::sync::Semaphore;
 
 use super::recovery::Opened;
 use crate::{
@@ -81,6 +83,7 @@ impl Edge {
             made: Made::new(Arc::clone(&secrets), (network.clone(), Arc::clone(&guard)), trust),
             out: Out::default(),
             views: Arc::clone(&opened.views),
+            reads: Semaphore::new(DELIVERY_READS),
             handle: handle.clone(),
             epoch: opened.epoch,
             clock,

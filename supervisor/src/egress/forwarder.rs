@@ -16,6 +16,8 @@ use rollcall_common::{
     time::Clock,
 };
 
+use tokio::sync::Semaphore;
+
 use super::{
     destination::{Destination, DestinationSettings},
     trip::Trip,
@@ -42,6 +44,9 @@ pub struct Forwarder {
     pub out: Out,
     /// Where results are.
     pub views: Arc<Views>,
+    /// Who may read them from the disk: more at once would be no faster, and each of them takes a
+    /// thread with memory of its own.
+    pub reads: Semaphore,
     /// Where it is told how far a lane is.
     pub handle: Handle,
     /// The epoch of this supervisor.

@@ -177,6 +177,8 @@ impl<'a> Trip<'a> {
         if let Some(results) = self.forwarder.views.recent_results(stream, after, limit) {
             return Ok(results);
         }
+        // It is never closed.
+        let _turn = self.forwarder.reads.acquire().await;
         let views = Arc::clone(&self.forwarder.views);
         let read = move || views.stream_results(stream, after, limit, READ_BYTES);
         match tokio::task::spawn_blocking(read).await {

@@ -6,17 +6,23 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Place, ReadFailed};
+use super::{Place, ReadFailed, lately::Lately};
 use crate::{
-    journal::{EntryNumber, Journal},
+    journal::EntryNumber,
     record::{
         Glance, Record,
         codec::{Cursor, DecodeError, glance},
     },
 };
 
-/// Bytes that one read of the journal asks for: neighbours are wanted most of the time.
-const READ_BYTES: usize = 256 << 10;
+/// Bytes that a read of the journal asks for, when it goes on from the one before, at least and at
+/// most.
+const AHEAD_LEAST: usize = 32 << 10;
+const AHEAD_MOST: usize = 256 << 10;
+/// How many times as much each further one of these asks for.
+const AHEAD_GROWTH: usize = 4;
+/// Entries that may lie between two reads of neighbours.
+const NEAR: u64 = 16;
 /// Bytes of entries that are kept open, beside the one that is read.
 const OPEN_BYTES: usize = 8 << 20;
 
@@ -25,6 +31,11 @@ const OPEN_BYTES: usize = 8 << 20;
 pub(super) struct Entries {
     open: BTreeMap<EntryNumber, Opened>,
     bytes: usize,
+    /// Bytes that the last read asked for, if it went on from the one before: one result of a
+    /// stream among many is not worth reading what lies around it.
+    ahead: usize,
+    /// The last entry that was read.
+    last: Option<EntryNumber>,
 }
 
 /// An entry, and where its records begin, as far as that was looked at.
@@ -39,11 +50,7 @@ impl Entries {
     ///
     /// # Errors
     /// When the journal can't be read, or holds something else.
-    pub(super) fn record(
-        &mut self,
-        journal: &dyn Journal,
-        place: Place,
-    ) -> Result<Record, ReadFailed> {
+    pub(super) fn record(&mut self, journal: &Lately, place: Place) -> Result<Record, ReadFailed> {
         Ok(self.opened(journal, place)?.record(place.index)?)
     }
 
@@ -53,7 +60,7 @@ impl Entries {
     /// When the journal can't be read.
     pub(super) fn glance(
         &mut self,
-        journal: &dyn Journal,
+        journal: &Lately,
         place: Place,
     ) -> Result<Option<Glance<'_>>, ReadFailed> {
         let opened = self.opened(journal, place)?;
@@ -61,19 +68,25 @@ impl Entries {
         Ok(glance(&opened.payload, &cursor)?)
     }
 
-    fn opened(&mut self, journal: &dyn Journal, place: Place) -> Result<&mut Opened, ReadFailed> {
+    fn opened(&mut self, journal: &Lately, place: Place) -> Result<&mut Opened, ReadFailed> {
         if !self.open.contains_key(&place.entry) {
             self.read(journal, place.entry)?;
         }
         self.open.get_mut(&place.entry).ok_or(ReadFailed::Unexpected(place))
     }
 
-    fn read(&mut self, journal: &dyn Journal, wanted: EntryNumber) -> Result<(), ReadFailed> {
-        for entry in journal.read(wanted, READ_BYTES)? {
-            self.bytes += entry.payload.len();
-            let opened = Opened { payload: entry.payload, begins: vec![Cursor::START] };
-            let before = self.open.insert(entry.number, opened);
-            self.bytes -= before.map_or(0, |before| before.payload.len());
+    fn read(&mut self, journal: &Lately, wanted: EntryNumber) -> Result<(), ReadFailed> {
+        let near = self.last.is_some_and(|last| wanted.0.abs_diff(last.0) <= NEAR);
+        if near {
+            self.ahead = (self.ahead * AHEAD_GROWTH).clamp(AHEAD_LEAST, AHEAD_MOST);
+            journal.many(wanted, self.ahead)?.for_each(|(number, payload)| {
+                self.keep(number, payload);
+            });
+        } else {
+            self.ahead = 0;
+            if let Some((number, payload)) = journal.one(wanted)? {
+                self.keep(number, payload);
+            }
         }
         // Reading goes forward, by and large: the oldest go first.
         while self.bytes > OPEN_BYTES
@@ -83,6 +96,13 @@ impl Entries {
             self.bytes -= closed.map_or(0, |closed| closed.payload.len());
         }
         Ok(())
+    }
+
+    fn keep(&mut self, number: EntryNumber, payload: Bytes) {
+        self.last = Some(number);
+        self.bytes += payload.len();
+        let before = self.open.insert(number, Opened { payload, begins: vec![Cursor::START] });
+        self.bytes -= before.map_or(0, |before| before.payload.len());
     }
 }
 
@@ -115,11 +135,14 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{journal::memory::MemoryJournal, record::codec::Encoder};
+    use crate::{
+        journal::{Journal as _, memory::MemoryJournal},
+        record::codec::Encoder,
+    };
 
     /// So many entries of three records each; a record's sequence is ten times its entry's number
     /// and its index.
-    fn journal(entries: u64) -> MemoryJournal {
+    fn journal(entries: u64) -> Lately {
         let journal = MemoryJournal::new();
         for entry in 1..=entries {
             let mut encoder = Encoder::default();
@@ -130,7 +153,7 @@ mod tests {
             }
             let _durable_at_once = journal.append(encoder.finish(), Epoch::FIRST).unwrap();
         }
-        journal
+        Lately::new(Arc::new(journal))
     }
 
     #[test]
@@ -165,6 +188,7 @@ mod tests {
             encoder.push(&Record::Accepted { stream, sequence, at, message });
             let _durable_at_once = journal.append(encoder.finish(), Epoch::FIRST).unwrap();
         }
+        let journal = Lately::new(Arc::new(journal));
         let mut entries = Entries::default();
         for entry in [1, 2, 3, 4, 5, 1] {
             let place = Place { entry: EntryNumber(entry), index: 0 };

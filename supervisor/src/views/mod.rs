@@ -31,6 +31,7 @@ mod change;
 mod course;
 mod entries;
 mod index;
+mod lately;
 mod names;
 mod open;
 mod overview;

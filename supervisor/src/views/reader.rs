@@ -8,7 +8,7 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::{Place, entries::Entries};
+use super::{Place, entries::Entries, lately::Lately};
 use crate::{
     journal::{Journal, ReadError},
     record::{Answer, Glance, Head, Record, codec::DecodeError},
@@ -72,12 +72,12 @@ pub enum ReadFailed {
 /// Reads what the index points to.
 #[derive(Debug)]
 pub(super) struct Reader {
-    journal: Arc<dyn Journal>,
+    journal: Lately,
 }
 
 impl Reader {
     pub(super) fn new(journal: Arc<dyn Journal>) -> Self {
-        Self { journal }
+        Self { journal: Lately::new(journal) }
     }
 
     pub(super) fn results(
@@ -119,7 +119,7 @@ impl Reader {
             return Ok(());
         }
         let place = wanted.place.ok_or(ReadFailed::Nowhere(wanted.position))?;
-        let glance = entries.glance(&*self.journal, place)?;
+        let glance = entries.glance(&self.journal, place)?;
         see(glance.ok_or(ReadFailed::Unexpected(place))?);
         Ok(())
     }
@@ -143,7 +143,7 @@ impl Reader {
         let mut messages = Vec::new();
         let mut room = bytes;
         for (sequence, place) in wanted {
-            let record = entries.record(&*self.journal, place)?;
+            let record = entries.record(&self.journal, place)?;
             let (Record::Accepted { at, message, .. } | Record::Copied { at, message, .. }) =
                 record
             else {
@@ -166,7 +166,7 @@ impl Reader {
         let mut copies = Vec::new();
         let mut room = bytes;
         for place in places {
-            let record = entries.record(&*self.journal, *place)?;
+            let record = entries.record(&self.journal, *place)?;
             let (copy, weight) = if let Record::Accepted { stream, sequence, at, message }
             | Record::Copied { stream, sequence, at, message } = record
             {
@@ -195,7 +195,7 @@ impl Reader {
     }
 
     fn answer(&self, entries: &mut Entries, place: Place) -> Result<Arc<Answer>, ReadFailed> {
-        let record = entries.record(&*self.journal, place)?;
+        let record = entries.record(&self.journal, place)?;
         if let Record::Answered { answer, .. } | Record::CopiedResult { answer, .. } = record {
             Ok(answer)
         } else if let Record::Accepted { at, message, .. } | Record::Copied { at, message, .. } =

@@ -20,7 +20,18 @@ pub(super) struct Pages<'a, F> {
 impl<'a, F: DiskFile> Pages<'a, F> {
     /// Reads `file` in pieces of `piece` bytes.
     pub(super) fn new(file: &'a F, piece: usize) -> Self {
-        Self { file, buffer: Vec::new(), start: 0, filled: 0, piece }
+        Self::into(Vec::new(), file, piece)
+    }
+
+    /// The same, into memory that has been used before: to get as much anew for a small read costs
+    /// more than the read.
+    pub(super) fn into(buffer: Vec<u8>, file: &'a F, piece: usize) -> Self {
+        Self { file, buffer, start: 0, filled: 0, piece }
+    }
+
+    /// The memory, for another to use.
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.buffer
     }
 
     /// The bytes from `offset` on: `length` of them, or fewer where the file ends.

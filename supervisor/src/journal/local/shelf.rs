@@ -26,6 +26,9 @@ use super::{
 /// How much is read at a time, at most and at least.
 const PIECE: std::ops::RangeInclusive<usize> = (32 << 10)..=(256 << 10);
 
+/// Pieces of memory that are kept to be read into again.
+const BUFFERS: usize = 4;
+
 /// A segment as readers see it.
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -62,6 +65,8 @@ pub(super) struct Shelf<D> {
     segments: RwLock<VecDeque<Arc<Segment>>>,
     durable: AtomicU64,
     spare_bytes: AtomicU64,
+    /// Memory that was read into, to be used again.
+    buffers: Mutex<Vec<Vec<u8>>>,
     trimming: Mutex<()>,
     trim_failed: AtomicBool,
 }
@@ -95,6 +100,7 @@ impl<D: Disk> Shelf<D> {
             segments: RwLock::new(segments),
             durable: AtomicU64::new(durable),
             spare_bytes: AtomicU64::new(0),
+            buffers: Mutex::default(),
             trimming: Mutex::new(()),
             trim_failed: AtomicBool::new(false),
         }
@@ -173,9 +179,25 @@ impl<D: Disk> Shelf<D> {
     fn read_range(&self, range: &Range, found: &mut Found) -> Result<(), ReadError> {
         let name = segment::name(range.segment.number);
         let file = self.disk.open(&name)?;
-        let salt = Salt::new(self.identity, range.segment.number);
         let piece = found.left.clamp(*PIECE.start(), *PIECE.end());
-        let mut pages = Pages::new(&file, piece);
+        let mut pages = Pages::into(self.buffers().pop().unwrap_or_default(), &file, piece);
+        let read = self.read_pages(&mut pages, range, found);
+        let buffer = pages.into_buffer();
+        let mut buffers = self.buffers();
+        if buffers.len() < BUFFERS && buffer.len() <= *PIECE.end() {
+            buffers.push(buffer);
+        }
+        read
+    }
+
+    fn read_pages(
+        &self,
+        pages: &mut Pages<'_, D::File>,
+        range: &Range,
+        found: &mut Found,
+    ) -> Result<(), ReadError> {
+        let name = segment::name(range.segment.number);
+        let salt = Salt::new(self.identity, range.segment.number);
         let mut at = range.segment.index().find(range.from);
         while at.number < range.until && !found.full {
             let damaged = |what| {
@@ -229,6 +251,10 @@ impl<D: Disk> Shelf<D> {
             let gone = segments.iter().zip(later).take_while(|(_, next)| next.first <= below);
             gone.map(|(segment, _)| segment.bytes.load(Ordering::Relaxed)).sum()
         })
+    }
+
+    fn buffers(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_oldest(&self, below: u64) -> Option<Arc<Segment>> {
