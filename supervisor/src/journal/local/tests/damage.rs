@@ -1,7 +1,9 @@
 //! A torn end is cut; damage is refused, with its place.
 
+use proptest::{collection::vec, prelude::*};
+
 use super::*;
-use crate::journal::local::{frame, segment};
+use crate::journal::local::{checks, frame, segment};
 
 const FIRST: &str = "00000001.seg";
 
@@ -307,4 +309,29 @@ fn what_is_not_a_segment_is_left_alone() {
     disk.put("00000002.tmp", Some(Vec::new()));
     assert_eq!(open(&disk).unwrap().1.entries, 10);
     assert_eq!(disk.content("notes.txt").unwrap(), b"mine");
+}
+
+/// Bytes of any kind, and frames that follow each other, of which one byte is another.
+fn segment_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let payloads = vec(vec(any::<u8>(), 0..30), 0..6);
+    let near = (payloads, any::<prop::sample::Index>(), any::<u8>());
+    let near = near.prop_map(|(payloads, at, to)| {
+        let (mut bytes, salt) = (Vec::new(), frame::Salt::new(identity(), 1));
+        for (payload, number) in payloads.iter().zip(1..) {
+            frame::Data { number, epoch: 1, watermark: 1, payload }.encode(&salt, &mut bytes);
+        }
+        frame::Header::mark(frame::Kind::Mark, 7, 1).encode(&salt, &mut bytes);
+        let at = at.index(bytes.len());
+        bytes[at] = to;
+        bytes
+    });
+    prop_oneof![near, vec(any::<u8>(), 0..300)]
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_segment_or_refused(bytes in segment_bytes(), mend in any::<bool>()) {
+        checks::frame(&bytes, mend);
+        checks::segment(&bytes, mend);
+    }
 }
