@@ -311,6 +311,19 @@ fn what_is_not_a_segment_is_left_alone() {
     assert_eq!(disk.content("notes.txt").unwrap(), b"mine");
 }
 
+#[test]
+fn a_frame_longer_than_any_entry_is_none() {
+    let salt = frame::Salt::new(identity(), 1);
+    let most = u32::try_from(ENTRY_BYTES).unwrap();
+    for (length, is_one) in [(most, true), (most + 1, false), (u32::MAX, false)] {
+        let mut header = frame::Header::mark(frame::Kind::Data, 1, 1);
+        header.length = length;
+        let mut bytes = Vec::new();
+        header.encode(&salt, &mut bytes);
+        assert_eq!(frame::Header::decode(&bytes, &salt).is_some(), is_one, "{length}");
+    }
+}
+
 /// Bytes of any kind, and frames that follow each other, of which one byte is another.
 fn segment_bytes() -> impl Strategy<Value = Vec<u8>> {
     let payloads = vec(vec(any::<u8>(), 0..30), 0..6);
