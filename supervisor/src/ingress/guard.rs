@@ -218,7 +218,7 @@ mod tests {
     fn a_head_that_is_gone_is_not_trusted() {
         let (long, head) = ("a".repeat(KEPT), "POST /x HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(ambiguous(&format!("{long}{head}")));
-        assert!(ambiguous(&format!("{}{head}", &long[20..])));
+        assert!(ambiguous(&format!("{}{head}", "a".repeat(KEPT - 20))));
         assert!(!ambiguous(&format!("{head}{long}")));
     }
 }

@@ -20,24 +20,35 @@ fn identity() -> Uuid {
     Uuid::from_u128(0x0f1e_2d3c_4b5a_6978)
 }
 
-/// A frame is read or refused; what is read is written as the same bytes. With `mend` its
-/// checksums are made to fit, or hardly any bytes would be a frame.
+/// The bytes, as they are and with checksums that fit, are a frame or refused, and so are they as
+/// a segment's frames. What is read of a frame is written as the same bytes. A segment that is
+/// opened can be read to its end, and is the same when it is opened again.
 ///
 /// # Panics
 /// When that is not so.
-pub fn frame(bytes: &[u8], mend: bool) {
-    let mut bytes = bytes.to_vec();
-    if mend {
-        mended(&mut bytes);
+pub fn journal(bytes: &[u8]) {
+    let mut mended = bytes.to_vec();
+    let mut rest = &mut *mended;
+    while rest.len() >= HEADER_BYTES {
+        let size = mend(rest);
+        rest = rest.get_mut(size..).unwrap_or_default();
     }
+    for bytes in [bytes, &mended] {
+        frame(bytes);
+        segment(bytes);
+    }
+}
+
+fn frame(bytes: &[u8]) {
     let salt = Salt::new(identity(), 1);
-    let Some(header) = Header::decode(&bytes, &salt) else { return };
+    let Some(header) = Header::decode(bytes, &salt) else { return };
     let mut written = Vec::new();
     header.encode(&salt, &mut written);
     assert_eq!(bytes.get(..HEADER_BYTES), Some(&*written));
-    let Some(payload) = header.payload(&bytes) else { return };
+    let Some(payload) = header.payload(bytes) else { return };
     let Header { kind, number, epoch, watermark, .. } = header;
     let padding = bytes.get(HEADER_BYTES + payload.len()..header.frame_bytes());
+    // Other padding would be read, too, but nobody writes it.
     if kind == Kind::Data && padding.is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0)) {
         written.clear();
         Data { number, epoch, watermark, payload }.encode(&salt, &mut written);
@@ -45,22 +56,10 @@ pub fn frame(bytes: &[u8], mend: bool) {
     }
 }
 
-/// A segment with these bytes in the place of its frames is opened or refused; what is opened can
-/// be read to its end, and is the same when it is opened again.
-///
-/// # Panics
-/// When that is not so.
-pub fn segment(bytes: &[u8], mend: bool) {
-    let mut bytes = bytes.to_vec();
-    if mend {
-        let mut at = 0;
-        while let Some(rest) = bytes.get_mut(at..).filter(|rest| rest.len() >= HEADER_BYTES) {
-            at += mended(rest);
-        }
-    }
+fn segment(bytes: &[u8]) {
     let header = segment::Header { identity: identity(), number: 1, first: 1, epoch: 0 };
     let disk = SimDisk::new();
-    disk.put(FIRST, Some([header.encode(), bytes].concat()));
+    disk.put(FIRST, Some([&*header.encode(), bytes].concat()));
     let Ok(found) = entries(&disk) else { return };
     assert_eq!(entries(&disk).ok(), Some(found));
 }
@@ -79,7 +78,7 @@ fn entries(disk: &SimDisk) -> Result<Vec<Entry>, OpenError> {
 
 /// Makes the checksums of the frame at the front fit, and gives back its size. They are reckoned
 /// here from what the format says, not by what is looked at.
-fn mended(bytes: &mut [u8]) -> usize {
+fn mend(bytes: &mut [u8]) -> usize {
     let length =
         bytes.get(4..8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
     let size = frame_bytes(to_usize(length.into()));

@@ -343,8 +343,7 @@ fn segment_bytes() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn any_bytes_are_a_segment_or_refused(bytes in segment_bytes(), mend in any::<bool>()) {
-        checks::frame(&bytes, mend);
-        checks::segment(&bytes, mend);
+    fn any_bytes_are_a_segment_or_refused(bytes in segment_bytes()) {
+        checks::journal(&bytes);
     }
 }
