@@ -30,6 +30,8 @@ use crate::{
 };
 
 mod alerts;
+#[cfg(any(test, feature = "checks"))]
+pub mod checks;
 mod env;
 mod error;
 mod file;

@@ -20,7 +20,7 @@ use super::pace::Pace;
 /// Bytes that are kept: a whole head, and the beginning of what was read with it.
 const KEPT: usize = 2 * HEAD_BYTES;
 
-/// The newest bytes of a connection, from the end of one answer to the head of the next request.
+/// The first bytes of a connection after an answer: the head of the next request is among them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tape(Arc<Mutex<Reel>>);
 
@@ -37,10 +37,8 @@ impl Tape {
         if reel.stopped {
             return;
         }
-        let over = (reel.bytes.len() + bytes.len()).saturating_sub(KEPT).min(reel.bytes.len());
-        reel.bytes.drain(..over);
-        let kept = bytes.get(bytes.len().saturating_sub(KEPT)..).unwrap_or_default();
-        reel.bytes.extend_from_slice(kept);
+        let room = bytes.len().min(KEPT.saturating_sub(reel.bytes.len()));
+        reel.bytes.extend_from_slice(bytes.get(..room).unwrap_or_default());
     }
 
     /// A request was checked. (The head of one that was sent along with it is lost by this, so
@@ -60,24 +58,28 @@ impl Tape {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the newest head that begins with this request line has a `Content-Length`, or is
-    /// no longer there to tell.
+    /// Whether a head that begins with this request line has a `Content-Length`, or none is there
+    /// as a whole to tell. Which one is the request's own can't be told: a body that nobody has
+    /// read may stand before it, and the same line in another header, in its body, or at the
+    /// beginning of the next request behind it. So all of them are looked at.
     pub(super) fn has_content_length(&self, method: &Method, uri: &Uri) -> bool {
         let reel = self.reel();
-        let line = format!("{method} {uri} HTTP/1.1");
-        let Some(start) = find_last(&reel.bytes, line.as_bytes()) else { return true };
-        let head = reel.bytes.get(start..).unwrap_or_default();
-        head.split(|byte| *byte == b'\n')
-            .skip(1)
-            .take_while(|line| !line.is_empty() && *line != b"\r")
-            .any(|line| {
-                line.get(..15).is_some_and(|name| name.eq_ignore_ascii_case(b"content-length:"))
-            })
+        let request = format!("{method} {uri} HTTP/1.1");
+        let (mut found, mut inside) = (false, false);
+        for line in reel.bytes.split_inclusive(|byte| *byte == b'\n') {
+            let Some(line) = line.strip_suffix(b"\n") else { continue };
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let name = line.get(..15).unwrap_or_default();
+            if inside && name.eq_ignore_ascii_case(b"content-length:") {
+                return true;
+            }
+            inside &= !line.is_empty();
+            if line.ends_with(request.as_bytes()) {
+                (found, inside) = (true, true);
+            }
+        }
+        !found || inside
     }
-}
-
-fn find_last(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).rposition(|window| window == wanted)
 }
 
 /// Refuses a request that can be read in two ways.
@@ -88,16 +90,18 @@ pub(super) fn check(
     tape: &Tape,
 ) -> Result<(), Box<Problem>> {
     let bad = |detail: &str| {
-        Box::new(Problem::new(400, "ambiguous-request", "Ambiguous request", detail))
+        Err(Box::new(Problem::new(400, "ambiguous-request", "Ambiguous request", detail)))
     };
+    let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
+    let is_both = is_chunked && tape.has_content_length(method, uri);
+    tape.stop();
     let mut hosts = headers.get_all(header::HOST).iter();
     if hosts.next().is_none() || hosts.next().is_some() {
-        return Err(bad("a request has exactly one Host header"));
+        return bad("a request has exactly one Host header");
     }
-    if headers.contains_key(header::TRANSFER_ENCODING) && tape.has_content_length(method, uri) {
-        return Err(bad("a request has Content-Length or Transfer-Encoding, not both"));
+    if is_both {
+        return bad("a request has Content-Length or Transfer-Encoding, not both");
     }
-    tape.stop();
     Ok(())
 }
 
@@ -161,6 +165,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Taped<S> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn ambiguous(raw: &str) -> bool {
@@ -178,14 +184,41 @@ mod tests {
     }
 
     #[test]
-    fn only_the_newest_head_counts() {
-        let earlier = "POST /x HTTP/1.1\r\nContent-Length: 1\r\n\r\na";
-        assert!(!ambiguous(&format!("{earlier}POST /x HTTP/1.1\r\nHost: a\r\n\r\n")));
+    fn a_request_line_somewhere_else_hides_nothing() {
+        let both = "POST /x HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n";
+        let next = "POST /x HTTP/1.1\r\nHost: a\r\n\r\n";
+        for behind in [
+            "X: POST /x HTTP/1.1\r\n\r\n".to_owned(),
+            format!("\r\n{next}"),
+            format!("\r\n3\r\n{next}"),
+            format!("\r\n{}{next}", "a".repeat(KEPT)),
+        ] {
+            assert!(ambiguous(&format!("{both}{behind}")), "{behind:.50}");
+        }
+        assert!(ambiguous(&format!("{next}{both}\r\n")));
+        let line = "Content-Length: POST /x HTTP/1.1\r\n";
+        assert!(ambiguous(&format!("POST /x HTTP/1.1\r\nA: b\r\n{line}\r\n")));
+    }
+
+    #[test]
+    fn what_was_checked_is_forgotten() {
+        let (tape, uri) = (Tape::default(), Uri::from_static("/x"));
+        let host = (header::HOST, HeaderValue::from_static("a"));
+        let chunked = (header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        let headers = HeaderMap::from_iter([host, chunked]);
+        for (head, is_taken) in [("Content-Length: 1\r\n", false), ("", true)] {
+            tape.add(format!("POST /x HTTP/1.1\r\nHost: a\r\n{head}\r\n").as_bytes());
+            assert_eq!(check(&Method::POST, &uri, &headers, &tape).is_ok(), is_taken);
+            tape.add(b"POST /x HTTP/1.1\r\nContent-Length: 1\r\n\r\n");
+            tape.go_on();
+        }
     }
 
     #[test]
     fn a_head_that_is_gone_is_not_trusted() {
-        let long = "a".repeat(KEPT);
-        assert!(ambiguous(&format!("POST /x HTTP/1.1\r\nHost: a\r\n\r\n{long}")));
+        let (long, head) = ("a".repeat(KEPT), "POST /x HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(ambiguous(&format!("{long}{head}")));
+        assert!(ambiguous(&format!("{}{head}", "a".repeat(KEPT - 20))));
+        assert!(!ambiguous(&format!("{head}{long}")));
     }
 }

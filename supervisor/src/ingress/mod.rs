@@ -2,6 +2,8 @@
 //! formats.
 
 mod batch;
+#[cfg(any(test, feature = "checks"))]
+pub mod checks;
 mod cloudevents;
 mod crowd;
 mod gate;

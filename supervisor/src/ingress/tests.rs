@@ -4,13 +4,9 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use proptest::{collection::vec, prelude::*};
-use rollcall_common::{
-    frame,
-    limits::{KEPT_HEADER_BYTES, KEPT_HEADERS, KEY_BYTES},
-    protocol::FRAMES,
-};
+use rollcall_common::{frame, protocol::FRAMES};
 
-use super::{batch, cloudevents, guard::Tape, headers};
+use super::{checks, guard::Tape};
 
 /// Names that mean something here, and others.
 fn name() -> impl Strategy<Value = HeaderName> {
@@ -86,27 +82,35 @@ fn body() -> impl Strategy<Value = Bytes> {
     prop_oneof![near, vec(any::<u8>(), 0..200).prop_map(Bytes::from)]
 }
 
+/// Requests, and pieces of them.
+fn requests() -> impl Strategy<Value = Vec<u8>> {
+    let words = prop::sample::select(vec![
+        "POST /x HTTP/1.1",
+        "\r\n",
+        "\n",
+        "Host: a\r\n",
+        "Content-Length: 3\r\n",
+        "content-length:",
+        "Transfer-Encoding: chunked\r\n",
+        "Content-Type: application/x-ndjson\r\n",
+        "X: ",
+        "3\r\nabc\r\n0\r\n\r\n",
+    ]);
+    let rest = vec(words, 0..9).prop_map(|words| words.concat());
+    let head = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n";
+    let near = rest.prop_map(move |rest| [head, &rest].concat().into_bytes());
+    prop_oneof![near, vec(any::<u8>(), 0..200)]
+}
+
 proptest! {
     #[test]
+    fn no_request_can_be_read_in_two_ways(requests in requests(), cut in 0..300_usize) {
+        checks::connection(&requests, cut);
+    }
+
+    #[test]
     fn headers_are_read_or_refused(headers in header_map()) {
-        if let Ok(Some(key)) = headers::idempotency_key(&headers) {
-            prop_assert!((1..=KEY_BYTES).contains(&key.len()));
-        }
-        if let Ok(kept) = headers::kept(&headers) {
-            let bytes: usize = kept.iter().map(|(name, value)| name.len() + value.len()).sum();
-            prop_assert!(kept.len() <= KEPT_HEADERS && bytes <= KEPT_HEADER_BYTES);
-            // Each can be sent on as one header.
-            for (_, value) in &kept {
-                prop_assert!(HeaderValue::from_str(value).is_ok() && !value.contains(['\r', '\n']));
-            }
-        }
-        if let Ok(content_type) = headers::content_type(&headers) {
-            prop_assert!(HeaderValue::from_str(&content_type).is_ok());
-        }
-        if let Ok(Some(key)) = cloudevents::binary(&headers) {
-            prop_assert!(key.len() <= KEY_BYTES);
-        }
-        headers::wait(&headers);
+        checks::headers(&headers);
     }
 
     #[test]
@@ -122,14 +126,7 @@ proptest! {
         ]),
         limit in 0..100_usize,
     ) {
-        if let Ok(items) = batch::split(kind, &headers, &body, limit) {
-            prop_assert!(items.iter().all(|item| item.body.len() <= limit));
-            let bytes: usize = items.iter().map(|item| item.body.len()).sum();
-            prop_assert!(!items.is_empty() && bytes <= body.len());
-        }
-        if let Ok(key) = cloudevents::structured(&body) {
-            prop_assert!(key.len() <= KEY_BYTES);
-        }
+        checks::batch(kind, &headers, &body, limit);
     }
 
     #[test]
@@ -145,15 +142,6 @@ proptest! {
         if cut > 0 {
             bytes.put_slice(&[0, 0, 0][..cut]);
             prop_assert!(frame::split_all(bytes.freeze(), 50).is_err());
-        }
-    }
-
-    #[test]
-    fn any_bytes_are_frames_or_refused(bytes in vec(any::<u8>(), 0..200), limit in 0..100_usize) {
-        if let Ok(frames) = frame::split_all(bytes.clone().into(), limit) {
-            let all: usize = frames.iter().map(|one| one.len() + frame::HEAD).sum();
-            prop_assert_eq!(all, bytes.len());
-            prop_assert!(frames.iter().all(|one| one.len() <= limit));
         }
     }
 

@@ -13,6 +13,8 @@ use base::Base;
 
 mod alert;
 pub mod base;
+#[cfg(any(test, feature = "checks"))]
+pub mod checks;
 pub mod codec;
 mod glance;
 mod plan;

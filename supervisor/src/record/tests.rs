@@ -16,6 +16,7 @@ use super::{
     Origin, Outcome, ParkCause, PauseReason, Plan, Reason, Record, Severity, Start, Subject,
     SubscriptionId, Way,
     base::{Base, BaseKey, BaseLane, BaseSlot, BaseState, BaseStream, BaseSubscription, Begun},
+    checks::{self, result_in},
     codec::{Cursor, DecodeError, Encoder, decode, glance},
 };
 
@@ -374,17 +375,6 @@ fn decode_one(payload: &Bytes, index: u32) -> Result<Record, DecodeError> {
     cursor.read(payload, index)
 }
 
-/// What a record says of a result.
-fn result_in(record: &Record) -> Option<Arc<Answer>> {
-    if let Record::Accepted { at, message, .. } | Record::Copied { at, message, .. } = record {
-        return Some(Arc::new(Answer::passed(message, *at)));
-    }
-    if let Record::Answered { answer, .. } | Record::CopiedResult { answer, .. } = record {
-        return Some(Arc::clone(answer));
-    }
-    None
-}
-
 proptest! {
     #[test]
     fn a_glance_sees_what_reading_finds(record in record()) {
@@ -408,6 +398,7 @@ proptest! {
         let beyond = u32::try_from(records.len()).unwrap();
         prop_assert!(decode_one(&bytes, beyond).is_err());
         prop_assert_eq!(decode(&bytes).unwrap(), records);
+        checks::payload(&bytes);
     }
 
     #[test]
@@ -426,7 +417,7 @@ proptest! {
         }
         let bytes = Bytes::from(bytes);
         let _ = decode_one(&bytes, 3);
-        let _ = decode(&bytes);
+        checks::payload(&bytes);
     }
 
     #[test]
@@ -438,6 +429,6 @@ proptest! {
         let mut bytes = encoded(&records).to_vec();
         let at = at.index(bytes.len());
         bytes[at] = to;
-        let _ = decode(&Bytes::from(bytes));
+        checks::payload(&bytes);
     }
 }

@@ -33,6 +33,13 @@ async fn requests_that_can_be_read_in_two_ways_are_refused() {
     let cases = [
         request(&format!("Content-Length: 5\r\n{chunked}"), "0\r\n\r\n"),
         request(&format!("{chunked}Content-Length: 5\r\n"), "0\r\n\r\n"),
+        // The request's first line stands in it again.
+        request(
+            &format!(
+                "Content-Length: 5\r\n{chunked}X: POST /v1/streams/hard/messages HTTP/1.1\r\n"
+            ),
+            "0\r\n\r\n",
+        ),
         request("Host: y\r\nContent-Length: 1\r\n", "x"),
         request("Content-Length: 1\r\nContent-Length: 2\r\n", "xy"),
         request("Content-Length: +4\r\n", "xxxx"),

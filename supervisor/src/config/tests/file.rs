@@ -51,13 +51,8 @@ proptest! {
             ("ROLLCALL_POOLS__A__WORKERS".to_owned(), value.clone()),
             ("ROLLCALL_SUBSCRIPTIONS__A__URL".to_owned(), value),
         ];
-        let problems = || Problems::new("c.toml".to_owned());
-        let _ = Config::read(&text, env, Overrides::default(), problems());
-        if let Err(error) = Config::read(&text, [], Overrides::default(), problems()) {
-            for line in error.lines() {
-                prop_assert!(line.starts_with("c.toml:"), "{}", line);
-                prop_assert!(!line.contains('\n'), "{}", line);
-            }
-        }
+        let problems = Problems::new("c.toml".to_owned());
+        let _ = Config::read(&text, env, Overrides::default(), problems);
+        checks::text(&text);
     }
 }

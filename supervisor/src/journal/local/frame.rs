@@ -12,7 +12,10 @@
 use crc32fast::Hasher;
 use uuid::Uuid;
 
-use super::bytes::{split_array, to_u64, to_usize};
+use super::{
+    super::ENTRY_BYTES,
+    bytes::{split_array, to_u64, to_usize},
+};
 
 /// Size of a header.
 pub(super) const HEADER_BYTES: usize = 40;
@@ -95,7 +98,8 @@ impl Header {
         }
     }
 
-    /// Reads a header, if there is one.
+    /// Reads a header, if there is one. What says that it is longer than any entry is none: nobody
+    /// wrote it, and nobody shall make room for it.
     pub(super) fn decode(bytes: &[u8], salt: &Salt) -> Option<Self> {
         let (code, rest) = split_array::<4>(bytes)?;
         let kind = Kind::from_code(code)?;
@@ -106,9 +110,11 @@ impl Header {
         let (payload_crc, rest) = split_array::<4>(rest)?;
         let (header_crc, _) = split_array::<4>(rest)?;
         let covered = bytes.get(..HEADER_BYTES - 4)?;
-        (salt.crc(covered) == u32::from_le_bytes(header_crc)).then(|| Self {
+        let length = u32::from_le_bytes(length);
+        let fits = to_usize(length.into()) <= ENTRY_BYTES;
+        (fits && salt.crc(covered) == u32::from_le_bytes(header_crc)).then(|| Self {
             kind,
-            length: u32::from_le_bytes(length),
+            length,
             number: u64::from_le_bytes(number),
             epoch: u64::from_le_bytes(epoch),
             watermark: u64::from_le_bytes(watermark),
@@ -160,7 +166,7 @@ pub(super) struct Data<'a> {
     pub(super) epoch: u64,
     /// The first entry that is not known to be durable.
     pub(super) watermark: u64,
-    /// Its bytes, at most [`ENTRY_BYTES`](super::super::ENTRY_BYTES).
+    /// Its bytes, at most [`ENTRY_BYTES`].
     pub(super) payload: &'a [u8],
 }
 

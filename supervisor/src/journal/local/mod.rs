@@ -9,6 +9,8 @@
 //! [`Log`] is all of it but the thread, to be driven step by step.
 
 mod bytes;
+#[cfg(any(test, feature = "checks"))]
+pub mod checks;
 mod committer;
 pub mod disk;
 mod error;

@@ -1,7 +1,9 @@
 //! A torn end is cut; damage is refused, with its place.
 
+use proptest::{collection::vec, prelude::*};
+
 use super::*;
-use crate::journal::local::{frame, segment};
+use crate::journal::local::{checks, frame, segment};
 
 const FIRST: &str = "00000001.seg";
 
@@ -307,4 +309,41 @@ fn what_is_not_a_segment_is_left_alone() {
     disk.put("00000002.tmp", Some(Vec::new()));
     assert_eq!(open(&disk).unwrap().1.entries, 10);
     assert_eq!(disk.content("notes.txt").unwrap(), b"mine");
+}
+
+#[test]
+fn a_frame_longer_than_any_entry_is_none() {
+    let salt = frame::Salt::new(identity(), 1);
+    let most = u32::try_from(ENTRY_BYTES).unwrap();
+    for (length, is_one) in [(most, true), (most + 1, false), (u32::MAX, false)] {
+        let mut header = frame::Header::mark(frame::Kind::Data, 1, 1);
+        header.length = length;
+        let mut bytes = Vec::new();
+        header.encode(&salt, &mut bytes);
+        assert_eq!(frame::Header::decode(&bytes, &salt).is_some(), is_one, "{length}");
+    }
+}
+
+/// Bytes of any kind, and frames that follow each other, of which one byte is another.
+fn segment_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let payloads = vec(vec(any::<u8>(), 0..30), 0..6);
+    let near = (payloads, any::<prop::sample::Index>(), any::<u8>());
+    let near = near.prop_map(|(payloads, at, to)| {
+        let (mut bytes, salt) = (Vec::new(), frame::Salt::new(identity(), 1));
+        for (payload, number) in payloads.iter().zip(1..) {
+            frame::Data { number, epoch: 1, watermark: 1, payload }.encode(&salt, &mut bytes);
+        }
+        frame::Header::mark(frame::Kind::Mark, 7, 1).encode(&salt, &mut bytes);
+        let at = at.index(bytes.len());
+        bytes[at] = to;
+        bytes
+    });
+    prop_oneof![near, vec(any::<u8>(), 0..300)]
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_segment_or_refused(bytes in segment_bytes()) {
+        checks::journal(&bytes);
+    }
 }

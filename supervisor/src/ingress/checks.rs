@@ -1,0 +1,136 @@
+//! What holds for any bytes. Asked by random tests, and by `tests/fuzz`.
+
+use std::{convert::Infallible, sync::Mutex};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use rollcall_common::{
+    frame,
+    limits::{HEAD_BYTES, KEPT_HEADER_BYTES, KEPT_HEADERS, KEY_BYTES},
+};
+use tokio::{io::AsyncReadExt as _, runtime};
+
+use super::{
+    batch, cloudevents,
+    guard::{self, Tape, Taped},
+    headers,
+    pace::{Pace, Turns},
+};
+
+/// The most that a body may have here.
+const BODY_BYTES: usize = 1 << 20;
+
+/// A connection on which these bytes come, in two reads, is served to its end. A first request
+/// that is let through has `Content-Length` or `Transfer-Encoding`, not both, and what its headers
+/// and its body say is read or refused.
+///
+/// # Panics
+/// When that is not so, or there is no runtime to be had.
+pub fn connection(bytes: &[u8], cut: usize) {
+    let (first, rest) = bytes.split_at(cut.min(bytes.len()));
+    let (tape, turns) = (Tape::default(), Turns::default());
+    let taken = Mutex::new(None);
+    let service = service_fn(async |request: Request<Incoming>| {
+        turns.turn();
+        let (head, body) = request.into_parts();
+        let checked = guard::check(&head.method, &head.uri, &head.headers, &tape);
+        if let Ok(mut taken) = taken.lock() {
+            taken.get_or_insert(checked.is_ok());
+        }
+        if checked.is_ok() {
+            headers(&head.headers);
+            if let Ok(body) = Limited::new(body, BODY_BYTES).collect().await
+                && let Ok(kind) = headers::content_type(&head.headers)
+            {
+                batch(&kind, &head.headers, &body.to_bytes(), BODY_BYTES);
+            }
+        }
+        tape.go_on();
+        turns.turn();
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    });
+    let runtime = runtime::Builder::new_current_thread().enable_time().build();
+    let Ok(runtime) = runtime else { unreachable!("no runtime") };
+    runtime.block_on(async {
+        let stream = tokio::io::join(first.chain(rest), tokio::io::sink());
+        let io = Taped { stream, tape: tape.clone(), pace: Pace::new(turns.clone()) };
+        let mut builder = http1::Builder::new();
+        builder.header_read_timeout(None).max_buf_size(2 * HEAD_BYTES).half_close(true);
+        // Err: it is no HTTP.
+        let _ = builder.serve_connection(TokioIo::new(io), service).await;
+    });
+    let is_taken = taken.into_inner().is_ok_and(|taken| taken == Some(true));
+    let both = names(bytes, "content-length") && names(bytes, "transfer-encoding");
+    assert!(!is_taken || !both, "{}", String::from_utf8_lossy(bytes));
+}
+
+/// Whether the first head has a header of this name. hyper has seen to it that it is well-formed.
+fn names(bytes: &[u8], name: &str) -> bool {
+    let start = bytes.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or_default();
+    let lines = bytes.get(start..).unwrap_or_default().split(|byte| *byte == b'\n').skip(1);
+    lines
+        .take_while(|line| !line.is_empty() && *line != b"\r")
+        .filter_map(|line| line.split(|byte| *byte == b':').next())
+        .any(|said| said.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// What a message's headers say is read or refused; what is read has its bounds, and can be sent
+/// on as one header each.
+///
+/// # Panics
+/// When that is not so.
+pub fn headers(headers: &HeaderMap) {
+    if let Ok(Some(key)) = headers::idempotency_key(headers) {
+        assert!((1..=KEY_BYTES).contains(&key.len()), "{key:?}");
+    }
+    if let Ok(kept) = headers::kept(headers) {
+        let bytes: usize = kept.iter().map(|(name, value)| name.len() + value.len()).sum();
+        assert!(kept.len() <= KEPT_HEADERS && bytes <= KEPT_HEADER_BYTES, "{kept:?}");
+        for (_, value) in &kept {
+            let is_one = HeaderValue::from_str(value).is_ok() && !value.contains(['\r', '\n']);
+            assert!(is_one, "{value:?}");
+        }
+    }
+    if let Ok(content_type) = headers::content_type(headers) {
+        assert!(HeaderValue::from_str(&content_type).is_ok(), "{content_type:?}");
+    }
+    if let Ok(Some(key)) = cloudevents::binary(headers) {
+        assert!(key.len() <= KEY_BYTES, "{key:?}");
+    }
+    headers::wait(headers);
+}
+
+/// A body of this type is taken apart or refused: as a batch whose messages have at most `limit`
+/// bytes, as one event, and as frames.
+///
+/// # Panics
+/// When a part is too large, there is none, or there is more in the parts than in the body.
+pub fn batch(kind: &str, headers: &HeaderMap, body: &Bytes, limit: usize) {
+    if let Ok(items) = batch::split(kind, headers, body, limit) {
+        assert!(items.iter().all(|item| item.body.len() <= limit));
+        let bytes: usize = items.iter().map(|item| item.body.len()).sum();
+        assert!(!items.is_empty() && bytes <= body.len());
+    }
+    if let Ok(key) = cloudevents::structured(body) {
+        assert!(key.len() <= KEY_BYTES, "{key:?}");
+    }
+    frames(body, limit);
+}
+
+/// A run of frames is taken apart or refused: none is longer than `limit`, together they are all
+/// of the bytes, and one by one they are the same.
+///
+/// # Panics
+/// When that is not so.
+fn frames(bytes: &Bytes, limit: usize) {
+    let Ok(frames) = frame::split_all(bytes.clone(), limit) else { return };
+    let mut rest = &**bytes;
+    for one in frames {
+        assert_eq!(frame::next(rest, limit), Ok(Some(&*one)));
+        rest = rest.get(frame::HEAD + one.len()..).unwrap_or_default();
+    }
+    assert!(rest.is_empty(), "{bytes:?}");
+}

@@ -1,0 +1,44 @@
+//! What holds for any bytes. Asked by random tests, and by `tests/fuzz`.
+
+use bytes::BytesMut;
+use http::HeaderValue;
+use rollcall_common::{
+    frame::HEAD,
+    limits::REASON_BYTES,
+    link::{FromSupervisor, FromWorker},
+};
+
+use super::link;
+use crate::dispatcher::WorkerReply;
+
+/// The inside of a frame of the link is read or refused; a call or an answer that is read is
+/// written as the same bytes, and an answer is a reply like any other.
+///
+/// # Panics
+/// When that is not so.
+pub fn frame(frame: &[u8]) {
+    let mut out = BytesMut::new();
+    if let Ok(FromSupervisor::Call(call)) = FromSupervisor::read(frame) {
+        call.put(&mut out);
+    }
+    if let Ok(FromWorker::Answer(answer)) = FromWorker::read(frame) {
+        answer.put(&mut out);
+        reply(&link::reply(&answer));
+    }
+    assert!(out.is_empty() || out.get(HEAD..) == Some(frame), "{frame:?}");
+}
+
+/// What a worker replies has a bound, and never becomes more than one header.
+///
+/// # Panics
+/// When that is not so, or it is no whole reply.
+pub(super) fn reply(reply: &WorkerReply) {
+    let WorkerReply::Answer { reason, payload, .. } = reply else {
+        unreachable!("a whole reply is an answer");
+    };
+    assert!(
+        HeaderValue::from_str(&payload.content_type).is_ok() && payload.content_type.is_ascii()
+    );
+    // Broken characters are shown as one of three bytes.
+    assert!(reason.len() <= 3 * REASON_BYTES && !reason.contains(char::is_control), "{reason:?}");
+}
