@@ -43,6 +43,12 @@ impl Network {
         Self(Some(medium))
     }
 
+    /// Whether it is the system's.
+    #[must_use]
+    pub const fn is_the_systems(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Connects to the first of these addresses that takes a connection.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ use crate::{
     egress::{
         destination::{Destination, DestinationSettings},
         forwarder::{Destinations, Forwarder, Made, Out},
+        swift::Swift,
     },
     ingress::{self, Intake, Room},
     record::SubscriptionId,
@@ -84,6 +85,8 @@ impl Edge {
             out: Out::default(),
             views: Arc::clone(&opened.views),
             reads: Semaphore::new(DELIVERY_READS),
+            // Another network than the system's need not work from every thread.
+            swift: if network.is_the_systems() { Swift::start() } else { Swift::none() },
             handle: handle.clone(),
             epoch: opened.epoch,
             clock,

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     destination::{Destination, DestinationSettings},
+    swift::Swift,
     trip::Trip,
 };
 use crate::{
@@ -47,6 +48,8 @@ pub struct Forwarder {
     /// Who may read them from the disk: more at once would be no faster, and each of them takes a
     /// thread with memory of its own.
     pub reads: Semaphore,
+    /// Who carries results that go out one by one.
+    pub swift: Swift,
     /// Where it is told how far a lane is.
     pub handle: Handle,
     /// The epoch of this supervisor.
@@ -81,13 +84,19 @@ impl Forwarder {
             Origin::Configuration => self.destinations.load().get(&delivery.name).cloned(),
         };
         self.out.leave(&delivery);
-        task::spawn("delivery", async move {
+        let one_by_one = destination.as_ref().is_some_and(|destination| destination.batch == 1);
+        let trip = async move {
             let mut trip = Trip::new(&forwarder, delivery);
             let event = trip.run(destination).await;
             forwarder.out.come_back(trip.delivery());
             // Err: the driver has ended; the next start delivers again.
             let _ = forwarder.handle.tell(event).await;
-        });
+        };
+        if one_by_one {
+            self.swift.spawn("delivery", trip);
+        } else {
+            task::spawn("delivery", trip);
+        }
     }
 
     /// Calls back the senders of a subscription that set out before `life`. They finish what is

@@ -4,6 +4,7 @@ pub mod destination;
 pub mod forwarder;
 mod request;
 mod socket;
+pub mod swift;
 mod trip;
 
 use crate::dispatcher::Refusal;
