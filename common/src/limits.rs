@@ -41,6 +41,8 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const IDLE_CLIENT: Duration = Duration::from_secs(300);
 /// How long a client's body may stand still.
 pub const BODY_STALL: Duration = Duration::from_secs(20);
+/// How long a client that was answered before it had sent all may go on sending, for nothing.
+pub const LINGER: Duration = Duration::from_secs(10);
 /// Connections to one `[[tcp]]` listener.
 pub const TCP_CONNECTIONS: usize = 1024;
 /// How long a plain connection may be silent between two messages.

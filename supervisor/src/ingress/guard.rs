@@ -11,11 +11,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, Method, Uri, header};
+use http::{Method, Request, Uri, Version, header};
 use rollcall_common::{limits::HEAD_BYTES, problem::Problem};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::pace::Pace;
+use super::{linger::Linger, pace::Pace};
 
 /// Bytes that are kept: a whole head, and the beginning of what was read with it.
 const KEPT: usize = 2 * HEAD_BYTES;
@@ -81,20 +81,19 @@ fn find_last(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 }
 
 /// Refuses a request that can be read in two ways.
-pub(super) fn check(
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-    tape: &Tape,
-) -> Result<(), Box<Problem>> {
+pub(super) fn check<B>(request: &Request<B>, tape: &Tape) -> Result<(), Box<Problem>> {
+    let headers = request.headers();
     let bad = |detail: &str| {
         Box::new(Problem::new(400, "ambiguous-request", "Ambiguous request", detail))
     };
-    let mut hosts = headers.get_all(header::HOST).iter();
-    if hosts.next().is_none() || hosts.next().is_some() {
+    // HTTP/1.0 has no Host header, and health checks speak it (HAProxy's do unless told).
+    let fewest = usize::from(request.version() != Version::HTTP_10);
+    if !(fewest..=1).contains(&headers.get_all(header::HOST).iter().count()) {
         return Err(bad("a request has exactly one Host header"));
     }
-    if headers.contains_key(header::TRANSFER_ENCODING) && tape.has_content_length(method, uri) {
+    if headers.contains_key(header::TRANSFER_ENCODING)
+        && tape.has_content_length(request.method(), request.uri())
+    {
         return Err(bad("a request has Content-Length or Transfer-Encoding, not both"));
     }
     tape.stop();
@@ -107,6 +106,7 @@ pub(super) struct Taped<S> {
     pub(super) stream: S,
     pub(super) tape: Tape,
     pub(super) pace: Pace,
+    pub(super) linger: Linger,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Taped<S> {
@@ -123,7 +123,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Taped<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Taped<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Taped<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -143,7 +143,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Taped<S> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let Self { stream, linger, .. } = &mut *self;
+        linger.poll_shutdown(stream, context)
     }
 
     fn poll_write_vectored(
