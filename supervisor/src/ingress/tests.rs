@@ -133,6 +133,15 @@ proptest! {
     }
 
     #[test]
+    fn a_line_that_is_no_text_is_no_json(before in 0..3_usize, byte in 0x80..=0xff_u8) {
+        let mut body = b"1\n".repeat(before);
+        body.extend_from_slice(&[b'"', byte, b'"', b'\n']);
+        let split = batch::split("application/jsonl", &HeaderMap::new(), &body.into(), 100);
+        let problem = split.map(|items| items.len()).unwrap_err();
+        prop_assert_eq!(&problem.members["line"], before + 1);
+    }
+
+    #[test]
     fn frames_come_back_as_they_were(
         bodies in vec(vec(any::<u8>(), 0..50), 0..20),
         cut in 0..4_usize,
