@@ -228,6 +228,8 @@ impl Dispatcher {
             None => true,
             Some(slot) => match &slot.state {
                 SlotState::Parked(_) => return Cause::Parked,
+                // It has not failed: all who were asked turned it away, or were not there.
+                SlotState::Waiting { .. } if slot.failures == 0 => true,
                 SlotState::Waiting { .. } => return Cause::Retrying,
                 SlotState::Flying if slot.failures > 0 => return Cause::Retrying,
                 SlotState::Flying | SlotState::Done { .. } => return Cause::Waiting,
