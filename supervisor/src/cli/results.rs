@@ -1,5 +1,5 @@
-//! `results`: prints released results; and pages of results as they came, so that numbers keep their
-//! digits.
+//! `results`: prints released results; and pages of results as they came, so that numbers keep
+//! their digits.
 
 use std::{
     io::{self, Write as _},

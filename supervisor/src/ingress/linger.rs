@@ -1,6 +1,6 @@
-//! What a client is still sending when it has its answer (too much, no room, no right) is read for a
-//! moment, and dropped. To close at once would reset the connection, and who sends first and reads
-//! afterwards would see that instead of the answer (RFC 9112 §9.6).
+//! What a client is still sending when it has its answer (too much, no room, no right) is read for
+//! a moment, and dropped. To close at once would reset the connection, and who sends first and
+//! reads afterwards would see that instead of the answer (RFC 9112 §9.6).
 
 use std::{
     io,
