@@ -13,6 +13,8 @@ pub const WORKER_ID_BYTES: usize = 128;
 pub const REASON_BYTES: usize = 1024;
 /// Default for the largest message and the largest result (`limits.message_bytes`).
 pub const MESSAGE_BYTES: u64 = 1 << 20;
+/// Largest that may be set as the largest message, or as the largest batch.
+pub const LARGEST_BODY: u64 = 24 << 20;
 /// Default for the largest batch intake (`limits.batch_bytes`).
 pub const BATCH_BYTES: u64 = 16 << 20;
 /// Default for the bytes of bodies that are on their way in, all together
