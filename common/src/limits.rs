@@ -13,6 +13,8 @@ pub const WORKER_ID_BYTES: usize = 128;
 pub const REASON_BYTES: usize = 1024;
 /// Default for the largest message and the largest result (`limits.message_bytes`).
 pub const MESSAGE_BYTES: u64 = 1 << 20;
+/// Largest that may be set as the largest message, or as the largest batch.
+pub const LARGEST_BODY: u64 = 24 << 20;
 /// Default for the largest batch intake (`limits.batch_bytes`).
 pub const BATCH_BYTES: u64 = 16 << 20;
 /// Default for the bytes of bodies that are on their way in, all together
@@ -41,6 +43,8 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const IDLE_CLIENT: Duration = Duration::from_secs(300);
 /// How long a client's body may stand still.
 pub const BODY_STALL: Duration = Duration::from_secs(20);
+/// How long a client that was answered before it had sent all may go on sending, for nothing.
+pub const LINGER: Duration = Duration::from_secs(10);
 /// Connections to one `[[tcp]]` listener.
 pub const TCP_CONNECTIONS: usize = 1024;
 /// How long a plain connection may be silent between two messages.

@@ -224,6 +224,20 @@ async fn http_workers_take_lines() {
     assert_eq!(errors.matches("failed after 1 attempt: bad").count(), 500);
 }
 
+/// Lines wait for a worker that is not there; somebody should know.
+#[test]
+fn people_are_told_that_no_worker_is_there() {
+    let mut child = command(&["--url", "http://127.0.0.1:1"]).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"line\n").unwrap();
+    let id = child.id();
+    let errors = BufReader::new(child.stderr.take().unwrap());
+    let watch = thread::spawn(move || watched(child));
+    let told = errors.lines().map_while(Result::ok).any(|line| line.contains("no worker"));
+    signal("INT", id);
+    watch.join().unwrap();
+    assert!(told);
+}
+
 #[test]
 fn a_second_run_goes_on_where_the_first_was_killed() {
     let directory = tempdir().unwrap();

@@ -16,7 +16,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use rollcall_common::{
     frame,
-    limits::{LINK_CALLS, LINK_LOST, LINK_QUIET, LINK_READ, LINK_UNSENT},
+    limits::{LARGEST_BODY, LINK_CALLS, LINK_LOST, LINK_QUIET, LINK_READ, LINK_UNSENT},
     link::{self, Call, FromSupervisor, FromWorker, Quiet},
     protocol::Outcome,
     task,
@@ -168,7 +168,9 @@ impl Wire {
 
     /// Takes in all frames that have come.
     fn take_all(&mut self, arrived: &mut BytesMut) -> io::Result<()> {
-        let limit = self.server.body_limit.saturating_add(link::OVERHEAD);
+        // What is too large for this worker has to be read to be refused: the other calls go on.
+        let largest = usize::try_from(LARGEST_BODY).unwrap_or(usize::MAX);
+        let limit = self.server.body_limit.max(largest).saturating_add(link::OVERHEAD);
         while let Some(frame) = frame::next(arrived, limit).map_err(io::Error::other)? {
             let length = frame.len();
             match FromSupervisor::read(frame).map_err(io::Error::other)? {
@@ -189,7 +191,11 @@ impl Wire {
 
     fn call(&mut self, call: &Call<'_>) {
         let entered = self.server.calls.enter();
-        let number = call.number;
+        let (number, limit) = (call.number, self.server.body_limit);
+        if call.body.len() > limit {
+            let reason = format!("a message has at most {limit} bytes");
+            return self.answer(number, too_large(StatusCode::PAYLOAD_TOO_LARGE, reason));
+        }
         let request = request(call);
         let about = About::of(&request);
         let mut run = match self.server.start(request) {
@@ -219,7 +225,13 @@ impl Wire {
     }
 
     fn answer(&mut self, number: u64, shaped: Shaped) {
-        let shaped = if shaped.body.len() > self.limit { too_large(self.limit) } else { shaped };
+        let fits = shaped.body.len() <= self.limit;
+        let shaped = if fits {
+            shaped
+        } else {
+            let reason = format!("the result has more than {} bytes", self.limit);
+            too_large(StatusCode::BAD_GATEWAY, reason)
+        };
         let Shaped { reply, content_type, body } = shaped;
         let answer = link::Answer {
             number,
@@ -234,9 +246,8 @@ impl Wire {
     }
 }
 
-fn too_large(limit: usize) -> Shaped {
-    let reason = format!("the result has more than {limit} bytes");
-    let reply = Reply::of_status(StatusCode::BAD_GATEWAY, reason);
+fn too_large(status: StatusCode, reason: String) -> Shaped {
+    let reply = Reply::of_status(status, reason);
     Shaped { reply, content_type: "".into(), body: Bytes::new() }
 }
 

@@ -11,11 +11,12 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header};
 use rollcall_common::{
-    ids::Sequence,
+    ids::{MessageId, Sequence, StreamId, StreamName},
     limits::REASON_BYTES,
     message::{OCTET_STREAM, Payload, compact},
     problem::Problem,
     protocol,
+    time::Time,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ use super::{
 use crate::{
     access::Caller,
     dispatcher::{
-        Event, Reply,
+        Dispatcher, Event, Reply,
         event::{Bulk, Decision},
     },
     web::{
@@ -39,6 +40,9 @@ use crate::{
 
 /// Parked messages that one turn of the driver sends back.
 const BULK: usize = 256;
+
+/// Parked messages that are looked up between two turns of the driver, for a list.
+const LISTED: usize = 256;
 
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()
@@ -118,6 +122,54 @@ struct Wanted {
     dry_run: bool,
 }
 
+/// A parked message, to be shown.
+struct Row {
+    place: (StreamId, Sequence),
+    stream: StreamName,
+    id: MessageId,
+    reason: Box<str>,
+    attempts: u32,
+    at: Time,
+    behind: u64,
+}
+
+impl Row {
+    /// The next ones of a stream, or of all.
+    fn piece(
+        dispatcher: &Dispatcher,
+        after: (StreamId, Sequence),
+        only: Option<StreamId>,
+    ) -> Vec<Self> {
+        let wanted = dispatcher
+            .parked_after(after)
+            .take_while(|(stream, ..)| only.is_none_or(|only| only == *stream));
+        let rows = wanted.filter_map(|(stream, sequence, parking, attempts)| {
+            Some(Self {
+                place: (stream, sequence),
+                stream: dispatcher.state().stream_name(stream)?.clone(),
+                id: parking.head.id,
+                reason: parking.reason.clone(),
+                attempts,
+                at: parking.at,
+                behind: dispatcher.stream_status(stream).next.0 - 1 - sequence.0,
+            })
+        });
+        rows.take(LISTED).collect()
+    }
+
+    fn shown(&self) -> Value {
+        json!({
+            "stream": self.stream,
+            "sequence": self.place.1,
+            "id": self.id,
+            "reason": &*self.reason,
+            "attempts": self.attempts,
+            "parked_at": self.at,
+            "waiting_behind": self.behind,
+        })
+    }
+}
+
 fn named(stream: Option<&String>) -> Vec<Box<str>> {
     stream.map(|name| name.as_str().into()).into_iter().collect()
 }
@@ -130,28 +182,19 @@ impl Api {
     ) -> Result<Response, Box<Problem>> {
         caller.must_see(&named(stream.as_ref()))?;
         let only = stream.map(|name| self.stream(&name)).transpose()?.map(|(_, id)| id);
-        let parked = self.handle.look(move |dispatcher| {
-            let all =
-                dispatcher.parked().filter(|(stream, ..)| only.is_none_or(|id| id == *stream));
-            let seen = all.filter(|(stream, ..)| {
-                let name = dispatcher.state().stream_name(*stream);
-                name.is_some_and(|name| caller.sees(name.as_str()))
-            });
-            seen.map(|(stream, sequence, parking, attempts)| {
-                let behind = dispatcher.stream_status(stream).next.0 - 1 - sequence.0;
-                json!({
-                    "stream": dispatcher.state().stream_name(stream),
-                    "sequence": sequence,
-                    "id": parking.head.id,
-                    "reason": &*parking.reason,
-                    "attempts": attempts,
-                    "parked_at": parking.at,
-                    "waiting_behind": behind,
-                })
-            })
-            .collect::<Vec<Value>>()
-        });
-        Ok(json(StatusCode::OK, &json!({ "parked": parked.await? })))
+        let mut after = (only.unwrap_or(StreamId(0)), Sequence(0));
+        let mut parked = Vec::new();
+        loop {
+            let piece =
+                self.handle.look(move |dispatcher| Row::piece(dispatcher, after, only)).await?;
+            let last = piece.last().filter(|_| piece.len() == LISTED).map(|row| row.place);
+            let seen = piece.iter().filter(|row| caller.sees(row.stream.as_str()));
+            parked.extend(seen.map(Row::shown));
+            let Some(last) = last else {
+                return Ok(json(StatusCode::OK, &json!({ "parked": parked })));
+            };
+            after = last;
+        }
     }
 
     async fn resolve(

@@ -137,9 +137,23 @@ impl Feed {
     }
 }
 
+/// Whether a reader names this type, and not plain JSON before it.
 fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| accept.contains(wanted))
+    let weight = weight(headers, wanted);
+    weight > 0.0 && weight >= self::weight(headers, "application/json")
+}
+
+/// How much a reader wants a type that it names (RFC 9110 §12.5.1); 0 when it doesn't.
+fn weight(headers: &HeaderMap, wanted: &str) -> f32 {
+    let accepted = headers.get_all(header::ACCEPT).iter();
+    let items = accepted.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+    let weights = items.filter_map(|item| {
+        let mut parts = item.split(';').map(str::trim);
+        parts.next().filter(|name| name.eq_ignore_ascii_case(wanted))?;
+        let quality = parts.find_map(|part| part.strip_prefix("q="));
+        Some(quality.map_or(1.0, |text| text.parse().unwrap_or(0.0)))
+    });
+    weights.fold(0.0, f32::max)
 }
 
 fn wants_events(headers: &HeaderMap) -> bool {
@@ -225,5 +239,44 @@ impl Api {
                 self.views.status(*stream).map_or(0, |(status, _)| status.released.0)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn events(accept: &[&'static str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for text in accept {
+            headers.append(header::ACCEPT, HeaderValue::from_static(text));
+        }
+        wants_events(&headers)
+    }
+
+    #[test]
+    fn a_feed_is_given_to_those_who_want_it_most() {
+        for wanted in [
+            "text/event-stream",
+            "Text/Event-Stream;charset=utf-8",
+            "*/*, text/event-stream",
+            "application/json;q=0.5, text/event-stream;q=0.9",
+            "application/json, text/event-stream",
+        ] {
+            assert!(events(&[wanted]), "{wanted}");
+        }
+        assert!(events(&["text/html", "text/event-stream"]));
+        for unwanted in [
+            "*/*",
+            "application/json",
+            "text/event-streams",
+            "text/event-stream;q=0",
+            "text/event-stream; q=0.1, application/json",
+        ] {
+            assert!(!events(&[unwanted]), "{unwanted}");
+        }
+        assert!(!events(&[]));
     }
 }

@@ -18,8 +18,6 @@ use serde_json::{Value, json};
 
 use super::{Command, Failure, Output, Server, span, table};
 
-/// How long one look of `results --follow` waits for more.
-const FOLLOW_WAIT: u64 = 30;
 /// Bytes of lines after which `send --lines` sends what it has.
 const LINES_BYTES: usize = 1 << 20;
 
@@ -84,21 +82,6 @@ fn which(text: &str) -> Result<Which, String> {
         return Ok(Which::All);
     }
     text.parse().map(Which::One).map_err(|_| "expected a sequence, or `all`".to_owned())
-}
-
-/// What `results` is told.
-#[derive(Args, Debug)]
-pub(super) struct ResultsOptions {
-    /// The stream
-    stream: String,
-    /// After this sequence
-    #[arg(long, default_value_t = 0)]
-    after: u64,
-    /// Go on as results come
-    #[arg(long)]
-    follow: bool,
-    #[command(flatten)]
-    server: Server,
 }
 
 pub(super) async fn run(command: Command) -> Result<ExitCode, Failure> {
@@ -299,7 +282,8 @@ async fn send_lines(client: &Client, options: &SendOptions) -> Result<ExitCode, 
     let mut input: Box<dyn io::BufRead> = if options.file == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
-        Box::new(io::BufReader::new(std::fs::File::open(&options.file)?))
+        let file = std::fs::File::open(&options.file);
+        Box::new(io::BufReader::new(file.map_err(named(&options.file))?))
     };
     let path = format!("/v1/streams/{}/messages:batch", options.stream);
     let mut sent = 0_u64;
@@ -345,42 +329,16 @@ fn read_frames(input: &mut dyn io::BufRead) -> io::Result<(Vec<u8>, u64)> {
     Ok((frames.to_vec(), count))
 }
 
+/// Errors say which file it was.
+fn named(file: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", file.display()))
+}
+
 fn read(file: &Path) -> io::Result<Vec<u8>> {
     if file != Path::new("-") {
-        return std::fs::read(file);
+        return std::fs::read(file).map_err(named(file));
     }
     let mut body = Vec::new();
     io::stdin().lock().read_to_end(&mut body)?;
     Ok(body)
-}
-
-pub(super) async fn results(options: &ResultsOptions) -> Result<ExitCode, Failure> {
-    let client = options.server.client()?;
-    let mut after = options.after;
-    let wait = if options.follow { FOLLOW_WAIT } else { 0 };
-    loop {
-        let path =
-            format!("/v1/streams/{}/results?after={after}&limit=1000&wait={wait}", options.stream);
-        let page = client.get(&path).await?;
-        for result in page.get("results").and_then(Value::as_array).into_iter().flatten() {
-            show(result, options.server.output)?;
-        }
-        after = page.get("next").and_then(Value::as_u64).unwrap_or(after);
-        let caught_up = page.get("caught_up").and_then(Value::as_bool).unwrap_or(true);
-        if caught_up && !options.follow {
-            return Ok(ExitCode::SUCCESS);
-        }
-    }
-}
-
-/// Prints a result as a line.
-pub(super) fn show(result: &Value, output: Output) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if output == Output::Json {
-        return writeln!(out, "{result}");
-    }
-    let member = |name: &str| result.get(name).map_or_else(String::new, table::cell);
-    let data = result.get("data").or_else(|| result.get("data_base64"));
-    let data = data.map(table::cell).unwrap_or_default();
-    writeln!(out, "{}\t{}\t{}", member("sequence"), member("outcome"), data)
 }

@@ -21,6 +21,7 @@ mod alerts;
 mod clients;
 mod dev;
 mod pipe;
+mod results;
 mod rewind;
 mod serve;
 mod table;
@@ -80,7 +81,7 @@ enum Command {
         server: Server,
     },
     /// Print released results
-    Results(clients::ResultsOptions),
+    Results(results::ResultsOptions),
     /// Send a parked message back to the workers, or all of a stream
     Retry(clients::RetryOptions),
     /// Let a subscription begin again after a position; 0 is the beginning
@@ -216,7 +217,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
             }
             Command::Dev(options) => dev::run(&options).await,
             Command::Pipe(options) => pipe::run(options).await,
-            Command::Results(options) => clients::results(&options).await,
+            Command::Results(options) => results::results(&options).await,
             Command::Rewind(options) => rewind::run(&options).await,
             Command::Send(options) => clients::send(&options).await,
             Command::Serve(options) => serve::run(options).await,
@@ -253,6 +254,13 @@ fn span(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn traffic_takes_time() {
+        let every = |text| CommandLine::try_parse_from(["supervisor", "dev", "--every", text]);
+        assert!(every("0s").is_err());
+        assert!(every("1ms").is_ok());
+    }
 
     #[test]
     fn a_token_is_not_shown() {

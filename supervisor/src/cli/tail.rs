@@ -1,14 +1,14 @@
 //! `tail`: shows results as they are released, of one stream or of all.
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::Value;
 
-use super::{Failure, Output, Server, clients::show, table};
+use super::{
+    Failure, Server,
+    results::{Page, Shown, show},
+};
 
 /// How long one look waits for more, in seconds.
 const WAIT: u64 = 30;
@@ -31,20 +31,18 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
         Some(stream) => format!("/v1/streams/{stream}/results"),
         None => "/v1/results".to_owned(),
     };
+    let shown = if options.stream.is_some() { Shown::OneStream } else { Shown::AllStreams };
     let mut after = match options.after {
         Some(after) => after,
         None => now(options).await?,
     };
     loop {
-        let page = client.get(&format!("{path}?after={after}&limit=1000&wait={WAIT}")).await?;
-        for result in page.get("results").and_then(Value::as_array).into_iter().flatten() {
-            if options.stream.is_none() && options.server.output == Output::Text {
-                let stream = result.get("stream").map_or_else(String::new, table::cell);
-                write!(io::stdout(), "{stream}\t")?;
-            }
-            show(result, options.server.output)?;
+        let page = format!("{path}?after={after}&limit=1000&wait={WAIT}");
+        let Page { results, next, .. } = Page::get(&client, &page).await?;
+        for result in &results {
+            show(result, options.server.output, shown)?;
         }
-        after = page.get("next").and_then(Value::as_u64).unwrap_or(after);
+        after = next;
     }
 }
 

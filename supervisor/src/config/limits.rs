@@ -1,6 +1,8 @@
 //! `[limits]`: how large what comes in may be.
 
-use rollcall_common::limits::{BATCH_BYTES, CONNECTIONS, INTAKE_BYTES, MESSAGE_BYTES};
+use rollcall_common::limits::{
+    BATCH_BYTES, CONNECTIONS, INTAKE_BYTES, LARGEST_BODY, MESSAGE_BYTES,
+};
 
 use super::{
     section::Section,
@@ -34,7 +36,7 @@ impl Default for Limits {
 
 impl Limits {
     pub(super) fn read(mut section: Section<'_>) -> Self {
-        const RANGE: std::ops::RangeInclusive<u64> = 1..=24 << 20;
+        const RANGE: std::ops::RangeInclusive<u64> = 1..=LARGEST_BODY;
         let place = section.place_of("batch_bytes");
         let message = section.read("message_bytes", |node| size(node, RANGE));
         let batch = section.read("batch_bytes", |node| size(node, RANGE));

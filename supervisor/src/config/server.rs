@@ -125,9 +125,13 @@ pub(super) fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-/// An address to listen at.
+/// An address to listen at. No name but `localhost`: others may lead elsewhere, or to several.
 pub(super) fn socket_address(node: &Node) -> Checked<SocketAddr> {
-    node.text().and_then(|text| text.parse().ok()).ok_or_else(|| {
+    let address = node.text().and_then(|text| match text.strip_prefix("localhost:") {
+        Some(port) => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port.parse().ok()?))),
+        None => text.parse().ok(),
+    });
+    address.ok_or_else(|| {
         node.unfit("an IP address and a port, as \"127.0.0.1:7400\" or \"[::1]:7400\"")
     })
 }

@@ -1,7 +1,7 @@
 //! A set of sequences that is nearly always empty, and takes one word then: there is one for every
 //! stream, and most streams are idle.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Bound};
 
 use rollcall_common::ids::Sequence;
 
@@ -45,6 +45,12 @@ impl Sequences {
     /// All of them, the lowest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = Sequence> {
         self.0.iter().flat_map(|some| some.0.iter().copied())
+    }
+
+    /// Those above `sequence`, the lowest first.
+    pub(super) fn above(&self, sequence: Sequence) -> impl Iterator<Item = Sequence> {
+        let range = (Bound::Excluded(sequence), Bound::Unbounded);
+        self.0.iter().flat_map(move |some| some.0.range(range).copied())
     }
 
     fn shrink(&mut self) {

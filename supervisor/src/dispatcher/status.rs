@@ -12,6 +12,7 @@ use super::{
     health::Rate,
     lane::LaneState,
     roster::Worker,
+    state::index,
     stream::{Divergence, Parking, SlotState},
 };
 use crate::record::{AttemptReport, Gap, PauseReason, Plan, SubscriptionId};
@@ -228,6 +229,8 @@ impl Dispatcher {
             None => true,
             Some(slot) => match &slot.state {
                 SlotState::Parked(_) => return Cause::Parked,
+                // It has not failed: all who were asked turned it away, or were not there.
+                SlotState::Waiting { .. } if slot.failures == 0 => true,
                 SlotState::Waiting { .. } => return Cause::Retrying,
                 SlotState::Flying if slot.failures > 0 => return Cause::Retrying,
                 SlotState::Flying | SlotState::Done { .. } => return Cause::Waiting,
@@ -294,8 +297,18 @@ impl Dispatcher {
 
     /// The parked messages, in the order of their streams' numbers.
     pub fn parked(&self) -> impl Iterator<Item = (StreamId, Sequence, &Parking, u32)> {
-        (0_u32..).map(StreamId).zip(&self.state.streams).flat_map(|(id, stream)| {
-            stream.parked.iter().filter_map(move |sequence| {
+        self.parked_after((StreamId(0), Sequence(0)))
+    }
+
+    /// The same, after that place.
+    pub fn parked_after(
+        &self,
+        (first, after): (StreamId, Sequence),
+    ) -> impl Iterator<Item = (StreamId, Sequence, &Parking, u32)> {
+        let streams = self.state.streams.get(index(first)..).unwrap_or_default();
+        (first.0..).map(StreamId).zip(streams).flat_map(move |(id, stream)| {
+            let after = if id == first { after } else { Sequence(0) };
+            stream.parked.above(after).filter_map(move |sequence| {
                 let slot = stream.slot(sequence)?;
                 match &slot.state {
                     SlotState::Parked(parking) => Some((id, sequence, &**parking, slot.failures)),

@@ -62,10 +62,13 @@ fn lines(body: &Bytes, limit: usize) -> Result<Vec<Item>, Box<Problem>> {
         if line.len() > limit {
             return Err(too_large(limit, &format!("line {number}")).with("line", number).into());
         }
-        serde_json::from_slice::<IgnoredAny>(line).map_err(|error| {
+        let refused = |error: &dyn std::fmt::Display| {
             let detail = format!("line {number} is no JSON value: {error}");
             bad_request(detail).with("line", number)
-        })?;
+        };
+        // What is only looked over is not looked at inside of its strings.
+        let text = std::str::from_utf8(line).map_err(|error| refused(&error))?;
+        serde_json::from_str::<IgnoredAny>(text).map_err(|error| refused(&error))?;
         let body = body.slice(from..from + line.len());
         items.push(Item { content_type: "application/json".into(), key: None, body });
     }

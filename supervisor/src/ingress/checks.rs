@@ -17,6 +17,7 @@ use super::{
     batch, cloudevents,
     guard::{self, Tape, Taped},
     headers,
+    linger::{Linger, Unread},
     pace::{Pace, Turns},
 };
 
@@ -35,8 +36,8 @@ pub fn connection(bytes: &[u8], cut: usize) {
     let taken = Mutex::new(None);
     let service = service_fn(async |request: Request<Incoming>| {
         turns.turn();
+        let checked = guard::check(&request, &tape);
         let (head, body) = request.into_parts();
-        let checked = guard::check(&head.method, &head.uri, &head.headers, &tape);
         if let Ok(mut taken) = taken.lock() {
             taken.get_or_insert(checked.is_ok());
         }
@@ -56,7 +57,8 @@ pub fn connection(bytes: &[u8], cut: usize) {
     let Ok(runtime) = runtime else { unreachable!("no runtime") };
     runtime.block_on(async {
         let stream = tokio::io::join(first.chain(rest), tokio::io::sink());
-        let io = Taped { stream, tape: tape.clone(), pace: Pace::new(turns.clone()) };
+        let (tape, pace) = (tape.clone(), Pace::new(turns.clone()));
+        let io = Taped { stream, tape, pace, linger: Linger::new(Unread::default()) };
         let mut builder = http1::Builder::new();
         builder.header_read_timeout(None).max_buf_size(2 * HEAD_BYTES).half_close(true);
         // Err: it is no HTTP.

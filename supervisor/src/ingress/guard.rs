@@ -11,11 +11,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, Method, Uri, header};
+use http::{Method, Request, Uri, Version, header};
 use rollcall_common::{limits::HEAD_BYTES, problem::Problem};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::pace::Pace;
+use super::{linger::Linger, pace::Pace};
 
 /// Bytes that are kept: a whole head, and the beginning of what was read with it.
 const KEPT: usize = 2 * HEAD_BYTES;
@@ -83,20 +83,17 @@ impl Tape {
 }
 
 /// Refuses a request that can be read in two ways.
-pub(super) fn check(
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-    tape: &Tape,
-) -> Result<(), Box<Problem>> {
+pub(super) fn check<B>(request: &Request<B>, tape: &Tape) -> Result<(), Box<Problem>> {
+    let headers = request.headers();
     let bad = |detail: &str| {
         Err(Box::new(Problem::new(400, "ambiguous-request", "Ambiguous request", detail)))
     };
     let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
-    let is_both = is_chunked && tape.has_content_length(method, uri);
+    let is_both = is_chunked && tape.has_content_length(request.method(), request.uri());
     tape.stop();
-    let mut hosts = headers.get_all(header::HOST).iter();
-    if hosts.next().is_none() || hosts.next().is_some() {
+    // HTTP/1.0 has no Host header, and health checks speak it (HAProxy's do unless told).
+    let fewest = usize::from(request.version() != Version::HTTP_10);
+    if !(fewest..=1).contains(&headers.get_all(header::HOST).iter().count()) {
         return bad("a request has exactly one Host header");
     }
     if is_both {
@@ -111,6 +108,7 @@ pub(super) struct Taped<S> {
     pub(super) stream: S,
     pub(super) tape: Tape,
     pub(super) pace: Pace,
+    pub(super) linger: Linger,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Taped<S> {
@@ -127,7 +125,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Taped<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Taped<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Taped<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -147,7 +145,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Taped<S> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let Self { stream, linger, .. } = &mut *self;
+        linger.poll_shutdown(stream, context)
     }
 
     fn poll_write_vectored(
@@ -165,8 +164,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Taped<S> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn ambiguous(raw: &str) -> bool {
@@ -202,13 +199,12 @@ mod tests {
 
     #[test]
     fn what_was_checked_is_forgotten() {
-        let (tape, uri) = (Tape::default(), Uri::from_static("/x"));
-        let host = (header::HOST, HeaderValue::from_static("a"));
-        let chunked = (header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        let headers = HeaderMap::from_iter([host, chunked]);
+        let tape = Tape::default();
+        let request = Request::post("/x").header(header::HOST, "a");
+        let request = request.header(header::TRANSFER_ENCODING, "chunked").body(()).unwrap();
         for (head, is_taken) in [("Content-Length: 1\r\n", false), ("", true)] {
             tape.add(format!("POST /x HTTP/1.1\r\nHost: a\r\n{head}\r\n").as_bytes());
-            assert_eq!(check(&Method::POST, &uri, &headers, &tape).is_ok(), is_taken);
+            assert_eq!(check(&request, &tape).is_ok(), is_taken);
             tape.add(b"POST /x HTTP/1.1\r\nContent-Length: 1\r\n\r\n");
             tape.go_on();
         }

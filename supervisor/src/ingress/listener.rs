@@ -5,7 +5,11 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
 use http::{HeaderValue, Request, header};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use rollcall_common::{
     limits::{CONNECTIONS, HEAD_BYTES, HEADERS},
@@ -25,6 +29,7 @@ use super::{
     gate::Gate,
     guard::{self, Tape, Taped},
     intake::Intake,
+    linger::{Linger, Unread},
     pace::{Pace, Turns},
 };
 use crate::web::respond::problem;
@@ -123,14 +128,21 @@ async fn connection(
     let tape = Tape::default();
     let turns = Turns::default();
     let pace = Pace::new(turns.clone());
-    let io = TokioIo::new(Taped { stream, tape: tape.clone(), pace });
+    let unread = Unread::default();
+    let linger = Linger::new(unread.clone());
+    let io = TokioIo::new(Taped { stream, tape: tape.clone(), pace, linger });
     let draining = shutdown.clone();
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let (front, tape, draining) = (Arc::clone(&front), tape.clone(), draining.clone());
-        let turns = turns.clone();
+        let (turns, unread) = (turns.clone(), unread.clone());
         async move {
             turns.turn();
+            unread.clear();
+            let has_body = !request.body().is_end_stream();
             let mut response = respond(request, &front, &tape).await?;
+            if has_body && response.status().as_u16() >= 400 {
+                unread.set();
+            }
             tape.go_on();
             turns.turn();
             if draining.phase() > Phase::Running {
@@ -162,8 +174,7 @@ async fn respond(
     front: &Front,
     tape: &Tape,
 ) -> Result<Response, std::convert::Infallible> {
-    let checked = guard::check(request.method(), request.uri(), request.headers(), tape);
-    if let Err(refusal) = checked {
+    if let Err(refusal) = guard::check(&request, tape) {
         return Ok(problem(&refusal));
     }
     if let Err(refusal) = front.gate.admit(&mut request) {

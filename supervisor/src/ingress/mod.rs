@@ -10,6 +10,7 @@ mod gate;
 mod guard;
 mod headers;
 mod intake;
+mod linger;
 pub mod listener;
 mod pace;
 mod room;

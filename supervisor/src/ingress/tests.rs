@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use proptest::{collection::vec, prelude::*};
 use rollcall_common::{frame, protocol::FRAMES};
 
-use super::{checks, guard::Tape};
+use super::{batch, checks, guard::Tape};
 
 /// Names that mean something here, and others.
 fn name() -> impl Strategy<Value = HeaderName> {
@@ -127,6 +127,15 @@ proptest! {
         limit in 0..100_usize,
     ) {
         checks::batch(kind, &headers, &body, limit);
+    }
+
+    #[test]
+    fn a_line_that_is_no_text_is_no_json(before in 0..3_usize, byte in 0x80..=0xff_u8) {
+        let mut body = b"1\n".repeat(before);
+        body.extend_from_slice(&[b'"', byte, b'"', b'\n']);
+        let split = batch::split("application/jsonl", &HeaderMap::new(), &body.into(), 100);
+        let problem = split.map(|items| items.len()).unwrap_err();
+        prop_assert_eq!(&problem.members["line"], before + 1);
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::views::{ReleasedResult, Shown};
 /// Bytes of a line, about, beside the result's own.
 pub const LINE_BYTES: usize = 384;
 
+/// Levels of JSON that a result is shown with as it is; what is deeper is shown as a text.
+const DEPTH: usize = 100;
+
 /// A result, to be written as JSON.
 #[derive(Clone, Copy, Debug)]
 pub struct ResultBody<'a> {
@@ -126,7 +129,8 @@ impl<'a> Data<'a> {
         if text.is_empty() && content_type.is_empty() {
             return Self::Absent;
         }
-        let json = if is_json(content_type) { Self::json(text.trim()) } else { None };
+        let json = is_json(content_type) && !is_deep(text);
+        let json = if json { Self::json(text.trim()) } else { None };
         json.unwrap_or(Self::Text(text))
     }
 
@@ -162,6 +166,28 @@ impl<'a> Data<'a> {
     }
 }
 
+/// Whether JSON is nested so deeply that readers give up on it, and on all that stands beside it
+/// (`serde_json` at 128 levels, others at 1,000).
+fn is_deep(text: &str) -> bool {
+    let opens = |byte: u8| matches!(byte, b'[' | b'{');
+    if text.bytes().filter(|byte| opens(*byte)).count() <= DEPTH {
+        return false;
+    }
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    text.bytes().any(|byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEPTH
+    })
+}
+
 fn is_json(content_type: &str) -> bool {
     if content_type == "application/json" {
         return true;
@@ -193,6 +219,18 @@ mod tests {
         assert_eq!(data("text/plain", b""), r#","data":"""#);
         assert_eq!(data("", b""), "");
         assert_eq!(data("application/json", b"\xff"), r#","data_base64":"/w==""#);
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_a_text() {
+        let nested = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat();
+        let shown = |body: &str| data("application/json", body.as_bytes());
+        assert_eq!(shown(&nested(DEPTH)), format!(r#","data":{}"#, nested(DEPTH)));
+        assert_eq!(shown(&nested(DEPTH + 1)), format!(r#","data":"{}""#, nested(DEPTH + 1)));
+        let wide = format!("[{}[]]", "[],".repeat(DEPTH));
+        assert_eq!(shown(&wide), format!(r#","data":{wide}"#));
+        let quoted = format!(r#"["\"{}"]"#, "[".repeat(DEPTH));
+        assert_eq!(shown(&quoted), format!(r#","data":{quoted}"#));
     }
 
     #[test]

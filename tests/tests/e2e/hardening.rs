@@ -111,6 +111,36 @@ async fn half_a_body_is_no_message() {
     assert_nothing_was_taken(&supervisor).await;
 }
 
+/// HTTP/1.0 knows no Host header, and load balancers ask in it whether somebody is there.
+#[tokio::test]
+async fn the_oldest_clients_need_no_host() {
+    let (_setup, supervisor) = start().await;
+    let (status, text) = exchange(supervisor.url(), "GET /readyz HTTP/1.0\r\n\r\n").await;
+    assert_eq!(status, 200, "{text}");
+    let one = "POST /v1/streams/old/messages HTTP/1.0\r\nContent-Length: 3\r\n\r\none";
+    assert_eq!(exchange(supervisor.url(), one).await.0, 202);
+    let two = "GET /readyz HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n";
+    assert_eq!(exchange(supervisor.url(), two).await.0, 400);
+}
+
+/// Who sends all of it before it reads is told so too, instead of losing the connection.
+#[tokio::test]
+async fn a_body_that_nobody_wants_does_not_cost_the_answer() {
+    let (_setup, supervisor) = start().await;
+    let body = "x".repeat(30 << 20);
+    let announced = format!("Content-Length: {}\r\n", body.len());
+    let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    for bytes in [request(&announced, &body), request("Transfer-Encoding: chunked\r\n", &chunked)] {
+        let mut raw = Raw::connect(supervisor.url()).await;
+        assert!(raw.try_send(&bytes).await, "all of it is taken");
+        let (status, text) = raw.answer().await;
+        assert_eq!(status, 413, "{text}");
+        let (text, closed) = raw.read_for(Duration::from_secs(5)).await;
+        assert!(closed && text.is_empty(), "{text}");
+    }
+    assert_nothing_was_taken(&supervisor).await;
+}
+
 #[tokio::test]
 async fn other_protocols_are_turned_away() {
     let (_setup, supervisor) = start().await;

@@ -279,6 +279,19 @@ async fn a_pause_of_any_spelling_is_taken_within_bounds() {
     }
 }
 
+/// Workers that are known and not there are as good as none, and people are told so.
+#[tokio::test]
+async fn a_pool_of_which_nobody_is_there_has_no_worker() {
+    let setup = Setup::new("[pools.default]\nworkers = [\"http://127.0.0.1:1\"]\n");
+    let supervisor = setup.start().await;
+    supervisor.send("orders", "x").await;
+    until("no worker", || async {
+        supervisor.json("/v1/streams/orders").await["head"]["cause"] == "no_worker"
+    })
+    .await;
+    assert_eq!(supervisor.timeline("orders", 1).await["state"], "retrying");
+}
+
 /// F-56: nobody is there. What comes is taken in up to its bound, and waits without a busy loop.
 #[tokio::test]
 async fn an_empty_pool_takes_in_up_to_the_bound_and_waits() {

@@ -23,6 +23,30 @@ async fn start(worker: &FakeWorker) -> (Setup, Supervisor) {
     (setup, supervisor)
 }
 
+/// Numbers keep their digits, `null` is something, and a file that isn't there is named.
+#[tokio::test]
+async fn results_are_shown_as_they_are() {
+    let setup = Setup::new("[streams.\"*\"]\npool = \"none\"\n");
+    let supervisor = setup.start().await;
+    let url = supervisor.url().to_owned();
+    let run = async |arguments: &[&str]| setup.run(&[arguments, &["--url", &url]].concat()).await;
+    let lines = "{\"b\":12345678901234567890.10,\"a\":1e999}\nnull\n\"a\\tb\"\n\"\\ud800\"\n";
+    let ndjson = [("content-type", "application/x-ndjson")];
+    let sent = supervisor.post("/v1/streams/o/messages:batch", &ndjson, lines).await;
+    assert_eq!(sent.status, 202);
+    supervisor.until_released("o", 4).await;
+    let text = run(&["results", "o"]).await;
+    let wanted = "1\tcompleted\t{\"b\":12345678901234567890.10,\"a\":1e999}\n2\tcompleted\tnull\n\
+                  3\tcompleted\ta\tb\n4\tcompleted\t\"\\ud800\"\n";
+    assert_eq!((text.code, &*text.stdout), (Some(0), wanted), "{}", text.stderr);
+    let json = run(&["results", "o", "-o", "json"]).await;
+    let digits = json.stdout.lines().next().unwrap().contains("12345678901234567890.10");
+    assert!(digits && json.stdout.lines().count() == 4, "{}", json.stdout);
+    let missing = run(&["send", "o", "no-such-file"]).await;
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.stderr.contains("no-such-file: No such file"), "{}", missing.stderr);
+}
+
 /// "bad" is refused for good, "fail" fails, "hang" hangs; the rest is done.
 fn by_body(call: &Call) -> Act {
     match &call.body[..] {

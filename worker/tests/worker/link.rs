@@ -236,6 +236,14 @@ async fn bounds_hold_over_a_link() {
     assert_eq!(link.answer().await.1.len(), 1000);
     link.call(2, &"x".repeat(1001)).await;
     assert!(matches!(link.next().await, Some(Said::Answer(2, 502, _))));
+    // What is too large for this worker, though not for others, is refused; the rest goes on.
+    for (number, length) in [(3, 2001), (4, 1 << 20)] {
+        link.call(number, &"x".repeat(length)).await;
+        let said = link.next().await;
+        assert!(matches!(&said, Some(Said::Answer(of, 413, _)) if *of == number), "{said:?}");
+    }
+    link.call(5, "on").await;
+    assert_eq!(link.answer().await, (5, "on".to_owned()));
     // A frame that no message can be as large as ends the link.
     link.write(BytesMut::from(&u32::MAX.to_be_bytes()[..])).await;
     assert_eq!(link.next().await, None);

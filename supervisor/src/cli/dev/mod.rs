@@ -52,7 +52,7 @@ pub(super) struct Options {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     workers: u16,
     /// How often a message is sent
-    #[arg(long, default_value = "250ms", value_parser = span)]
+    #[arg(long, default_value = "250ms", value_parser = interval)]
     every: Duration,
     /// How long a message takes to process
     #[arg(long, default_value = "750ms", value_parser = span)]
@@ -63,6 +63,11 @@ pub(super) struct Options {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:7400")]
     listen: String,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let every = span(text)?;
+    if every.is_zero() { Err("has to be longer than nothing".to_owned()) } else { Ok(every) }
 }
 
 pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {

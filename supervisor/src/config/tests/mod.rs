@@ -178,6 +178,17 @@ fn all_is_read() {
 }
 
 #[test]
+fn localhost_is_a_place_to_listen_at() {
+    for (text, expected) in [("localhost:7", "127.0.0.1:7"), ("[::1]:8", "[::1]:8")] {
+        let flags = Overrides { listen: Some(text.to_owned()), ..Overrides::default() };
+        assert_eq!(from("", &[], flags).unwrap().server.listen.to_string(), expected);
+    }
+    for text in ["localhost", "localhost:", "localhost:x", "localhost.example:1"] {
+        assert!(of_text(&format!("server.listen = {text:?}")).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
     let text = "server.listen = '127.0.0.1:1'\njournal.path = 'file'";
     let env = [("ROLLCALL_SERVER_LISTEN", "127.0.0.1:2"), ("ROLLCALL_JOURNAL_PATH", "env")];

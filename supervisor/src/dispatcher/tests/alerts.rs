@@ -347,6 +347,11 @@ fn a_flood_of_parked_messages_does_not_become_a_flood_of_alerts() {
         reason: "fixed".into(),
     };
     assert_eq!(desk.dispatcher.parked_for(&bulk(usize::MAX)).len(), 1_200);
+    let places: Vec<_> = desk.dispatcher.parked().map(|(stream, at, ..)| (stream, at)).collect();
+    for (number, place) in places.iter().enumerate() {
+        let after = desk.dispatcher.parked_after(*place).map(|(stream, at, ..)| (stream, at));
+        assert!(after.eq(places[number + 1..].iter().copied()));
+    }
     desk.tell(Event::RetriedMany { request: RequestId(5), bulk: bulk(900) });
     let Some(Reply::Retried { found }) = desk.replies.pop() else { panic!("it is answered") };
     assert_eq!((found.len(), desk.dispatcher.parked().count()), (900, 300));
