@@ -31,7 +31,7 @@ impl Dispatcher {
     }
 
     fn admit(&mut self, arrival: &Arrival, now: Time) -> Result<Vec<Taken>, Reply> {
-        let known = self.state.names.get(&arrival.stream).copied();
+        let known = self.state.find_stream(arrival.stream.as_str());
         if known.is_none() && !self.settings.create_streams {
             return Err(Reply::UnknownStream);
         }

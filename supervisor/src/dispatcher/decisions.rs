@@ -23,7 +23,7 @@ impl Dispatcher {
         (by, decision): (&str, Decision),
         now: Time,
     ) {
-        let reply = match self.state.names.get(stream).copied() {
+        let reply = match self.state.find_stream(stream.as_str()) {
             Some(stream) => self.decide((stream, sequence), by, decision, now),
             None => Reply::UnknownStream,
         };
@@ -113,7 +113,7 @@ impl Dispatcher {
         (by, reason): (&str, &str),
         now: Time,
     ) {
-        let reply = match self.state.names.get(name).copied() {
+        let reply = match self.state.find_stream(name.as_str()) {
             Some(stream) => {
                 match (wish, self.state.stream(stream).paused) {
                     (Wish::Pause, false) => {

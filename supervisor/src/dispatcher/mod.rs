@@ -38,6 +38,7 @@ mod health;
 mod hedge;
 mod invariants;
 mod lane;
+mod names;
 mod notices;
 mod outcome;
 pub mod roster;

@@ -17,6 +17,7 @@ use rollcall_common::{
 use super::{
     alert::Alerts,
     effect::Released,
+    names::Names,
     settings::Settings,
     snapshot::FoldOrigin,
     stream::{Held, Parking, Slot, SlotState, Stream},
@@ -28,7 +29,7 @@ use crate::record::{Audit, Found, Origin, Outcome, Plan, Record, SubscriptionId,
 #[derive(Debug, Default)]
 pub struct State {
     pub(super) streams: Vec<Stream>,
-    pub(super) names: BTreeMap<StreamName, StreamId>,
+    pub(super) names: Names,
     /// Idempotency keys that were seen, by digest.
     pub(super) keys: BTreeMap<(StreamId, [u8; 16]), Seen>,
     /// Keys of unreleased messages: their digests.
@@ -98,7 +99,7 @@ impl State {
     /// The stream `name`.
     #[must_use]
     pub fn find_stream(&self, name: &str) -> Option<StreamId> {
-        self.names.get(&name.parse().ok()?).copied()
+        self.names.find(&self.streams, name)
     }
 
     /// The subscription `name`.
@@ -276,9 +277,11 @@ impl State {
     pub(super) fn link(&mut self, subscription: SubscriptionId) {
         let entry = self.subscriptions.get(&subscription);
         for stream in &mut self.streams {
-            stream.subscriptions.retain(|other| *other != subscription);
-            if entry.is_some_and(|entry| entry.is_sent(&stream.name)) {
-                stream.subscriptions.push(subscription);
+            let is_sent = entry.is_some_and(|entry| entry.is_sent(&stream.name));
+            if is_sent || !stream.subscriptions.is_empty() {
+                let all = stream.subscriptions.iter().copied();
+                let others = all.filter(|other| *other != subscription);
+                stream.subscriptions = others.chain(is_sent.then_some(subscription)).collect();
             }
         }
     }
@@ -334,8 +337,14 @@ impl State {
         let mut entry = Stream::new(name.clone(), settings.stream(name));
         let wanting = self.subscriptions.iter().filter(|(_, one)| one.is_sent(name));
         entry.subscriptions = wanting.map(|(id, _)| *id).collect();
+        self.add(entry);
+    }
+
+    /// Adds a stream; its number is how many there were.
+    pub(super) fn add(&mut self, entry: Stream) {
+        let stream = StreamId(u32::try_from(self.streams.len()).unwrap_or(u32::MAX));
         self.streams.push(entry);
-        self.names.insert(name.clone(), stream);
+        self.names.add(&self.streams, stream);
     }
 
     fn take_in(&mut self, (stream, sequence): (StreamId, Sequence), at: Time, message: &Message) {

@@ -242,7 +242,7 @@ pub(super) struct Stream {
     /// The parked ones.
     pub(super) parked: Sequences,
     /// Push subscriptions that get its results.
-    pub(super) subscriptions: Vec<SubscriptionId>,
+    pub(super) subscriptions: Box<[SubscriptionId]>,
     // Soft from here on.
     /// The first message that was not looked at for dispatch.
     pub(super) cursor: Sequence,
@@ -283,7 +283,7 @@ impl Stream {
             slots: VecDeque::new(),
             waiting: 0,
             parked: Sequences::default(),
-            subscriptions: Vec::new(),
+            subscriptions: Box::default(),
             cursor: Sequence::FIRST,
             again: Sequences::default(),
             in_flight: 0,

@@ -24,6 +24,10 @@ use crate::{
     views::Change,
 };
 
+/// For so many changes, and so much to be done, a turn keeps its room for a later one. A start says
+/// something of every stream.
+const KEPT_ROOM: usize = 8192;
+
 /// What may be done once the journal is durable up to it.
 #[derive(Debug)]
 pub enum Outward {
@@ -212,6 +216,8 @@ impl Engine {
     pub fn take_back(&mut self, mut said: Said) {
         said.changes.clear();
         said.outward.clear();
+        said.changes.shrink_to(KEPT_ROOM);
+        said.outward.shrink_to(KEPT_ROOM);
         self.spare = said;
     }
 

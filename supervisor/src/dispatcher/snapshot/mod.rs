@@ -336,8 +336,7 @@ impl State {
                 (entry.next, entry.released) = (*next, *released);
                 (entry.skips, entry.paused, entry.head_since) = (*skips, *paused, *head_since);
                 entry.cursor = released.next();
-                self.streams.push(entry);
-                self.names.insert(name.clone(), *stream);
+                self.add(entry);
             }
             Base::Subscription(base) => {
                 let entry = Subscription::import(base);
