@@ -3,6 +3,7 @@
 //! tasks, shutdown, logging) that supervisor and worker both need.
 
 pub mod backoff;
+pub mod chunked;
 pub mod client;
 pub mod dice;
 pub mod frame;

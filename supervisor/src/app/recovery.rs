@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -10,7 +11,6 @@ use rollcall_common::{
     ids::Epoch,
     time::{Clock, Time},
 };
-
 use uuid::Uuid;
 
 use super::{AppError, Store};
@@ -49,7 +49,7 @@ pub(crate) async fn open(
     store: Option<Store>,
     settings: Arc<Settings>,
 ) -> Result<Opened, AppError> {
-    let opened = tokio::task::spawn_blocking(move || {
+    let open = move || {
         if let Some(Store { journal, epoch, identity }) = store {
             return recover(journal, (epoch, identity), &settings, None);
         }
@@ -72,8 +72,11 @@ pub(crate) async fn open(
             }
         };
         recover(opened, identity, &settings, views.as_deref())
-    });
-    opened.await.map_err(|error| AppError::Broken(error.to_string()))?
+    };
+    // A thread that ends: one of the pool would keep what it needed meanwhile for its next task.
+    let opened = tokio::task::spawn_blocking(|| thread::spawn(open).join());
+    let opened = opened.await.map_err(|error| AppError::Broken(error.to_string()))?;
+    opened.map_err(|_| AppError::Broken("the journal's reader panicked".to_owned()))?
 }
 
 fn recover(

@@ -59,7 +59,7 @@ impl Dispatcher {
         };
         let counting = self.counting()?;
         let mut held_bytes = 0;
-        for (id, stream) in (0_u32..).map(StreamId).zip(&self.state.streams) {
+        for (id, stream) in (0_u32..).map(StreamId).zip(self.state.streams.iter()) {
             let empty = BTreeMap::new();
             let flying = counting.get(&id).unwrap_or(&empty);
             self.verify_slots(id, stream, flying)?;
@@ -218,7 +218,7 @@ impl Dispatcher {
     }
 
     fn verify_alerts(&self) -> Result<(), String> {
-        for (id, stream) in (0_u32..).map(StreamId).zip(&self.state.streams) {
+        for (id, stream) in (0_u32..).map(StreamId).zip(self.state.streams.iter()) {
             let watched = stream.head_watch.is_some_and(|at| self.timers.has(at, Timer::Held(id)));
             let told = self.state.alerts.find(&Subject::Held(id)).is_some();
             ensure!(

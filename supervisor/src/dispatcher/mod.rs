@@ -284,7 +284,7 @@ impl Dispatcher {
     fn adopt_settings(&mut self, now: Time) {
         let settings = Arc::clone(&self.settings);
         self.roster.set_pool_settings(|name| settings.pool(name));
-        for stream in &mut self.state.streams {
+        for stream in self.state.streams.iter_mut() {
             stream.settings = settings.stream(&stream.name);
             stream.pool = None;
             if stream.turn == Turn::Queued {

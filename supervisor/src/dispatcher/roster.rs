@@ -21,9 +21,15 @@ const LIMITED_BELOW: u32 = 1024;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct WorkerKey(usize);
 
-/// A pool's number in this process.
+/// A pool's number in this process. Each stream has one, so it is short.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) struct PoolKey(usize);
+pub(super) struct PoolKey(u32);
+
+impl PoolKey {
+    fn index(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
 
 /// Whether a worker is one of us.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -172,7 +178,7 @@ impl Roster {
     }
 
     pub(super) fn workers(&self) -> impl Iterator<Item = (&Arc<str>, &Worker)> {
-        self.workers.iter().map(|worker| (&self.pools[worker.pool.0].name, worker))
+        self.workers.iter().map(|worker| (&self.pools[worker.pool.index()].name, worker))
     }
 
     pub(super) fn keyed(&self) -> impl Iterator<Item = (WorkerKey, &Worker)> {
@@ -188,24 +194,24 @@ impl Roster {
     }
 
     pub(super) fn pool_mut(&mut self, pool: PoolKey) -> &mut Pool {
-        &mut self.pools[pool.0]
+        &mut self.pools[pool.index()]
     }
 
     pub(super) fn pool_keys(&self) -> impl Iterator<Item = PoolKey> + use<> {
-        (0..self.pools.len()).map(PoolKey)
+        (0..).map(PoolKey).take(self.pools.len())
     }
 
     pub(super) fn has_fit(&self, pool: PoolKey) -> bool {
-        !self.pools[pool.0].fit.is_empty()
+        !self.pools[pool.index()].fit.is_empty()
     }
 
     pub(super) fn pool_name(&self, pool: PoolKey) -> Arc<str> {
-        Arc::clone(&self.pools[pool.0].name)
+        Arc::clone(&self.pools[pool.index()].name)
     }
 
     /// Whether streams stand in line for the pool.
     pub(super) fn has_work(&self, pool: PoolKey) -> bool {
-        !self.pools[pool.0].queue.is_empty()
+        !self.pools[pool.index()].queue.is_empty()
     }
 
     /// Whether some worker of the pool could be given work if it had a hand free.
@@ -219,11 +225,11 @@ impl Roster {
     }
 
     pub(super) fn pool_ref(&self, pool: PoolKey) -> &Pool {
-        &self.pools[pool.0]
+        &self.pools[pool.index()]
     }
 
     pub(super) fn members(&self, pool: PoolKey) -> usize {
-        self.pools[pool.0].members
+        self.pools[pool.index()].members
     }
 
     /// The pool `name`; it comes into being when it is first named.
@@ -231,7 +237,7 @@ impl Roster {
         if let Some(key) = self.pools_by_name.get(name) {
             return *key;
         }
-        let key = PoolKey(self.pools.len());
+        let key = PoolKey(u32::try_from(self.pools.len()).unwrap_or(u32::MAX));
         self.pools.push(Pool {
             name: Arc::clone(name),
             settings: settings(),
@@ -290,7 +296,7 @@ impl Roster {
             worker.limit = None;
             worker.paused_until = Time::default();
             worker.ejected_until = Time::default();
-            self.pools[pool.0].members += 1;
+            self.pools[pool.index()].members += 1;
         }
         key
     }
@@ -311,7 +317,7 @@ impl Roster {
         let worker = &mut self.workers[key.0];
         if worker.standing != Standing::Left {
             worker.standing = Standing::Left;
-            self.pools[worker.pool.0].members -= 1;
+            self.pools[worker.pool.index()].members -= 1;
         }
         self.refit(key, now);
     }
@@ -350,7 +356,7 @@ impl Roster {
     /// noticeably longer than usual, for then they wait inside it (TCP's slow start and congestion
     /// avoidance, RFC 5681). When that has gone well for long it gets any number.
     pub(super) fn trust(&mut self, key: WorkerKey, took: Duration, most: Duration, now: Time) {
-        let usual = self.pools[self.workers[key.0].pool.0].hedge.is_usual(took);
+        let usual = self.pools[self.workers[key.0].pool.index()].hedge.is_usual(took);
         let worker = &mut self.workers[key.0];
         let Some(limit) = worker.limit else { return };
         worker.credit += 1;
@@ -364,7 +370,7 @@ impl Roster {
     /// How long an answer took, if that is how long answers take when nothing is wrong.
     pub(super) fn sample(&mut self, key: WorkerKey, took: Duration) {
         let worker = &self.workers[key.0];
-        let hedge = &mut self.pools[worker.pool.0].hedge;
+        let hedge = &mut self.pools[worker.pool.index()].hedge;
         if worker.limit.is_none() || hedge.is_unsure() {
             hedge.sample(took);
         }
@@ -416,7 +422,7 @@ impl Roster {
     }
 
     fn strike(&mut self, key: WorkerKey, now: Time, rng: &mut fastrand::Rng) -> Option<Time> {
-        let pool = &self.pools[self.workers[key.0].pool.0];
+        let pool = &self.pools[self.workers[key.0].pool.index()];
         let (members, settings) = (pool.members, pool.settings.clone());
         let out = |w: &&Worker| w.pool == self.workers[key.0].pool && w.ejected_until > now;
         let ejected = self.workers.iter().filter(out).count();
@@ -432,7 +438,7 @@ impl Roster {
         // Up to a tenth more, so that workers put out together come back one by one.
         worker.ejected_until = now + span + backoff::below(span / 10, rng);
         let until = worker.ejected_until;
-        let pool = &mut self.pools[self.workers[key.0].pool.0];
+        let pool = &mut self.pools[self.workers[key.0].pool.index()];
         pool.ejected_until = pool.ejected_until.max(until);
         Some(until)
     }
@@ -441,7 +447,7 @@ impl Roster {
     /// come back at once. Failing workers are better than none, and if all fail, it is hardly
     /// theirs. (Envoy's panic threshold, at its lowest.) Gives back how many came back.
     pub(super) fn pardon(&mut self, pool: PoolKey, now: Time) -> usize {
-        if self.pools[pool.0].ejected_until <= now {
+        if self.pools[pool.index()].ejected_until <= now {
             return 0;
         }
         let willing = |w: &Worker| w.pool == pool && w.is_willing(now);
@@ -461,7 +467,7 @@ impl Roster {
     pub(super) fn refit(&mut self, key: WorkerKey, now: Time) {
         let worker = &self.workers[key.0];
         let (fit, at) = (worker.is_fit(now), worker.fit_at);
-        let list = &mut self.pools[worker.pool.0].fit;
+        let list = &mut self.pools[worker.pool.index()].fit;
         match (fit, at) {
             (true, None) => {
                 self.workers[key.0].fit_at = Some(list.len());
@@ -486,7 +492,7 @@ impl Roster {
         tried: &[Arc<str>],
         rng: &mut fastrand::Rng,
     ) -> Option<WorkerKey> {
-        let fit = &self.pools[pool.0].fit;
+        let fit = &self.pools[pool.index()].fit;
         if fit.is_empty() {
             return None;
         }
@@ -507,7 +513,7 @@ impl Roster {
         rng: &mut fastrand::Rng,
         wanted: impl Fn(WorkerKey) -> bool,
     ) -> Option<WorkerKey> {
-        let fit = || self.pools[pool.0].fit.iter().copied().filter(|key| wanted(*key));
+        let fit = || self.pools[pool.index()].fit.iter().copied().filter(|key| wanted(*key));
         let untried = || fit().filter(|key| !tried.contains(&self.workers[key.0].id));
         match (untried().count(), fit().count()) {
             (_, 0) => None,
@@ -518,6 +524,6 @@ impl Roster {
 
     /// Whether the pool has a fit worker that is not in `tried`.
     pub(super) fn has_untried(&self, pool: PoolKey, tried: &[Arc<str>]) -> bool {
-        self.pools[pool.0].fit.iter().any(|key| !tried.contains(&self.workers[key.0].id))
+        self.pools[pool.index()].fit.iter().any(|key| !tried.contains(&self.workers[key.0].id))
     }
 }

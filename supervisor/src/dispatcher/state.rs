@@ -8,6 +8,7 @@ use std::{
 };
 
 use rollcall_common::{
+    chunked::Chunked,
     ids::{MessageId, Position, Sequence, StreamId, StreamName},
     limits::AUDIT_KEPT,
     message::Message,
@@ -28,7 +29,7 @@ use crate::record::{Audit, Found, Origin, Outcome, Plan, Record, SubscriptionId,
 /// The fold of a journal.
 #[derive(Debug, Default)]
 pub struct State {
-    pub(super) streams: Vec<Stream>,
+    pub(super) streams: Chunked<Stream>,
     pub(super) names: Names,
     /// Idempotency keys that were seen, by digest.
     pub(super) keys: BTreeMap<(StreamId, [u8; 16]), Seen>,
@@ -265,7 +266,7 @@ impl State {
         let (head, streams) = (self.head, &self.streams);
         if let Some(entry) = self.subscriptions.get_mut(&subscription) {
             entry.arrange(Arc::clone(plan), head);
-            let named = (0_u32..).map(StreamId).zip(streams);
+            let named = (0_u32..).map(StreamId).zip(streams.iter());
             let wanted: BTreeSet<StreamId> =
                 named.filter(|(_, stream)| entry.is_sent(&stream.name)).map(|(id, _)| id).collect();
             entry.drop_lanes(|stream| wanted.contains(&stream));
@@ -276,7 +277,7 @@ impl State {
     /// Lets each stream know whether its results are to be sent to this subscription.
     pub(super) fn link(&mut self, subscription: SubscriptionId) {
         let entry = self.subscriptions.get(&subscription);
-        for stream in &mut self.streams {
+        for stream in self.streams.iter_mut() {
             let is_sent = entry.is_some_and(|entry| entry.is_sent(&stream.name));
             if is_sent || !stream.subscriptions.is_empty() {
                 let all = stream.subscriptions.iter().copied();

@@ -305,7 +305,7 @@ impl Dispatcher {
         &self,
         (first, after): (StreamId, Sequence),
     ) -> impl Iterator<Item = (StreamId, Sequence, &Parking, u32)> {
-        let streams = self.state.streams.get(index(first)..).unwrap_or_default();
+        let streams = self.state.streams.iter_from(index(first));
         (first.0..).map(StreamId).zip(streams).flat_map(move |(id, stream)| {
             let after = if id == first { after } else { Sequence(0) };
             stream.parked.above(after).filter_map(move |sequence| {

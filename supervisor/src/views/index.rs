@@ -8,6 +8,7 @@ use std::{
 };
 
 use rollcall_common::{
+    chunked::Chunked,
     ids::{Position, Sequence, StreamId, StreamName},
     limits::CACHE_BYTES,
     time::Time,
@@ -63,7 +64,7 @@ pub struct LeftBehind {
 /// Where everything lies.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    streams: Vec<StreamView>,
+    streams: Chunked<StreamView>,
     /// Streams whose head waits for somebody.
     stuck: BTreeSet<StreamId>,
     /// Streams that released something since the last [`Index::show`].
@@ -223,7 +224,7 @@ impl Index {
     /// and were released after the snapshot `base`.
     pub(super) fn left_behind(&self, base: &BaseMark) -> (LeftBehind, Vec<Position>) {
         let (mut places, mut bytes) = (Vec::new(), 0);
-        for view in &self.streams {
+        for view in self.streams.iter() {
             let mut found = Vec::new();
             let mut sum = 0;
             view.left_behind(

@@ -24,8 +24,8 @@ use super::{
 const LIVE_RATE: u64 = 4000;
 /// Requests a second of those who ask.
 const ASKED: u64 = 10_000;
-/// After a start, memory is as it stays.
-const SETTLED: Duration = Duration::from_secs(4);
+/// After a start, memory is as it stays: threads that nothing was left to do for have ended.
+const SETTLED: Duration = Duration::from_secs(14);
 /// Bytes that a file is read by.
 const PIECE: usize = 1 << 20;
 

@@ -184,7 +184,7 @@ impl State {
 
     /// The streams, each with the sequence that its next message gets.
     pub fn ends(&self) -> impl Iterator<Item = (StreamId, &StreamName, Sequence)> {
-        let streams = (0..).map(StreamId).zip(&self.streams);
+        let streams = (0..).map(StreamId).zip(self.streams.iter());
         streams.map(|(id, stream)| (id, &stream.name, stream.next))
     }
 
