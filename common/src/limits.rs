@@ -28,6 +28,9 @@ pub const HEAD_BYTES: usize = 32 << 10;
 pub const HEADERS: usize = 100;
 /// Connections to one listener.
 pub const CONNECTIONS: usize = 16_384;
+/// Connections that wait to be accepted, as far as the system allows (`net.core.somaxconn`): a
+/// client whose connection finds no room tries again after a second (RFC 6298 §2.1).
+pub const UNACCEPTED: u32 = 4096;
 /// Connections to one listener from one address of another machine, unless
 /// `limits.connections_per_address` says otherwise: nobody alone can take them all.
 pub const CONNECTIONS_PER_ADDRESS: u32 = 4096;

@@ -3,9 +3,10 @@
 use std::{fmt, io, net::SocketAddr};
 
 use futures_util::future::BoxFuture;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 
 use super::{Stream, Wire};
+use crate::limits::UNACCEPTED;
 
 /// What takes connections in a network that is not the system's.
 pub trait Accepts: Send + Sync {
@@ -25,6 +26,27 @@ pub enum Listener {
     Tcp(TcpListener),
     /// Of another network.
     Other(Box<dyn Accepts>),
+}
+
+/// Listens at the first of the system's addresses that can be listened at.
+pub(super) async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "there is no address");
+    for address in lookup_host(address).await? {
+        match bind_to(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // So that a restart need not wait until the last connections are forgotten.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(UNACCEPTED)
 }
 
 impl Listener {

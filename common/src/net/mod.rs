@@ -10,7 +10,7 @@ mod stream;
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, lookup_host};
+use tokio::net::{TcpStream, ToSocketAddrs, lookup_host};
 
 pub use end::End;
 pub use halves::{ReadHalf, WriteHalf};
@@ -73,7 +73,7 @@ impl Network {
     /// When it is taken, is not ours, or can't be made out.
     pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<Listener> {
         let Some(medium) = &self.0 else {
-            return TcpListener::bind(address).await.map(Listener::Tcp);
+            return listener::bind(address).await.map(Listener::Tcp);
         };
         let first = lookup_host(address).await?.next();
         let address = first.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -94,6 +94,8 @@ impl Network {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, DuplexStream};
     use tokio::sync::{Mutex, mpsc};
 
@@ -190,6 +192,18 @@ mod tests {
         let listener = network.listen("127.0.0.1:0").await.unwrap();
         let near = network.connect(&[listener.local_addr().unwrap()]).await.unwrap();
         assert!(near.is_write_vectored());
+    }
+
+    /// A client whose connection finds no room tries again after a second (RFC 6298 §2.1).
+    #[tokio::test]
+    async fn many_connections_may_come_at_once() {
+        let listener = Network::default().listen("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+        let most = most.trim().parse().unwrap_or(128).min(500);
+        let connect = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5));
+        let waiting: Result<Vec<_>, _> = (0..most).map(connect).collect();
+        assert_eq!(waiting.unwrap().len(), most);
     }
 
     #[tokio::test]
