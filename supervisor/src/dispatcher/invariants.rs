@@ -219,7 +219,8 @@ impl Dispatcher {
 
     fn verify_alerts(&self) -> Result<(), String> {
         for (id, stream) in (0_u32..).map(StreamId).zip(self.state.streams.iter()) {
-            let watched = stream.head_watch.is_some_and(|at| self.timers.has(at, Timer::Held(id)));
+            let alarm = stream.head_watch.get();
+            let watched = alarm.is_some_and(|at| self.timers.has(at, Timer::Held(id)));
             let told = self.state.alerts.find(&Subject::Held(id)).is_some();
             ensure!(
                 stream.backlog() == 0 || watched || told,

@@ -74,7 +74,7 @@ use escalation::Signal;
 use notices::Teller;
 use roster::{PoolKey, Roster};
 use snapshot::Export;
-use stream::Turn;
+use stream::{Alarm, Turn};
 use suspects::Suspects;
 use timers::{Timer, Timers};
 
@@ -300,7 +300,7 @@ impl Dispatcher {
             self.settle_head(stream, now);
             self.enqueue(stream);
             self.escalate_parked(stream, now);
-            self.state.stream_mut(stream).head_watch = None;
+            self.state.stream_mut(stream).head_watch = Alarm::default();
             self.watch_head(stream);
         }
         self.adopt_targets(now);

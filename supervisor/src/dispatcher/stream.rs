@@ -255,7 +255,23 @@ pub(super) struct Stream {
     /// What it waits for at the moment.
     pub(super) turn: Turn,
     /// When somebody looks whether the head stands still.
-    pub(super) head_watch: Option<Time>,
+    pub(super) head_watch: Alarm,
+}
+
+/// A moment, or none, in half of the room of an `Option`: there is one for each stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Alarm(Time);
+
+impl Alarm {
+    /// At a moment after 1970, as all are.
+    pub(super) const fn at(time: Time) -> Self {
+        Self(time)
+    }
+
+    /// The moment, if there is one.
+    pub(super) fn get(self) -> Option<Time> {
+        (self.0 > Time::default()).then_some(self.0)
+    }
 }
 
 /// What a stream waits for before it may dispatch.
@@ -289,7 +305,7 @@ impl Stream {
             in_flight: 0,
             divergence: None,
             turn: Turn::None,
-            head_watch: None,
+            head_watch: Alarm::default(),
         }
     }
 

@@ -10,6 +10,7 @@ use super::{
     Dispatcher, Space,
     roster::PoolKey,
     status::{Cause, Mode},
+    stream::Alarm,
     timers::Timer,
 };
 use crate::record::{PauseReason, Severity, Subject, SubscriptionId};
@@ -197,9 +198,9 @@ impl Dispatcher {
     /// Sees to it that somebody looks at a stream's head, if there is one.
     pub(super) fn watch_head(&mut self, stream: StreamId) {
         let entry = self.state.stream_mut(stream);
-        if entry.backlog() > 0 && entry.head_watch.is_none() {
+        if entry.backlog() > 0 && entry.head_watch.get().is_none() {
             let at = entry.head_since + entry.settings.hold_alert_after;
-            entry.head_watch = Some(at);
+            entry.head_watch = Alarm::at(at);
             self.timers.set(at, Timer::Held(stream));
         }
     }
@@ -208,10 +209,10 @@ impl Dispatcher {
     pub(super) fn head_due(&mut self, stream: StreamId, now: Time) {
         let entry = self.state.stream_mut(stream);
         // A timer may be left from earlier settings.
-        if entry.head_watch.is_none_or(|at| at > now) {
+        if entry.head_watch.get().is_none_or(|at| at > now) {
             return;
         }
-        entry.head_watch = None;
+        entry.head_watch = Alarm::default();
         if entry.backlog() == 0 {
             return;
         }
@@ -228,7 +229,7 @@ impl Dispatcher {
         };
         let entry = self.state.stream_mut(stream);
         let at = entry.head_since + next;
-        entry.head_watch = Some(at);
+        entry.head_watch = Alarm::at(at);
         self.timers.set(at, Timer::Held(stream));
     }
 
