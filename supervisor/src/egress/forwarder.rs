@@ -15,7 +15,6 @@ use rollcall_common::{
     task,
     time::Clock,
 };
-
 use tokio::sync::Semaphore;
 
 use super::{
@@ -84,7 +83,7 @@ impl Forwarder {
             Origin::Configuration => self.destinations.load().get(&delivery.name).cloned(),
         };
         self.out.leave(&delivery);
-        let one_by_one = destination.as_ref().is_some_and(|destination| destination.batch == 1);
+        let one_by_one = destination.as_ref().is_some_and(|destination| destination.piece() == 1);
         let trip = async move {
             let mut trip = Trip::new(&forwarder, delivery);
             let event = trip.run(destination).await;
