@@ -2,6 +2,7 @@
 //! fixed times, whether or not the ones before have been answered.
 
 use std::{
+    collections::VecDeque,
     io::Write as _,
     sync::{
         Arc, Mutex, PoisonError,
@@ -13,7 +14,7 @@ use std::{
 use rollcall_common::task;
 use rustix::thread::nanosleep;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     body::now_ns,
@@ -222,10 +223,17 @@ async fn open(sending: &Arc<Sending>) -> Result<(), String> {
             }
         }
     });
-    let mut senders = Vec::new();
+    let mut senders = VecDeque::new();
     while let Some((number, stamp)) = next.recv().await {
         let sending = Arc::clone(sending);
-        senders.push(task::spawn("sender", async move {
+        // What is done is let go at once: a client that grows is stopped by the system for fresh
+        // memory, in the midst of a measurement of milliseconds.
+        while senders.front().is_some_and(JoinHandle::is_finished) {
+            if let Some(sender) = senders.pop_front() {
+                sender.await.map_err(|error| error.to_string())??;
+            }
+        }
+        senders.push_back(task::spawn("sender", async move {
             let idle = sending.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let mut door = match idle {
                 Some(door) => door,
