@@ -54,6 +54,24 @@ impl Entries {
         Ok(self.opened(journal, place)?.record(place.index)?)
     }
 
+    /// The same, if its entry was read lately: it does not block.
+    ///
+    /// # Errors
+    /// When the entry holds something else.
+    pub(super) fn record_at_hand(
+        &mut self,
+        journal: &Lately,
+        place: Place,
+    ) -> Result<Option<Record>, ReadFailed> {
+        if !self.open.contains_key(&place.entry) {
+            let Some(payload) = journal.at_hand(place.entry) else {
+                return Ok(None);
+            };
+            self.keep(place.entry, payload);
+        }
+        self.record(journal, place).map(Some)
+    }
+
     /// The result at a place, where it lies; `None`: there is something else.
     ///
     /// # Errors

@@ -41,7 +41,7 @@ impl Lately {
         &self,
         wanted: EntryNumber,
     ) -> Result<Option<(EntryNumber, Bytes)>, ReadError> {
-        if let Some(payload) = self.with(|kept| kept.payloads.get(&wanted).cloned()) {
+        if let Some(payload) = self.at_hand(wanted) {
             return Ok(Some((wanted, payload)));
         }
         // As small as it gets: it is one entry at least.
@@ -50,6 +50,11 @@ impl Lately {
             self.with(|kept| kept.keep(entry.number, entry.payload.clone()));
             (entry.number, entry.payload)
         }))
+    }
+
+    /// The entry that is wanted, if it was read lately.
+    pub(super) fn at_hand(&self, wanted: EntryNumber) -> Option<Bytes> {
+        self.with(|kept| kept.payloads.get(&wanted).cloned())
     }
 
     /// About so many bytes of entries, from the wanted one on. They are not kept: whoever reads

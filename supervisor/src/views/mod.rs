@@ -358,7 +358,8 @@ impl Views {
         })
     }
 
-    /// The same from memory, without blocking: `None` when the first one has to be read.
+    /// The same, as far as it is in memory, without blocking: `None` when the first one has to be
+    /// read.
     #[must_use]
     pub fn recent_results(
         &self,
@@ -368,7 +369,7 @@ impl Views {
     ) -> Option<Vec<ReleasedResult>> {
         let newest = self.newest(stream)?;
         let found = walk::along_recent(&self.rows, newest, after, limit)?;
-        if found.is_empty() { Some(Vec::new()) } else { Reader::recent(self.wanted(found)) }
+        if found.is_empty() { Some(Vec::new()) } else { self.reader.recent(self.wanted(found)) }
     }
 
     /// Released results of all streams, from the first after position `after` on; as

@@ -14,6 +14,9 @@ use crate::{
     record::{Answer, Glance, Head, Record, codec::DecodeError},
 };
 
+/// Bytes of results that are copied from entries read lately by who must not block.
+const AT_HAND_BYTES: usize = 256 << 10;
+
 /// A released result.
 #[derive(Clone, Debug)]
 pub struct ReleasedResult {
@@ -124,14 +127,41 @@ impl Reader {
         Ok(())
     }
 
-    /// Results that are at hand; `None` when the first one has to be read.
-    pub(super) fn recent(wanted: Vec<Wanted>) -> Option<Vec<ReleasedResult>> {
+    /// Results that are in memory, or in entries that were read lately; `None` when the first one
+    /// has to be read. It does not block.
+    pub(super) fn recent(&self, wanted: Vec<Wanted>) -> Option<Vec<ReleasedResult>> {
+        let mut entries = Entries::default();
         let mut results = Vec::with_capacity(wanted.len());
-        for Wanted { position, stream, sequence, released_at, answer, .. } in wanted {
-            let Some(answer) = answer else { break };
+        let mut room = AT_HAND_BYTES;
+        for Wanted { position, stream, sequence, released_at, place, answer } in wanted {
+            let answer = match answer {
+                Some(answer) => answer,
+                None => match place
+                    .and_then(|place| self.answer_at_hand(&mut entries, place, &mut room))
+                {
+                    Some(answer) => answer,
+                    None => break,
+                },
+            };
             results.push(ReleasedResult { position, stream, sequence, released_at, answer });
         }
         (!results.is_empty()).then_some(results)
+    }
+
+    /// Takes what it weighs off `room`; none is at hand where there is no more of that.
+    fn answer_at_hand(
+        &self,
+        entries: &mut Entries,
+        place: Place,
+        room: &mut usize,
+    ) -> Option<Arc<Answer>> {
+        // What is wrong with an entry is said by who reads it.
+        let record = entries.record_at_hand(&self.journal, place).ok().flatten();
+        let Some(Record::Answered { answer, .. }) = record.filter(|_| *room > 0) else {
+            return None;
+        };
+        *room = room.saturating_sub(answer.weight());
+        Some(apart(answer))
     }
 
     pub(super) fn messages(

@@ -176,6 +176,23 @@ fn results_are_found_in_files_as_in_memory() {
     }
 }
 
+#[test]
+fn who_must_not_block_gets_what_a_neighbour_has_just_read() {
+    let mut desk = Desk::new();
+    desk.open(2);
+    desk.release([(0, false), (1, false), (0, false)]);
+    desk.release([(0, false)]);
+    let recent = |stream, after| {
+        let found = desk.views.recent_results(StreamId(stream), Sequence(after), 10);
+        found.map(|all| all.iter().map(|one| one.sequence.0).collect::<Vec<_>>())
+    };
+    assert_eq!(recent(0, 0), None, "all of it is on the disk");
+    desk.views.stream_results(StreamId(1), Sequence(0), 10, usize::MAX).unwrap();
+    assert_eq!(recent(0, 0), Some(vec![1, 2]), "they lie in the entry that was read for the other");
+    assert_eq!(recent(0, 2), None, "this one does not");
+    assert_eq!(recent(0, 3), Some(Vec::new()), "there is nothing more");
+}
+
 /// Reading an old place takes the lock of the newest ones twice. With a writer in between, a reader
 /// that had not given it back the first time stopped everything.
 #[test]
