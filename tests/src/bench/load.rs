@@ -84,6 +84,8 @@ pub enum To {
     Nats,
     /// Something that passes on to a worker, and gives back what it says.
     Proxy,
+    /// RabbitMQ.
+    Rabbitmq,
     /// Redis.
     Redis,
     /// A destination; the client makes the results, and the sequences.
@@ -114,6 +116,7 @@ impl Load {
             To::Intake => "intake",
             To::Nats => "nats",
             To::Proxy => "proxy",
+            To::Rabbitmq => "rabbitmq",
             To::Redis => "redis",
             To::Sink => "sink",
         };

@@ -37,6 +37,7 @@ pub(super) enum Job {
     Lines(Lines),
     Nats(Kept, Batched),
     Proxy(Proxy),
+    Rabbitmq(Queue, Batched),
     Reading(Reading),
     Redis(Batched),
     Rollcall(Setup),
@@ -80,6 +81,14 @@ pub(super) enum Kept {
     /// Before it acknowledges.
     Always,
     Later,
+}
+
+/// What RabbitMQ keeps messages in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Queue {
+    Classic,
+    /// Replicated, here to one node.
+    Quorum,
 }
 
 /// Lines through processes.
@@ -273,6 +282,20 @@ const MESSAGES: &[Mode] = &[
         ..peer("nats-later", "NATS JetStream, sync every 2 minutes", "disk before ack, order")
     },
     Mode {
+        job: Job::Rabbitmq(Queue::Classic, Batched::No),
+        times: 0.1,
+        ..peer("rabbitmq", "RabbitMQ, confirms, classic durable queues", UNORDERED)
+    },
+    Mode {
+        job: Job::Rabbitmq(Queue::Classic, Batched::Yes),
+        ..peer("rabbitmq-batch", "the same, 500 on their way", UNORDERED)
+    },
+    Mode {
+        job: Job::Rabbitmq(Queue::Quorum, Batched::No),
+        times: 0.1,
+        ..peer("rabbitmq-quorum", "the same with quorum queues", UNORDERED)
+    },
+    Mode {
         job: Job::Buffered(IDLE),
         ..peer("buffered", "a client with buffered(512)", UNKEPT_ORDERED)
     },
@@ -357,6 +380,7 @@ impl Mode {
             | Job::Lines(_)
             | Job::Nats(..)
             | Job::Proxy(_)
+            | Job::Rabbitmq(..)
             | Job::Reading(_)
             | Job::Redis(_)
             | Job::Rollcall(_) => None,

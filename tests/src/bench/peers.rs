@@ -15,6 +15,8 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Broker {
     pub(super) name: &'static str,
+    /// How it is spoken to.
+    pub(super) to: To,
     pub(super) server: Process,
     pub(super) sink: Process,
     pub(super) workers: Vec<Process>,
@@ -33,8 +35,8 @@ pub(super) async fn finish(
         Batched::No => (plan.connections, 1),
         Batched::Yes => (8, 500),
     };
-    let to = if all.name == "redis" { To::Redis } else { To::Nats };
-    let load = Load { connections, batch, ..Load::new(all.server.url(), to, messages, plan.bytes) };
+    let load = Load::new(all.server.url(), all.to, messages, plan.bytes);
+    let load = Load { connections, batch, ..load };
     let started = now_ns();
     let client = send(&load)?;
     delivered(&all.sink, &client, messages).await?;

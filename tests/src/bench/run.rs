@@ -22,6 +22,7 @@ use super::{
     nats::nats,
     processes::{Process, part, words},
     proxies::proxy,
+    rabbitmq::rabbitmq,
     reading::reading,
     redis::redis,
     report::{self, Figures, Latency, Row},
@@ -116,6 +117,7 @@ async fn one(
         Job::Lines(how) => lines(how, messages),
         Job::Nats(kept, batched) => nats(plan, kept, batched, messages).await,
         Job::Proxy(kind) => proxy(plan, kind, messages).await,
+        Job::Rabbitmq(queue, batched) => rabbitmq(plan, queue, batched, messages).await,
         Job::Reading(what) => reading(plan, what, messages).await.map(Some),
         Job::Redis(batched) => redis(plan, batched, messages).await,
         Job::Rollcall(setup) => {
