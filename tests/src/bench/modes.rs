@@ -283,7 +283,6 @@ const MESSAGES: &[Mode] = &[
     },
     Mode {
         job: Job::Rabbitmq(Queue::Classic, Batched::No),
-        times: 0.1,
         ..peer("rabbitmq", "RabbitMQ, confirms, classic durable queues", UNORDERED)
     },
     Mode {
@@ -292,7 +291,6 @@ const MESSAGES: &[Mode] = &[
     },
     Mode {
         job: Job::Rabbitmq(Queue::Quorum, Batched::No),
-        times: 0.1,
         ..peer("rabbitmq-quorum", "the same with quorum queues", UNORDERED)
     },
     Mode {

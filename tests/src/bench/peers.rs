@@ -8,7 +8,7 @@ use super::{
     processes::{Process, all_cpu_seconds},
     report::{Figures, Latency},
     rollcall::delivered,
-    run::{Plan, send},
+    run::{Plan, send_from},
 };
 
 /// A broker with all its processes, ready.
@@ -29,16 +29,18 @@ pub(super) async fn finish(
     batched: Batched,
     messages: u64,
 ) -> Result<Figures, String> {
-    let processes = [&mut all.server, &mut all.sink].into_iter().chain(&mut all.workers);
-    processes.for_each(Process::begin);
     let (connections, batch) = match batched {
         Batched::No => (plan.connections, 1),
         Batched::Yes => (8, 500),
     };
     let load = Load::new(all.server.url(), all.to, messages, plan.bytes);
     let load = Load { connections, batch, ..load };
-    let started = now_ns();
-    let client = send(&load)?;
+    let mut started = 0;
+    let client = send_from(&load, || {
+        let processes = [&mut all.server, &mut all.sink].into_iter().chain(&mut all.workers);
+        processes.for_each(Process::begin);
+        started = now_ns();
+    })?;
     delivered(&all.sink, &client, messages).await?;
     Ok(Figures {
         messages,

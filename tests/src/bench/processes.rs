@@ -109,7 +109,9 @@ impl Drop for Process {
         let _ = self.child.wait();
         // nginx's workers outlive a master that is killed.
         for pid in children {
-            let _ = Command::new("kill").arg("-9").arg(pid.to_string()).status();
+            let mut kill = Command::new("kill");
+            // RabbitMQ's end by themselves.
+            let _ = kill.arg("-9").arg(pid.to_string()).stderr(Stdio::null()).status();
         }
     }
 }
