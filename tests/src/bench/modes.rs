@@ -283,15 +283,15 @@ const MESSAGES: &[Mode] = &[
     },
     Mode {
         job: Job::Rabbitmq(Queue::Classic, Batched::No),
-        ..peer("rabbitmq", "RabbitMQ, confirms, classic durable queues", UNORDERED)
+        ..peer("rabbitmq", "RabbitMQ, confirms, classic durable queues", UNPLACED)
     },
     Mode {
         job: Job::Rabbitmq(Queue::Classic, Batched::Yes),
-        ..peer("rabbitmq-batch", "the same, 500 on their way", UNORDERED)
+        ..peer("rabbitmq-batch", "the same, 256 on their way on one connection", UNPLACED)
     },
     Mode {
         job: Job::Rabbitmq(Queue::Quorum, Batched::No),
-        ..peer("rabbitmq-quorum", "the same with quorum queues", UNORDERED)
+        ..peer("rabbitmq-quorum", "rabbitmq with quorum queues", UNPLACED)
     },
     Mode {
         job: Job::Buffered(IDLE),
@@ -334,6 +334,7 @@ const MESSAGES: &[Mode] = &[
 const UNKEPT: &str = "order, disk, retries";
 const UNKEPT_ORDERED: &str = "disk, retries, a destination";
 const UNORDERED: &str = "order (the destination sorts), retries";
+const UNPLACED: &str = "places (the client numbers), order (the destination sorts), retries";
 
 /// Something else than Rollcall, which does not do all of the job.
 pub(super) const fn peer(name: &'static str, what: &'static str, lacks: &'static str) -> Mode {
@@ -393,10 +394,10 @@ impl Mode {
             } else {
                 format!(" (not: {})", self.lacks)
             };
-            return format!("{:<14} {}{not}", self.name, self.what);
+            return format!("{:<15} {}{not}", self.name, self.what);
         };
         format!(
-            "{:<14} {} (streams {}, intake by {}, delivery by {}, max_in_flight {}, window {})",
+            "{:<15} {} (streams {}, intake by {}, delivery by {}, max_in_flight {}, window {})",
             self.name,
             self.what,
             setup.streams,

@@ -12,7 +12,7 @@ use super::{
     load::To,
     modes::{Batched, Kept},
     nats_wire::{Answered, Nats},
-    peers::{Broker, finish},
+    peers::{Broker, MANY, finish},
     processes::{Process, free_port, on_path, part, wait_listening, words},
     report::Figures,
     run::Plan,
@@ -54,7 +54,7 @@ pub(super) async fn nats(
     let sink = part(&words(&format!("nats-sink --address {address} --bytes {bytes}")))?;
     let worker = words(&format!("nats-worker --address {address}"));
     let workers: Result<Vec<Process>, String> = (0..plan.workers).map(|_| part(&worker)).collect();
-    let all = Broker { name: "nats", to: To::Nats, server, sink, workers: workers? };
+    let all = Broker { name: "nats", to: To::Nats, many: MANY, server, sink, workers: workers? };
     finish(plan, all, batched, messages).await.map(Some)
 }
 

@@ -11,12 +11,17 @@ use super::{
     run::{Plan, send_from},
 };
 
+/// Connections, and messages on their way on each, where many are sent at a time.
+pub(super) const MANY: (usize, u64) = (8, 500);
+
 /// A broker with all its processes, ready.
 #[derive(Debug)]
 pub(super) struct Broker {
     pub(super) name: &'static str,
     /// How it is spoken to.
     pub(super) to: To,
+    /// What [`Batched::Yes`] means for it: connections, and messages on each.
+    pub(super) many: (usize, u64),
     pub(super) server: Process,
     pub(super) sink: Process,
     pub(super) workers: Vec<Process>,
@@ -31,7 +36,7 @@ pub(super) async fn finish(
 ) -> Result<Figures, String> {
     let (connections, batch) = match batched {
         Batched::No => (plan.connections, 1),
-        Batched::Yes => (8, 500),
+        Batched::Yes => all.many,
     };
     let load = Load::new(all.server.url(), all.to, messages, plan.bytes);
     let load = Load { connections, batch, ..load };

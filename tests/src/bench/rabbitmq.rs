@@ -32,6 +32,9 @@ const TAKEN: usize = 256;
 /// Messages that a worker or a destination may have at once, so that the next are there already.
 const AHEAD: u16 = 512;
 
+/// One connection, as suits it best: eight with 500 on their way each make a sixth less.
+const MANY: (usize, u64) = (1, 256);
+
 /// Runs it once; none where it is not installed.
 pub(super) async fn rabbitmq(
     plan: &Plan,
@@ -55,7 +58,8 @@ pub(super) async fn rabbitmq(
     let sink = part(&words(&format!("rabbitmq-sink --address {address} --bytes {bytes}")))?;
     let worker = words(&format!("rabbitmq-worker --address {address}"));
     let workers: Result<Vec<Process>, String> = (0..plan.workers).map(|_| part(&worker)).collect();
-    let all = Broker { name: "rabbitmq", to: To::Rabbitmq, server, sink, workers: workers? };
+    let all =
+        Broker { name: "rabbitmq", to: To::Rabbitmq, many: MANY, server, sink, workers: workers? };
     let figures = finish(plan, all, batched, messages).await;
     drop(names);
     figures.map(Some)
