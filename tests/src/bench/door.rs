@@ -1,6 +1,7 @@
 //! What the client sends to, each in its own protocol.
 
 use super::{
+    amqp::Amqp,
     body::{Checker, message, mix, order, work_on},
     load::{Content, To},
     nats_wire::Nats,
@@ -38,6 +39,7 @@ pub(super) enum Given {
 pub(super) enum Door {
     Http(Box<Wire>),
     Nats(Box<Nats>),
+    Rabbitmq(Box<Amqp>),
     /// With the sum of the script that takes messages in.
     Redis(Box<Resp>, Vec<u8>),
 }
@@ -50,6 +52,7 @@ impl Door {
                 Ok(Self::Http(Box::new(Wire::connect(url).await?)))
             }
             To::Nats => Ok(Self::Nats(Box::new(Nats::connect(url).await?))),
+            To::Rabbitmq => Ok(Self::Rabbitmq(Box::new(Amqp::connect(url).await?))),
             To::Redis => {
                 let mut redis = Resp::connect(url).await?;
                 let take_in = redis.know(TAKE_IN).await?;
@@ -76,6 +79,11 @@ impl Door {
                 let sums = places.iter().zip(parcel.first..);
                 let sums = sums.map(|(place, number)| mix(parcel.stream, *place, number));
                 Ok(Given::Places(sums.fold(0, u64::wrapping_add)))
+            }
+            Self::Rabbitmq(amqp) => {
+                // It tells nobody a place: the destination goes by the message's number.
+                amqp.store("in", &parcel.bodies()).await?;
+                Ok(Given::Places(parcel.sum(parcel.first + 1)))
             }
             Self::Redis(redis, take_in) => {
                 let reply = redis.run(take_in, &parcel.bodies()).await?;

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::try_join_all;
 use rollcall_common::task;
 use rustix::thread::nanosleep;
 use serde_json::json;
@@ -85,6 +86,8 @@ pub enum To {
     Nats,
     /// Something that passes on to a worker, and gives back what it says.
     Proxy,
+    /// RabbitMQ.
+    Rabbitmq,
     /// Redis.
     Redis,
     /// A destination; the client makes the results, and the sequences.
@@ -115,6 +118,7 @@ impl Load {
             To::Intake => "intake",
             To::Nats => "nats",
             To::Proxy => "proxy",
+            To::Rabbitmq => "rabbitmq",
             To::Redis => "redis",
             To::Sink => "sink",
         };
@@ -149,7 +153,7 @@ struct Sending {
     idle: Mutex<Vec<Door>>,
 }
 
-/// Sends; prints what it took as one line of JSON.
+/// Connects, and prints a line; sends, and prints what it took as one line of JSON.
 ///
 /// # Errors
 /// When a request fails in any way: what is measured has to work.
@@ -162,9 +166,14 @@ pub async fn load(plan: Load) -> Result<(), String> {
         idle: Mutex::default(),
         plan,
     });
+    let plan = &sending.plan;
+    let connections = if plan.rate == 0 { plan.connections } else { 0 };
+    let doors = (0..connections).map(|_| Door::connect(plan.to, &plan.url));
+    let doors = try_join_all(doors).await?;
+    writeln!(std::io::stdout(), "connected").map_err(|error| error.to_string())?;
     let started = now_ns();
-    if sending.plan.rate == 0 {
-        closed(&sending).await?;
+    if plan.rate == 0 {
+        closed(&sending, doors).await?;
     } else {
         open(&sending).await?;
     }
@@ -181,12 +190,11 @@ pub async fn load(plan: Load) -> Result<(), String> {
     writeln!(std::io::stdout(), "{line}").map_err(|error| error.to_string())
 }
 
-async fn closed(sending: &Arc<Sending>) -> Result<(), String> {
+async fn closed(sending: &Arc<Sending>, doors: Vec<Door>) -> Result<(), String> {
     let mut senders = Vec::new();
-    for _ in 0..sending.plan.connections {
+    for mut door in doors {
         let sending = Arc::clone(sending);
         senders.push(task::spawn("sender", async move {
-            let mut door = Door::connect(sending.plan.to, &sending.plan.url).await?;
             let mut latencies = Vec::new();
             loop {
                 let first = sending.next.fetch_add(sending.plan.batch, Ordering::Relaxed);

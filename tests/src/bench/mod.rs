@@ -4,6 +4,8 @@
 //!
 //! What is delivered is checked: order, completeness, and that each result is the right one.
 
+mod amqp;
+mod amqp_frames;
 mod asker;
 mod body;
 mod door;
@@ -17,6 +19,7 @@ mod nats_wire;
 mod peers;
 mod processes;
 mod proxies;
+mod rabbitmq;
 mod reader;
 mod reading;
 mod reading_modes;
@@ -26,6 +29,7 @@ mod resp;
 mod rollcall;
 mod run;
 mod seen;
+mod sorter;
 mod stock;
 mod wire;
 
@@ -34,6 +38,7 @@ pub use ends::{Work, sink, worker};
 pub use load::{Content, Load, To, load};
 pub use machine::{Done, Machine, Shape, count};
 pub use nats::{nats_sink, nats_worker};
+pub use rabbitmq::{rabbitmq_sink, rabbitmq_worker};
 pub use reader::{Form, Read, read};
 pub use redis::{redis_sink, redis_worker};
 pub use report::Format;

@@ -37,6 +37,7 @@ pub(super) enum Job {
     Lines(Lines),
     Nats(Kept, Batched),
     Proxy(Proxy),
+    Rabbitmq(Queue, Batched),
     Reading(Reading),
     Redis(Batched),
     Rollcall(Setup),
@@ -80,6 +81,14 @@ pub(super) enum Kept {
     /// Before it acknowledges.
     Always,
     Later,
+}
+
+/// What RabbitMQ keeps messages in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Queue {
+    Classic,
+    /// Replicated, here to one node.
+    Quorum,
 }
 
 /// Lines through processes.
@@ -273,6 +282,18 @@ const MESSAGES: &[Mode] = &[
         ..peer("nats-later", "NATS JetStream, sync every 2 minutes", "disk before ack, order")
     },
     Mode {
+        job: Job::Rabbitmq(Queue::Classic, Batched::No),
+        ..peer("rabbitmq", "RabbitMQ, confirms, classic durable queues", UNPLACED)
+    },
+    Mode {
+        job: Job::Rabbitmq(Queue::Classic, Batched::Yes),
+        ..peer("rabbitmq-batch", "the same, 256 on their way on one connection", UNPLACED)
+    },
+    Mode {
+        job: Job::Rabbitmq(Queue::Quorum, Batched::No),
+        ..peer("rabbitmq-quorum", "rabbitmq with quorum queues", UNPLACED)
+    },
+    Mode {
         job: Job::Buffered(IDLE),
         ..peer("buffered", "a client with buffered(512)", UNKEPT_ORDERED)
     },
@@ -313,6 +334,7 @@ const MESSAGES: &[Mode] = &[
 const UNKEPT: &str = "order, disk, retries";
 const UNKEPT_ORDERED: &str = "disk, retries, a destination";
 const UNORDERED: &str = "order (the destination sorts), retries";
+const UNPLACED: &str = "places (the client numbers), order (the destination sorts), retries";
 
 /// Something else than Rollcall, which does not do all of the job.
 pub(super) const fn peer(name: &'static str, what: &'static str, lacks: &'static str) -> Mode {
@@ -357,6 +379,7 @@ impl Mode {
             | Job::Lines(_)
             | Job::Nats(..)
             | Job::Proxy(_)
+            | Job::Rabbitmq(..)
             | Job::Reading(_)
             | Job::Redis(_)
             | Job::Rollcall(_) => None,
@@ -371,10 +394,10 @@ impl Mode {
             } else {
                 format!(" (not: {})", self.lacks)
             };
-            return format!("{:<14} {}{not}", self.name, self.what);
+            return format!("{:<15} {}{not}", self.name, self.what);
         };
         format!(
-            "{:<14} {} (streams {}, intake by {}, delivery by {}, max_in_flight {}, window {})",
+            "{:<15} {} (streams {}, intake by {}, delivery by {}, max_in_flight {}, window {})",
             self.name,
             self.what,
             setup.streams,

@@ -2,23 +2,22 @@
 //! the workers, a stream of results. It releases nothing in order, so the destination puts the
 //! results in order itself, in its memory.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rollcall_common::task;
 
 use super::{
     body::work_on,
     ends::{asked, serve_text},
+    load::To,
     modes::{Batched, Kept},
     nats_wire::{Answered, Nats},
-    peers::{Broker, finish},
+    peers::{Broker, MANY, finish},
     processes::{Process, free_port, on_path, part, wait_listening, words},
     report::Figures,
     run::Plan,
     seen::Seen,
+    sorter::Sorter,
 };
 
 /// Messages that a worker or a destination takes at a time.
@@ -55,7 +54,7 @@ pub(super) async fn nats(
     let sink = part(&words(&format!("nats-sink --address {address} --bytes {bytes}")))?;
     let worker = words(&format!("nats-worker --address {address}"));
     let workers: Result<Vec<Process>, String> = (0..plan.workers).map(|_| part(&worker)).collect();
-    let all = Broker { name: "nats", server, sink, workers: workers? };
+    let all = Broker { name: "nats", to: To::Nats, many: MANY, server, sink, workers: workers? };
     finish(plan, all, batched, messages).await.map(Some)
 }
 
@@ -106,21 +105,17 @@ pub async fn nats_sink(address: &str, bytes: usize) -> Result<(), String> {
     let seen = Arc::new(Mutex::new(Seen::new(bytes)));
     let shown = Arc::clone(&seen);
     let showing = task::spawn("asked", serve_text(move |path| asked(&shown, path)));
-    let (mut waiting, mut due) = (BTreeMap::new(), 1);
+    let mut sorter = Sorter::new();
     while !showing.is_finished() {
         let results = nats.pull("OUT.all", TAKEN).await?;
         for came in results {
             nats.publish(&came.reply, Answered::No, b"").await?;
             let place = came.body.get(..PLACE).and_then(|place| str::from_utf8(place).ok());
             let place = place.and_then(|place| place.parse::<u64>().ok()).unwrap_or_default();
-            waiting.insert(place, came.body);
+            sorter.put(place, came.body);
         }
         nats.flush().await?;
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(result) = waiting.remove(&due) {
-            seen.take(0, due, &result[PLACE..]);
-            due += 1;
-        }
+        sorter.pass(&mut seen.lock().unwrap_or_else(PoisonError::into_inner), PLACE);
     }
     Err("nobody can ask".to_owned())
 }

@@ -8,13 +8,20 @@ use super::{
     processes::{Process, all_cpu_seconds},
     report::{Figures, Latency},
     rollcall::delivered,
-    run::{Plan, send},
+    run::{Plan, send_from},
 };
+
+/// Connections, and messages on their way on each, where many are sent at a time.
+pub(super) const MANY: (usize, u64) = (8, 500);
 
 /// A broker with all its processes, ready.
 #[derive(Debug)]
 pub(super) struct Broker {
     pub(super) name: &'static str,
+    /// How it is spoken to.
+    pub(super) to: To,
+    /// What [`Batched::Yes`] means for it: connections, and messages on each.
+    pub(super) many: (usize, u64),
     pub(super) server: Process,
     pub(super) sink: Process,
     pub(super) workers: Vec<Process>,
@@ -27,16 +34,18 @@ pub(super) async fn finish(
     batched: Batched,
     messages: u64,
 ) -> Result<Figures, String> {
-    let processes = [&mut all.server, &mut all.sink].into_iter().chain(&mut all.workers);
-    processes.for_each(Process::begin);
     let (connections, batch) = match batched {
         Batched::No => (plan.connections, 1),
-        Batched::Yes => (8, 500),
+        Batched::Yes => all.many,
     };
-    let to = if all.name == "redis" { To::Redis } else { To::Nats };
-    let load = Load { connections, batch, ..Load::new(all.server.url(), to, messages, plan.bytes) };
-    let started = now_ns();
-    let client = send(&load)?;
+    let load = Load::new(all.server.url(), all.to, messages, plan.bytes);
+    let load = Load { connections, batch, ..load };
+    let mut started = 0;
+    let client = send_from(&load, || {
+        let processes = [&mut all.server, &mut all.sink].into_iter().chain(&mut all.workers);
+        processes.for_each(Process::begin);
+        started = now_ns();
+    })?;
     delivered(&all.sink, &client, messages).await?;
     Ok(Figures {
         messages,

@@ -45,6 +45,21 @@ impl Process {
         Ok(Self { child, urls: vec![url], before: 0.0 })
     }
 
+    /// The same, where the program knows nothing of the environment but this, and where programs
+    /// are.
+    pub(super) fn start_apart(
+        program: &Path,
+        environment: &[(&str, String)],
+        url: String,
+    ) -> Result<Self, String> {
+        let mut command = Command::new(program);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env_clear().env("PATH", path).envs(environment.iter().cloned());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
+        Ok(Self { child, urls: vec![url], before: 0.0 })
+    }
+
     /// Its first address.
     pub(super) fn url(&self) -> &str {
         &self.urls[0]
@@ -94,7 +109,9 @@ impl Drop for Process {
         let _ = self.child.wait();
         // nginx's workers outlive a master that is killed.
         for pid in children {
-            let _ = Command::new("kill").arg("-9").arg(pid.to_string()).status();
+            let mut kill = Command::new("kill");
+            // RabbitMQ's end by themselves.
+            let _ = kill.arg("-9").arg(pid.to_string()).stderr(Stdio::null()).status();
         }
     }
 }

@@ -8,8 +8,9 @@ use rollcall_common::task;
 use super::{
     body::work_on,
     ends::{asked, serve_text},
+    load::To,
     modes::Batched,
-    peers::{Broker, finish},
+    peers::{Broker, MANY, finish},
     processes::{Process, free_port, on_path, part, wait_listening, words},
     report::Figures,
     resp::{RELEASE, Resp, TAKE_IN},
@@ -42,7 +43,7 @@ pub(super) async fn redis(
     let sink = part(&words(&format!("redis-sink --address {address} --bytes {bytes}")))?;
     let worker = words(&format!("redis-worker --address {address}"));
     let workers: Result<Vec<Process>, String> = (0..plan.workers).map(|_| part(&worker)).collect();
-    let all = Broker { name: "redis", server, sink, workers: workers? };
+    let all = Broker { name: "redis", to: To::Redis, many: MANY, server, sink, workers: workers? };
     finish(plan, all, batched, messages).await.map(Some)
 }
 

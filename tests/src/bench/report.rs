@@ -122,7 +122,7 @@ impl Row {
 
     fn to_line(&self) -> String {
         let Some(first) = self.rounds.first() else {
-            return format!("{:<12} not installed, or failed: {}", self.mode.name, self.mode.what);
+            return format!("{:<15} not installed, or failed: {}", self.mode.name, self.mode.what);
         };
         let rates = || self.rounds.iter().map(Figures::rate);
         let spread = format!(
@@ -147,7 +147,7 @@ impl Row {
             format!("; not: {}", self.mode.lacks)
         };
         format!(
-            "{:<12} {:>8.0} {:>17} {:>9.3} {:>9.3} {:>9.3} {:<3} {:>5.0}  {}; \
+            "{:<15} {:>8.0} {:>17} {:>9.3} {:>9.3} {:>9.3} {:<3} {:>5.0}  {}; \
              {}{lacks}{refused}{more}",
             self.mode.name,
             self.rate(),
@@ -170,7 +170,7 @@ impl Row {
 /// Prints the modes: medians, with the lowest and the highest rate; then the goals.
 pub(super) fn print(rows: &[Row]) {
     println!(
-        "{:<12} {:>8} {:>17} {:>9} {:>9} {:>9} {:<3} {:>5}  CPU µs a message; what",
+        "{:<15} {:>8} {:>17} {:>9} {:>9} {:>9} {:<3} {:>5}  CPU µs a message; what",
         "mode", "msg/s", "(lowest–highest)", "p50 ms", "p99 ms", "p99.9 ms", "of", "MiB"
     );
     rows.iter().for_each(|row| println!("{}", row.to_line()));

@@ -12,7 +12,7 @@ use super::{
     modes::{Pace, Setup, Workers},
     processes::{Process, all_cpu_seconds, beside, part, words},
     report::{Figures, Latency},
-    run::{Plan, Sent, send, start_workers},
+    run::{Plan, Sent, send_from, start_workers},
 };
 
 /// How long a run may take until all is delivered.
@@ -36,7 +36,6 @@ pub(super) async fn rollcall(
     if matches!(setup.workers, Workers::Linked) {
         workers = register(plan, supervisor.url()).await?;
     }
-    [&mut sink, &mut supervisor].into_iter().chain(&mut workers).for_each(Process::begin);
     let connections = if setup.connections == 0 { plan.connections } else { setup.connections };
     let load = Load {
         connections,
@@ -50,8 +49,11 @@ pub(super) async fn rollcall(
         },
         ..Load::new(supervisor.url(), To::Intake, messages, bytes)
     };
-    let started = now_ns();
-    let client = send(&load)?;
+    let mut started = 0;
+    let client = send_from(&load, || {
+        [&mut sink, &mut supervisor].into_iter().chain(&mut workers).for_each(Process::begin);
+        started = now_ns();
+    })?;
     delivered(&sink, &client, messages).await?;
     let seconds = (now_ns() - started) as f64 / 1e9;
     let latency = match setup.pace {

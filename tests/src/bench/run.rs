@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::Read as _,
+    io::{BufRead as _, BufReader, Read as _},
     os::unix::fs::FileExt as _,
     path::PathBuf,
     process::{Command, Stdio},
@@ -22,6 +22,7 @@ use super::{
     nats::nats,
     processes::{Process, part, words},
     proxies::proxy,
+    rabbitmq::rabbitmq,
     reading::reading,
     redis::redis,
     report::{self, Figures, Latency, Row},
@@ -116,6 +117,7 @@ async fn one(
         Job::Lines(how) => lines(how, messages),
         Job::Nats(kept, batched) => nats(plan, kept, batched, messages).await,
         Job::Proxy(kind) => proxy(plan, kind, messages).await,
+        Job::Rabbitmq(queue, batched) => rabbitmq(plan, queue, batched, messages).await,
         Job::Reading(what) => reading(plan, what, messages).await.map(Some),
         Job::Redis(batched) => redis(plan, batched, messages).await,
         Job::Rollcall(setup) => {
@@ -140,6 +142,11 @@ pub(super) struct Sent {
 
 /// Runs a client process to its end.
 pub(super) fn send(load: &Load) -> Result<Sent, String> {
+    send_from(load, || ())
+}
+
+/// The same; `connected` is called when all its connections are there, just before it sends.
+pub(super) fn send_from(load: &Load, connected: impl FnOnce()) -> Result<Sent, String> {
     let me = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut child = Command::new(me)
         .args(load.arguments())
@@ -147,7 +154,10 @@ pub(super) fn send(load: &Load) -> Result<Sent, String> {
         .spawn()
         .map_err(|error| error.to_string())?;
     let mut text = String::new();
-    let mut out = child.stdout.take().ok_or("no output")?;
+    let mut out = BufReader::new(child.stdout.take().ok_or("no output")?);
+    out.read_line(&mut text).map_err(|error| error.to_string())?;
+    connected();
+    text.clear();
     out.read_to_string(&mut text).map_err(|error| error.to_string())?;
     let status = child.wait().map_err(|error| error.to_string())?;
     if !status.success() {

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tests::bench::{
-    Ask, Load, Plan, Read, Shape, Work, ask, count, load, nats_sink, nats_worker, read, redis_sink,
-    redis_worker, run, sink, worker,
+    Ask, Load, Plan, Read, Shape, Work, ask, count, load, nats_sink, nats_worker, rabbitmq_sink,
+    rabbitmq_worker, read, redis_sink, redis_worker, run, sink, worker,
 };
 
 #[global_allocator]
@@ -48,6 +48,19 @@ enum Part {
         #[arg(long)]
         address: String,
     },
+    /// The destination of results from RabbitMQ
+    RabbitmqSink {
+        #[arg(long)]
+        address: String,
+        /// Bytes of a result
+        #[arg(long)]
+        bytes: usize,
+    },
+    /// A worker for RabbitMQ
+    RabbitmqWorker {
+        #[arg(long)]
+        address: String,
+    },
     /// A reader of results
     Read(Read),
     /// The destination of results from Redis
@@ -86,6 +99,8 @@ fn main() -> ExitCode {
                 Some(Part::Load(plan)) => load(plan).await,
                 Some(Part::NatsSink { address, bytes }) => nats_sink(&address, bytes).await,
                 Some(Part::NatsWorker { address }) => nats_worker(&address).await,
+                Some(Part::RabbitmqSink { address, bytes }) => rabbitmq_sink(&address, bytes).await,
+                Some(Part::RabbitmqWorker { address }) => rabbitmq_worker(&address).await,
                 Some(Part::Read(plan)) => read(&plan),
                 Some(Part::RedisSink { address, bytes }) => redis_sink(&address, bytes).await,
                 Some(Part::RedisWorker { address }) => redis_worker(&address).await,
