@@ -21,6 +21,7 @@ pub mod reconnect;
 pub mod shutdown;
 pub mod task;
 pub mod telemetry;
+pub mod threads;
 pub mod time;
 pub mod tls;
 pub mod units;

@@ -2,17 +2,18 @@
 //! reads from the beginning gets what is left of the processors, and the message path does not
 //! notice. (Its locks they must not hold for long: see [`crate::views::Course`].)
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use rollcall_common::limits::{LANE_NICE, LANE_THREADS};
-use rustix::time::{ClockId, clock_gettime};
-use tokio::{
-    runtime::{Builder, Runtime},
-    task::JoinHandle,
+use rollcall_common::{
+    limits::{LANE_NICE, LANE_THREADS},
+    threads::Threads,
 };
+use rustix::time::{ClockId, clock_gettime};
+use tokio::{runtime::Builder, task::JoinHandle};
 
 /// Threads that give way.
-pub struct Lane(Option<Runtime>);
+#[derive(Debug)]
+pub struct Lane(Threads);
 
 impl Lane {
     /// Starts them.
@@ -20,9 +21,8 @@ impl Lane {
     pub fn start() -> Self {
         let mut builder = Builder::new_multi_thread();
         let builder = builder.worker_threads(1).max_blocking_threads(LANE_THREADS);
-        let runtime = builder.thread_name("lane").on_thread_start(give_way).build();
-        let runtime = runtime.inspect_err(|error| tracing::warn!(%error, "no threads for readers"));
-        Self(runtime.ok())
+        // What is being read when they are dropped is for nobody any more.
+        Self(Threads::start(builder.on_thread_start(give_way), "lane"))
     }
 
     /// Runs what may block, and measures how long it had to wait for a processor or the disk.
@@ -37,7 +37,7 @@ impl Lane {
             let took = since_boot(ClockId::Monotonic).saturating_sub(before);
             (read, took.saturating_sub(working().saturating_sub(worked)))
         };
-        match &self.0 {
+        match self.0.get() {
             Some(runtime) => runtime.spawn_blocking(reading),
             None => tokio::task::spawn_blocking(reading),
         }
@@ -59,20 +59,5 @@ fn give_way() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(None, LANE_NICE) {
         tracing::warn!(%error, "readers don't give way to the message path");
-    }
-}
-
-impl Drop for Lane {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            // What is being read is for nobody any more.
-            runtime.shutdown_background();
-        }
-    }
-}
-
-impl fmt::Debug for Lane {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Lane").finish()
     }
 }

@@ -19,10 +19,10 @@ use super::{
     budget::Fare,
     event::{AttemptId, Presence, WorkerReply},
     outcome::{Failure, Mark, Verdict, classify},
-    roster::WorkerKey,
     settings::OnExhausted,
     stream::{Divergence, Slot, SlotState},
     timers::Timer,
+    worker::WorkerKey,
 };
 use crate::record::{Answer, AttemptReport, Ending, Outcome, ParkCause, Reason, Record};
 

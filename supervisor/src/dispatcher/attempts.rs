@@ -17,9 +17,9 @@ use super::{
     effect::{Dispatch, Effect},
     event::AttemptId,
     outcome::{Failure, Mark},
-    roster::WorkerKey,
     stream::SlotState,
     timers::Timer,
+    worker::WorkerKey,
 };
 use crate::record::{Ending, Reason};
 

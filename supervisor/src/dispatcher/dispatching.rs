@@ -15,10 +15,11 @@ use super::{
     budget::{Budget, Fare},
     effect::Effect,
     event::Presence,
-    roster::{PoolKey, WorkerKey},
+    pool::PoolKey,
     settings::Hedging,
     stream::{Held, SlotState, Turn},
     timers::Timer,
+    worker::WorkerKey,
 };
 use crate::record::{Reason, Record};
 

@@ -10,7 +10,7 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::{Dispatcher, Space, roster::WorkerKey, settings::OnExhausted};
+use super::{Dispatcher, Space, settings::OnExhausted, worker::WorkerKey};
 use crate::record::{AlertRecord, Audit, Record, Severity, Subject};
 
 /// What a record means for alerts.

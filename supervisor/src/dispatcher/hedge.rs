@@ -14,7 +14,7 @@ use super::{
     attempts::{Attempt, AttemptStanding, Pair},
     budget::Fare,
     event::AttemptId,
-    roster::PoolKey,
+    pool::PoolKey,
     settings::Hedging,
     timers::Timer,
 };

@@ -12,11 +12,11 @@ use super::{
     Dispatcher,
     attempts::{AttemptStanding, Pair, Repute},
     lane::LaneState,
-    roster::WorkerKey,
     state::State,
     stream::{SlotState, Stream, Turn},
     subscription::Subscription,
     timers::Timer,
+    worker::WorkerKey,
 };
 use crate::record::{Subject, SubscriptionId, Way};
 

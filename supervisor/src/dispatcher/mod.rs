@@ -41,7 +41,8 @@ mod lane;
 mod names;
 mod notices;
 mod outcome;
-pub mod roster;
+mod pool;
+mod roster;
 mod sequences;
 pub mod settings;
 mod snapshot;
@@ -53,6 +54,7 @@ mod subscription;
 mod suspects;
 mod timers;
 mod watching;
+pub mod worker;
 
 #[cfg(test)]
 mod tests;
@@ -72,7 +74,8 @@ use crate::record::Record;
 use attempts::Attempt;
 use escalation::Signal;
 use notices::Teller;
-use roster::{PoolKey, Roster};
+use pool::PoolKey;
+use roster::Roster;
 use snapshot::Export;
 use stream::{Alarm, Turn};
 use suspects::Suspects;

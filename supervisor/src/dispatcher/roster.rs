@@ -1,166 +1,17 @@
 //! The workers: who is there, who is fit, and the random choice among them. All of it is soft;
 //! after a restart workers register again.
 
-use std::{collections::BTreeMap, collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use rollcall_common::{backoff, ids::StreamId, time::Time};
+use rollcall_common::time::Time;
 
 use super::{
-    attempts::Repute, budget::Budget, hedge::Hedge, outcome::Mark, settings::PoolSettings,
+    attempts::Repute,
+    outcome::Mark,
+    pool::{Pool, PoolKey},
+    settings::PoolSettings,
+    worker::{Pace, Standing, Worker, WorkerKey},
 };
-
-/// Longest time for which a worker is taken out.
-const LONGEST_EJECTION: Duration = Duration::from_secs(300);
-/// First and longest wait before a worker that was not there is asked again.
-const MISSING_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// Calls at once that a worker is not limited to any more.
-const LIMITED_BELOW: u32 = 1024;
-
-/// A worker's number in this process.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct WorkerKey(usize);
-
-/// A pool's number in this process. Each stream has one, so it is short.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) struct PoolKey(u32);
-
-impl PoolKey {
-    fn index(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-}
-
-/// Whether a worker is one of us.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Standing {
-    /// It takes work.
-    Active,
-    /// It finishes what it has.
-    Draining,
-    /// It is gone.
-    Left,
-}
-
-/// A worker, as the dispatcher sees it.
-#[derive(Clone, Debug)]
-pub struct Worker {
-    /// Its id.
-    pub id: Arc<str>,
-    /// Whether it is one of us.
-    pub standing: Standing,
-    /// Calls at once that it takes.
-    pub concurrency: u32,
-    /// Calls that it has.
-    pub in_flight: u32,
-    /// Calls that it has in time.
-    pub(super) counting: u32,
-    /// Calls in time of messages during whose attempts a worker died.
-    pub(super) suspects: u32,
-    /// When it counts as silent, if it has to be heard again and again.
-    pub silent_at: Option<Time>,
-    /// Until when it asked for a pause, or is given one because it wasn't there.
-    pub paused_until: Time,
-    /// Until when it is taken out.
-    pub ejected_until: Time,
-    /// Failures in a row that speak against it.
-    pub strikes: u32,
-    /// How many times in a row it was taken out.
-    ejections: u32,
-    /// How many times in a row it was not there, or busy.
-    misses: u32,
-    /// Calls in time that it gets at once, after it was away or too slow.
-    limit: Option<u32>,
-    /// Answers in time since the limit last grew.
-    credit: u32,
-    /// When the limit was last made smaller.
-    cut_at: Time,
-    pool: PoolKey,
-    /// Its place among the fit ones of its pool.
-    fit_at: Option<usize>,
-}
-
-impl Worker {
-    /// Whether it may be given work at `now`.
-    #[must_use]
-    pub fn is_fit(&self, now: Time) -> bool {
-        self.is_able(now)
-            && self.in_flight < self.concurrency
-            && self.limit.is_none_or(|limit| self.counting < limit)
-    }
-
-    /// Whether it was taken out and has not done well since.
-    pub(super) fn is_on_probation(&self) -> bool {
-        self.ejections > 0 && self.standing != Standing::Left
-    }
-
-    /// Whether it could be given work at `now` if it had a hand free.
-    fn is_able(&self, now: Time) -> bool {
-        self.is_willing(now) && self.ejected_until <= now
-    }
-
-    /// Whether nothing keeps it from working but that it may have failed, or has enough to do.
-    fn is_willing(&self, now: Time) -> bool {
-        self.standing == Standing::Active
-            && self.silent_at.is_none_or(|at| now < at)
-            && self.paused_until <= now
-    }
-
-    /// Whether it stands among the fit ones of its pool.
-    pub(super) fn is_listed(&self) -> bool {
-        self.fit_at.is_some()
-    }
-
-    /// The word that the outside sees.
-    #[must_use]
-    pub fn state(&self, now: Time) -> &'static str {
-        match self.standing {
-            Standing::Draining => "draining",
-            Standing::Left => "left",
-            Standing::Active if self.silent_at.is_some_and(|at| at <= now) => "silent",
-            Standing::Active if self.ejected_until > now => "ejected",
-            Standing::Active if self.paused_until > now => "paused",
-            Standing::Active => "active",
-        }
-    }
-}
-
-/// The workers of one name.
-#[derive(Debug)]
-pub(super) struct Pool {
-    name: Arc<str>,
-    settings: PoolSettings,
-    members: usize,
-    fit: Vec<WorkerKey>,
-    /// Until when at most somebody is taken out.
-    ejected_until: Time,
-    budget: Budget,
-    pub(super) hedge: Hedge,
-    /// Streams that have something for it, in the order of their turns.
-    pub(super) queue: VecDeque<StreamId>,
-}
-
-impl Pool {
-    /// Notes a message that is dispatched for the first time.
-    pub(super) fn deposit(&mut self, now: Time) {
-        self.budget.deposit(now);
-    }
-
-    /// Pays for a retry; whether the budget had something left.
-    pub(super) fn withdraw(&mut self, now: Time) -> bool {
-        self.budget.withdraw(self.settings.budget, now)
-    }
-
-    /// Pays for what can be done without: whether more than half of the budget was left.
-    pub(super) fn withdraw_spare(&mut self, now: Time) -> bool {
-        self.budget.withdraw_spare(self.settings.budget, now)
-    }
-
-    /// Gives back what was paid at `paid`.
-    pub(super) fn give_back(&mut self, paid: Time) {
-        self.budget.give_back(paid);
-    }
-}
 
 /// All workers and pools.
 #[derive(Debug, Default)]
@@ -238,16 +89,7 @@ impl Roster {
             return *key;
         }
         let key = PoolKey(u32::try_from(self.pools.len()).unwrap_or(u32::MAX));
-        self.pools.push(Pool {
-            name: Arc::clone(name),
-            settings: settings(),
-            members: 0,
-            fit: Vec::new(),
-            ejected_until: Time::default(),
-            budget: Budget::default(),
-            hedge: Hedge::default(),
-            queue: VecDeque::new(),
-        });
+        self.pools.push(Pool::new(Arc::clone(name), settings()));
         self.pools_by_name.insert(Arc::clone(name), key);
         key
     }
@@ -263,25 +105,7 @@ impl Roster {
         let key = self.by_id.get(id).copied().unwrap_or(WorkerKey(self.workers.len()));
         if key.0 == self.workers.len() {
             self.by_id.insert(Arc::clone(id), key);
-            self.workers.push(Worker {
-                id: Arc::clone(id),
-                standing: Standing::Left,
-                concurrency,
-                in_flight: 0,
-                counting: 0,
-                suspects: 0,
-                limit: None,
-                credit: 0,
-                cut_at: Time::default(),
-                silent_at: None,
-                paused_until: Time::default(),
-                ejected_until: Time::default(),
-                strikes: 0,
-                ejections: 0,
-                misses: 0,
-                pool,
-                fit_at: None,
-            });
+            self.workers.push(Worker::new(Arc::clone(id), pool, concurrency));
         }
         if self.workers[key.0].pool != pool {
             self.leave(key, Time::default());
@@ -290,12 +114,7 @@ impl Roster {
         let worker = &mut self.workers[key.0];
         worker.concurrency = concurrency;
         if worker.standing == Standing::Left {
-            // Somebody new behind the id: what was held against the old one is forgotten.
-            worker.standing = Standing::Active;
-            (worker.strikes, worker.ejections, worker.misses) = (0, 0, 0);
-            worker.limit = None;
-            worker.paused_until = Time::default();
-            worker.ejected_until = Time::default();
+            worker.begin();
             self.pools[pool.index()].members += 1;
         }
         key
@@ -339,31 +158,18 @@ impl Roster {
         self.refit(key, now);
     }
 
-    /// A call took so long that its time was up: the worker gets half as much at once. Calls that
-    /// were out already when that was last done say nothing new (as with TCP's congestion
-    /// window, which is cut once a round trip).
+    /// A call took so long that its time was up; see [`Worker::slow_down`].
     pub(super) fn slow_down(&mut self, key: WorkerKey, started_at: Time, now: Time) {
-        let worker = &mut self.workers[key.0];
-        if started_at >= worker.cut_at {
-            worker.limit = Some((worker.counting / 2).max(1));
-            worker.cut_at = now;
-        }
+        self.workers[key.0].slow_down(started_at, now);
         self.refit(key, now);
     }
 
-    /// A call was answered in time. A worker that is limited gets one more at once, which doubles
-    /// what it has with every round of calls; but only one more a round once its calls take
-    /// noticeably longer than usual, for then they wait inside it (TCP's slow start and congestion
-    /// avoidance, RFC 5681). When that has gone well for long it gets any number.
+    /// A call was answered in time; see [`Worker::trust`]. A quarter of what it may take at `most`
+    /// is never slow.
     pub(super) fn trust(&mut self, key: WorkerKey, took: Duration, most: Duration, now: Time) {
         let usual = self.pools[self.workers[key.0].pool.index()].hedge.is_usual(took);
-        let worker = &mut self.workers[key.0];
-        let Some(limit) = worker.limit else { return };
-        worker.credit += 1;
-        if usual || took * 4 <= most || worker.credit >= limit {
-            worker.credit = 0;
-            worker.limit = Some(limit + 1).filter(|limit| *limit < LIMITED_BELOW);
-        }
+        let pace = if usual || took * 4 <= most { Pace::Brisk } else { Pace::Slow };
+        self.workers[key.0].trust(pace);
         self.refit(key, now);
     }
 
@@ -371,7 +177,7 @@ impl Roster {
     pub(super) fn sample(&mut self, key: WorkerKey, took: Duration) {
         let worker = &self.workers[key.0];
         let hedge = &mut self.pools[worker.pool.index()].hedge;
-        if worker.limit.is_none() || hedge.is_unsure() {
+        if !worker.is_limited() || hedge.is_unsure() {
             hedge.sample(took);
         }
     }
@@ -384,8 +190,7 @@ impl Roster {
 
     /// Notes a good answer.
     pub(super) fn praise(&mut self, key: WorkerKey) {
-        let worker = &mut self.workers[key.0];
-        (worker.strikes, worker.ejections, worker.misses) = (0, 0, 0);
+        self.workers[key.0].praise();
     }
 
     /// Notes what a failure says of a worker. Gives back when it may be fit again, if the mark
@@ -400,7 +205,7 @@ impl Roster {
         let until = match mark {
             Mark::None => None,
             Mark::Strike => self.strike(key, now, rng),
-            Mark::Missing | Mark::Pause(None) => Some(self.miss(key, now, rng)),
+            Mark::Missing | Mark::Pause(None) => Some(self.workers[key.0].miss(now, rng)),
             Mark::Pause(Some(span)) => {
                 let until = now + span;
                 self.workers[key.0].paused_until = until;
@@ -409,16 +214,6 @@ impl Roster {
         };
         self.refit(key, now);
         until
-    }
-
-    fn miss(&mut self, key: WorkerKey, now: Time, rng: &mut fastrand::Rng) -> Time {
-        let worker = &mut self.workers[key.0];
-        worker.misses = worker.misses.saturating_add(1);
-        // When it is asked again, then with one message and not with all that wait.
-        worker.limit = Some(1);
-        let (first, most) = MISSING_WAIT;
-        worker.paused_until = now + backoff::doubling(first, most, worker.misses, rng);
-        worker.paused_until
     }
 
     fn strike(&mut self, key: WorkerKey, now: Time, rng: &mut fastrand::Rng) -> Option<Time> {
@@ -432,12 +227,7 @@ impl Roster {
         if !enough || worker.ejected_until > now || (ejected + 1) * 2 > members {
             return None;
         }
-        worker.strikes = 0;
-        worker.ejections = worker.ejections.saturating_add(1);
-        let span = settings.eject_for.saturating_mul(worker.ejections).min(LONGEST_EJECTION);
-        // Up to a tenth more, so that workers put out together come back one by one.
-        worker.ejected_until = now + span + backoff::below(span / 10, rng);
-        let until = worker.ejected_until;
+        let until = worker.eject(settings.eject_for, now, rng);
         let pool = &mut self.pools[self.workers[key.0].pool.index()];
         pool.ejected_until = pool.ejected_until.max(until);
         Some(until)

@@ -11,9 +11,9 @@ use super::{
     Dispatcher,
     health::Rate,
     lane::LaneState,
-    roster::Worker,
     state::index,
     stream::{Divergence, Parking, SlotState},
+    worker::Worker,
 };
 use crate::record::{AttemptReport, Gap, PauseReason, Plan, SubscriptionId};
 

@@ -11,7 +11,7 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::{event::AttemptId, roster::PoolKey, sequences::Sequences, settings::StreamSettings};
+use super::{event::AttemptId, pool::PoolKey, sequences::Sequences, settings::StreamSettings};
 use crate::record::{AttemptReport, Ending, Head, ParkCause, SubscriptionId};
 
 /// Where a message stands.

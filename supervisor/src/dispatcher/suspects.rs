@@ -23,8 +23,9 @@ use super::{
     effect::Effect,
     event::Presence,
     outcome::Mark,
-    roster::{PoolKey, WorkerKey},
+    pool::PoolKey,
     stream::{Slot, SlotState},
+    worker::WorkerKey,
 };
 use crate::record::{ParkCause, Record, Severity, Subject};
 

@@ -7,10 +7,7 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::{
-    event::AttemptId,
-    roster::{PoolKey, WorkerKey},
-};
+use super::{event::AttemptId, pool::PoolKey, worker::WorkerKey};
 use crate::record::{AlertId, SubscriptionId};
 
 /// What is due at a deadline.

@@ -8,7 +8,7 @@ use rollcall_common::{ids::StreamId, time::Time};
 
 use super::{
     Dispatcher, Space,
-    roster::PoolKey,
+    pool::PoolKey,
     status::{Cause, Mode},
     stream::Alarm,
     timers::Timer,
@@ -95,7 +95,7 @@ impl Dispatcher {
 
     fn look_at_worker(&mut self, id: &str, now: Time) -> bool {
         let known = self.roster.find(id).map(|key| self.roster.worker(key));
-        let out = known.is_some_and(super::roster::Worker::is_on_probation);
+        let out = known.is_some_and(super::worker::Worker::is_on_probation);
         if !out {
             self.resolve_alert(&Subject::Worker(id.into()), now);
         }

@@ -1,23 +1,17 @@
 //! The one task that owns the engine. It takes what happened, lets the engine decide, appends one
 //! entry per turn, and does what the engine asks for: at once, or when the entry is durable.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::VecDeque, fmt, sync::Arc};
 
 use rollcall_common::{
-    ids::StreamName,
-    limits::{COMMIT_STALL, DRIVER_QUEUE, DRIVER_TURN, INTAKE_QUEUE, TURN_BYTES, UNSYNCED_BYTES},
-    message::Message,
+    ids::Epoch,
+    limits::{DRIVER_TURN, TURN_BYTES, UNSYNCED_BYTES},
     time::{Clock, Time},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
 pub mod engine;
+mod handle;
 pub mod keeping;
 mod loading;
 pub mod recovery;
@@ -25,14 +19,14 @@ mod requests;
 mod showing;
 
 use crate::{
-    dispatcher::{
-        Arrival, AttemptId, Delivery, Dispatch, Dispatcher, Event, Notice, Reply, RequestId,
-    },
+    dispatcher::{AttemptId, Delivery, Dispatch, Event, Notice},
     journal::{EntryNumber, Journal, Space, Tail},
     record::SubscriptionId,
     views::Views,
 };
 use engine::{Engine, Outward};
+use handle::Command;
+pub use handle::{Gone, Handle, Mailbox, Pressure};
 use loading::Loader;
 use requests::Requests;
 use showing::Showing;
@@ -53,153 +47,11 @@ pub trait Edges: Send + Sync {
     fn recall(&self, subscription: SubscriptionId, life: u32);
 }
 
-/// A way to the driver. Cheap to clone.
-#[derive(Clone)]
-pub struct Handle {
-    sender: mpsc::Sender<Command>,
-    /// When the oldest entry that is not durable was appended, in microseconds; 0: there is none.
-    unsynced_since: Arc<AtomicU64>,
-}
-
-/// Whether there is room for more.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Pressure {
-    /// There is.
-    Fine,
-    /// Too much waits for the driver.
-    Crowded,
-    /// The journal's sync takes very long.
-    Stalled,
-}
-
-/// The driver is gone: the process is on its way down, or its journal has failed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the supervisor is stopping")]
-pub struct Gone;
-
-type Look = Box<dyn FnOnce(&Dispatcher) + Send>;
-type Ask = Box<dyn FnOnce(RequestId) -> Event + Send>;
-
-enum Command {
-    Ask(oneshot::Sender<Reply>, Ask),
-    Look(Look),
-    Stop,
-    Tell(Event),
-    TellAll(Vec<Event>),
-}
-
-impl Handle {
-    /// A way to a driver that is yet to run, and the end that the driver takes.
-    #[must_use]
-    pub fn new() -> (Self, Mailbox) {
-        let (sender, receiver) = mpsc::channel(DRIVER_QUEUE);
-        let unsynced_since = Arc::default();
-        let mailbox = Mailbox(receiver, Arc::clone(&unsynced_since));
-        (Self { sender, unsynced_since }, mailbox)
-    }
-
-    /// Whether there is room for more.
-    #[must_use]
-    pub fn pressure(&self, now: Time) -> Pressure {
-        let waiting = self.sender.max_capacity() - self.sender.capacity();
-        let since = self.unsynced_since.load(Ordering::Relaxed);
-        if since > 0 && now.since(Time::from_micros(since)) > COMMIT_STALL {
-            Pressure::Stalled
-        } else if waiting > INTAKE_QUEUE {
-            Pressure::Crowded
-        } else {
-            Pressure::Fine
-        }
-    }
-
-    /// Sends messages in; the answer rests on durable ground.
-    ///
-    /// # Errors
-    /// When the driver is gone. The messages may have been taken in or not.
-    pub async fn submit(
-        &self,
-        stream: StreamName,
-        messages: Vec<Arc<Message>>,
-    ) -> Result<Reply, Gone> {
-        self.ask(move |request| Event::Arrived(Arrival { request, stream, messages })).await
-    }
-
-    /// Sends an event that is answered.
-    ///
-    /// # Errors
-    /// When the driver is gone.
-    pub async fn ask(
-        &self,
-        event: impl FnOnce(RequestId) -> Event + Send + 'static,
-    ) -> Result<Reply, Gone> {
-        let (sender, receiver) = oneshot::channel();
-        let command = Command::Ask(sender, Box::new(event));
-        self.sender.send(command).await.map_err(|_| Gone)?;
-        receiver.await.map_err(|_| Gone)
-    }
-
-    /// Sends an event that is not answered.
-    ///
-    /// # Errors
-    /// When the driver is gone.
-    pub async fn tell(&self, event: Event) -> Result<(), Gone> {
-        self.sender.send(Command::Tell(event)).await.map_err(|_| Gone)
-    }
-
-    /// Sends events that are not answered, in one go.
-    ///
-    /// # Errors
-    /// When the driver is gone.
-    pub async fn tell_all(&self, events: Vec<Event>) -> Result<(), Gone> {
-        self.sender.send(Command::TellAll(events)).await.map_err(|_| Gone)
-    }
-
-    /// Ends the driver, once all that it has appended is durable.
-    ///
-    /// # Errors
-    /// When it is gone already.
-    pub async fn stop(&self) -> Result<(), Gone> {
-        self.sender.send(Command::Stop).await.map_err(|_| Gone)
-    }
-
-    /// Looks at the dispatcher between two turns.
-    ///
-    /// # Errors
-    /// When the driver is gone.
-    pub async fn look<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Dispatcher) -> T + Send + 'static,
-    ) -> Result<T, Gone> {
-        let (sender, receiver) = oneshot::channel();
-        let look: Look = Box::new(move |dispatcher| {
-            // Whoever has gone no longer wants to know.
-            let _ = sender.send(look(dispatcher));
-        });
-        self.sender.send(Command::Look(look)).await.map_err(|_| Gone)?;
-        receiver.await.map_err(|_| Gone)
-    }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").finish_non_exhaustive()
-    }
-}
-
-/// The driver's end of the [`Handle`]s.
-pub struct Mailbox(mpsc::Receiver<Command>, Arc<AtomicU64>);
-
-impl fmt::Debug for Mailbox {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mailbox").finish_non_exhaustive()
-    }
-}
-
 /// The task that owns the engine.
 pub struct Driver {
     engine: Engine,
     journal: Arc<dyn Journal>,
-    epoch: rollcall_common::ids::Epoch,
+    epoch: Epoch,
     tail: watch::Receiver<Tail>,
     views: Arc<Views>,
     edges: Arc<dyn Edges>,
@@ -207,11 +59,10 @@ pub struct Driver {
     requests: Requests,
     loader: Loader,
     showing: Showing,
-    mailbox: mpsc::Receiver<Command>,
-    unsynced_since: Arc<AtomicU64>,
+    mailbox: Mailbox,
     space: Space,
     /// Entries that are appended and not yet durable: number, bytes, and when.
-    unsynced: std::collections::VecDeque<(EntryNumber, usize, Time)>,
+    unsynced: VecDeque<(EntryNumber, usize, Time)>,
     unsynced_bytes: usize,
     /// Whether it ends as soon as all is durable.
     stopping: bool,
@@ -224,7 +75,7 @@ pub struct Parts {
     /// Where it is written down.
     pub journal: Arc<dyn Journal>,
     /// Under which epoch.
-    pub epoch: rollcall_common::ids::Epoch,
+    pub epoch: Epoch,
     /// What readers see.
     pub views: Arc<Views>,
     /// Who does the work.
@@ -273,10 +124,9 @@ impl Driver {
             clock: parts.clock,
             requests: Requests::default(),
             showing: Showing::default(),
-            mailbox: parts.mailbox.0,
-            unsynced_since: parts.mailbox.1,
+            mailbox: parts.mailbox,
             space: Space::Enough,
-            unsynced: std::collections::VecDeque::new(),
+            unsynced: VecDeque::new(),
             unsynced_bytes: 0,
             stopping: false,
         }
@@ -310,7 +160,7 @@ impl Driver {
                     }
                     self.journal_moved()?;
                 }
-                count = self.mailbox.recv_many(&mut commands, DRIVER_TURN), if room => {
+                count = self.mailbox.commands.recv_many(&mut commands, DRIVER_TURN), if room => {
                     if count == 0 {
                         return Ok(());
                     }
@@ -405,10 +255,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Lets everybody see since when the journal has been at its oldest entry.
     fn show_unsynced(&self) {
-        let since = self.unsynced.front().map_or(0, |(_, _, at)| at.as_micros());
-        self.unsynced_since.store(since, Ordering::Relaxed);
+        self.mailbox.show_unsynced(self.unsynced.front().map(|(_, _, at)| *at));
     }
 
     /// Says what rests on entries before `next`.

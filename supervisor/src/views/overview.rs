@@ -7,7 +7,7 @@ use rollcall_common::{ids::Position, time::Time};
 
 use crate::dispatcher::{
     AlertStatus, Counters, Dispatcher,
-    roster::{Standing, Worker},
+    worker::{Standing, Worker},
 };
 
 /// How the supervisor as a whole stands.

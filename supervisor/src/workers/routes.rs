@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use super::calls::Calls;
 use crate::{
-    dispatcher::{Event, roster::Standing},
+    dispatcher::{Event, worker::Standing},
     driver::Handle,
     web::respond::{Answer, bad_request, json},
 };

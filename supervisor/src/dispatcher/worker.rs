@@ -1,0 +1,208 @@
+//! One worker as the dispatcher sees it: whether it may be given work, and what its answers and
+//! failures say of it.
+
+use std::{sync::Arc, time::Duration};
+
+use rollcall_common::{backoff, time::Time};
+
+use super::pool::PoolKey;
+
+/// Longest time for which a worker is taken out.
+const LONGEST_EJECTION: Duration = Duration::from_secs(300);
+/// First and longest wait before a worker that was not there is asked again.
+const MISSING_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Calls at once that a worker is not limited to any more.
+const LIMITED_BELOW: u32 = 1024;
+
+/// A worker's number in this process.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct WorkerKey(pub(super) usize);
+
+/// How a worker's calls go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Pace {
+    /// They take no longer than usual, or only a small part of their time.
+    Brisk,
+    /// They take longer: they may wait inside it.
+    Slow,
+}
+
+/// Whether a worker is one of us.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// It takes work.
+    Active,
+    /// It finishes what it has.
+    Draining,
+    /// It is gone.
+    Left,
+}
+
+/// A worker, as the dispatcher sees it.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Whether it is one of us.
+    pub standing: Standing,
+    /// Calls at once that it takes.
+    pub concurrency: u32,
+    /// Calls that it has.
+    pub in_flight: u32,
+    /// Calls that it has in time.
+    pub(super) counting: u32,
+    /// Calls in time of messages during whose attempts a worker died.
+    pub(super) suspects: u32,
+    /// When it counts as silent, if it has to be heard again and again.
+    pub silent_at: Option<Time>,
+    /// Until when it asked for a pause, or is given one because it wasn't there.
+    pub paused_until: Time,
+    /// Until when it is taken out.
+    pub ejected_until: Time,
+    /// Failures in a row that speak against it.
+    pub strikes: u32,
+    /// How many times in a row it was taken out.
+    ejections: u32,
+    /// How many times in a row it was not there, or busy.
+    misses: u32,
+    /// Calls in time that it gets at once, after it was away or too slow.
+    limit: Option<u32>,
+    /// Answers in time since the limit last grew.
+    credit: u32,
+    /// When the limit was last made smaller.
+    cut_at: Time,
+    pub(super) pool: PoolKey,
+    /// Its place among the fit ones of its pool.
+    pub(super) fit_at: Option<usize>,
+}
+
+impl Worker {
+    /// Whether it may be given work at `now`.
+    #[must_use]
+    pub fn is_fit(&self, now: Time) -> bool {
+        self.is_able(now)
+            && self.in_flight < self.concurrency
+            && self.limit.is_none_or(|limit| self.counting < limit)
+    }
+
+    /// Whether it was taken out and has not done well since.
+    pub(super) fn is_on_probation(&self) -> bool {
+        self.ejections > 0 && self.standing != Standing::Left
+    }
+
+    /// Whether it could be given work at `now` if it had a hand free.
+    pub(super) fn is_able(&self, now: Time) -> bool {
+        self.is_willing(now) && self.ejected_until <= now
+    }
+
+    /// Whether nothing keeps it from working but that it may have failed, or has enough to do.
+    pub(super) fn is_willing(&self, now: Time) -> bool {
+        self.standing == Standing::Active
+            && self.silent_at.is_none_or(|at| now < at)
+            && self.paused_until <= now
+    }
+
+    /// Whether it stands among the fit ones of its pool.
+    pub(super) fn is_listed(&self) -> bool {
+        self.fit_at.is_some()
+    }
+
+    /// The word that the outside sees.
+    #[must_use]
+    pub fn state(&self, now: Time) -> &'static str {
+        match self.standing {
+            Standing::Draining => "draining",
+            Standing::Left => "left",
+            Standing::Active if self.silent_at.is_some_and(|at| at <= now) => "silent",
+            Standing::Active if self.ejected_until > now => "ejected",
+            Standing::Active if self.paused_until > now => "paused",
+            Standing::Active => "active",
+        }
+    }
+
+    /// Somebody of whom nothing is known yet, and who is not one of us yet.
+    pub(super) fn new(id: Arc<str>, pool: PoolKey, concurrency: u32) -> Self {
+        Self {
+            id,
+            standing: Standing::Left,
+            concurrency,
+            in_flight: 0,
+            counting: 0,
+            suspects: 0,
+            limit: None,
+            credit: 0,
+            cut_at: Time::default(),
+            silent_at: None,
+            paused_until: Time::default(),
+            ejected_until: Time::default(),
+            strikes: 0,
+            ejections: 0,
+            misses: 0,
+            pool,
+            fit_at: None,
+        }
+    }
+
+    /// Somebody new stands behind the id: what was held against the old one is forgotten.
+    pub(super) fn begin(&mut self) {
+        self.standing = Standing::Active;
+        self.praise();
+        self.limit = None;
+        self.paused_until = Time::default();
+        self.ejected_until = Time::default();
+    }
+
+    /// Whether it gets no more than a few calls at once, as it was away or too slow.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// A call took so long that its time was up: it gets half as much at once. Calls that were
+    /// out already when that was last done say nothing new (as with TCP's congestion window,
+    /// which is cut once a round trip).
+    pub(super) fn slow_down(&mut self, started_at: Time, now: Time) {
+        if started_at >= self.cut_at {
+            self.limit = Some((self.counting / 2).max(1));
+            self.cut_at = now;
+        }
+    }
+
+    /// A call was answered in time. While it is limited it gets one more at once, which doubles
+    /// what it has with every round of calls; but only one more a round at a slow pace (TCP's slow
+    /// start and congestion avoidance, RFC 5681). When that has gone well for long it gets any
+    /// number.
+    pub(super) fn trust(&mut self, pace: Pace) {
+        let Some(limit) = self.limit else { return };
+        self.credit += 1;
+        if pace == Pace::Brisk || self.credit >= limit {
+            self.credit = 0;
+            self.limit = Some(limit + 1).filter(|limit| *limit < LIMITED_BELOW);
+        }
+    }
+
+    /// Notes a good answer.
+    pub(super) fn praise(&mut self) {
+        (self.strikes, self.ejections, self.misses) = (0, 0, 0);
+    }
+
+    /// It was not there, or busy. Gives back when it is asked again, then with one message and
+    /// not with all that wait.
+    pub(super) fn miss(&mut self, now: Time, rng: &mut fastrand::Rng) -> Time {
+        self.misses = self.misses.saturating_add(1);
+        self.limit = Some(1);
+        let (first, most) = MISSING_WAIT;
+        self.paused_until = now + backoff::doubling(first, most, self.misses, rng);
+        self.paused_until
+    }
+
+    /// Takes it out, for longer each time. Gives back until when.
+    pub(super) fn eject(&mut self, span: Duration, now: Time, rng: &mut fastrand::Rng) -> Time {
+        self.strikes = 0;
+        self.ejections = self.ejections.saturating_add(1);
+        let span = span.saturating_mul(self.ejections).min(LONGEST_EJECTION);
+        // Up to a tenth more, so that workers put out together come back one by one.
+        self.ejected_until = now + span + backoff::below(span / 10, rng);
+        self.ejected_until
+    }
+}

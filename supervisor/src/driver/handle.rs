@@ -1,0 +1,172 @@
+//! The way to the driver: what may be asked of it and told to it, and whether it has too much to do.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use rollcall_common::{
+    ids::StreamName,
+    limits::{COMMIT_STALL, DRIVER_QUEUE, INTAKE_QUEUE},
+    message::Message,
+    time::Time,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::dispatcher::{Arrival, Dispatcher, Event, Reply, RequestId};
+
+/// A way to the driver. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    sender: mpsc::Sender<Command>,
+    /// When the oldest entry that is not durable was appended, in microseconds; 0: there is none.
+    unsynced_since: Arc<AtomicU64>,
+}
+
+/// Whether there is room for more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pressure {
+    /// There is.
+    Fine,
+    /// Too much waits for the driver.
+    Crowded,
+    /// The journal's sync takes very long.
+    Stalled,
+}
+
+/// The driver is gone: the process is on its way down, or its journal has failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the supervisor is stopping")]
+pub struct Gone;
+
+pub(super) type Look = Box<dyn FnOnce(&Dispatcher) + Send>;
+pub(super) type Ask = Box<dyn FnOnce(RequestId) -> Event + Send>;
+
+/// What comes over it.
+pub(super) enum Command {
+    Ask(oneshot::Sender<Reply>, Ask),
+    Look(Look),
+    Stop,
+    Tell(Event),
+    TellAll(Vec<Event>),
+}
+
+impl Handle {
+    /// A way to a driver that is yet to run, and the end that the driver takes.
+    #[must_use]
+    pub fn new() -> (Self, Mailbox) {
+        let (sender, receiver) = mpsc::channel(DRIVER_QUEUE);
+        let unsynced_since = Arc::default();
+        let mailbox = Mailbox { commands: receiver, unsynced_since: Arc::clone(&unsynced_since) };
+        (Self { sender, unsynced_since }, mailbox)
+    }
+
+    /// Whether there is room for more.
+    #[must_use]
+    pub fn pressure(&self, now: Time) -> Pressure {
+        let waiting = self.sender.max_capacity() - self.sender.capacity();
+        let since = self.unsynced_since.load(Ordering::Relaxed);
+        if since > 0 && now.since(Time::from_micros(since)) > COMMIT_STALL {
+            Pressure::Stalled
+        } else if waiting > INTAKE_QUEUE {
+            Pressure::Crowded
+        } else {
+            Pressure::Fine
+        }
+    }
+
+    /// Sends messages in; the answer rests on durable ground.
+    ///
+    /// # Errors
+    /// When the driver is gone. The messages may have been taken in or not.
+    pub async fn submit(
+        &self,
+        stream: StreamName,
+        messages: Vec<Arc<Message>>,
+    ) -> Result<Reply, Gone> {
+        self.ask(move |request| Event::Arrived(Arrival { request, stream, messages })).await
+    }
+
+    /// Sends an event that is answered.
+    ///
+    /// # Errors
+    /// When the driver is gone.
+    pub async fn ask(
+        &self,
+        event: impl FnOnce(RequestId) -> Event + Send + 'static,
+    ) -> Result<Reply, Gone> {
+        let (sender, receiver) = oneshot::channel();
+        let command = Command::Ask(sender, Box::new(event));
+        self.sender.send(command).await.map_err(|_| Gone)?;
+        receiver.await.map_err(|_| Gone)
+    }
+
+    /// Sends an event that is not answered.
+    ///
+    /// # Errors
+    /// When the driver is gone.
+    pub async fn tell(&self, event: Event) -> Result<(), Gone> {
+        self.sender.send(Command::Tell(event)).await.map_err(|_| Gone)
+    }
+
+    /// Sends events that are not answered, in one go.
+    ///
+    /// # Errors
+    /// When the driver is gone.
+    pub async fn tell_all(&self, events: Vec<Event>) -> Result<(), Gone> {
+        self.sender.send(Command::TellAll(events)).await.map_err(|_| Gone)
+    }
+
+    /// Ends the driver, once all that it has appended is durable.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub async fn stop(&self) -> Result<(), Gone> {
+        self.sender.send(Command::Stop).await.map_err(|_| Gone)
+    }
+
+    /// Looks at the dispatcher between two turns.
+    ///
+    /// # Errors
+    /// When the driver is gone.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Dispatcher) -> T + Send + 'static,
+    ) -> Result<T, Gone> {
+        let (sender, receiver) = oneshot::channel();
+        let look: Look = Box::new(move |dispatcher| {
+            // Whoever has gone no longer wants to know.
+            let _ = sender.send(look(dispatcher));
+        });
+        self.sender.send(Command::Look(look)).await.map_err(|_| Gone)?;
+        receiver.await.map_err(|_| Gone)
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+/// The driver's end of the [`Handle`]s.
+pub struct Mailbox {
+    pub(super) commands: mpsc::Receiver<Command>,
+    unsynced_since: Arc<AtomicU64>,
+}
+
+impl Mailbox {
+    /// Lets everybody see since when the journal has been at its oldest entry, if it is at one.
+    pub(super) fn show_unsynced(&self, since: Option<Time>) {
+        self.unsynced_since.store(since.map_or(0, Time::as_micros), Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox").finish_non_exhaustive()
+    }
+}
