@@ -3,6 +3,7 @@
 //! senders use reqwest.)
 
 mod address;
+mod connection;
 mod dial;
 mod guard;
 mod peer;
@@ -10,8 +11,9 @@ mod socket;
 mod target;
 
 pub use address::Address;
+pub use connection::{Reply, SendError};
 pub use dial::{Route, Trust, allowed, dial};
 pub use guard::{Exception, Forbidden, Guard};
-pub use peer::{Peer, Reply, SendError, Upgraded};
+pub use peer::{Peer, Upgraded};
 pub use socket::{Acks, Framing, SocketTarget};
 pub use target::{BadTarget, Target};

@@ -4,11 +4,8 @@
 //! connections have to be given up before Node.js closes them.
 
 use std::{
-    fmt,
-    future::poll_fn,
-    io,
+    fmt, io,
     net::SocketAddr,
-    pin::pin,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -17,19 +14,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{
-    FutureExt as _,
-    future::{BoxFuture, Fuse},
-};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::{
-    body::Incoming,
-    client::conn::http1::{self, SendRequest},
-};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use http_body_util::Full;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::AsyncReadExt as _;
 
+use super::connection::{CallError, Connection, Reply, SendError, before_any_byte, handshake};
 use crate::{
     http::{Route, Target, Trust, dial},
     limits::{CONNECT_TIMEOUT, IDLE_CONNECTION, IDLE_CONNECTIONS, PROBE_STAY},
@@ -37,38 +27,6 @@ use crate::{
     task,
     time::{Clock, Time},
 };
-
-/// A whole answer.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// Its body.
-    pub body: Bytes,
-}
-
-/// Why there is no whole answer.
-#[derive(Debug, thiserror::Error)]
-pub enum SendError {
-    /// No connection came up: the peer has seen nothing.
-    #[error("no connection: {0}")]
-    Connect(io::Error),
-    /// A connection that had been used before was closed before any byte of the answer: most
-    /// likely the peer had closed it while it was idle.
-    #[error("the idle connection had been closed")]
-    Stale,
-    /// The connection broke after the request went out.
-    #[error("the connection broke: {0}")]
-    Broken(hyper::Error),
-    /// The answer's body is not whole.
-    #[error("the answer is cut off: {0}")]
-    Truncated(Box<dyn std::error::Error + Send + Sync>),
-    /// The answer's body is over the limit.
-    #[error("the answer is larger than {0} bytes")]
-    TooLarge(usize),
-}
 
 /// A connection that speaks another protocol than HTTP now.
 pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
@@ -304,92 +262,6 @@ impl fmt::Debug for Peer {
             .field("route", &self.route)
             .finish_non_exhaustive()
     }
-}
-
-async fn handshake(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-) -> io::Result<Connection> {
-    let handshake = http1::Builder::new().handshake(TokioIo::new(stream)).await;
-    let (sender, driver) = handshake.map_err(io::Error::other)?;
-    Ok(Connection { sender, driver: driver.with_upgrades().boxed().fuse() })
-}
-
-/// A connection, with what reads and writes it. Whoever makes a call does that as well: a task of
-/// the connection's own would have to be woken for each request, and wake its caller again.
-struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    driver: Fuse<BoxFuture<'static, hyper::Result<()>>>,
-}
-
-/// Why a call over a connection failed.
-enum CallError {
-    /// The answer is not whole.
-    Answer(SendError),
-    /// The connection broke while the answer was awaited.
-    Lost(hyper::Error),
-    /// The request never went out.
-    Unsent(Box<Request<Full<Bytes>>>),
-}
-
-impl Connection {
-    /// Whether the other end has not closed it, as far as is known.
-    fn is_open(&mut self) -> bool {
-        (&mut self.driver).now_or_never().is_none() && !self.sender.is_closed()
-    }
-
-    async fn call(
-        &mut self,
-        request: Request<Full<Bytes>>,
-        limit: usize,
-    ) -> Result<Reply, CallError> {
-        let Self { sender, driver } = self;
-        let call = async {
-            if sender.ready().await.is_err() {
-                return Err(CallError::Unsent(Box::new(request)));
-            }
-            let response = sender.try_send_request(request).await;
-            let response = response.map_err(|mut failed| match failed.take_message() {
-                Some(unsent) => CallError::Unsent(Box::new(unsent)),
-                None => CallError::Lost(failed.into_error()),
-            })?;
-            read(response, limit).await.map_err(CallError::Answer)
-        };
-        let mut call = pin!(call);
-        poll_fn(|context| {
-            // Its end shows in the call.
-            let _ = driver.poll_unpin(context);
-            let called = call.as_mut().poll(context);
-            if called.is_pending() {
-                // What the call has just handed over goes out at once.
-                let _ = driver.poll_unpin(context);
-            }
-            called
-        })
-        .await
-    }
-}
-
-async fn read(response: Response<Incoming>, limit: usize) -> Result<Reply, SendError> {
-    let (parts, body) = response.into_parts();
-    let body = Limited::new(body, limit).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            SendError::TooLarge(limit)
-        } else {
-            SendError::Truncated(error)
-        }
-    })?;
-    Ok(Reply { status: parts.status, headers: parts.headers, body: body.to_bytes() })
-}
-
-fn before_any_byte(error: &hyper::Error) -> bool {
-    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || is_reset(error)
-}
-
-/// A reset while the answer's first byte is awaited looks like any other broken read to hyper.
-fn is_reset(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error);
-    let kind = source.and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
-    matches!(kind, Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe))
 }
 
 fn millis(span: Duration) -> u64 {

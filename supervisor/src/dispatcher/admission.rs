@@ -13,8 +13,8 @@ use super::{
     Dispatcher, Space,
     effect::{Effect, Reply, Taken},
     event::Arrival,
+    slot::Held,
     state::{Seen, digest},
-    stream::Held,
 };
 use crate::record::Record;
 

@@ -20,7 +20,7 @@ use super::{
     event::{AttemptId, Presence, WorkerReply},
     outcome::{Failure, Mark, Verdict, classify},
     settings::OnExhausted,
-    stream::{Divergence, Slot, SlotState},
+    slot::{Divergence, Slot, SlotState},
     timers::Timer,
     worker::WorkerKey,
 };

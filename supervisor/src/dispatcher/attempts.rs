@@ -17,7 +17,7 @@ use super::{
     effect::{Dispatch, Effect},
     event::AttemptId,
     outcome::{Failure, Mark},
-    stream::SlotState,
+    slot::SlotState,
     timers::Timer,
     worker::WorkerKey,
 };

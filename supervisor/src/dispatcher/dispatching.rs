@@ -17,7 +17,8 @@ use super::{
     event::Presence,
     pool::PoolKey,
     settings::Hedging,
-    stream::{Held, SlotState, Turn},
+    slot::{Held, SlotState},
+    stream::Turn,
     timers::Timer,
     worker::WorkerKey,
 };

@@ -45,6 +45,7 @@ mod pool;
 mod roster;
 mod sequences;
 pub mod settings;
+mod slot;
 mod snapshot;
 mod state;
 mod status;
@@ -65,9 +66,9 @@ pub use event::{Arrival, AttemptId, Event, Refusal, RequestId, Slow, TellFailure
 pub use health::Rate;
 pub use invariants::Sizes;
 pub use settings::Settings;
+pub use slot::{Divergence, Parking};
 pub use state::State;
 pub use status::{Cause, Counters, MessageState, Mode, StreamStatus, SubscriptionStatus};
-pub use stream::{Divergence, Parking};
 pub use subscription::Subscription;
 
 use crate::record::Record;

@@ -20,8 +20,9 @@ use super::{
     effect::Released,
     names::Names,
     settings::Settings,
+    slot::{Held, Parking, Slot, SlotState},
     snapshot::FoldOrigin,
-    stream::{Held, Parking, Slot, SlotState, Stream},
+    stream::Stream,
     subscription::Subscription,
 };
 use crate::record::{Audit, Found, Origin, Outcome, Plan, Record, SubscriptionId, Way};

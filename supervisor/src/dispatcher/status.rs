@@ -11,8 +11,8 @@ use super::{
     Dispatcher,
     health::Rate,
     lane::LaneState,
+    slot::{Divergence, Parking, SlotState},
     state::index,
-    stream::{Divergence, Parking, SlotState},
     worker::Worker,
 };
 use crate::record::{AttemptReport, Gap, PauseReason, Plan, SubscriptionId};

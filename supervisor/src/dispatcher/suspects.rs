@@ -24,7 +24,7 @@ use super::{
     event::Presence,
     outcome::Mark,
     pool::PoolKey,
-    stream::{Slot, SlotState},
+    slot::{Slot, SlotState},
     worker::WorkerKey,
 };
 use crate::record::{ParkCause, Record, Severity, Subject};

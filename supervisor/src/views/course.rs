@@ -9,8 +9,9 @@ use rollcall_common::{
 };
 
 use super::{
-    LOOKS, ReadFailed, Views,
+    ReadFailed, Views,
     entries::Entries,
+    lookup::LOOKS,
     reader::{ReleasedResult, Wanted},
     walk::{self, Way},
 };

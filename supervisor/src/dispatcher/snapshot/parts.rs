@@ -6,7 +6,8 @@ use rollcall_common::ids::{Sequence, StreamId};
 
 use super::super::{
     lane::{Lane, LaneState},
-    stream::{Parking, Slot, SlotState, Stream},
+    slot::{Parking, Slot, SlotState},
+    stream::Stream,
     subscription::Subscription,
 };
 use crate::record::{

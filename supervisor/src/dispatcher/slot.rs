@@ -1,0 +1,211 @@
+//! One message between the oldest unreleased one of its stream and the newest dispatched one.
+
+use std::sync::Arc;
+
+use rollcall_common::{ids::Sequence, limits::ATTEMPT_HISTORY, message::Message, time::Time};
+
+use super::event::AttemptId;
+use crate::record::{AttemptReport, Ending, Head, ParkCause};
+
+/// Where a message stands.
+#[derive(Clone, Debug)]
+pub(super) enum SlotState {
+    /// It has its result, or its skip.
+    Done { skipped: bool },
+    /// It is with a worker.
+    Flying,
+    /// It is to be dispatched.
+    Idle,
+    /// It waits for a person.
+    Parked(Box<Parking>),
+    /// It waits for its next attempt.
+    Waiting { due: Time },
+}
+
+/// A message in memory.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) accepted_at: Time,
+    pub(super) message: Arc<Message>,
+}
+
+/// A parked message.
+#[derive(Clone, Debug)]
+pub struct Parking {
+    /// Which message.
+    pub head: Head,
+    /// Since when.
+    pub at: Time,
+    /// Why, in a word.
+    pub cause: ParkCause,
+    /// Why, for people.
+    pub reason: Box<str>,
+}
+
+/// Two workers said different things of one message.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Divergence {
+    /// Which message.
+    pub sequence: Sequence,
+    /// When the later answer came.
+    pub at: Time,
+    /// Whose answer was accepted.
+    pub accepted: Arc<str>,
+    /// Whose was another.
+    pub other: Arc<str>,
+}
+
+/// A message that was dispatched, or has records.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) state: SlotState,
+    /// The message, while it may be dispatched. Soft: it is read back when it isn't there.
+    pub(super) held: Option<Held>,
+    /// What identified it when it was parked: a late answer may come before it is read back.
+    pub(super) known: Option<Head>,
+    /// When its next attempt is, or was, due: its state may have gone on since.
+    pub(super) due: Option<Time>,
+    pub(super) failures: u32,
+    /// Tries that did not count, since the last one that did.
+    pub(super) rounds: u32,
+    /// Attempts that may still answer. Soft.
+    pub(super) out: Out,
+    /// Whether the next attempt is one that a person asked for.
+    pub(super) manual: bool,
+    pub(super) refused_by: Option<Arc<str>>,
+    pub(super) tried: Vec<Arc<str>>,
+    pub(super) history: Vec<Arc<AttemptReport>>,
+    /// What speaks against it; nearly always nothing.
+    pub(super) suspicion: Option<Box<Suspicion>>,
+}
+
+/// What speaks against a message.
+#[derive(Debug, Default)]
+pub(super) struct Suspicion {
+    /// The workers that died during its attempts, each once.
+    deaths: Vec<Arc<str>>,
+    /// Since when it waits for a worker without another suspect. Soft.
+    apart_since: Option<Time>,
+}
+
+impl Slot {
+    pub(super) fn new() -> Self {
+        Self {
+            state: SlotState::Idle,
+            held: None,
+            known: None,
+            due: None,
+            failures: 0,
+            rounds: 0,
+            out: Out::default(),
+            manual: false,
+            refused_by: None,
+            tried: Vec::new(),
+            history: Vec::new(),
+            suspicion: None,
+        }
+    }
+
+    /// An attempt failed in a way that counts.
+    pub(super) fn fail(&mut self, due: Time, report: &Arc<AttemptReport>) {
+        self.failures += 1;
+        self.rounds = 0;
+        self.state = SlotState::Waiting { due };
+        self.due = Some(due);
+        self.tried.push(Arc::clone(&report.worker));
+        self.history.push(Arc::clone(report));
+        if report.ending == Ending::Refused {
+            self.refused_by = Some(Arc::clone(&report.worker));
+        }
+    }
+
+    /// An attempt ended without its counting, or not yet. Soft.
+    pub(super) fn note(&mut self, report: AttemptReport) {
+        if !self.tried.contains(&report.worker) {
+            self.tried.push(Arc::clone(&report.worker));
+        }
+        if report.ending == Ending::Refused {
+            self.refused_by = Some(Arc::clone(&report.worker));
+        }
+        if self.history.len() < ATTEMPT_HISTORY {
+            self.history.push(Arc::new(report));
+        }
+    }
+
+    /// A person sent it back to the workers.
+    pub(super) fn start_over(&mut self) {
+        self.known = self.head();
+        self.state = SlotState::Idle;
+        (self.failures, self.rounds, self.manual) = (0, 0, true);
+        self.due = None;
+        self.tried.clear();
+        self.refused_by = None;
+        self.suspicion = None;
+    }
+
+    /// A worker died during one of its attempts.
+    pub(super) fn suspect(&mut self, worker: &Arc<str>) {
+        let suspicion = self.suspicion.get_or_insert_default();
+        suspicion.deaths.push(Arc::clone(worker));
+    }
+
+    /// The workers that died during its attempts, each once.
+    pub(super) fn deaths(&self) -> &[Arc<str>] {
+        self.suspicion.as_ref().map_or(&[], |suspicion| &suspicion.deaths)
+    }
+
+    /// Since when it waits for a worker without another suspect: since now, if it didn't yet.
+    pub(super) fn apart_since(&mut self, now: Time) -> Time {
+        *self.suspicion.get_or_insert_default().apart_since.get_or_insert(now)
+    }
+
+    /// It waits no longer.
+    pub(super) fn found_worker(&mut self) {
+        if let Some(suspicion) = &mut self.suspicion {
+            suspicion.apart_since = None;
+        }
+    }
+
+    /// Why it waits for a person, if it does.
+    pub(super) fn parking(&self) -> Option<&Parking> {
+        if let SlotState::Parked(parking) = &self.state { Some(parking) } else { None }
+    }
+
+    /// What identifies the message, where that is known: while it is held, parked, or was sent
+    /// back by a person.
+    pub(super) fn head(&self) -> Option<Head> {
+        match (&self.held, &self.state) {
+            (Some(held), _) => Some(Head { id: held.message.id, accepted_at: held.accepted_at }),
+            (None, SlotState::Parked(parking)) => Some(parking.head),
+            (None, _) => self.known,
+        }
+    }
+}
+
+/// A set of attempts; nearly always one, which needs no allocation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Out {
+    one: Option<AttemptId>,
+    more: Vec<AttemptId>,
+}
+
+impl Out {
+    pub(super) fn add(&mut self, attempt: AttemptId) {
+        match self.one {
+            None => self.one = Some(attempt),
+            Some(_) => self.more.push(attempt),
+        }
+    }
+
+    pub(super) fn remove(&mut self, attempt: AttemptId) {
+        if self.one == Some(attempt) {
+            self.one = self.more.pop();
+        } else {
+            self.more.retain(|other| *other != attempt);
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = AttemptId> + '_ {
+        self.one.iter().chain(&self.more).copied()
+    }
+}
