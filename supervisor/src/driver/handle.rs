@@ -1,4 +1,5 @@
-//! The way to the driver: what may be asked of it and told to it, and whether it has too much to do.
+//! The way to the driver: what may be asked of it and told to it, and whether it has too much to
+//! do.
 
 use std::{
     fmt,
