@@ -175,14 +175,14 @@ pub const MUTANTS: &[Mutant] = &[
         "supervisor/src/dispatcher/health.rs", "self.room = 1;" => "self.room = usize::MAX;"),
     mutant!("more than half of a pool is taken out", Test("never_more_than_half"),
         "supervisor/src/dispatcher/roster.rs", "(ejected + 1) * 2 > members" => "false"),
-    mutant!("a silent worker gets work", Seeds, "supervisor/src/dispatcher/roster.rs",
+    mutant!("a silent worker gets work", Seeds, "supervisor/src/dispatcher/worker.rs",
         "self.silent_at.is_none_or(|at| now < at)" => "true"),
     mutant!("a paused subscription sends", Seeds, "supervisor/src/dispatcher/subscription.rs",
         "self.paused.is_none() && self.sending < self.health.room(at_once)"
         => "self.sending < self.health.room(at_once)"),
     mutant!("waits are forgotten at a restart", Seeds, "supervisor/src/dispatcher/stream.rs",
         "due_slots.push((sequence, due));" => "let _ = due;"),
-    mutant!("a restart gives the next try at once", Seeds, "supervisor/src/dispatcher/stream.rs",
+    mutant!("a restart gives the next try at once", Seeds, "supervisor/src/dispatcher/slot.rs",
         "self.state = SlotState::Waiting { due };
         self.due = Some(due);"
         => "self.due = Some(due);
