@@ -134,15 +134,8 @@ impl Reader {
         let mut results = Vec::with_capacity(wanted.len());
         let mut room = AT_HAND_BYTES;
         for Wanted { position, stream, sequence, released_at, place, answer } in wanted {
-            let answer = match answer {
-                Some(answer) => answer,
-                None => match place
-                    .and_then(|place| self.answer_at_hand(&mut entries, place, &mut room))
-                {
-                    Some(answer) => answer,
-                    None => break,
-                },
-            };
+            let at_hand = || self.answer_at_hand(&mut entries, place?, &mut room);
+            let Some(answer) = answer.or_else(at_hand) else { break };
             results.push(ReleasedResult { position, stream, sequence, released_at, answer });
         }
         (!results.is_empty()).then_some(results)
@@ -155,11 +148,12 @@ impl Reader {
         place: Place,
         room: &mut usize,
     ) -> Option<Arc<Answer>> {
-        // What is wrong with an entry is said by who reads it.
-        let record = entries.record_at_hand(&self.journal, place).ok().flatten();
-        let Some(Record::Answered { answer, .. }) = record.filter(|_| *room > 0) else {
+        if *room == 0 {
             return None;
-        };
+        }
+        // What is wrong with an entry is said by who reads it.
+        let record = entries.record_at_hand(&self.journal, place).ok()??;
+        let answer = answer_in(record, place).ok()?;
         *room = room.saturating_sub(answer.weight());
         Some(apart(answer))
     }
@@ -225,20 +219,23 @@ impl Reader {
     }
 
     fn answer(&self, entries: &mut Entries, place: Place) -> Result<Arc<Answer>, ReadFailed> {
-        let record = entries.record(&self.journal, place)?;
-        if let Record::Answered { answer, .. } | Record::CopiedResult { answer, .. } = record {
-            Ok(answer)
-        } else if let Record::Accepted { at, message, .. } | Record::Copied { at, message, .. } =
-            record
-        {
-            Ok(Arc::new(Answer::passed(&message, at)))
-        } else {
-            Err(ReadFailed::Unexpected(place))
-        }
+        answer_in(entries.record(&self.journal, place)?, place)
     }
 }
 
-/// The same, without the entry that it was read from: results of one page may come from any
+/// The result that a record holds: an answer, or the message itself where there is no processing.
+fn answer_in(record: Record, place: Place) -> Result<Arc<Answer>, ReadFailed> {
+    if let Record::Answered { answer, .. } | Record::CopiedResult { answer, .. } = record {
+        Ok(answer)
+    } else if let Record::Accepted { at, message, .. } | Record::Copied { at, message, .. } = record
+    {
+        Ok(Arc::new(Answer::passed(&message, at)))
+    } else {
+        Err(ReadFailed::Unexpected(place))
+    }
+}
+
+/// A result without the entry that it was read from: results of one page may come from any
 /// number of entries, all of which would stay in memory with it.
 fn apart(answer: Arc<Answer>) -> Arc<Answer> {
     let mut answer = answer;

@@ -13,6 +13,7 @@ mod ends;
 mod load;
 mod local;
 mod machine;
+mod message_modes;
 mod modes;
 mod nats;
 mod nats_wire;

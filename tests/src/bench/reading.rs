@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::{
     body::now_ns,
     load::{Load, To},
-    modes::{Company, LINK, PLAIN, Reading, Setup, Workers},
+    message_modes::{LINK, PLAIN},
+    modes::{Company, Reading, Setup, Workers},
     processes::{Companion, Process, all_cpu_seconds, part, words},
     reader::Form,
     report::{Figures, Latency},

@@ -11,7 +11,8 @@ use rollcall_common::client::Client;
 
 use super::{
     load::{Content, Load, To},
-    modes::{LINK, Setup, Workers},
+    message_modes::LINK,
+    modes::{Setup, Workers},
     processes::Process,
     rollcall::{ask, register, supervise},
     run::{Plan, send},
