@@ -1,5 +1,5 @@
 //! Faults that need root, and a machine that may be meddled with:
-//! `cargo test -p tests --test faults -- --ignored --test-threads 1`. See `docs/reliability.md`.
+//! `cargo xtask faults`. See `docs/reliability.md`.
 
 mod clock;
 mod disk;
