@@ -123,6 +123,9 @@ pub const LANE_NICE: i32 = 10;
 pub const IDLE_CONNECTION: Duration = Duration::from_secs(4);
 /// Idle connections kept to one peer.
 pub const IDLE_CONNECTIONS: usize = 1024;
+/// Bytes of an answer's head, per call, with the interim responses (`1xx`) before it: a peer that
+/// says more before it answers is cut off.
+pub const ANSWER_HEAD_BYTES: usize = 128 << 10;
 /// How long a connection may take to come up.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most calls that a worker takes unanswered over one link.

@@ -16,6 +16,8 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::metered::{Meter, Metered};
+
 /// A whole answer.
 #[derive(Clone, Debug)]
 pub struct Reply {
@@ -55,9 +57,12 @@ pub enum SendError {
 pub(super) async fn handshake(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) -> io::Result<Connection> {
+    let meter = Meter::default();
+    meter.await_head();
+    let stream = Metered::new(stream, meter.clone());
     let handshake = http1::Builder::new().handshake(TokioIo::new(stream)).await;
     let (sender, driver) = handshake.map_err(io::Error::other)?;
-    Ok(Connection { sender, driver: driver.with_upgrades().boxed().fuse() })
+    Ok(Connection { sender, driver: driver.with_upgrades().boxed().fuse(), meter })
 }
 
 /// A connection, with what reads and writes it. Whoever makes a call does that as well: a task of
@@ -65,6 +70,8 @@ pub(super) async fn handshake(
 pub(super) struct Connection {
     pub(super) sender: SendRequest<Full<Bytes>>,
     pub(super) driver: Fuse<BoxFuture<'static, hyper::Result<()>>>,
+    /// What may come before an answer.
+    pub(super) meter: Meter,
 }
 
 /// Why a call over a connection failed.
@@ -83,7 +90,10 @@ impl Connection {
         (&mut self.driver).now_or_never().is_none() && !self.sender.is_closed()
     }
 
-    /// Sends `request` and reads the whole answer, of at most `limit` bytes.
+    /// Sends `request` and reads the whole answer, of at most `limit` bytes. Interim responses are
+    /// passed over; they and the answer's head may have [`ANSWER_HEAD_BYTES`] in all.
+    ///
+    /// [`ANSWER_HEAD_BYTES`]: crate::limits::ANSWER_HEAD_BYTES
     ///
     /// # Errors
     /// When there is no whole answer.
@@ -92,7 +102,8 @@ impl Connection {
         request: Request<Full<Bytes>>,
         limit: usize,
     ) -> Result<Reply, CallError> {
-        let Self { sender, driver } = self;
+        let Self { sender, driver, meter } = self;
+        meter.await_head();
         let call = async {
             if sender.ready().await.is_err() {
                 return Err(CallError::Unsent(Box::new(request)));
@@ -102,6 +113,7 @@ impl Connection {
                 Some(unsent) => CallError::Unsent(Box::new(unsent)),
                 None => CallError::Lost(failed.into_error()),
             })?;
+            meter.begun();
             read(response, limit).await.map_err(CallError::Answer)
         };
         let mut call = pin!(call);

@@ -6,6 +6,7 @@ mod address;
 mod connection;
 mod dial;
 mod guard;
+mod metered;
 mod peer;
 mod socket;
 mod target;

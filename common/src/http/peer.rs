@@ -159,12 +159,15 @@ impl Peer {
     ) -> io::Result<Option<(HeaderMap, Upgraded)>> {
         request.headers_mut().insert(header::HOST, self.host.clone());
         let asking = async {
-            let Connection { mut sender, driver } = self.connect().await?;
+            let Connection { mut sender, driver, meter } = self.connect().await?;
             task::spawn("http-upgrade", async move {
                 // Whoever waits for an answer on this connection is told; nobody else cares.
                 let _ = driver.await;
             });
-            sender.send_request(request).await.map_err(io::Error::other)
+            let answer = sender.send_request(request).await.map_err(io::Error::other);
+            // The other protocol has bounds of its own.
+            meter.begun();
+            answer
         };
         // Boxed: as in `send`.
         let asked = tokio::time::timeout(CONNECT_TIMEOUT, Box::pin(asking)).await;
@@ -270,9 +273,65 @@ fn millis(span: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
 
     use super::*;
+    use crate::limits::ANSWER_HEAD_BYTES;
+
+    /// What comes of a call to a peer that says these bytes, so often, and then nothing more.
+    async fn answer(said: &'static str, times: usize) -> Result<Reply, SendError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let peer = Peer::new(url.parse().unwrap(), None);
+        let speaking = task::spawn("speaking", async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 16];
+            stream.read_exact(&mut head).await.unwrap();
+            for _ in 0..times {
+                if stream.write_all(said.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+            // Nothing more comes, and it is not closed.
+            std::future::pending::<()>().await;
+        });
+        let request = Request::new(Full::new(Bytes::new()));
+        let sent = tokio::time::timeout(Duration::from_secs(20), peer.send(request, 1 << 20));
+        let sent = sent.await.expect("it is cut off by what it says, not by the time");
+        speaking.abort();
+        sent
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_never_comes_to_its_answer_is_cut_off() {
+        let hint = "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
+        for said in ["HTTP/1.1 100 Continue\r\n\r\n", hint] {
+            let error = answer(said, ANSWER_HEAD_BYTES).await.unwrap_err();
+            assert!(matches!(error, SendError::Broken(_)), "{said}: {error:?}");
+        }
+        let error = answer("HTTP/1.1 200 OK\r\nx: ", 1 << 20).await.unwrap_err();
+        assert!(matches!(error, SendError::Broken(_)), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn interim_responses_are_passed_over() {
+        let reply = answer(
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n\
+             HTTP/1.1 204 No Content\r\n\r\n",
+            1,
+        );
+        assert_eq!(reply.await.unwrap().status, 204);
+    }
+
+    #[tokio::test]
+    async fn a_body_may_be_longer_than_what_comes_before_it() {
+        let body = "1000\r\n".to_owned() + &"x".repeat(0x1000) + "\r\n";
+        let all = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_owned()
+            + &body.repeat(64)
+            + "0\r\n\r\n";
+        let reply = answer(Box::leak(all.into_boxed_str()), 1).await.unwrap();
+        assert_eq!(reply.body.len(), 64 * 0x1000);
+    }
 
     #[tokio::test]
     async fn only_who_keeps_a_connection_is_there() {

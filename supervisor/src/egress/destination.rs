@@ -11,7 +11,10 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::socket::SocketPeer;
+use super::{
+    places::{Place, PlaceKind},
+    socket::SocketPeer,
+};
 use crate::secrets::Secret;
 
 /// Most records that are on their way to a plain connection before the first is answered.
@@ -48,13 +51,6 @@ pub struct Destination {
     next_replay: Mutex<Time>,
 }
 
-/// One place.
-#[derive(Debug)]
-pub(super) enum Place {
-    Http(Peer),
-    Socket(SocketPeer),
-}
-
 impl Destination {
     /// The destination that these settings make, reached over this network by this route, with
     /// these believed where it speaks TLS (without: the public authorities).
@@ -67,13 +63,14 @@ impl Destination {
         let place = |address: &Address| match address {
             Address::Http(target) => {
                 let peer = Peer::new(target.clone(), None).over(network.clone()).by(route.clone());
-                Place::Http(match trust {
+                Place::new(PlaceKind::Http(match trust {
                     Some(trust) => peer.trusting(trust.clone()),
                     None => peer,
-                })
+                }))
             }
             Address::Socket(target) => {
-                Place::Socket(SocketPeer::new(target.clone(), network.clone(), route.clone()))
+                let peer = SocketPeer::new(target.clone(), network.clone(), route.clone());
+                Place::new(PlaceKind::Socket(peer))
             }
         };
         Self {
@@ -88,8 +85,13 @@ impl Destination {
 
     /// How many results go out at a time.
     pub(super) fn piece(&self) -> usize {
-        let sockets = self.places.iter().all(|place| matches!(place, Place::Socket(_)));
+        let sockets = self.places.iter().all(Place::is_socket);
         if sockets { self.batch.max(PIPELINED) } else { self.batch }
+    }
+
+    /// Whether each result is answered by itself although several travel together.
+    pub(super) fn tells_of_each(&self) -> bool {
+        self.places.iter().any(Place::is_socket)
     }
 
     /// How long so many replayed results have to wait; their turn is taken by asking.
@@ -107,11 +109,7 @@ impl Destination {
 
     /// Closes connections that have been idle for too long.
     pub fn sweep(&self) {
-        for place in &self.places {
-            if let Place::Http(peer) = place {
-                peer.sweep();
-            }
-        }
+        self.places.iter().for_each(Place::sweep);
     }
 }
 

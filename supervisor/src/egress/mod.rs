@@ -2,6 +2,7 @@
 
 pub mod destination;
 pub mod forwarder;
+mod places;
 mod request;
 mod socket;
 pub mod swift;

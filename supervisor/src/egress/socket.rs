@@ -2,7 +2,11 @@
 //! done when a line has come back for it, or when it is written, as the URL says. What is not
 //! done when the connection fails is sent again over a new one.
 
-use std::{fmt, io, time::Duration};
+use std::{
+    fmt, io,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use bytes::{BufMut as _, BytesMut};
 use rollcall_common::{
@@ -34,9 +38,8 @@ struct Connection {
     writing: WriteHalf,
 }
 
-/// How far sending came.
+/// Why sending came to its end.
 struct Stopped {
-    done: usize,
     refusal: Refusal,
     detail: Box<str>,
 }
@@ -46,14 +49,18 @@ impl SocketPeer {
         Self { target, network, route, connection: Mutex::default() }
     }
 
-    /// Sends results, and waits `patience` for each answer line.
-    pub(super) async fn push(&self, results: &[ReleasedResult], patience: Duration) -> Pushed {
+    /// Sends results, and waits `patience` for each answer line; `done` counts them as they come.
+    pub(super) async fn push(
+        &self,
+        results: &[ReleasedResult],
+        (patience, done): (Duration, &AtomicUsize),
+    ) -> Pushed {
         let fit = results.iter().take_while(|result| self.fits(result)).count();
         let (sendable, _) = results.split_at(fit);
         let mut connection = self.connection.lock().await;
-        if let Err(stopped) = self.send(&mut connection, sendable, patience).await {
-            let Stopped { done, refusal, detail } = stopped;
-            return Pushed::Refused { taken: done, refusal, detail };
+        let sent = self.send(&mut connection, sendable, (patience, done)).await;
+        if let Err(Stopped { refusal, detail }) = sent {
+            return Pushed::Refused { taken: done.load(Ordering::Relaxed), refusal, detail };
         }
         if fit == results.len() {
             return Pushed::Done;
@@ -71,7 +78,7 @@ impl SocketPeer {
         &self,
         connection: &mut Option<Connection>,
         results: &[ReleasedResult],
-        patience: Duration,
+        (patience, done): (Duration, &AtomicUsize),
     ) -> Result<(), Stopped> {
         if results.is_empty() {
             return Ok(());
@@ -87,15 +94,14 @@ impl SocketPeer {
                 Err(error) => {
                     let detail = format!("no connection: {error}").into();
                     let refusal = Refusal::Away { retry_after: None };
-                    return Err(Stopped { done: 0, refusal, detail });
+                    return Err(Stopped { refusal, detail });
                 }
             },
         };
-        let mut done = 0;
-        let sent = self.exchange(&mut open, results, patience, &mut done).await;
+        let sent = self.exchange(&mut open, results, (patience, done)).await;
         if let Err(error) = sent {
             let detail = error.to_string().into();
-            return Err(Stopped { done, refusal: Refusal::Failed, detail });
+            return Err(Stopped { refusal: Refusal::Failed, detail });
         }
         *connection = Some(open);
         Ok(())
@@ -106,15 +112,14 @@ impl SocketPeer {
         &self,
         Connection { reading, writing }: &mut Connection,
         results: &[ReleasedResult],
-        patience: Duration,
-        done: &mut usize,
+        (patience, done): (Duration, &AtomicUsize),
     ) -> io::Result<()> {
         let late = |what: &str| io::Error::new(io::ErrorKind::TimedOut, what);
         let records = self.records(results);
         if self.target.acks == Acks::None {
             let written = timeout(patience, writing.write_all(&records)).await;
             written.map_err(|_| late("not taken in time"))??;
-            *done = results.len();
+            done.store(results.len(), Ordering::Relaxed);
             return Ok(());
         }
         // A destination may answer while it is still being written to, and wait for its answers
@@ -124,7 +129,7 @@ impl SocketPeer {
             for _ in results {
                 let answer = timeout(patience, read_line(reading)).await;
                 answer.map_err(|_| late("no answer line in time"))??;
-                *done += 1;
+                done.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
         };

@@ -1,20 +1,20 @@
 //! One sender's way along a lane.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    pin::{Pin, pin},
+    sync::{Arc, atomic::AtomicUsize, atomic::Ordering},
+    time::Duration,
+};
 
 use rollcall_common::{
     ids::{Position, Sequence},
     shutdown::Phase,
     time::Time,
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::{Sleep, sleep};
 
-use super::{
-    Pushed,
-    destination::{Destination, Place},
-    forwarder::Forwarder,
-    request::{Batched, Envelope, push},
-};
+use super::{Pushed, destination::Destination, forwarder::Forwarder, request::Envelope};
 use crate::{
     dispatcher::{Delivery, Event, Refusal},
     record::Outcome,
@@ -58,6 +58,8 @@ pub(super) struct Trip<'a> {
     /// The last that the dispatcher knows to be done.
     reported: Sequence,
     reported_at: Time,
+    /// When it is to be told what is done, also while the next one hangs.
+    overdue: Pin<Box<Sleep>>,
     /// Deliveries so far.
     count: u32,
 }
@@ -67,8 +69,8 @@ impl<'a> Trip<'a> {
         let next = delivery.first;
         let reported = Sequence(next.0 - 1);
         let reported_at = forwarder.clock.now();
-        let above = Position(0);
-        Self { forwarder, delivery, next, above, reported, reported_at, count: 0 }
+        let (above, overdue) = (Position(0), Box::pin(sleep(REPORT_AFTER)));
+        Self { forwarder, delivery, next, above, reported, reported_at, overdue, count: 0 }
     }
 
     pub(super) fn delivery(&self) -> &Delivery {
@@ -203,7 +205,8 @@ impl<'a> Trip<'a> {
             return Ok(());
         };
         if !wanted.is_empty()
-            && let Err((taken, refusal, detail)) = self.push(destination, &wanted).await
+            && let Pushed::Refused { taken, refusal, detail } =
+                self.push(destination, &wanted).await
         {
             if let Some(refused) = wanted.get(taken) {
                 self.advance(Sequence(refused.sequence.0 - 1));
@@ -214,48 +217,35 @@ impl<'a> Trip<'a> {
         Ok(())
     }
 
-    /// Pushes to the first place that does not fail.
-    async fn push(
-        &self,
-        destination: &Destination,
-        results: &[ReleasedResult],
-    ) -> Result<(), (usize, Refusal, Box<str>)> {
+    /// Pushes, and tells the dispatcher meanwhile of what was taken before, if that has yet to be
+    /// told and this takes its time.
+    async fn push(&mut self, destination: &Destination, results: &[ReleasedResult]) -> Pushed {
         let first = results.first().map_or(self.next, |result| result.sequence);
         let position = results.first().map_or(Position(0), |result| result.position);
-        let retried = if self.count == 0 { self.delivery.attempt } else { 1 };
         let envelope = Envelope {
             secrets: &destination.secrets,
-            attempt: retried,
+            attempt: if self.count == 0 { self.delivery.attempt } else { 1 },
             epoch: self.forwarder.epoch,
             replay: position <= self.delivery.replay_until,
             previous: self.forwarder.views.previous(self.delivery.stream, first),
             now: self.forwarder.clock.now(),
         };
-        let mut worst = None;
-        for place in &destination.places {
-            let pushed = match place {
-                Place::Http(peer) => {
-                    let batched = if destination.batch > 1 { Batched::Yes } else { Batched::No };
-                    let pushed = push(peer, results, envelope, batched);
-                    timeout(destination.timeout, pushed).await.unwrap_or_else(|_| {
-                        let detail = "no answer in time".into();
-                        Pushed::Refused { taken: 0, refusal: Refusal::Failed, detail }
-                    })
+        let taken = AtomicUsize::new(0);
+        let mut pushing = pin!(destination.push(results, envelope, &taken));
+        loop {
+            let tells = self.reported.next() < self.next || destination.tells_of_each();
+            tokio::select! {
+                biased;
+                pushed = &mut pushing => return pushed,
+                () = &mut self.overdue, if tells => {
+                    if let Some(next) = results.get(taken.load(Ordering::Relaxed)) {
+                        self.advance(Sequence(next.sequence.0 - 1));
+                    }
+                    self.report().await;
+                    self.overdue.set(sleep(REPORT_AFTER));
                 }
-                Place::Socket(peer) => peer.push(results, destination.timeout).await,
-            };
-            let Pushed::Refused { taken, refusal, detail } = pushed else {
-                return Ok(());
-            };
-            let passes = matches!(refusal, Refusal::Away { .. } | Refusal::Failed);
-            if !passes || taken > 0 {
-                return Err((taken, refusal, detail));
             }
-            let refusal = worst.map_or(refusal, |(_, before, _)| milder(before, refusal));
-            worst = Some((0, refusal, detail));
         }
-        let away = Refusal::Away { retry_after: None };
-        Err(worst.unwrap_or_else(|| (0, away, "no place".into())))
     }
 
     fn advance(&mut self, through: Sequence) {
@@ -278,6 +268,7 @@ impl<'a> Trip<'a> {
         let done = Sequence(self.next.0 - 1);
         if done > self.reported {
             (self.reported, self.reported_at) = (done, self.forwarder.clock.now());
+            self.overdue.set(sleep(REPORT_AFTER));
             // Err: the driver has ended; the next start delivers again.
             let _ = self.forwarder.handle.tell(self.progress(Then::Stays)).await;
         }
@@ -292,17 +283,5 @@ impl<'a> Trip<'a> {
         let head = *views.head().borrow();
         let floor = views.position(stream, self.next).unwrap_or_else(|| head.next());
         Event::Delivered { more, subscription, stream, through, floor }
-    }
-}
-
-/// What two places' refusals come to: it is the result's own trouble as soon as one of them is
-/// there, and otherwise the first of them to want to be asked again counts.
-fn milder(one: Refusal, other: Refusal) -> Refusal {
-    match (one, other) {
-        (Refusal::Away { retry_after: a }, Refusal::Away { retry_after: b }) => {
-            Refusal::Away { retry_after: a.zip(b).map(|(a, b)| a.min(b)) }
-        }
-        (Refusal::Away { .. }, other) => other,
-        (one, _) => one,
     }
 }

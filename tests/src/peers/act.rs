@@ -21,6 +21,8 @@ pub enum Act {
     ResetMidway(Reply),
     /// It sends without end.
     Endless,
+    /// It sends the first bytes, and then the others again and again, so long apart.
+    Repeat(Bytes, Bytes, Duration),
     /// It sends these bytes, and closes.
     Bytes(Bytes),
 }

@@ -189,6 +189,14 @@ async fn perform(act: Act, stream: &mut BufReader<TcpStream>) -> bool {
             }
             false
         }
+        Act::Repeat(first, again, pause) => {
+            let mut sent = stream.write_all(&first).await;
+            while sent.is_ok() {
+                sent = stream.write_all(&again).await;
+                sleep(pause).await;
+            }
+            false
+        }
         Act::Bytes(bytes) => {
             let _ = stream.write_all(&bytes).await;
             false

@@ -6,6 +6,7 @@ mod configuration;
 mod consumer;
 mod crashes;
 mod delivery;
+mod destinations;
 mod escalation;
 mod hardening;
 mod health;
