@@ -62,10 +62,12 @@ pub const TCP_READ: usize = 64 << 10;
 pub const TCP_LINGER: Duration = Duration::from_secs(2);
 /// How much is still read then, in bytes.
 pub const TCP_LINGER_BYTES: u64 = 16 << 20;
-/// Headers of a message that are kept and passed on (`ce-*`, `traceparent`, `tracestate`): count.
-pub const KEPT_HEADERS: usize = 64;
-/// Headers of a message that are kept and passed on: bytes in all.
-pub const KEPT_HEADER_BYTES: usize = 16 << 10;
+/// Headers of a message, or of an answer, that are kept and passed on (`ce-*`, `traceparent`,
+/// `tracestate`): count, per message.
+pub const KEPT_HEADERS: usize = 256;
+/// Headers of a message, or of an answer, that are kept and passed on: bytes in all, per message.
+/// Events of 64 KiB are to be taken in, whatever takes the room in them (CloudEvents 1.0.2, 5).
+pub const KEPT_HEADER_BYTES: usize = 64 << 10;
 /// Events that wait for the driver.
 pub const DRIVER_QUEUE: usize = 4096;
 /// Events that wait for the driver, beyond which nothing new is taken in: the rest is for

@@ -2,7 +2,7 @@
 //! ways, answers as they finish. It says what a call over plain HTTP says (contract §4), in fewer
 //! bytes and without a request of its own for each message.
 //!
-//! A supervisor asks for it with `GET`, `Upgrade: rollcall-link/2` and the header [`LIMIT`]; a
+//! A supervisor asks for it with `GET`, `Upgrade: rollcall-link/3` and the header [`LIMIT`]; a
 //! worker agrees with `101` and the header [`CREDIT`]. From then on both send frames (see
 //! [`crate::frame`]), each of a kind (one byte), the number of a call (`u64`) and what the kind
 //! says. Numbers are big-endian; text has its length before it, as `u16`.
@@ -13,12 +13,16 @@
 use bytes::{BufMut as _, BytesMut};
 use uuid::Uuid;
 
-use crate::{ids::MessageId, protocol::Outcome};
+use crate::{
+    ids::MessageId,
+    limits::{KEPT_HEADER_BYTES, KEPT_HEADERS},
+    protocol::Outcome,
+};
 
 /// The protocol's name in the `Upgrade` header.
-pub const UPGRADE: &str = "rollcall-link/2";
+pub const UPGRADE: &str = "rollcall-link/3";
 /// The version that [`crate::protocol::Registration::link`] names.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Header of the request: the largest result that the supervisor takes, in bytes.
 pub const LIMIT: &str = "rollcall-limit";
 /// Header of the `101`: how many calls may be unanswered at a time.
@@ -43,7 +47,9 @@ pub struct Call<'a> {
     pub timeout_ms: u64,
     /// Why the attempt is made.
     pub reason: &'a str,
-    /// The body's type.
+    /// The sender's own idempotency key; empty when there was none.
+    pub sender_key: &'a str,
+    /// The body's type; empty when there is none.
     pub content_type: &'a str,
     /// `ce-*`, `traceparent` and `tracestate`, as received.
     pub headers: Vec<(&'a str, &'a str)>,
@@ -52,7 +58,7 @@ pub struct Call<'a> {
 }
 
 /// What a worker answers.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Answer<'a> {
     /// The call's number.
     pub number: u64,
@@ -66,6 +72,8 @@ pub struct Answer<'a> {
     pub retry_after: &'a str,
     /// The body's type; empty when there is none.
     pub content_type: &'a str,
+    /// What else is kept of it (see [`crate::message::Payload`]).
+    pub headers: Vec<(&'a str, &'a str)>,
     /// The body.
     pub body: &'a [u8],
 }
@@ -82,7 +90,7 @@ pub enum FromSupervisor<'a> {
 }
 
 /// What a worker sends.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FromWorker<'a> {
     /// The answer to a call.
     Answer(Answer<'a>),
@@ -99,8 +107,8 @@ pub enum FromWorker<'a> {
 #[error("a frame of the link is not understood")]
 pub struct BadFrame;
 
-/// Bytes that a frame has beside the body, at most: four texts, and the headers of a message.
-pub const OVERHEAD: usize = 5 * (1 << 16) + 1024;
+/// Bytes that a frame has beside the body, at most: five texts, and headers with their lengths.
+pub const OVERHEAD: usize = 5 * (1 << 16) + KEPT_HEADER_BYTES + 4 * KEPT_HEADERS + 1024;
 
 const CALL: u8 = 1;
 const CANCEL: u8 = 2;
@@ -121,13 +129,9 @@ impl Call<'_> {
         out.put_u32(self.max_attempts);
         out.put_u64(self.timeout_ms);
         text(out, self.reason);
+        text(out, self.sender_key);
         text(out, self.content_type);
-        let headers = self.headers.iter().take(usize::from(u16::MAX));
-        out.put_u16(u16::try_from(headers.len()).unwrap_or(u16::MAX));
-        for (name, value) in headers {
-            text(out, name);
-            text(out, value);
-        }
+        headers(out, &self.headers);
         out.put_slice(self.body);
         frame.end(out);
     }
@@ -148,6 +152,7 @@ impl Answer<'_> {
         text(out, self.reason);
         text(out, self.retry_after);
         text(out, self.content_type);
+        headers(out, &self.headers);
         out.put_slice(self.body);
         frame.end(out);
     }
@@ -179,10 +184,8 @@ impl<'a> FromSupervisor<'a> {
                 let id = MessageId(Uuid::from_bytes(rest.array()?));
                 let (attempt, max_attempts) = (rest.u32()?, rest.u32()?);
                 let timeout_ms = rest.u64()?;
-                let (reason, content_type) = (rest.text()?, rest.text()?);
-                let count = rest.u16()?;
-                let headers = (0..count).map(|_| Ok((rest.text()?, rest.text()?)));
-                let headers = headers.collect::<Result<_, BadFrame>>()?;
+                let (reason, sender_key) = (rest.text()?, rest.text()?);
+                let (content_type, headers) = (rest.text()?, rest.headers()?);
                 Ok(Self::Call(Call {
                     number,
                     stream,
@@ -192,6 +195,7 @@ impl<'a> FromSupervisor<'a> {
                     max_attempts,
                     timeout_ms,
                     reason,
+                    sender_key,
                     content_type,
                     headers,
                     body: rest.0,
@@ -240,11 +244,16 @@ impl<'a> FromWorker<'a> {
                     [_] => return Err(BadFrame),
                 };
                 let (reason, retry_after) = (rest.text()?, rest.text()?);
-                let content_type = rest.text()?;
-                let body = rest.0;
-                let answer =
-                    Answer { number, status, outcome, reason, retry_after, content_type, body };
-                Ok(Self::Answer(answer))
+                Ok(Self::Answer(Answer {
+                    number,
+                    status,
+                    outcome,
+                    reason,
+                    retry_after,
+                    content_type: rest.text()?,
+                    headers: rest.headers()?,
+                    body: rest.0,
+                }))
             }
             CLOSING => Ok(Self::Closing),
             CANCELLED => Ok(Self::Cancelled(number)),
@@ -304,6 +313,17 @@ fn text(out: &mut BytesMut, text: &str) {
     out.put_slice(bytes);
 }
 
+/// Headers. Both ends keep their bounds ([`KEPT_HEADERS`], [`KEPT_HEADER_BYTES`]), in which none
+/// is too long for a text.
+fn headers(out: &mut BytesMut, headers: &[(&str, &str)]) {
+    let headers = headers.iter().take(usize::from(u16::MAX));
+    out.put_u16(u16::try_from(headers.len()).unwrap_or(u16::MAX));
+    for (name, value) in headers {
+        text(out, name);
+        text(out, value);
+    }
+}
+
 /// What has not been read of a frame.
 struct Rest<'a>(&'a [u8]);
 
@@ -338,6 +358,10 @@ impl<'a> Rest<'a> {
         self.0 = rest;
         str::from_utf8(text).map_err(|_| BadFrame)
     }
+
+    fn headers(&mut self) -> Result<Vec<(&'a str, &'a str)>, BadFrame> {
+        (0..self.u16()?).map(|_| Ok((self.text()?, self.text()?))).collect()
+    }
 }
 
 #[cfg(test)]
@@ -361,6 +385,7 @@ mod tests {
             max_attempts: 5,
             timeout_ms: 2000,
             reason: "retry",
+            sender_key: "k",
             content_type: "text/plain",
             headers: vec![("ce-id", "1"), ("traceparent", "ü")],
             body: b"body",
@@ -375,6 +400,7 @@ mod tests {
             reason: "because",
             retry_after: "3",
             content_type: "text/plain",
+            headers: vec![("ce-id", "2")],
             body: b"result",
         }
     }

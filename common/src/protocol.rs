@@ -25,6 +25,9 @@ pub const REASON: HeaderName = HeaderName::from_static("rollcall-reason");
 pub const OUTCOME: HeaderName = HeaderName::from_static("rollcall-outcome");
 /// Header: the same on every attempt and every delivery of a message.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Header: to a worker, the sender's own idempotency key: bare, or as a quoted string where it
+/// can't stand bare.
+pub const SENDER_KEY: HeaderName = HeaderName::from_static("rollcall-sender-key");
 /// Header: the position of a released result.
 pub const POSITION: HeaderName = HeaderName::from_static("rollcall-position");
 /// Header: the sequence of the result that was pushed before this one in its stream.

@@ -12,7 +12,10 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared, WeakShared},
 };
-use rollcall_common::time::{Clock, Time};
+use rollcall_common::{
+    message::weight_of,
+    time::{Clock, Time},
+};
 
 use crate::handler::Reply;
 
@@ -113,7 +116,7 @@ impl State {
     }
 
     fn remember(&mut self, key: &Arc<str>, reply: &Reply, now: Time) {
-        let bytes = reply.body.len() + key.len();
+        let bytes = reply.body.len() + weight_of(&reply.headers) + key.len();
         if self.done.insert(Arc::clone(key), reply.clone()).is_none() {
             self.bytes += bytes;
             self.order.push_back(Remembered { key: Arc::clone(key), until: now + REMEMBER, bytes });

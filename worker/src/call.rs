@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use rollcall_common::{
-    limits::BODY_STALL,
+    limits::{BODY_STALL, KEPT_HEADER_BYTES, KEPT_HEADERS},
+    message::{Payload, weight_of},
     problem::{self, Problem},
     protocol::{self, Outcome},
 };
@@ -98,6 +99,7 @@ pub(crate) fn request(headers: HeaderMap, body: Bytes) -> Request {
         max_attempts: text(protocol::MAX_ATTEMPTS).parse().ok(),
         timeout: text(protocol::TIMEOUT_MS).parse().ok().map(Duration::from_millis),
         reason: boxed(protocol::REASON),
+        sender_key: text(protocol::SENDER_KEY).into(),
         content_type: boxed(header::CONTENT_TYPE),
         headers,
         body,
@@ -132,6 +134,9 @@ impl About {
 
     /// Gives a reply its body and its type; a failure goes to the log.
     pub(crate) fn shape(self, mut reply: Reply) -> Shaped {
+        if !reply.headers.is_empty() {
+            reply = with_kept_headers(reply);
+        }
         if !reply.is_ok() {
             let (status, reason) = (reply.status.as_u16(), reply.reason.as_deref());
             let (stream, sequence) = (&self.stream, self.sequence);
@@ -151,12 +156,38 @@ impl About {
     }
 }
 
+/// The reply with those of its headers that travel; a failure when they can't: what is lost is
+/// said.
+fn with_kept_headers(mut reply: Reply) -> Reply {
+    let headers = std::mem::take(&mut reply.headers).into_iter();
+    reply.headers = headers.filter(|(name, _)| Payload::keeps(name)).collect();
+    let can_stand = |(name, value): &(Box<str>, Box<str>)| {
+        HeaderName::from_bytes(name.as_bytes()).is_ok()
+            && value.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
+    };
+    let fits = reply.headers.len() <= KEPT_HEADERS
+        && weight_of(&reply.headers) <= KEPT_HEADER_BYTES
+        && reply.headers.iter().all(can_stand);
+    if fits {
+        return reply;
+    }
+    let reason = "the result's headers are too many, too large or no visible ASCII";
+    Reply::of_status(StatusCode::BAD_GATEWAY, reason)
+}
+
 /// A reply as HTTP.
 pub(crate) fn answer(shaped: Shaped) -> Answer {
     let Shaped { reply, content_type, body } = shaped;
     let word = reply.outcome.and_then(word);
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = reply.status;
+    for (name, value) in &reply.headers {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::try_from(&**name), HeaderValue::try_from(&**value))
+        {
+            answer.headers_mut().append(name, value);
+        }
+    }
     for (name, value) in [
         (header::CONTENT_TYPE, Some(&*content_type).filter(|text| !text.is_empty())),
         (protocol::OUTCOME, word),

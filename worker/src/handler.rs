@@ -5,7 +5,7 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, StatusCode};
-use rollcall_common::{limits::REASON_BYTES, protocol::Outcome};
+use rollcall_common::{limits::REASON_BYTES, message::Headers, protocol::Outcome};
 
 /// A message to work on.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,8 @@ pub struct Request {
     pub timeout: Option<Duration>,
     /// Why this attempt is made: `first`, `retry`, `hedge`, `manual`; empty when not said.
     pub reason: Box<str>,
+    /// The sender's own idempotency key; empty when it gave none.
+    pub sender_key: Box<str>,
     /// The body's type, as the producer gave it; empty when it gave none.
     pub content_type: Box<str>,
     /// Headers that came with the message, `ce-*`, `traceparent` and `tracestate` among them.
@@ -45,6 +47,9 @@ pub struct Reply {
     pub reason: Option<Box<str>>,
     /// The body's type; absent: that of the message.
     pub content_type: Option<Box<str>>,
+    /// What else is said of the result: `ce-*` makes it an event, and `traceparent`, `tracestate`
+    /// and `content-encoding` travel with it, too. Others stay behind.
+    pub headers: Headers,
     /// The value of `Retry-After`.
     pub retry_after: Option<Box<str>>,
     /// The result.
@@ -96,6 +101,14 @@ impl Reply {
         self
     }
 
+    /// The same with one more header that travels with the result (see [`Reply::headers`]).
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        let header = (name.to_ascii_lowercase().into(), value.into());
+        self.headers = std::mem::take(&mut self.headers).into_iter().chain([header]).collect();
+        self
+    }
+
     /// The same with a `Retry-After`.
     #[must_use]
     pub fn with_retry_after(mut self, value: impl Into<Box<str>>) -> Self {
@@ -117,7 +130,15 @@ impl Reply {
     }
 
     fn bare(status: StatusCode, body: Bytes) -> Self {
-        Self { status, outcome: None, reason: None, content_type: None, retry_after: None, body }
+        Self {
+            status,
+            outcome: None,
+            reason: None,
+            content_type: None,
+            headers: Headers::default(),
+            retry_after: None,
+            body,
+        }
     }
 }
 

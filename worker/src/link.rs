@@ -233,6 +233,7 @@ impl Wire {
             too_large(StatusCode::BAD_GATEWAY, reason)
         };
         let Shaped { reply, content_type, body } = shaped;
+        let headers = reply.headers.iter().map(|(name, value)| (&**name, &**value));
         let answer = link::Answer {
             number,
             status: reply.status.as_u16(),
@@ -240,6 +241,7 @@ impl Wire {
             reason: reply.reason.as_deref().unwrap_or_default(),
             retry_after: reply.retry_after.as_deref().unwrap_or_default(),
             content_type: &content_type,
+            headers: headers.collect(),
             body: &body,
         };
         answer.put(&mut self.out);
@@ -271,6 +273,7 @@ fn request(call: &Call<'_>) -> Request {
         max_attempts: Some(call.max_attempts),
         timeout: Some(Duration::from_millis(call.timeout_ms)),
         reason: call.reason.into(),
+        sender_key: call.sender_key.into(),
         content_type: call.content_type.into(),
         headers,
         body: Bytes::copy_from_slice(call.body),

@@ -14,8 +14,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::Full;
+use hyper::body::Body as _;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt as _;
 
@@ -124,6 +125,10 @@ impl Peer {
         limit: usize,
     ) -> Result<Reply, SendError> {
         request.headers_mut().insert(header::HOST, self.host.clone());
+        if request.method() != Method::GET && request.body().is_end_stream() {
+            // Servers that insist on a length are told it, also where it is 0 (RFC 9110 §8.6).
+            request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         while let Some(mut connection) = self.take_idle() {
             match connection.call(request, limit).await {
                 Ok(reply) => return Ok(self.keep(connection, reply)),

@@ -9,11 +9,11 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rollcall_common::{
     ids::{MessageId, Sequence, StreamId, StreamName},
     limits::REASON_BYTES,
-    message::{OCTET_STREAM, Payload, compact},
+    message::{Headers, Payload, compact, is_kept},
     problem::Problem,
     protocol,
     time::Time,
@@ -33,8 +33,8 @@ use crate::{
         event::{Bulk, Decision},
     },
     web::{
-        actor, read_body,
-        respond::{Answer, bad_request, json, refused},
+        actor, beside, read_body,
+        respond::{Answer, bad_request, internal, json, refused},
     },
 };
 
@@ -204,14 +204,29 @@ impl Api {
         body: Body,
     ) -> Result<Response, Box<Problem>> {
         let limit = self.sizes.load().message;
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let content_type = text(header::CONTENT_TYPE).unwrap_or(OCTET_STREAM).into();
+        let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str).transpose();
+        let content_type = content_type.map_err(|_| bad_request("Content-Type is no text"))?;
+        let content_type = content_type.unwrap_or_default().into();
+        let beside = beside::keep(headers, is_kept).map_err(bad_request)?;
         // The body is the result, so the reason travels beside it.
         let reason = headers.get(protocol::REASON).and_then(|value| value.to_str().ok());
         let reason = checked(reason.unwrap_or_default().into())?;
         let body = compact(read_body(headers, body, limit).await?);
-        let payload = Payload { content_type, body };
+        let payload = Payload { content_type, headers: beside, body };
+        let payload = payload.traced(&self.trace(&place).await?);
         self.decide(place, actor(headers), Decision::Resolve { payload, reason }).await
+    }
+
+    /// What says of which trace a message is, where it has no result yet: a result that a person
+    /// gives is of that one, too.
+    async fn trace(&self, (stream, sequence): &(String, String)) -> Result<Headers, Box<Problem>> {
+        let sequence = parse_sequence(sequence)?;
+        let (_, stream) = self.stream(stream)?;
+        let views = Arc::clone(&self.views);
+        let read = move || views.messages(stream, sequence..=sequence, 1);
+        let messages = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
+        let messages = messages.map_err(|error| internal(&error))?;
+        Ok(messages.first().map(|(_, _, message)| message.trace()).unwrap_or_default())
     }
 
     /// Sends parked messages back piece by piece, so that nobody waits for all of them.

@@ -19,7 +19,7 @@ pub struct Tcp {
     pub stream: StreamName,
     /// How messages are told apart.
     pub framing: Framing,
-    /// Their type.
+    /// Their type; empty when they have none.
     pub content_type: Box<str>,
 }
 

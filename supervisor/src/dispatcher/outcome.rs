@@ -109,7 +109,11 @@ fn by_status(
     };
     match status {
         200..=299 => {
-            let payload = if status == 204 { Payload::default() } else { payload };
+            let payload = match status {
+                // Without a body there is no type; an event's attributes may be there.
+                204 => Payload { headers: payload.headers, ..Payload::default() },
+                _ => payload,
+            };
             Verdict::Accept { outcome: Outcome::Completed, payload, status, reason }
         }
         429 | 503 => {
@@ -143,7 +147,11 @@ mod tests {
             outcome,
             reason: "".into(),
             retry_after: Some(Duration::from_secs(1_000_000)),
-            payload: Payload { content_type: "text/plain".into(), body: "x\ny".into() },
+            payload: Payload {
+                content_type: "text/plain".into(),
+                headers: [("ce-id".into(), "1".into())].into(),
+                body: "x\ny".into(),
+            },
         }
     }
 
@@ -154,6 +162,8 @@ mod tests {
             match (status, &got) {
                 (200..=299, Verdict::Accept { payload, .. }) => {
                     assert_eq!(payload.body.is_empty(), status == 204);
+                    assert_eq!(payload.content_type.is_empty(), status == 204);
+                    assert_eq!(payload.headers.len(), 1);
                 }
                 (429 | 503, Verdict::Elsewhere(failure)) => {
                     assert_eq!(failure.mark, Mark::Pause(Some(RETRY_AFTER_MAX)));

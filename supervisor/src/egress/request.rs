@@ -16,7 +16,7 @@ use crate::{
     dispatcher::Refusal,
     secrets::{Secret, sign},
     views::ReleasedResult,
-    web::{ResultBody, retry_after},
+    web::{ResultBody, beside, retry_after},
 };
 
 /// What goes with every push of a delivery.
@@ -98,9 +98,10 @@ fn request(
     batched: Batched,
 ) -> Option<Request<Full<Bytes>>> {
     let first = results.first()?;
-    let (content_type, body) = match batched {
-        Batched::Yes => ("application/x-ndjson", lines(results)),
-        Batched::No => (&*first.answer.payload.content_type, first.answer.payload.body.clone()),
+    let payload = &first.answer.payload;
+    let (content_type, beside, body) = match batched {
+        Batched::Yes => ("application/x-ndjson", <&[_]>::default(), lines(results)),
+        Batched::No => (&*payload.content_type, &*payload.headers, payload.body.clone()),
     };
     let mut request = Request::new(Full::new(body.clone()));
     *request.method_mut() = Method::POST;
@@ -109,6 +110,7 @@ fn request(
     if !content_type.is_empty() {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).ok()?);
     }
+    beside::put(headers, beside)?;
     identify(headers, first, envelope, &body)?;
     Some(request)
 }

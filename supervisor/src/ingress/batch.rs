@@ -5,13 +5,15 @@ use http::HeaderMap;
 use rollcall_common::{
     frame::{self, FrameError},
     limits::BATCH_MESSAGES,
-    message::OCTET_STREAM,
     problem::Problem,
     protocol::{CONTENT_TYPE_OF_FRAMES, FRAMES},
 };
 use serde::de::IgnoredAny;
 
-use super::cloudevents::{self, Mode};
+use super::{
+    cloudevents::{self, Mode},
+    headers::single,
+};
 use crate::web::respond::bad_request;
 
 /// One message of a batch.
@@ -91,13 +93,7 @@ fn events(body: &Bytes, limit: usize) -> Result<Vec<Item>, Box<Problem>> {
 }
 
 fn frames(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<Vec<Item>, Box<Problem>> {
-    let content_type = match headers.get(CONTENT_TYPE_OF_FRAMES).map(|value| value.to_str()) {
-        None => OCTET_STREAM,
-        Some(Ok(text)) => text,
-        Some(Err(_)) => {
-            return Err(bad_request("Rollcall-Content-Type holds something strange").into());
-        }
-    };
+    let content_type = single(headers, &CONTENT_TYPE_OF_FRAMES)?.unwrap_or_default();
     let frames = frame::split_all(body.clone(), limit).map_err(|error| match error {
         FrameError::TooLong { index, .. } => {
             too_large(limit, &format!("frame {index}")).with("index", index)

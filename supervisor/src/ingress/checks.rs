@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use rollcall_common::{
     frame,
     limits::{HEAD_BYTES, KEPT_HEADER_BYTES, KEPT_HEADERS, KEY_BYTES},
+    message::weight_of,
 };
 use tokio::{io::AsyncReadExt as _, runtime};
 
@@ -89,7 +90,7 @@ pub fn headers(headers: &HeaderMap) {
         assert!((1..=KEY_BYTES).contains(&key.len()), "{key:?}");
     }
     if let Ok(kept) = headers::kept(headers) {
-        let bytes: usize = kept.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let bytes = weight_of(&kept);
         assert!(kept.len() <= KEPT_HEADERS && bytes <= KEPT_HEADER_BYTES, "{kept:?}");
         for (_, value) in &kept {
             let is_one = HeaderValue::from_str(value).is_ok() && !value.contains(['\r', '\n']);

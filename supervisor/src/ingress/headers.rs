@@ -2,23 +2,17 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use rollcall_common::{
-    limits::{KEPT_HEADER_BYTES, KEPT_HEADERS, KEY_BYTES},
-    message::OCTET_STREAM,
+    limits::KEY_BYTES,
+    message::{Headers, is_kept},
     problem::Problem,
     protocol::IDEMPOTENCY_KEY,
 };
 
-use crate::web::respond::bad_request;
+use crate::web::{beside, respond::bad_request};
 
-/// Headers with a name and a text.
-pub(super) type Kept = Box<[(Box<str>, Box<str>)]>;
-
-/// The body's type.
+/// The body's type; empty where the sender names none.
 pub(super) fn content_type(headers: &HeaderMap) -> Result<Box<str>, Box<Problem>> {
-    match single(headers, &header::CONTENT_TYPE)? {
-        Some(text) => Ok(text.into()),
-        None => Ok(OCTET_STREAM.into()),
-    }
+    Ok(single(headers, &header::CONTENT_TYPE)?.unwrap_or_default().into())
 }
 
 /// The producer's key: bare, or as a quoted string (draft-ietf-httpapi-idempotency-key-header).
@@ -55,26 +49,8 @@ fn unquote(rest: &str) -> Option<String> {
 }
 
 /// `ce-*`, `traceparent` and `tracestate`, which travel with the message.
-pub(super) fn kept(headers: &HeaderMap) -> Result<Kept, Box<Problem>> {
-    let mut kept: Vec<(Box<str>, Box<str>)> = Vec::new();
-    let mut bytes = 0;
-    for (name, value) in headers {
-        let name = name.as_str();
-        if !(name.starts_with("ce-") || name == "traceparent" || name == "tracestate") {
-            continue;
-        }
-        let value = text(name, value)?;
-        bytes += name.len() + value.len();
-        kept.push((name.into(), value.into()));
-    }
-    if kept.len() > KEPT_HEADERS || bytes > KEPT_HEADER_BYTES {
-        let detail = format!(
-            "at most {KEPT_HEADERS} ce-*, traceparent and tracestate headers of \
-             {KEPT_HEADER_BYTES} bytes in all travel with a message"
-        );
-        return Err(bad_request(detail).into());
-    }
-    Ok(kept.into())
+pub(super) fn kept(headers: &HeaderMap) -> Result<Headers, Box<Problem>> {
+    beside::keep(headers, is_kept).map_err(|detail| bad_request(detail).into())
 }
 
 /// `Prefer: wait=N` (RFC 7240): how many seconds.
@@ -88,7 +64,10 @@ pub(super) fn wait(headers: &HeaderMap) -> Option<u64> {
     })
 }
 
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Box<Problem>> {
+pub(super) fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a str>, Box<Problem>> {
     let mut values = headers.get_all(name).iter();
     let (first, second) = (values.next(), values.next());
     if second.is_some() {

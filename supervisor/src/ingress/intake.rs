@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 use rollcall_common::{
     ids::{MessageId, Sequence, StreamName},
     limits::LONGEST_WAIT,
-    message::{Key, Message, compact},
+    message::{Headers, Key, Message, OCTET_STREAM, compact},
     problem::Problem,
     protocol,
     shutdown::{Phase, Shutdown},
@@ -27,7 +27,7 @@ use tokio::time::timeout;
 use super::{
     batch::{self, Item},
     cloudevents::{self, Mode},
-    headers::{self, Kept},
+    headers,
     room::{Room, crowded},
 };
 use crate::{
@@ -36,7 +36,7 @@ use crate::{
     record::Outcome,
     views::{ReleasedResult, Views},
     web::{
-        Sizes, read_rationed,
+        Sizes, beside, read_rationed,
         respond::{internal, json, problem, refused, stopping},
     },
 };
@@ -199,7 +199,7 @@ impl Intake {
     }
 
     /// A message of what has come in.
-    pub(super) fn message(&self, item: Item, headers: Kept) -> Arc<Message> {
+    pub(super) fn message(&self, item: Item, headers: Headers) -> Arc<Message> {
         let Item { content_type, key, body } = item;
         let key = key.map(|text| Key { text, fingerprint: fingerprint(&content_type, &body) });
         let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
@@ -250,8 +250,10 @@ impl Intake {
     }
 }
 
-/// A digest of bytes and type.
+/// A digest of bytes and type. A type that is absent is the most general one here, which it once
+/// was taken for: keys that are in journals go on being keys.
 fn fingerprint(content_type: &str, body: &Bytes) -> [u8; 16] {
+    let content_type = if content_type.is_empty() { OCTET_STREAM } else { content_type };
     let mut hasher = Sha256::new();
     hasher.update(content_type.as_bytes());
     hasher.update([0]);
@@ -297,6 +299,8 @@ fn with_result(result: &ReleasedResult, seconds: u64) -> Response {
     {
         headers.insert(header::CONTENT_TYPE, content_type);
     }
+    // They were headers once.
+    let _ = beside::put(headers, &payload.headers);
     headers.insert(protocol::SEQUENCE, result.sequence.0.into());
     headers.insert(protocol::POSITION, result.position.0.into());
     if let Ok(applied) = HeaderValue::from_str(&format!("wait={seconds}")) {

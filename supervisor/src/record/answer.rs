@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rollcall_common::{
     ids::MessageId,
-    message::{Message, Payload},
+    message::{Message, Payload, weight_of},
     time::Time,
 };
 
@@ -73,6 +73,7 @@ impl Answer {
             attempts: 0,
             payload: Payload {
                 content_type: message.content_type.clone(),
+                headers: message.headers.clone(),
                 body: message.body.clone(),
             },
         }
@@ -81,7 +82,8 @@ impl Answer {
     /// Bytes that it takes up, about.
     #[must_use]
     pub fn weight(&self) -> usize {
-        size_of::<Self>() + self.payload.body.len() + self.payload.content_type.len()
+        let Payload { content_type, headers, body } = &self.payload;
+        size_of::<Self>() + content_type.len() + weight_of(headers) + body.len()
     }
 }
 

@@ -24,7 +24,7 @@ mod tests;
 
 pub use alert::{AlertId, AlertRecord, AlertStage, Severity, Subject};
 pub use answer::{Answer, AttemptReport, Ending, Head, Outcome, Reason};
-pub use glance::Glance;
+pub use glance::{Beside, Glance};
 pub use plan::{DEFAULT_TIMEOUT, Gap, Origin, PauseReason, Plan, Start, Way};
 
 /// The number of a subscription inside one journal. Dense, from 0, never used again.

@@ -28,6 +28,10 @@ fn body() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..200).prop_map(Bytes::from)
 }
 
+fn headers() -> impl Strategy<Value = Vec<(Box<str>, Box<str>)>> {
+    prop_oneof![Just(Vec::new()), vec((text(), text()), 0..4)]
+}
+
 fn time() -> impl Strategy<Value = Time> {
     any::<u64>().prop_map(Time::from_micros)
 }
@@ -60,8 +64,7 @@ fn message() -> impl Strategy<Value = Arc<Message>> {
     // An absent key and an empty one are the same: the door lets no empty one in.
     let key = (".{1,20}", any::<[u8; 16]>())
         .prop_map(|(text, fingerprint)| Key { text: text.into(), fingerprint });
-    let headers = vec((text(), text()), 0..4);
-    (id(), proptest::option::of(key), text(), headers, body()).prop_map(
+    (id(), proptest::option::of(key), text(), headers(), body()).prop_map(
         |(id, key, content_type, headers, body)| {
             Arc::new(Message { id, key, content_type, headers: headers.into(), body })
         },
@@ -103,7 +106,11 @@ fn report() -> impl Strategy<Value = Arc<AttemptReport>> {
 fn answer() -> impl Strategy<Value = Arc<Answer>> {
     let outcomes = [Outcome::Completed, Outcome::Resolved, Outcome::Skipped];
     let outcome = (0..3_usize).prop_map(move |index| outcomes[index]);
-    let payload = (text(), body()).prop_map(|(content_type, body)| Payload { content_type, body });
+    let payload = (text(), headers(), body()).prop_map(|(content_type, headers, body)| Payload {
+        content_type,
+        headers: headers.into(),
+        body,
+    });
     (head(), outcome, (text(), text()), vec(report(), 0..4), any::<u32>(), payload).prop_map(
         |(head, outcome, (worker, reason), history, attempts, payload)| {
             Arc::new(Answer { head, outcome, worker, reason, history, attempts, payload })
@@ -373,6 +380,35 @@ fn encoded(records: &[Record]) -> Bytes {
 fn decode_one(payload: &Bytes, index: u32) -> Result<Record, DecodeError> {
     let mut cursor = Cursor::START;
     cursor.read(payload, index)
+}
+
+#[test]
+fn results_without_headers_are_written_as_they_always_were() {
+    let head = Head { id: MessageId(Uuid::nil()), accepted_at: Time::default() };
+    let (stream, sequence, at) = (StreamId(0), Sequence(1), Time::default());
+    let kinds = |headers: &[(Box<str>, Box<str>)]| {
+        let answer = Arc::new(Answer {
+            head,
+            outcome: Outcome::Completed,
+            worker: "".into(),
+            reason: "".into(),
+            history: Vec::new(),
+            attempts: 0,
+            payload: Payload { headers: headers.into(), ..Payload::default() },
+        });
+        let copy = Arc::clone(&answer);
+        [
+            Record::Answered { stream, sequence, at, answer },
+            Record::CopiedResult { stream, sequence, at, answer: copy },
+        ]
+        .map(|record| {
+            let bytes = encoded(std::slice::from_ref(&record));
+            assert_eq!(decode(&bytes), Ok(vec![record]));
+            bytes[1]
+        })
+    };
+    assert_eq!(kinds(&[]), [2, 48]);
+    assert_eq!(kinds(&[("ce-id".into(), "1".into())]), [67, 68]);
 }
 
 proptest! {

@@ -2,6 +2,8 @@
 //! `Retry-After`, and how large anything may be.
 
 mod actor;
+mod attribute;
+pub mod beside;
 mod body;
 mod order;
 pub mod respond;
@@ -10,6 +12,7 @@ mod retry_after;
 mod sizes;
 
 pub use actor::actor;
+pub use attribute::decode_attribute;
 pub use body::{read_body, read_rationed};
 pub use order::{whole_of_all, whole_of_stream};
 pub use result::{LINE_BYTES, ResultBody};

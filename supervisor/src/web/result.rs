@@ -7,7 +7,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rollcall_common::{ids::Position, time::Time};
 use serde_json::value::RawValue;
 
-use crate::views::{ReleasedResult, Shown};
+use super::decode_attribute;
+use crate::{
+    record::Beside,
+    views::{ReleasedResult, Shown},
+};
 
 /// Bytes of a line, about, beside the result's own.
 pub const LINE_BYTES: usize = 384;
@@ -69,7 +73,16 @@ impl<'a> ResultBody<'a> {
         moment(text, b",\"accepted_at\":", result.accepted_at);
         moment(text, b",\"released_at\":", released_at);
         said(text, b",\"datacontenttype\":", result.content_type);
-        Data::of(result.content_type, result.body).write(text);
+        if !result.headers.is_empty() {
+            beside(text, result.headers);
+        }
+        let encoded = result.headers.iter().any(|(name, _)| name == "content-encoding");
+        let data = if encoded {
+            Data::Bytes(result.body)
+        } else {
+            Data::of(result.content_type, result.body)
+        };
+        data.write(text);
         said(text, b",\"reason\":", result.reason);
         match self.replay {
             Some(true) => text.extend_from_slice(b",\"replay\":true"),
@@ -78,6 +91,35 @@ impl<'a> ResultBody<'a> {
         }
         text.push(b'}');
     }
+}
+
+/// What stands beside the body: of which trace it is, how it is encoded, and the attributes of an
+/// event, as the JSON format of events has them.
+fn beside(text: &mut Vec<u8>, headers: Beside<'_>) {
+    let mut attributes: Vec<(&str, &str)> = Vec::new();
+    for (name, value) in headers.iter() {
+        if let Some(attribute) = name.strip_prefix("ce-")
+            && attributes.iter().all(|(before, _)| *before != attribute)
+        {
+            attributes.push((attribute, value));
+        }
+    }
+    for (index, (name, value)) in attributes.iter().enumerate() {
+        text.extend_from_slice(if index == 0 { b",\"ce\":{" } else { b"," });
+        escaped(text, name);
+        text.push(b':');
+        escaped(text, &decode_attribute(value).unwrap_or_else(|| (*value).to_owned()));
+    }
+    if !attributes.is_empty() {
+        text.push(b'}');
+    }
+    let all = |wanted| {
+        let values = headers.iter().filter(move |(name, _)| *name == wanted);
+        values.map(|(_, value)| value).collect::<Vec<_>>().join(",")
+    };
+    said(text, b",\"traceparent\":", &all("traceparent"));
+    said(text, b",\"tracestate\":", &all("tracestate"));
+    said(text, b",\"contentencoding\":", &all("content-encoding"));
 }
 
 /// A field with a number.
@@ -244,6 +286,7 @@ mod tests {
             reason: "",
             attempts: 2,
             content_type: "text/plain",
+            headers: Beside::NOTHING,
             body: b"x",
         };
         let (sequence, released_at) = (Sequence(3), Time::from_micros(2_000_000));

@@ -4,8 +4,9 @@ use bytes::BytesMut;
 use http::HeaderValue;
 use rollcall_common::{
     frame::HEAD,
-    limits::REASON_BYTES,
+    limits::{KEPT_HEADER_BYTES, REASON_BYTES},
     link::{FromSupervisor, FromWorker},
+    message::weight_of,
 };
 
 use super::link;
@@ -23,7 +24,7 @@ pub fn frame(frame: &[u8]) {
     }
     if let Ok(FromWorker::Answer(answer)) = FromWorker::read(frame) {
         answer.put(&mut out);
-        reply(&link::reply(&answer));
+        reply(&link::reply(&answer, &[]));
     }
     assert!(out.is_empty() || out.get(HEAD..) == Some(frame), "{frame:?}");
 }
@@ -33,12 +34,19 @@ pub fn frame(frame: &[u8]) {
 /// # Panics
 /// When that is not so, or it is no whole reply.
 pub(super) fn reply(reply: &WorkerReply) {
-    let WorkerReply::Answer { reason, payload, .. } = reply else {
-        unreachable!("a whole reply is an answer");
+    let (reason, payload) = match reply {
+        WorkerReply::Answer { reason, payload, .. } => (reason, payload),
+        // It says something of its body that can't be kept.
+        WorkerReply::Broken(_) => return,
+        WorkerReply::Cancelled | WorkerReply::Unreachable(_) | WorkerReply::Stale => {
+            unreachable!("a whole reply is an answer")
+        }
     };
-    assert!(
-        HeaderValue::from_str(&payload.content_type).is_ok() && payload.content_type.is_ascii()
-    );
+    let said = payload.headers.iter().map(|(_, value)| value).chain([&payload.content_type]);
+    for value in said {
+        assert!(HeaderValue::from_str(value).is_ok() && value.is_ascii(), "{value:?}");
+    }
+    assert!(weight_of(&payload.headers) <= KEPT_HEADER_BYTES);
     // Broken characters are shown as one of three bytes.
     assert!(reason.len() <= 3 * REASON_BYTES && !reason.contains(char::is_control), "{reason:?}");
 }

@@ -9,14 +9,14 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::Full;
 use rollcall_common::{
     frame,
     http::Upgraded,
     limits::{LATE_ANSWER, LINK_CALLS, LINK_QUEUE, LINK_QUIET, LINK_READ, LINK_SIGNS, LINK_UNSENT},
     link::{self, BadFrame, FromSupervisor, FromWorker, Quiet},
-    message::Payload,
+    message::{Headers, Key, Payload},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -179,6 +179,14 @@ enum Broken {
     Gone(#[from] Gone),
 }
 
+/// A call that is not answered.
+#[derive(Debug)]
+struct Unanswered {
+    /// The trace that its message is of.
+    trace: Headers,
+    wanted: Wanted,
+}
+
 /// Whether an answer is still wanted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Wanted {
@@ -192,7 +200,7 @@ struct Wire<'a> {
     member: &'a Arc<Member>,
     /// How many calls may be unanswered.
     credit: usize,
-    unanswered: BTreeMap<AttemptId, Wanted>,
+    unanswered: BTreeMap<AttemptId, Unanswered>,
     /// Calls for which there is no credit.
     unsent: VecDeque<Dispatch>,
     /// What waits to be written.
@@ -289,8 +297,8 @@ impl<'a> Wire<'a> {
         match order {
             Order::Call(dispatch) => self.unsent.push_back(dispatch),
             Order::Cancel(attempt) => {
-                if let Some(wanted) = self.unanswered.get_mut(&attempt) {
-                    *wanted = Wanted::Cancelled;
+                if let Some(call) = self.unanswered.get_mut(&attempt) {
+                    call.wanted = Wanted::Cancelled;
                     FromSupervisor::put_cancel(&mut self.out, attempt.0);
                 } else if let Some(at) = self.unsent.iter().position(|one| one.attempt == attempt) {
                     self.unsent.remove(at);
@@ -311,7 +319,8 @@ impl<'a> Wire<'a> {
         while self.unanswered.len() < self.credit
             && let Some(dispatch) = self.unsent.pop_front()
         {
-            self.unanswered.insert(dispatch.attempt, Wanted::Yes);
+            let (trace, wanted) = (dispatch.message.trace(), Wanted::Yes);
+            self.unanswered.insert(dispatch.attempt, Unanswered { trace, wanted });
             call(&dispatch).put(&mut self.out);
         }
     }
@@ -331,12 +340,14 @@ impl<'a> Wire<'a> {
         match said {
             FromWorker::Answer(answer) => {
                 let attempt = AttemptId(answer.number);
-                self.unanswered.remove(&attempt).ok_or(BadFrame)?;
-                self.events.push(Event::Answered { attempt, reply: reply(&answer) });
+                let call = self.unanswered.remove(&attempt).ok_or(BadFrame)?;
+                let reply = reply(&answer, &call.trace);
+                self.events.push(Event::Answered { attempt, reply });
             }
             FromWorker::Cancelled(number) => {
                 let attempt = AttemptId(number);
-                if self.unanswered.remove(&attempt) != Some(Wanted::Cancelled) {
+                let call = self.unanswered.remove(&attempt);
+                if call.is_none_or(|call| call.wanted != Wanted::Cancelled) {
                     return Err(BadFrame.into());
                 }
                 let reply = WorkerReply::Cancelled;
@@ -364,21 +375,46 @@ fn call(dispatch: &Dispatch) -> link::Call<'_> {
         max_attempts: dispatch.max_attempts,
         timeout_ms: u64::try_from(dispatch.timeout.as_millis()).unwrap_or(u64::MAX),
         reason: dispatch.reason.as_str(),
+        sender_key: message.key.as_ref().and_then(Key::given).unwrap_or_default(),
         content_type: &message.content_type,
         headers: headers.collect(),
         body: &message.body,
     }
 }
 
-pub(super) fn reply(answer: &link::Answer<'_>) -> WorkerReply {
+/// Reads an answer to a message of this trace.
+pub(super) fn reply(answer: &link::Answer<'_>, trace: &[(Box<str>, Box<str>)]) -> WorkerReply {
+    let described = described(answer);
+    if let Err(detail) = &described
+        && plain::is_result(answer.status, answer.outcome)
+    {
+        return plain::unfit(detail);
+    }
+    let (content_type, headers) = described.unwrap_or_default();
+    let payload = Payload { content_type, headers, body: Bytes::copy_from_slice(answer.body) };
     WorkerReply::Answer {
         status: answer.status,
         outcome: answer.outcome,
         reason: plain::said(answer.reason.as_bytes()),
         retry_after: wait(answer.retry_after),
-        payload: Payload {
-            content_type: plain::typed(answer.content_type.as_bytes()).into(),
-            body: Bytes::copy_from_slice(answer.body),
-        },
+        payload: payload.traced(trace),
     }
+}
+
+/// What is kept of what is said of an answer's body: as over plain HTTP, where it would have stood
+/// in headers.
+fn described(answer: &link::Answer<'_>) -> Result<(Box<str>, Headers), String> {
+    if answer.headers.is_empty() && plain::is_text(answer.content_type) {
+        return Ok((answer.content_type.into(), Headers::default()));
+    }
+    let mut headers = HeaderMap::new();
+    for (name, value) in &answer.headers {
+        let name = HeaderName::try_from(*name).map_err(|error| error.to_string())?;
+        headers.append(name, HeaderValue::try_from(*value).map_err(|error| error.to_string())?);
+    }
+    if !answer.content_type.is_empty() {
+        let value = HeaderValue::try_from(answer.content_type);
+        headers.insert(header::CONTENT_TYPE, value.map_err(|error| error.to_string())?);
+    }
+    plain::described(&headers)
 }

@@ -1,20 +1,22 @@
 //! One call to one worker over plain HTTP: the request that the contract describes (§4), and the
 //! reply in the dispatcher's words.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use http_body_util::Full;
 use rollcall_common::{
     http::{Reply, SendError},
     limits::REASON_BYTES,
-    message::{OCTET_STREAM, Payload, compact},
+    message::{Headers, Key, Payload, compact},
     protocol,
 };
 
 use super::registry::Member;
 use crate::{
     dispatcher::{Dispatch, WorkerReply},
-    web::retry_after,
+    web::{beside, retry_after},
 };
 
 /// Makes the call, and reads an answer of at most `limit` bytes.
@@ -23,7 +25,7 @@ pub(super) async fn call(member: &Member, dispatch: &Dispatch, limit: usize) -> 
         return WorkerReply::Broken("the message's headers can't be sent".into());
     };
     match member.peer.send(request, limit).await {
-        Ok(reply) => answer(reply),
+        Ok(reply) => answer(reply, &dispatch.message.trace()),
         Err(error @ SendError::Connect(_)) => WorkerReply::Unreachable(text(&error)),
         Err(SendError::Stale) => WorkerReply::Stale,
         Err(error @ (SendError::Broken(_) | SendError::Truncated(_) | SendError::TooLarge(_))) => {
@@ -44,11 +46,13 @@ fn request(member: &Member, dispatch: &Dispatch) -> Option<Request<Full<Bytes>>>
     *request.uri_mut() = member.peer.uri();
     let headers = request.headers_mut();
     headers.reserve(16);
-    for (name, value) in &message.headers {
-        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        headers.append(name, HeaderValue::from_str(value).ok()?);
+    beside::put(headers, &message.headers)?;
+    if !message.content_type.is_empty() {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(&message.content_type).ok()?);
     }
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(&message.content_type).ok()?);
+    if let Some(key) = message.key.as_ref().and_then(Key::given) {
+        headers.insert(protocol::SENDER_KEY, HeaderValue::from_str(&as_header(key)).ok()?);
+    }
     headers.insert(protocol::STREAM, HeaderValue::from_str(dispatch.stream_name.as_str()).ok()?);
     headers.insert(protocol::SEQUENCE, dispatch.sequence.0.into());
     let id = message.id.to_string();
@@ -62,27 +66,61 @@ fn request(member: &Member, dispatch: &Dispatch) -> Option<Request<Full<Bytes>>>
     Some(request)
 }
 
-pub(super) fn answer(reply: Reply) -> WorkerReply {
+/// Reads an answer to a message of this trace.
+pub(super) fn answer(reply: Reply, trace: &[(Box<str>, Box<str>)]) -> WorkerReply {
     let Reply { status, headers, body } = reply;
     let outcome = headers.get(protocol::OUTCOME).and_then(|value| value.to_str().ok());
-    let content_type = if status == StatusCode::NO_CONTENT {
-        ""
-    } else {
-        headers.get(header::CONTENT_TYPE).map_or(OCTET_STREAM, |value| typed(value.as_bytes()))
+    let outcome = outcome.and_then(|word| word.parse().ok());
+    let payload = match described(&headers) {
+        Ok((content_type, headers)) => Payload { content_type, headers, body: compact(body) },
+        Err(detail) if is_result(status.as_u16(), outcome) => return unfit(&detail),
+        // Of a failure, only its status and its words count.
+        Err(_) => Payload { body: compact(body), ..Payload::default() },
     };
     WorkerReply::Answer {
         status: status.as_u16(),
-        outcome: outcome.and_then(|word| word.parse().ok()),
+        outcome,
         reason: said(headers.get(protocol::REASON).map(HeaderValue::as_bytes).unwrap_or_default()),
         retry_after: retry_after(&headers),
-        payload: Payload { content_type: content_type.into(), body: compact(body) },
+        payload: payload.traced(trace),
     }
 }
 
-/// A type as it can be sent on, in one header: anything but visible ASCII is no type.
-pub(super) fn typed(bytes: &[u8]) -> &str {
-    let plain = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
-    std::str::from_utf8(bytes).ok().filter(|_| bytes.iter().all(plain)).unwrap_or(OCTET_STREAM)
+/// The type of an answer's body, and what else is kept of what is said of it; or why it can't be.
+pub(super) fn described(headers: &HeaderMap) -> Result<(Box<str>, Headers), String> {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let content_type = types.next().map(HeaderValue::to_str).transpose();
+    let content_type = content_type.map_err(|_| "its Content-Type is no text".to_owned())?;
+    if types.next().is_some() {
+        return Err("it has more than one Content-Type".to_owned());
+    }
+    Ok((content_type.unwrap_or_default().into(), beside::keep(headers, Payload::keeps)?))
+}
+
+/// Whether a header can have this value.
+pub(super) fn is_text(value: &str) -> bool {
+    value.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
+}
+
+/// Whether an answer brings a result, and is no failure.
+pub(super) fn is_result(status: u16, outcome: Option<protocol::Outcome>) -> bool {
+    match outcome {
+        Some(word) => word == protocol::Outcome::Ok,
+        None => (200..=299).contains(&status),
+    }
+}
+
+/// An answer of which not everything could be kept is none: nothing is dropped in silence.
+pub(super) fn unfit(detail: &str) -> WorkerReply {
+    WorkerReply::Broken(format!("the answer can't be kept as it is: {detail}").into())
+}
+
+/// A key as it was given: bare, or as a quoted string (RFC 9651 §3.3.3) where it can't stand bare.
+fn as_header(key: &str) -> Cow<'_, str> {
+    if !key.starts_with('"') && key.trim() == key {
+        return key.into();
+    }
+    format!("\"{}\"", key.replace('\\', r"\\").replace('"', "\\\"")).into()
 }
 
 /// What a worker says to people: shown in logs and on pages, so without control characters.

@@ -148,7 +148,7 @@ impl Machine {
             outcome: None,
             reason: Box::default(),
             retry_after: None,
-            payload: Payload { content_type: OCTET_STREAM.into(), body },
+            payload: Payload { content_type: OCTET_STREAM.into(), headers: Box::default(), body },
         };
         self.tell(Event::Answered { attempt: dispatch.attempt, reply });
     }

@@ -189,4 +189,13 @@ pub const MUTANTS: &[Mutant] = &[
         self.state = SlotState::Waiting { due: report.ended_at };"),
     mutant!("a result is read from its neighbour", Test("views::"), "supervisor/src/views/row.rs",
         "u32_at(20)?" => "u32_at(20)?.saturating_sub(1)"),
+    mutant!("attributes of a passed event are lost", Seeds, "supervisor/src/record/answer.rs",
+        "headers: message.headers.clone()," => "headers: Box::default(),"),
+    mutant!("headers of a result are not written", Test("are_written_as_they_always_were"),
+        "supervisor/src/record/codec/write.rs",
+        "if headers.is_empty() { bare }" => "if headers.len() < 99 { bare }"),
+    mutant!("an empty answer loses its attributes", Seeds,
+        "supervisor/src/dispatcher/outcome.rs",
+        "204 => Payload { headers: payload.headers, ..Payload::default() }"
+        => "204 => Payload::default()"),
 ];

@@ -10,6 +10,7 @@ use rollcall_common::{
 use rollcall_supervisor::dispatcher::{Arrival, Event, Reply, Taken};
 
 use super::{
+    beside,
     scenario::Faults,
     sometimes::Something,
     world::{Step, What, World},
@@ -114,11 +115,12 @@ impl World {
             .into_iter()
             .map(|item| {
                 let fingerprint = fingerprint(&item.body);
+                let (content_type, headers) = beside::sent(&item.body);
                 Arc::new(Message {
                     id: MessageId::new(self.now, &mut self.rng),
                     key: item.key.map(|text| Key { text, fingerprint }),
-                    content_type: "text/plain".into(),
-                    headers: Box::default(),
+                    content_type,
+                    headers,
                     body: item.body,
                 })
             })
@@ -192,7 +194,7 @@ impl World {
             self.see(Seen::Acknowledged {
                 place: (stream.clone(), taken.sequence.0),
                 id: taken.id.0.as_u128(),
-                body: item.body.clone(),
+                body: beside::of_sent(&item.body),
                 client_key,
             })?;
         }

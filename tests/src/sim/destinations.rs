@@ -10,6 +10,7 @@ use rollcall_supervisor::{
 };
 
 use super::{
+    beside,
     guests::known_as,
     scenario::{DestinationFaults, SubscriptionPlan},
     sometimes::Something,
@@ -269,7 +270,7 @@ impl World {
             previous,
             position: position.0,
             id: result.answer.head.id.0.as_u128(),
-            body: result.answer.payload.body.clone(),
+            body: beside::of_payload(&result.answer.payload),
             replay: position <= parcel.delivery.replay_until,
             epoch: parcel.process.into(),
             life: parcel.delivery.life,
@@ -285,6 +286,9 @@ impl World {
             Outcome::Skipped => oracle::Outcome::Skipped,
         };
         let place = (Arc::from(result.stream.as_str()), result.sequence.0);
+        if !result.answer.payload.headers.is_empty() {
+            self.note(Something::WithHeaders);
+        }
         let modelled = self.model.position(&place);
         if modelled != Some(result.position.0) {
             let detail = format!("{place:?} is at {}, the model has {modelled:?}", result.position);
@@ -296,7 +300,7 @@ impl World {
                 position: result.position.0,
                 id: result.answer.head.id.0.as_u128(),
                 outcome,
-                body: result.answer.payload.body.clone(),
+                body: beside::of_payload(&result.answer.payload),
             },
         })
     }

@@ -21,6 +21,7 @@ use rollcall_supervisor::{
 };
 
 use super::{
+    beside,
     guests::known_as,
     sometimes::{Something, Sometimes},
 };
@@ -211,7 +212,7 @@ impl Ledger {
                 self.subscriptions.insert(subscription.0, known_as(name, *subscription));
             }
             Record::Accepted { stream, sequence, message, .. } => {
-                let content = (message.id.0.as_u128(), message.body.clone());
+                let content = (message.id.0.as_u128(), beside::of_message(message));
                 self.arrivals.insert((stream.0, sequence.0), content);
             }
             Record::Base(Base::Ended { .. }) => sometimes.note(Something::Snapshot),

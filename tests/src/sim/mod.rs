@@ -11,6 +11,7 @@ use std::{
 };
 
 mod alerting;
+mod beside;
 mod clients;
 mod destinations;
 mod guests;

@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rollcall_common::{
-    ids::{Position, Sequence, StreamId, StreamName},
-    message::Payload,
-};
+use rollcall_common::ids::{Position, Sequence, StreamId, StreamName};
 use rollcall_supervisor::dispatcher::{
     Event, Reply, RequestId, SubscriptionReply,
     event::{Decision, Order, Wish},
@@ -13,6 +10,7 @@ use rollcall_supervisor::dispatcher::{
 };
 
 use super::{
+    beside,
     sometimes::Something,
     world::{Step, What, World},
 };
@@ -70,16 +68,10 @@ impl World {
         };
         let request = server.open(None);
         let words = "because".into();
-        let body = format!("resolved {stream} {sequence}");
+        let payload = beside::payload(format!("resolved {stream} {sequence}").into());
         let (decision, outcome) = match self.rng.u8(..3) {
             0 => (
-                Decision::Resolve {
-                    payload: Payload {
-                        content_type: "text/plain".into(),
-                        body: body.clone().into(),
-                    },
-                    reason: words,
-                },
+                Decision::Resolve { payload: payload.clone(), reason: words },
                 Some(Outcome::Resolved),
             ),
             1 => (Decision::Skip { reason: words }, Some(Outcome::Skipped)),
@@ -89,7 +81,7 @@ impl World {
         self.see(Seen::Decided {
             place: (Arc::from(stream.as_str()), sequence.0),
             outcome,
-            body: body.into(),
+            body: beside::of_payload(&payload),
         })?;
         self.note(match outcome {
             Some(Outcome::Skipped) => Something::SkippedByPerson,

@@ -104,6 +104,7 @@ somethings! {
     TooMuchToCopy = "trim put off, because too much would have been copied",
     Trimmed = "journal trimmed, and folded from a snapshot",
     Unreachable = "worker was not reached",
+    WithHeaders = "result with headers beside it released",
     WorkerDied = "worker died with work in hand",
     WorkerLeft = "worker left",
     WorkerSilent = "worker's heartbeats stopped",

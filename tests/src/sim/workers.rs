@@ -7,6 +7,7 @@ use rollcall_common::{message::Payload, protocol::Outcome};
 use rollcall_supervisor::dispatcher::{AttemptId, Dispatch, Event, WorkerReply, event::Presence};
 
 use super::{
+    beside,
     scenario::{WorkerFaults, WorkerPlan},
     sometimes::Something,
     world::{Step, What, World},
@@ -112,7 +113,7 @@ impl World {
             place: place.clone(),
             attempt: (dispatch.number, dispatch.max_attempts),
             id,
-            body: dispatch.message.body.clone(),
+            body: beside::of_message(&dispatch.message),
         })?;
         let latency = self.within(self.workers[index].plan.latency) + hop;
         match kind {
@@ -158,8 +159,11 @@ impl World {
             let suffix = if diverges { self.rng.u8(..).to_string() } else { String::new() };
             let message = String::from_utf8_lossy(&dispatch.message.body);
             let body: Bytes = format!("result {suffix} of {message}").into();
-            let body = if status == 204 { Bytes::new() } else { body };
-            let offered = body.clone();
+            let mut payload = beside::payload(body);
+            if status == 204 {
+                payload = Payload { headers: payload.headers, ..Payload::default() };
+            }
+            let offered = beside::of_payload(&payload);
             let id = dispatch.message.id.0.as_u128();
             self.see(Seen::Offered { id, body: offered })?;
             let retry_after = (self.rng.bool())
@@ -169,7 +173,7 @@ impl World {
                 outcome: word,
                 reason: "".into(),
                 retry_after,
-                payload: Payload { content_type: "text/plain".into(), body },
+                payload,
             };
             let done = Box::new((dispatch.clone(), reply));
             let generation = self.workers[index].generation;

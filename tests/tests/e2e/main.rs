@@ -2,6 +2,7 @@
 
 mod access;
 mod alerts;
+mod beside;
 mod configuration;
 mod consumer;
 mod crashes;

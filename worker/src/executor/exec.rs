@@ -196,6 +196,7 @@ fn describe(command: &mut Command, request: &Request) {
         .env("ROLLCALL_MAX_ATTEMPTS", or_empty(request.max_attempts))
         .env("ROLLCALL_TIMEOUT_MS", or_empty(millis))
         .env("ROLLCALL_REASON", &*request.reason)
+        .env("ROLLCALL_SENDER_KEY", &*request.sender_key)
         .env("ROLLCALL_CONTENT_TYPE", &*request.content_type);
     for (name, value) in &request.headers {
         if let (Some(variable), Ok(value)) = (variable(name), value.to_str()) {

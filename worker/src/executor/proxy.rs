@@ -8,8 +8,8 @@ use http_body_util::Full;
 use rollcall_common::{
     http::{Peer, SendError, Target},
     limits::MESSAGE_BYTES,
-    message::OCTET_STREAM,
-    protocol::{self, IDEMPOTENCY_KEY, OUTCOME, REASON},
+    message::{Payload, is_kept},
+    protocol::{self, IDEMPOTENCY_KEY, OUTCOME, REASON, SENDER_KEY},
 };
 
 use crate::handler::{Handler, Reply, Request};
@@ -106,6 +106,7 @@ fn described(request: &Request) -> impl Iterator<Item = (HeaderName, String)> {
         (protocol::TIMEOUT_MS, millis.and_then(number)),
         (REASON, text(&request.reason)),
         (IDEMPOTENCY_KEY, text(&request.key).map(|key| format!("\"{key}\""))),
+        (SENDER_KEY, text(&request.sender_key)),
         (header::CONTENT_TYPE, text(&request.content_type)),
     ];
     named.into_iter().filter_map(|(name, value)| Some((name, value?)))
@@ -114,9 +115,8 @@ fn described(request: &Request) -> impl Iterator<Item = (HeaderName, String)> {
 fn passes(name: &HeaderName) -> bool {
     let text = name.as_str();
     [header::CONTENT_TYPE, IDEMPOTENCY_KEY].contains(name)
-        || matches!(text, "traceparent" | "tracestate")
         || text.starts_with("rollcall-")
-        || text.starts_with("ce-")
+        || is_kept(text)
 }
 
 fn reply(answer: rollcall_common::http::Reply) -> Reply {
@@ -125,8 +125,12 @@ fn reply(answer: rollcall_common::http::Reply) -> Reply {
     reply.reason = reply.reason.filter(|reason| !reason.is_empty());
     reply.outcome = text(OUTCOME).and_then(|outcome| outcome.parse().ok());
     reply.retry_after = text(header::RETRY_AFTER).map(Into::into);
-    reply.content_type =
-        text(header::CONTENT_TYPE).or_else(|| Some(OCTET_STREAM.to_owned())).map(Into::into);
+    // What has no type is given none; that of the message says nothing of it.
+    reply.content_type = Some(text(header::CONTENT_TYPE).unwrap_or_default().into());
+    let kept = answer.headers.iter().filter(|(name, _)| Payload::keeps(name.as_str()));
+    // What is no text shows as such, and is refused.
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into();
+    reply.headers = kept.map(|(name, value)| (name.as_str().into(), text(value))).collect();
     reply.body = answer.body;
     reply
 }

@@ -172,13 +172,21 @@ async fn exec_stream_does_not_mix_up_answers_after_a_hang_up() {
 async fn proxy_passes_everything_on_and_back() {
     let service = start(from_fn(|request: Request| async move {
         let named = |name: &str| request.headers.get(name).cloned();
-        let names = ["ce-type", "traceparent", "idempotency-key", "x-private", "rollcall-stream"];
+        let names = [
+            "ce-type",
+            "traceparent",
+            "idempotency-key",
+            "x-private",
+            "rollcall-stream",
+            "rollcall-sender-key",
+        ];
         let seen: Vec<bool> = names.map(|name| named(name).is_some()).into();
         let seen = format!("{seen:?} {}", String::from_utf8_lossy(&request.body));
         if request.attempt == 2 {
             return Reply::skip("nothing to do").with_retry_after("7");
         }
-        Reply::ok(seen).with_content_type("text/y")
+        let reply = Reply::ok(seen).with_content_type("text/y");
+        reply.with_header("CE-Id", "9").with_header("x-other", "stays")
     }))
     .await;
     let proxy = Proxy::new(format!("{}/hook", service.url()).parse().unwrap());
@@ -189,10 +197,12 @@ async fn proxy_passes_everything_on_and_back() {
         ("idempotency-key", "k"),
         ("x-private", "p"),
         ("rollcall-stream", "s"),
+        ("rollcall-sender-key", "k"),
     ];
     let reply = post(worker.url(), &headers, "body").await;
-    assert_eq!(reply.body, "[true, true, true, false, true] body");
+    assert_eq!(reply.body, "[true, true, true, false, true, true] body");
     assert_eq!(header(&reply, "content-type"), Some("text/y"));
+    assert_eq!((header(&reply, "ce-id"), header(&reply, "x-other")), (Some("9"), None));
     let reply = post(worker.url(), &[("rollcall-attempt", "2")], "body").await;
     assert_eq!(header(&reply, "rollcall-outcome"), Some("skip"));
     assert_eq!(header(&reply, "rollcall-reason"), Some("nothing to do"));

@@ -1,18 +1,19 @@
 //! Calls over a link: they finish in any order, are cancelled, and survive a drain.
 
-use std::{num::NonZeroU32, path::Path};
+use std::{fmt::Write as _, num::NonZeroU32, path::Path};
 
 use bytes::{Buf as _, BytesMut};
-use http::{Method, Request, header};
+use http::{Method, Request as HttpRequest, header};
 use http_body_util::Full;
 use rollcall_common::{
     frame,
     http::{Peer, Upgraded},
     ids::MessageId,
+    limits::KEPT_HEADER_BYTES,
     link::{self, Answer, Call, FromSupervisor, FromWorker},
     task,
 };
-use rollcall_worker::{Ended, Exec, Reply, Running, Worker, from_fn};
+use rollcall_worker::{Ended, Exec, Reply, Request, Running, Worker, from_fn};
 use tempfile::{TempDir, tempdir};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
@@ -37,7 +38,7 @@ enum Said {
 impl Link {
     async fn to(worker: &Running, limit: usize) -> Self {
         let peer = Peer::new(worker.url().parse().unwrap(), None);
-        let mut request = Request::new(Full::default());
+        let mut request = HttpRequest::new(Full::default());
         *request.method_mut() = Method::GET;
         let headers = request.headers_mut();
         headers.insert(header::CONNECTION, "upgrade".parse().unwrap());
@@ -70,8 +71,12 @@ impl Link {
         loop {
             if let Some(frame) = frame::next(&self.arrived, 1 << 24).unwrap() {
                 let said = match FromWorker::read(frame).unwrap() {
-                    FromWorker::Answer(Answer { number, status, body, .. }) => {
-                        Said::Answer(number, status, String::from_utf8(body.to_vec()).unwrap())
+                    FromWorker::Answer(Answer { number, status, headers, body, .. }) => {
+                        let mut text = String::from_utf8(body.to_vec()).unwrap();
+                        for (name, value) in headers {
+                            write!(text, ", {name}: {value}").unwrap();
+                        }
+                        Said::Answer(number, status, text)
                     }
                     FromWorker::Cancelled(number) => Said::Cancelled(number),
                     FromWorker::Closing => Said::Closing,
@@ -105,6 +110,7 @@ fn call(number: u64, body: &str) -> Call<'_> {
         max_attempts: 5,
         timeout_ms: 2000,
         reason: "retry",
+        sender_key: "k",
         content_type: "text/plain",
         headers: vec![("ce-id", "7")],
         body: body.as_bytes(),
@@ -149,7 +155,7 @@ async fn a_handler_sees_the_same_as_over_http() {
     let describe = from_fn(|request| async move {
         let headers = request.headers.get("ce-id").map(|value| value.to_str().unwrap().to_owned());
         Reply::ok(format!(
-            "{} {} {} {} {:?} {:?} {} {} {headers:?} {}",
+            "{} {} {} {} {:?} {:?} {} {} {} {headers:?} {}",
             request.stream,
             request.sequence,
             request.id,
@@ -157,6 +163,7 @@ async fn a_handler_sees_the_same_as_over_http() {
             request.max_attempts,
             request.timeout,
             request.reason,
+            request.sender_key,
             request.content_type,
             String::from_utf8_lossy(&request.body),
         ))
@@ -171,6 +178,7 @@ async fn a_handler_sees_the_same_as_over_http() {
         ("rollcall-max-attempts", "5"),
         ("rollcall-timeout-ms", "2000"),
         ("rollcall-reason", "retry"),
+        ("rollcall-sender-key", "k"),
         ("content-type", "text/plain"),
         ("ce-id", "7"),
     ];
@@ -178,6 +186,30 @@ async fn a_handler_sees_the_same_as_over_http() {
     let mut link = Link::to(&worker, 1 << 20).await;
     link.call(3, "body").await;
     assert_eq!(link.answer().await, (3, String::from_utf8(over_http.body.to_vec()).unwrap()));
+}
+
+#[tokio::test]
+async fn what_stands_beside_a_result_goes_over_the_link_or_is_refused() {
+    let worker = start(from_fn(|request: Request| async move {
+        let value = match &*request.body {
+            b"long" => "9".repeat(KEPT_HEADER_BYTES),
+            b"strange" => "ü".to_owned(),
+            _ => "9".to_owned(),
+        };
+        Reply::ok("done").with_header("ce-id", &value).with_header("x-other", "stays")
+    }))
+    .await;
+    let mut link = Link::to(&worker, 1 << 20).await;
+    link.call(1, "short").await;
+    assert_eq!(link.answer().await, (1, "done, ce-id: 9".to_owned()));
+    for (number, body) in [(2, "long"), (3, "strange")] {
+        link.call(number, body).await;
+        let refused = link.next().await;
+        let expected = matches!(refused, Some(Said::Answer(n, 502, _)) if n == number);
+        assert!(expected, "{refused:?}");
+        let over_http = post(worker.url(), &[], body).await;
+        assert_eq!(over_http.status.as_u16(), 502);
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use rollcall_common::{
-    message::{Message, Payload},
+    message::{Headers, Message, Payload},
     task,
 };
 use rollcall_worker::{AnyHandler, Handler as _, Reply, Request};
@@ -154,14 +154,19 @@ impl Job {
                 Reply::retry(format!("no answer within {}", rollcall_common::units::Span(longest)))
             }),
         };
-        let Reply { status, outcome, reason, content_type: stated, retry_after, body } = reply;
+        let Reply { status, outcome, reason, content_type: stated, retry_after, body, .. } = reply;
         let seconds = retry_after.and_then(|seconds| seconds.parse().ok());
         WorkerReply::Answer {
             status: status.as_u16(),
             outcome,
             reason: reason.unwrap_or_default(),
             retry_after: seconds.map(Duration::from_secs),
-            payload: Payload { content_type: stated.unwrap_or(content_type), body },
+            // Only bodies come out.
+            payload: Payload {
+                content_type: stated.unwrap_or(content_type),
+                headers: Headers::default(),
+                body,
+            },
         }
     }
 

@@ -86,6 +86,8 @@ fn plain_connections_are_for_the_machine_itself() {
     let all = format!("{tcp}framing = 'length'\ncontent_type = 'text/plain'");
     let feed = of_text(&all).unwrap().tcp[0].clone();
     assert_eq!((feed.framing, &*feed.content_type), (Framing::Length, "text/plain"));
+    let untyped = of_text(&format!("{tcp}content_type = ''")).unwrap();
+    assert_eq!(&*untyped.tcp[0].content_type, "");
     let anywhere = tcp.replace("127.0.0.1", "0.0.0.0");
     assert!(of_text(&format!("{anywhere}[server]\ninsecure = true")).is_ok());
     for (text, expected) in [

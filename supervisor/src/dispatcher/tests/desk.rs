@@ -189,7 +189,8 @@ impl Desk {
     }
 
     pub(super) fn answer_with(&mut self, attempt: AttemptId, status: u16, body: &'static str) {
-        let payload = Payload { content_type: "text/plain".into(), body: body.into() };
+        let (content_type, headers) = ("text/plain".into(), Box::default());
+        let payload = Payload { content_type, headers, body: body.into() };
         let reply = WorkerReply::Answer {
             status,
             outcome: None,

@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use super::{
     Cursor, DecodeError, check_version,
-    read::{Read, outcome},
+    read::{HAVE_HEADERS, Read, outcome},
 };
-use crate::record::{Glance, Outcome};
+use crate::record::{Beside, Glance, Outcome};
 
 /// What a result is: its answer, or the message itself in a stream without a processing step.
 /// `None`: the record at the cursor is neither.
@@ -22,7 +22,7 @@ pub fn glance<'a>(payload: &'a [u8], cursor: &Cursor) -> Result<Option<Glance<'a
     let mut fields = Fields(payload.get(place).unwrap_or_default());
     let read = match kind {
         1 | 47 => fields.message().map(Some),
-        2 | 48 => fields.answer().map(Some),
+        2 | 48 | 67 | 68 => fields.answer(kind).map(Some),
         _ => Ok(None),
     };
     let index = usize::try_from(cursor.index).unwrap_or(usize::MAX);
@@ -46,11 +46,7 @@ impl<'a> Fields<'a> {
         if !self.bytes()?.is_empty() {
             self.skip(FINGERPRINT, "fingerprint")?;
         }
-        let content_type = self.text()?;
-        for _ in 0..self.u32("count")? {
-            self.bytes()?;
-            self.bytes()?;
-        }
+        let (content_type, headers) = (self.text()?, self.headers()?);
         Ok(Glance {
             id,
             accepted_at,
@@ -59,11 +55,12 @@ impl<'a> Fields<'a> {
             reason: "",
             attempts: 0,
             content_type,
+            headers,
             body: self.bytes()?,
         })
     }
 
-    fn answer(&mut self) -> Read<Glance<'a>> {
+    fn answer(&mut self, kind: u8) -> Read<Glance<'a>> {
         self.skip(PLACE, "place")?;
         let (id, accepted_at) = (self.id()?, self.time()?);
         let [code] = self.array("outcome")?;
@@ -72,16 +69,33 @@ impl<'a> Fields<'a> {
         for _ in 0..self.u32("count")? {
             self.report()?;
         }
+        let attempts = self.u32("attempts")?;
+        let (content_type, body) = (self.text()?, self.bytes()?);
+        let has_headers = HAVE_HEADERS.contains(&kind);
+        let headers = if has_headers { self.headers()? } else { Beside::NOTHING };
         Ok(Glance {
             id,
             accepted_at,
             outcome,
             worker,
             reason,
-            attempts: self.u32("attempts")?,
-            content_type: self.text()?,
-            body: self.bytes()?,
+            attempts,
+            content_type,
+            headers,
+            body,
         })
+    }
+
+    /// Headers, looked through and left where they lie.
+    fn headers(&mut self) -> Read<Beside<'a>> {
+        let count = self.u32("count")?;
+        let start = self.0;
+        for _ in 0..count {
+            self.text()?;
+            self.text()?;
+        }
+        let written = start.get(..start.len() - self.0.len()).unwrap_or_default();
+        Ok(Beside::Written(written))
     }
 
     /// Passes over the report of an attempt.
@@ -126,4 +140,11 @@ impl<'a> Fields<'a> {
     fn text(&mut self) -> Read<&'a str> {
         std::str::from_utf8(self.bytes()?).map_err(|_| "text")
     }
+}
+
+/// The first of headers that were looked through, and those behind it.
+pub(in crate::record) fn first_header(written: &[u8]) -> Option<((&str, &str), &[u8])> {
+    let mut fields = Fields(written);
+    let (name, value) = (fields.text().ok()?, fields.text().ok()?);
+    Some(((name, value), fields.0))
 }

@@ -16,6 +16,7 @@ mod glance;
 mod read;
 mod write;
 
+pub(super) use glance::first_header;
 pub use glance::glance;
 use read::Fields;
 use write::Writer;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Buf as _, Bytes};
 use rollcall_common::{
     ids::{MessageId, Position, Sequence, StreamId},
-    message::{Key, Message, Payload},
+    message::{Headers, Key, Message, Payload},
     time::Time,
 };
 use uuid::Uuid;
@@ -14,6 +14,9 @@ use crate::record::{
     Answer, AttemptReport, Audit, Ending, Found, Head, Origin, Outcome, ParkCause, PauseReason,
     Plan, Reason, Record, Start, SubscriptionId, Way,
 };
+
+/// The kinds of results that have headers.
+pub(super) const HAVE_HEADERS: [u8; 2] = [67, 68];
 
 /// Reads fields one behind the other. An error is the name of the field that is wrong.
 pub(super) struct Fields(pub(super) Bytes);
@@ -49,7 +52,10 @@ impl Fields {
         let (stream, sequence, at) = self.place()?;
         Ok(match kind {
             1 => Record::Accepted { stream, sequence, at, message: Arc::new(self.message()?) },
-            2 => Record::Answered { stream, sequence, at, answer: Arc::new(self.answer()?) },
+            2 | 67 => {
+                let answer = Arc::new(self.answer(kind)?);
+                Record::Answered { stream, sequence, at, answer }
+            }
             4 => {
                 let report = Arc::new(self.report()?);
                 Record::Failed { stream, sequence, due: at, report }
@@ -61,7 +67,10 @@ impl Fields {
             9 => Record::Retried { stream, sequence, at, reason: self.text()? },
             30 => Record::Suspected { stream, sequence, at, worker: self.text()?.into() },
             47 => Record::Copied { stream, sequence, at, message: Arc::new(self.message()?) },
-            48 => Record::CopiedResult { stream, sequence, at, answer: Arc::new(self.answer()?) },
+            48 | 68 => {
+                let answer = Arc::new(self.answer(kind)?);
+                Record::CopiedResult { stream, sequence, at, answer }
+            }
             _ => return Err("kind"),
         })
     }
@@ -254,12 +263,16 @@ impl Fields {
             id: self.id()?,
             key: self.key()?,
             content_type: self.text()?,
-            headers: self.many(|fields| Ok((fields.text()?, fields.text()?)))?.into(),
+            headers: self.headers()?,
             body: self.body()?,
         })
     }
 
-    fn answer(&mut self) -> Read<Answer> {
+    fn headers(&mut self) -> Read<Headers> {
+        self.many(|fields| Ok((fields.text()?, fields.text()?))).map(Into::into)
+    }
+
+    fn answer(&mut self, kind: u8) -> Read<Answer> {
         Ok(Answer {
             head: self.head()?,
             outcome: outcome(self.u8("outcome")?)?,
@@ -267,8 +280,19 @@ impl Fields {
             reason: self.text()?,
             history: self.many(|fields| fields.report().map(Arc::new))?,
             attempts: self.u32("attempts")?,
-            payload: Payload { content_type: self.text()?, body: self.body()? },
+            payload: self.payload(kind)?,
         })
+    }
+
+    fn payload(&mut self, kind: u8) -> Read<Payload> {
+        let has_headers = HAVE_HEADERS.contains(&kind);
+        let (content_type, body) = (self.text()?, self.body()?);
+        let headers = if has_headers { self.headers()? } else { Headers::default() };
+        // What has none is written as the other kind.
+        if headers.is_empty() == has_headers {
+            return Err("headers");
+        }
+        Ok(Payload { content_type, headers, body })
     }
 
     pub(super) fn report(&mut self) -> Read<AttemptReport> {

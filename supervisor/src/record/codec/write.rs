@@ -3,7 +3,7 @@
 use bytes::{BufMut as _, BytesMut};
 use rollcall_common::{
     ids::{Position, Sequence, StreamId},
-    message::Message,
+    message::{Message, Payload},
     time::Time,
 };
 
@@ -24,7 +24,7 @@ impl Writer<'_> {
             }
             Record::Alert(record) => self.alert(record),
             Record::Answered { stream, sequence, at, answer } => {
-                self.place(*stream, *sequence, *at).answer(answer).kind(2)
+                self.place(*stream, *sequence, *at).answer(answer, [2, 67])
             }
             Record::Audited(audit) => self.audit(audit).kind(24),
             Record::Base(base) => self.base(base),
@@ -32,7 +32,7 @@ impl Writer<'_> {
                 self.place(*stream, *sequence, *at).message(message).kind(47)
             }
             Record::CopiedResult { stream, sequence, at, answer } => {
-                self.place(*stream, *sequence, *at).answer(answer).kind(48)
+                self.place(*stream, *sequence, *at).answer(answer, [48, 68])
             }
             Record::Failed { stream, sequence, due, report } => {
                 self.place(*stream, *sequence, *due).report(report).kind(4)
@@ -232,14 +232,21 @@ impl Writer<'_> {
         if let Some(key) = &message.key {
             self.0.put_slice(&key.fingerprint);
         }
-        self.text(&message.content_type).length(message.headers.len());
-        for (name, value) in &message.headers {
-            self.text(name).text(value);
-        }
-        self.body(&message.body)
+        self.text(&message.content_type).headers(&message.headers).body(&message.body)
     }
 
-    fn answer(&mut self, answer: &Answer) -> &mut Self {
+    fn headers(&mut self, headers: &[(Box<str>, Box<str>)]) -> &mut Self {
+        self.length(headers.len());
+        for (name, value) in headers {
+            self.text(name).text(value);
+        }
+        self
+    }
+
+    /// Writes an answer, and gives back its kind: one for those that have nothing but a type
+    /// beside the body, as all once had, and one for those with headers, which stand last.
+    fn answer(&mut self, answer: &Answer, [bare, with_headers]: [u8; 2]) -> u8 {
+        let Payload { content_type, headers, body } = &answer.payload;
         self.head(answer.head).0.put_u8(match answer.outcome {
             Outcome::Completed => 1,
             Outcome::Resolved => 2,
@@ -249,7 +256,8 @@ impl Writer<'_> {
         for report in &answer.history {
             self.report(report);
         }
-        self.u32(answer.attempts).text(&answer.payload.content_type).body(&answer.payload.body)
+        self.u32(answer.attempts).text(content_type).body(body);
+        if headers.is_empty() { bare } else { self.headers(headers).kind(with_headers) }
     }
 
     pub(super) fn report(&mut self, report: &AttemptReport) -> &mut Self {

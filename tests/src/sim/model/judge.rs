@@ -53,7 +53,10 @@ fn read(reply: &WorkerReply) -> Meaning {
         (Some(Word::Skip), _) => Meaning::Accept(Outcome::Skipped, Payload::default()),
         (Some(Word::Park), _) => Meaning::Park,
         (Some(Word::Retry), _) => Meaning::Count { refused: false },
-        (None, 204) => Meaning::Accept(Outcome::Completed, Payload::default()),
+        (None, 204) => {
+            let headers = payload.headers.clone();
+            Meaning::Accept(Outcome::Completed, Payload { headers, ..Payload::default() })
+        }
         (None, 200..=299) => Meaning::Accept(Outcome::Completed, payload.clone()),
         (None, 300..=399 | 401 | 403 | 404 | 405 | 429 | 501 | 503) => Meaning::Free,
         (None, 408 | 409 | 425) => Meaning::Count { refused: false },

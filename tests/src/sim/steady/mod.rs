@@ -379,7 +379,8 @@ impl Play {
             return self.die(index);
         };
         self.workers[index].busy_with.retain(|other| *other != attempt);
-        let payload = Payload { content_type: "text/plain".into(), body: "done".into() };
+        let content_type = "text/plain".into();
+        let payload = Payload { content_type, headers: Box::default(), body: "done".into() };
         let (outcome, reason, retry_after) = (None, "".into(), None);
         let reply = WorkerReply::Answer { status, outcome, reason, retry_after, payload };
         self.after(HOP, What::Tell(Event::Answered { attempt, reply }));
