@@ -314,6 +314,15 @@ impl Alerts {
         records
     }
 
+    /// Every fact of them, one a line: see [`State::facts`](super::State::facts).
+    pub(super) fn facts(&self) -> Vec<String> {
+        let Self { all, live, resolved, last, messages } = self;
+        let mut facts = vec![format!("alerts: last {last}, of messages {messages}, {resolved:?}")];
+        facts.extend(all.iter().map(|(id, alert)| format!("alert {id:?}: {alert:?}")));
+        facts.extend(live.iter().map(|(subject, id)| format!("live {subject:?}: {id:?}")));
+        facts
+    }
+
     pub(super) fn apply(&mut self, record: &AlertRecord) {
         match record {
             AlertRecord::Acknowledged { alert, by, .. } => {

@@ -103,7 +103,7 @@ impl Dispatcher {
         };
         let head = slot.head();
         let others: Vec<AttemptId> = slot.out.iter().collect();
-        let mut history = slot.history.clone();
+        let mut history = slot.history();
         history.push(Arc::new(accepted.report));
         let Some(head) = head else { return };
         self.beat(&others, (&accepted.payload, attempt.worker), now);
@@ -157,12 +157,12 @@ impl Dispatcher {
         let Some(slot) = self.open_slot(attempt.stream, attempt.sequence) else {
             return;
         };
-        let refused_before = slot.refused_by.clone();
-        let failures = self.count(attempt, report, now);
         let worker = Arc::clone(&self.roster.worker(attempt.worker).id);
+        let refused_before = slot.is_refused_by_another(&worker);
+        let failures = self.count(attempt, report, now);
         let pool = self.roster.pool_of(attempt.worker);
         let alone = self.roster.members(pool) <= 1;
-        let agreed = alone || refused_before.is_some_and(|other| other != worker);
+        let agreed = alone || refused_before;
         let ladder = self.state.stream(attempt.stream).settings.ladder;
         let said = failure.status.map(|status| format!("status {status}, ")).unwrap_or_default();
         if ending == Ending::Refused && agreed {
@@ -226,7 +226,7 @@ impl Dispatcher {
                 outcome: Outcome::Skipped,
                 worker: "".into(),
                 reason: parking.reason.clone(),
-                history: slot.history.clone(),
+                history: slot.history(),
                 attempts: slot.failures,
                 payload: Payload::default(),
             };
@@ -259,7 +259,7 @@ impl Dispatcher {
             return;
         }
         slot.rounds += 1;
-        let (tried, rounds) = (slot.tried.clone(), slot.rounds);
+        let (tried, rounds) = (slot.tried(), slot.rounds);
         if self.roster.has_untried(pool, &tried) {
             self.set_state(stream, sequence, SlotState::Idle);
             return self.redispatch(stream, sequence);

@@ -50,7 +50,7 @@ impl Dispatcher {
             outcome,
             worker: "".into(),
             reason,
-            history: slot.history.clone(),
+            history: slot.history(),
             attempts: slot.failures,
             payload,
         };

@@ -10,7 +10,7 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::{Dispatcher, Space, settings::OnExhausted, worker::WorkerKey};
+use super::{Dispatcher, Space, settings::OnExhausted, slot::Slot, worker::WorkerKey};
 use crate::record::{AlertRecord, Audit, Record, Severity, Subject};
 
 /// What a record means for alerts.
@@ -144,7 +144,7 @@ impl Dispatcher {
     /// Who tried, and what came of it.
     fn story(&self, stream: StreamId, sequence: Sequence) -> String {
         let slot = self.state.stream(stream).slot(sequence);
-        let history = slot.map(|slot| slot.history.as_slice()).unwrap_or_default();
+        let history = slot.map(Slot::history).unwrap_or_default();
         let tried = history.iter().map(|report| {
             let (number, worker, ending) = (report.attempt, &report.worker, report.ending.as_str());
             let status = report.status.map(|status| format!(" {status}")).unwrap_or_default();

@@ -154,7 +154,7 @@ impl Dispatcher {
             return;
         }
         let other = |worker| worker != slow.worker;
-        let Some(worker) = self.roster.pick_of(pool, &slot.tried, &mut self.rng, other) else {
+        let Some(worker) = self.roster.pick_of(pool, &slot.tried(), &mut self.rng, other) else {
             return;
         };
         if !self.roster.pool_mut(pool).withdraw_spare(now) {

@@ -72,11 +72,23 @@ pub(super) struct Slot {
     pub(super) out: Out,
     /// Whether the next attempt is one that a person asked for.
     pub(super) manual: bool,
-    pub(super) refused_by: Option<Arc<str>>,
-    pub(super) tried: Vec<Arc<str>>,
-    pub(super) history: Vec<Arc<AttemptReport>>,
+    /// What records say of its attempts.
+    pub(super) counted: Trials,
+    /// What this process alone knows of its attempts: no record speaks of it. Soft.
+    pub(super) noted: Option<Box<Trials>>,
     /// What speaks against it; nearly always nothing.
     pub(super) suspicion: Option<Box<Suspicion>>,
+}
+
+/// What is known of a message's attempts that are over.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trials {
+    /// The worker that refused it for good.
+    pub(super) refused_by: Option<Arc<str>>,
+    /// Workers that were tried since a person last sent it back.
+    pub(super) tried: Vec<Arc<str>>,
+    /// The attempts, the oldest first.
+    pub(super) history: Vec<Arc<AttemptReport>>,
 }
 
 /// What speaks against a message.
@@ -99,9 +111,8 @@ impl Slot {
             rounds: 0,
             out: Out::default(),
             manual: false,
-            refused_by: None,
-            tried: Vec::new(),
-            history: Vec::new(),
+            counted: Trials::default(),
+            noted: None,
             suspicion: None,
         }
     }
@@ -112,24 +123,48 @@ impl Slot {
         self.rounds = 0;
         self.state = SlotState::Waiting { due };
         self.due = Some(due);
-        self.tried.push(Arc::clone(&report.worker));
-        self.history.push(Arc::clone(report));
+        self.counted.tried.push(Arc::clone(&report.worker));
+        self.counted.history.push(Arc::clone(report));
         if report.ending == Ending::Refused {
-            self.refused_by = Some(Arc::clone(&report.worker));
+            self.counted.refused_by = Some(Arc::clone(&report.worker));
         }
     }
 
-    /// An attempt ended without its counting, or not yet. Soft.
+    /// Notes an attempt that ended without its counting, or whose counting waits for its partner.
     pub(super) fn note(&mut self, report: AttemptReport) {
-        if !self.tried.contains(&report.worker) {
-            self.tried.push(Arc::clone(&report.worker));
+        let known = self.counted.history.len();
+        let noted = self.noted.get_or_insert_default();
+        if !noted.tried.contains(&report.worker) {
+            noted.tried.push(Arc::clone(&report.worker));
         }
         if report.ending == Ending::Refused {
-            self.refused_by = Some(Arc::clone(&report.worker));
+            noted.refused_by = Some(Arc::clone(&report.worker));
         }
-        if self.history.len() < ATTEMPT_HISTORY {
-            self.history.push(Arc::new(report));
+        if noted.history.len() + known < ATTEMPT_HISTORY {
+            noted.history.push(Arc::new(report));
         }
+    }
+
+    /// Workers that were tried since a person last sent it back, whether that counted or not.
+    pub(super) fn tried(&self) -> Vec<Arc<str>> {
+        let noted = self.noted.iter().flat_map(|noted| &noted.tried);
+        self.counted.tried.iter().chain(noted).cloned().collect()
+    }
+
+    /// Whether a worker other than this one has refused it for good.
+    pub(super) fn is_refused_by_another(&self, worker: &str) -> bool {
+        let noted = self.noted.as_ref().and_then(|noted| noted.refused_by.as_ref());
+        self.counted.refused_by.iter().chain(noted).any(|other| **other != *worker)
+    }
+
+    /// The attempts that are over, whether they counted or not, in the order of their ends.
+    pub(super) fn history(&self) -> Vec<Arc<AttemptReport>> {
+        let mut all = self.counted.history.clone();
+        if let Some(noted) = &self.noted {
+            all.extend(noted.history.iter().cloned());
+            all.sort_by_key(|report| report.ended_at);
+        }
+        all
     }
 
     /// A person sent it back to the workers.
@@ -138,8 +173,10 @@ impl Slot {
         self.state = SlotState::Idle;
         (self.failures, self.rounds, self.manual) = (0, 0, true);
         self.due = None;
-        self.tried.clear();
-        self.refused_by = None;
+        for trials in [Some(&mut self.counted), self.noted.as_deref_mut()].into_iter().flatten() {
+            trials.tried.clear();
+            trials.refused_by = None;
+        }
         self.suspicion = None;
     }
 

@@ -367,6 +367,7 @@ impl State {
         self.stream_mut(stream).parked.insert(sequence);
         let slot = self.slot(stream, sequence);
         slot.state = SlotState::Parked(Box::new(parking));
+        slot.due = None;
         let held = slot.held.take();
         self.held_bytes -= held.map_or(0, |held| held.message.weight());
     }
@@ -385,6 +386,7 @@ impl State {
         let done = matches!(slot.state, SlotState::Done { .. });
         assert!(!done, "a message gets one result");
         slot.state = SlotState::Done { skipped: outcome == Outcome::Skipped };
+        slot.due = None;
         let held = slot.held.take();
         self.held_bytes -= held.map_or(0, |held| held.message.weight());
     }

@@ -266,7 +266,7 @@ impl Dispatcher {
             SlotState::Idle if slot.failures == 0 => MessageState::Accepted,
             SlotState::Idle => MessageState::Retrying,
         };
-        Some((state, slot.history.clone()))
+        Some((state, slot.history()))
     }
 
     /// Attempts of a message that are still out: number, worker, reason, start.

@@ -216,15 +216,15 @@ impl Dispatcher {
             return Ok(None);
         };
         if slot.deaths().is_empty() {
-            let picked = self.roster.pick(pool, &slot.tried, &mut self.rng);
+            let picked = self.roster.pick(pool, &slot.tried(), &mut self.rng);
             return Ok(picked.map(|worker| (worker, Repute::Clean)));
         }
         let since = slot.apart_since(now);
         let roster = &self.roster;
         let free = |worker| roster.worker(worker).suspects == 0;
-        let mut picked = roster.pick_of(pool, &slot.tried, &mut self.rng, free);
+        let mut picked = roster.pick_of(pool, &slot.tried(), &mut self.rng, free);
         if picked.is_none() && slot.deaths().len() < DEATHS && since + patience <= now {
-            picked = roster.pick(pool, &slot.tried, &mut self.rng);
+            picked = roster.pick(pool, &slot.tried(), &mut self.rng);
         }
         let Some(worker) = picked else {
             let wait = (patience / 8).clamp(Duration::from_millis(1), LOOK);

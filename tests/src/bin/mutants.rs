@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Parser;
-use tests::mutants::{MUTANTS, Mutant, Noticed, SWITCH, plant};
+use tests::mutants::{Mutant, Noticed, SWITCH, mutants, plant};
 
 /// A fault that hangs is noticed as well, by whoever waits.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the sources' root");
     let tree = root.join("target/mutants");
-    if let Err(error) = plant(root, &tree, MUTANTS) {
+    if let Err(error) = plant(root, &tree, &mutants()) {
         println!("{error}");
         return ExitCode::FAILURE;
     }
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     };
     let (mut planted, mut missed) = (0, 0);
     println!("| planted bug | noticed by | seeds until then |\n|---|---|---|");
-    for (number, mutant) in (1..).zip(MUTANTS) {
+    for (number, mutant) in (1..).zip(&mutants()) {
         if !mutant.name.contains(&arguments.only) {
             continue;
         }

@@ -12,8 +12,8 @@ macro_rules! mutant {
     };
 }
 
-/// All of them. Their numbers are their places, from 1 on.
-pub const MUTANTS: &[Mutant] = &[
+/// Those of the message's way.
+pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("a backlog has no bound", Seeds, "supervisor/src/dispatcher/admission.rs",
         "backlog + u64::try_from(fresh).unwrap_or(u64::MAX) > limit" => "false"),
     mutant!("a key that was seen counts for nothing", Seeds,

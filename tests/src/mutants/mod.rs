@@ -9,8 +9,13 @@ use std::{
 };
 
 mod list;
+mod snapshots;
 
-pub use list::MUTANTS;
+/// All faults that are planted. Their numbers are their places, from 1 on.
+#[must_use]
+pub fn mutants() -> Vec<Mutant> {
+    [list::MUTANTS, snapshots::MUTANTS].concat()
+}
 
 /// The variable that says which fault is on, by its number.
 pub const SWITCH: &str = "ROLLCALL_PLANTED";
@@ -69,7 +74,9 @@ pub fn plant(root: &Path, to: &Path, mutants: &[Mutant]) -> io::Result<()> {
     for name in ["Cargo.toml", "Cargo.lock"] {
         let file = to.join(name);
         let mut text = fs::read_to_string(&file)?.replace("\nversion = \"0.1.0\"\nlic", PLANTED);
-        for package in ["rollcall-common", "rollcall-supervisor", "rollcall-worker", "tests"] {
+        for package in
+            ["rollcall-common", "rollcall-supervisor", "rollcall-worker", "tests", "xtask"]
+        {
             let line = format!("name = \"{package}\"\nversion = \"0.1.0");
             text = text.replace(&format!("{line}\""), &format!("{line}-planted\""));
         }
@@ -139,7 +146,7 @@ mod tests {
     fn every_fault_finds_its_place() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        plant(root, &folder.path().join("copy"), MUTANTS).unwrap();
+        plant(root, &folder.path().join("copy"), &mutants()).unwrap();
     }
 
     #[test]

@@ -6,7 +6,6 @@ use rollcall_common::ids::{Position, Sequence, StreamId};
 use rollcall_supervisor::{
     dispatcher::{Event, State},
     driver::keeping::{Next, Standing, Step as Wanted, Trim, next_step},
-    record::base::{Base, BaseSlot},
     views::{ReadFailed, Views},
 };
 
@@ -111,13 +110,13 @@ impl World {
     /// Checks a state that was folded from a snapshot: it is the one that all records make, and
     /// nothing that it needs is missing.
     pub(super) fn check_start(&mut self, state: &State, whole: &State, views: &Views) -> Step {
-        let (said, is) = (hard(whole), hard(state));
+        let (said, is) = (whole.facts(), state.facts());
         if let Some((said, is)) = said.iter().zip(&is).find(|(said, is)| said != is) {
-            return Err(damaged(&format!("all records make {said:?}, the snapshot {is:?}")));
+            return Err(damaged(&format!("all records make {said}, the snapshot {is}")));
         }
-        if said.len() != is.len() || whole.key_count() != state.key_count() {
-            let (all, is) = (whole.key_count(), state.key_count());
-            return Err(damaged(&format!("all records make {all} keys, the snapshot {is}")));
+        if said.len() != is.len() {
+            let (said, is) = (said.len(), is.len());
+            return Err(damaged(&format!("all records make {said} facts, the snapshot {is}")));
         }
         let first = views.first();
         if first.0 != state.floor().0 + 1 || state.floor() != whole.floor() {
@@ -151,19 +150,4 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// What of a state has to be the same, however it was folded. Who was tried without its counting
-/// is known to the process alone, and to its snapshots.
-fn hard(state: &State) -> Vec<Base> {
-    let mut all = state.describe();
-    for base in &mut all {
-        if let Base::Slot { slot, .. } = base {
-            let BaseSlot { tried, history, refused_by, .. } = &mut **slot;
-            *refused_by = None;
-            tried.clear();
-            history.clear();
-        }
-    }
-    all
 }

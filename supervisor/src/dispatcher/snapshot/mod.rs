@@ -24,6 +24,7 @@ use crate::record::{
     base::{Base, BaseKey, BaseStream, Begun},
 };
 
+mod facts;
 mod parts;
 
 /// What a state was folded from.
@@ -186,17 +187,6 @@ impl State {
     pub fn ends(&self) -> impl Iterator<Item = (StreamId, &StreamName, Sequence)> {
         let streams = (0..).map(StreamId).zip(self.streams.iter());
         streams.map(|(id, stream)| (id, &stream.name, stream.next))
-    }
-
-    /// All of it as a snapshot would say it.
-    #[must_use]
-    pub fn describe(&self) -> Vec<Base> {
-        let streams = u32::try_from(self.streams.len()).unwrap_or(u32::MAX);
-        let mut all = vec![self.begun()];
-        all.extend((0..streams).map(StreamId).flat_map(|stream| self.export_stream(stream)));
-        all.extend(self.subscriptions.keys().flat_map(|id| self.export_subscription(*id)));
-        all.extend(self.export_alerts());
-        all
     }
 
     pub(super) fn started(&mut self, at: Time) {

@@ -6,7 +6,7 @@ use rollcall_common::ids::{Sequence, StreamId};
 
 use super::super::{
     lane::{Lane, LaneState},
-    slot::{Parking, Slot, SlotState},
+    slot::{Parking, Slot, SlotState, Trials},
     stream::Stream,
     subscription::Subscription,
 };
@@ -73,13 +73,12 @@ impl Slot {
             due,
             failures,
             manual,
-            refused_by,
-            tried,
-            history,
+            counted: Trials { refused_by, tried, history },
             // Its soft side is not looked at.
             suspicion: _,
             // Soft.
             held: _,
+            noted: _,
             rounds: _,
             out: _,
         } = self;
@@ -124,9 +123,9 @@ impl Slot {
             self.due = Some(*due);
         }
         (self.known, self.failures, self.manual) = (*known, *failures, *manual);
-        self.refused_by.clone_from(refused_by);
-        self.tried.clone_from(tried);
-        self.history.clone_from(history);
+        self.counted.refused_by.clone_from(refused_by);
+        self.counted.tried.clone_from(tried);
+        self.counted.history.clone_from(history);
         deaths.iter().for_each(|worker| self.suspect(worker));
     }
 }

@@ -183,7 +183,7 @@ impl Model {
         if let Some(other) = self.other(one.at) {
             other.owing = true;
             if refused {
-                self.message(one.at).refused_by = Some(Arc::clone(&one.worker));
+                self.message(one.at).refused_by.insert(Arc::clone(&one.worker));
             }
             return;
         }
@@ -192,7 +192,7 @@ impl Model {
         let pool = self.pools.get(&one.worker);
         let members = self.members.values().filter(|other| Some(*other) == pool).count();
         let message = self.message(one.at);
-        let another = message.refused_by.as_ref().is_some_and(|other| *other != one.worker);
+        let another = message.refused_by.iter().any(|other| *other != one.worker);
         let failures = message.failures + 1;
         if refused && (another || members <= 1) {
             self.want(one.at, Wanted::Parked(ParkCause::Refused));

@@ -49,7 +49,7 @@ enum Stand {
 struct Message {
     stand: Stand,
     failures: u32,
-    refused_by: Option<Arc<str>>,
+    refused_by: BTreeSet<Arc<str>>,
     deaths: BTreeSet<Arc<str>>,
 }
 
@@ -178,7 +178,7 @@ impl Model {
                 let message = self.message((stream.0, sequence.0));
                 message.failures += 1;
                 if report.ending == Ending::Refused {
-                    message.refused_by = Some(Arc::clone(&report.worker));
+                    message.refused_by.insert(Arc::clone(&report.worker));
                 }
             }
             Record::Opened { name, .. } => self.open(name),
