@@ -14,7 +14,7 @@ use rollcall_common::{limits::AUDIT_KEPT, problem::Problem};
 use serde_json::{Value, json};
 
 use super::{
-    Api, number,
+    Api,
     reason::{Because, because},
 };
 use crate::{
@@ -127,7 +127,7 @@ impl Api {
     }
 
     async fn audit(&self, limit: Option<&String>) -> Result<Response, Box<Problem>> {
-        let limit = number("limit", limit)?.unwrap_or(AUDIT_KEPT);
+        let limit = super::limit(limit, AUDIT_KEPT, AUDIT_KEPT)?;
         let all = self.handle.look(move |dispatcher| {
             dispatcher.audited().rev().take(limit).map(entry).collect::<Vec<Value>>()
         });

@@ -51,8 +51,8 @@ impl Api {
 
     /// The results of a stream that comes into being with its first message, and has none yet: its
     /// reader is at the head, and stays until there is one.
-    pub(super) fn events_to_come(self: &Arc<Self>, name: StreamName, after: u64) -> Response {
-        let coming = Coming::Announced { api: Arc::clone(self), name, after };
+    pub(super) fn events_to_come(self: &Arc<Self>, name: StreamName) -> Response {
+        let coming = Coming::Announced { api: Arc::clone(self), name };
         feed_of(coming, Coming::next)
     }
 }
@@ -81,9 +81,9 @@ fn caught_up(after: u64) -> Bytes {
 /// A feed of a stream that may not be there yet.
 enum Coming {
     /// Its reader has not been told that it is at the head.
-    Announced { api: Arc<Api>, name: StreamName, after: u64 },
+    Announced { api: Arc<Api>, name: StreamName },
     /// The stream is not there.
-    Awaited { api: Arc<Api>, name: StreamName, after: u64 },
+    Awaited { api: Arc<Api>, name: StreamName },
     /// It is.
     There(Box<Events>),
 }
@@ -91,11 +91,11 @@ enum Coming {
 impl Coming {
     /// What comes next; `None`: it ends.
     async fn next(self) -> Option<(Bytes, Self)> {
-        let (api, name, after) = match self {
-            Self::Announced { api, name, after } => {
-                return Some((caught_up(after), Self::Awaited { api, name, after }));
+        let (api, name) = match self {
+            Self::Announced { api, name } => {
+                return Some((caught_up(0), Self::Awaited { api, name }));
             }
-            Self::Awaited { api, name, after } => (api, name, after),
+            Self::Awaited { api, name } => (api, name),
             Self::There(mut events) => return Some((events.next().await?, Self::There(events))),
         };
         // A stream has nothing to be read before something was released.
@@ -104,8 +104,8 @@ impl Coming {
             head.mark_unchanged();
             if let Some(stream) = api.views.find(&name) {
                 let feed = Feed::All(Source::Stream(stream));
-                let ahead = Ahead::new(&api, feed.clone(), (Form::Events, Left::ALL), after);
-                let (ready, slices, caught_up) = (Chunk::none(after), Slices::default(), true);
+                let ahead = Ahead::new(&api, feed.clone(), (Form::Events, Left::ALL), 0);
+                let (ready, slices, caught_up) = (Chunk::none(0), Slices::default(), true);
                 let mut events = Box::new(Events { api, feed, ahead, ready, slices, caught_up });
                 return Some((events.next().await?, Self::There(events)));
             }
@@ -114,7 +114,7 @@ impl Coming {
                 () = draining.reached(Phase::Draining) => return None,
                 changed = head.changed() => changed.ok()?,
                 () = tokio::time::sleep(KEEP_ALIVE) => {
-                    return Some((Bytes::from_static(ALIVE), Self::Awaited { api, name, after }));
+                    return Some((Bytes::from_static(ALIVE), Self::Awaited { api, name }));
                 }
             }
         }

@@ -128,9 +128,51 @@ fn number<T: std::str::FromStr>(
     name: &str,
     value: Option<&String>,
 ) -> Result<Option<T>, Box<Problem>> {
-    let parsed = value.map(|text| text.parse::<T>());
-    parsed.transpose().map_err(|_| {
+    let parsed = value.map(|text| parse_digits(text).ok_or(text)).transpose();
+    parsed.map_err(|_| {
         let detail = format!("{name} is a whole number that is not negative");
         bad_request(detail).with("parameter", name).into()
     })
+}
+
+/// A number of digits alone: what is parsed otherwise takes a sign too.
+fn parse_digits<T: std::str::FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// How many are asked for in a query: at least one, `usual` when it does not say, and never more
+/// than `most`.
+fn limit(value: Option<&String>, usual: usize, most: usize) -> Result<usize, Box<Problem>> {
+    match number("limit", value)? {
+        Some(0) => {
+            let detail = "limit is a whole number from 1 on";
+            Err(bad_request(detail).with("parameter", "limit").into())
+        }
+        Some(limit) => Ok(most.min(limit)),
+        None => Ok(usual),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_a_query_are_digits_that_fit() {
+        let parsed = |text: &str| number::<u64>("after", Some(&text.to_owned())).ok().flatten();
+        assert_eq!(parsed("0"), Some(0));
+        assert_eq!(parsed("18446744073709551615"), Some(u64::MAX));
+        for bad in ["18446744073709551616", "-1", "+1", "", " 1", "1e3", "0x1", "\u{661}"] {
+            assert_eq!(parsed(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn nobody_asks_for_nothing() {
+        let asked = |text: &str| limit(Some(&text.to_owned()), 7, 100).ok();
+        assert_eq!(limit(None, 7, 100).ok(), Some(7));
+        assert_eq!((asked("1"), asked("100"), asked("101")), (Some(1), Some(100), Some(100)));
+        assert_eq!(asked("18446744073709551615"), Some(100));
+        assert_eq!((asked("0"), asked("-1"), asked("x")), (None, None, None));
+    }
 }

@@ -20,7 +20,7 @@ use rollcall_common::{
 use super::{
     Api,
     ahead::{Ahead, Chunk, Form, Left},
-    number,
+    limit, number,
     page::Page,
     reading::Reading,
 };
@@ -32,6 +32,9 @@ use crate::{
         respond::{Answer, internal},
     },
 };
+
+/// Where a reader of server-sent events says how far it has come.
+const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Results in a page, where the reader does not say.
 const PAGE: usize = 100;
@@ -69,7 +72,8 @@ async fn stream_results(
         }
         Err(refusal) => match stream.parse() {
             Ok(name) if wants_events(&headers) && api.makes_streams().await => {
-                begin(&query, &headers, 0).map(|after| api.events_to_come(name, after))
+                // A stream that is not there has no results yet.
+                begin(&query, &headers, 0).map(|_| api.events_to_come(name))
             }
             Ok(_) | Err(_) => Err(refusal),
         },
@@ -160,17 +164,30 @@ fn wants_events(headers: &HeaderMap) -> bool {
     accepts(headers, "text/event-stream")
 }
 
-/// The cursor after which a reader begins, which is `beginning` unless it says so; a feed of events
-/// that goes on says it in a header of its own.
+/// The cursor after which a reader wants to begin, if it says so; a feed of events that goes on
+/// says it in a header of its own. One beyond the head is refused: it is another journal's, or one
+/// that was thrown away, and what is written next would never be shown to its reader.
 fn begin(
     query: &BTreeMap<String, String>,
     headers: &HeaderMap,
-    beginning: u64,
-) -> Result<u64, Box<Problem>> {
-    let after = number("after", query.get("after"))?.unwrap_or(beginning);
-    let resumed = headers.get("last-event-id").filter(|_| wants_events(headers));
-    let resumed = resumed.and_then(|value| value.to_str().ok());
-    Ok(resumed.and_then(|id| id.parse().ok()).unwrap_or(after))
+    head: u64,
+) -> Result<Option<u64>, Box<Problem>> {
+    let resumed = headers.get(LAST_EVENT_ID).filter(|_| wants_events(headers));
+    // What is no text is no number either.
+    let resumed = resumed.map(|id| id.to_str().unwrap_or_default().to_owned());
+    let cursor = number("after", query.get("after")).and_then(|after| {
+        let resumed = number(LAST_EVENT_ID, resumed.as_ref())?;
+        Ok(resumed.or(after))
+    });
+    match cursor {
+        Ok(Some(after)) if after > head => {
+            let detail = format!("the cursor {after} is beyond the head, {head}");
+            let problem = Problem::new(400, "cursor-beyond-head", "Cursor beyond the head", detail);
+            Err(problem.with("head", head).into())
+        }
+        Err(wrong) => Err(wrong.with("head", head).into()),
+        begun => begun,
+    }
 }
 
 impl Api {
@@ -180,19 +197,16 @@ impl Api {
         query: &BTreeMap<String, String>,
         headers: &HeaderMap,
     ) -> Result<Response, Box<Problem>> {
-        let after = begin(query, headers, feed.beginning())?;
+        let begun = begin(query, headers, self.newest(&feed))?;
+        let after = begun.unwrap_or_else(|| feed.beginning());
         if wants_events(headers) {
             return self.events(feed, after).await;
         }
-        let limit = number("limit", query.get("limit"))?.unwrap_or(PAGE).min(PAGE_RESULTS);
+        let limit = limit(query.get("limit"), PAGE, PAGE_RESULTS)?;
         let wait = Duration::from_secs(number("wait", query.get("wait"))?.unwrap_or(0));
         let form = if accepts(headers, "application/x-ndjson") { Form::Lines } else { Form::List };
         let mut ahead = Ahead::new(self, feed.clone(), (form, Left::of_page(limit)), after);
-        let first = if limit == 0 {
-            Chunk::none(after)
-        } else {
-            self.wait_for(&feed, &mut ahead, wait).await?
-        };
+        let first = self.wait_for(&feed, &mut ahead, wait).await?;
         let api = Arc::clone(self);
         let page = Page { form, newest: move || api.newest(&feed) };
         Ok(page.begin(first, ahead))
@@ -235,9 +249,7 @@ impl Api {
     pub(super) fn newest(&self, feed: &Feed) -> u64 {
         match feed {
             Feed::All(Source::All) | Feed::Some(_) => self.views.head().borrow().0,
-            Feed::All(Source::Stream(stream)) => {
-                self.views.status(*stream).map_or(0, |(status, _)| status.released.0)
-            }
+            Feed::All(Source::Stream(stream)) => self.views.released(*stream).0,
         }
     }
 }

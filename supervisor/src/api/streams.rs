@@ -18,7 +18,7 @@ use rollcall_common::{
 use serde_json::{Value, json};
 
 use super::{
-    Api, number,
+    Api, limit,
     reason::{Because, because},
 };
 use crate::{
@@ -74,7 +74,7 @@ impl Api {
         caller: &Caller,
         query: &BTreeMap<String, String>,
     ) -> Result<Response, Box<Problem>> {
-        let limit = number("limit", query.get("limit"))?.unwrap_or(PAGE).min(PAGE_RESULTS);
+        let limit = limit(query.get("limit"), PAGE, PAGE_RESULTS)?;
         let after = query.get("after").map(|name| name.parse::<StreamName>());
         let after = after.transpose().map_err(|error| {
             Problem::new(400, "bad-stream-name", "Bad stream name", error.to_string())

@@ -32,7 +32,7 @@ use super::{
     linger::{Linger, Unread},
     pace::{Pace, Turns},
 };
-use crate::web::respond::problem;
+use crate::web::{check_query, respond::problem};
 
 /// How long to wait when the system has no descriptor left for a connection.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
@@ -179,6 +179,9 @@ async fn respond(
     }
     if let Err(refusal) = front.gate.admit(&mut request) {
         return Ok(*refusal);
+    }
+    if let Err(refusal) = check_query(request.method(), request.uri()) {
+        return Ok(problem(&refusal));
     }
     let request = match &front.intake {
         None => request,

@@ -286,6 +286,12 @@ impl Views {
         self.read().stream(stream).and_then(|view| view.missing(next))
     }
 
+    /// A stream's newest released result that readers see; 0 when there is none.
+    #[must_use]
+    pub fn released(&self, stream: StreamId) -> Sequence {
+        self.newest(stream).map_or(Sequence(0), |(sequence, _)| sequence)
+    }
+
     /// A stream's newest released result, and its position.
     fn newest(&self, stream: StreamId) -> Option<(Sequence, Position)> {
         self.open.board.read(stream).map(|shape| shape.newest)

@@ -6,6 +6,7 @@ mod beside;
 mod configuration;
 mod consumer;
 mod crashes;
+mod cursors;
 mod delivery;
 mod destinations;
 mod escalation;
