@@ -119,8 +119,8 @@ mod tests {
 
     use super::*;
 
-    fn check(method: &Method, uri: &str) -> Result<(), Box<Problem>> {
-        check_query(method, &uri.parse().unwrap())
+    fn check(method: &Method, uri: &'static str) -> Result<(), Box<Problem>> {
+        check_query(method, &Uri::from_static(uri))
     }
 
     #[test]
