@@ -26,6 +26,13 @@ impl Raw {
         Self { stream, received: Vec::new() }
     }
 
+    /// Connects to `http://HOST:PORT`, where somebody may be.
+    pub async fn try_connect(url: &str) -> Option<Self> {
+        let address = url.trim_start_matches("http://").trim_end_matches('/');
+        let stream = soon(TcpStream::connect(address)).await.ok()?;
+        Some(Self { stream, received: Vec::new() })
+    }
+
     /// Sends bytes. Whether the other side still takes them is not asked.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         // Err: it has closed, and reading shows what it said before.

@@ -23,7 +23,7 @@ pub(super) async fn next(
     revive(workers).await;
     let span = Duration::from_millis(dice.u64(500..4_000));
     let which = dice.usize(..workers.len());
-    match dice.u8(..7) {
+    match dice.u8(..9) {
         0 => {
             if let Some(worker) = workers[which].1.take() {
                 worker.into_process().kill().await;
@@ -61,6 +61,12 @@ pub(super) async fn next(
             let answer = supervisor.post("/v1/subscriptions/again/rewind", &headers, order).await;
             assert_eq!(answer.status, 200, "{}", answer.text());
         }
+        6 => supervisor.process().signal(Signal::HUP),
+        7 => {
+            decide(&supervisor, "pause").await;
+            sleep(span).await;
+            decide(&supervisor, "resume").await;
+        }
         _ => {
             supervisor.process().signal(Signal::STOP);
             sleep(span).await;
@@ -68,6 +74,15 @@ pub(super) async fn next(
         }
     }
     supervisor
+}
+
+/// A person stops a stream, or lets it go on.
+async fn decide(supervisor: &Supervisor, what: &str) {
+    let headers = [("content-type", "application/json")];
+    let path = format!("/v1/streams/stream-0/{what}");
+    let answer = supervisor.post(&path, &headers, json!({ "reason": "soak" }).to_string()).await;
+    // Nothing may have come onto it yet.
+    assert!([200, 404].contains(&answer.status), "{what}: {}", answer.text());
 }
 
 /// Ends whatever is wrong.

@@ -15,6 +15,7 @@ use crate::{
 
 mod faults;
 mod load;
+mod readers;
 mod samples;
 
 use load::Producer;
@@ -78,6 +79,7 @@ pub async fn run(plan: Plan) -> bool {
             spawn(async move { load::produce(&soak, stream, (plan.rate, begun, plan.span)).await })
         })
         .collect();
+    let readers = readers::start(&soak, begun + plan.span);
     let mut samples = Vec::new();
     let mut dice = fastrand::Rng::with_seed(plan.seed);
     let mut faults = 0_u32;
@@ -91,6 +93,9 @@ pub async fn run(plan: Plan) -> bool {
     faults::heal(&soak, &mut workers).await;
     for sender in senders {
         sender.await.expect("a producer goes to its end");
+    }
+    for reader in readers {
+        reader.await.expect("a reader finds no hole");
     }
     finish(&soak, &supervisor).await;
     println!("{faults} faults");
