@@ -158,6 +158,13 @@ fn refused(name: &str, reply: SubscriptionReply) -> Problem {
             let detail = "there are as many subscriptions as there may be";
             Problem::new(409, "too-many-subscriptions", "Too many subscriptions", detail)
         }
+        SubscriptionReply::Unconfigured => {
+            let detail = format!(
+                "the configuration does not name {name} any more; it goes on when it stands there \
+                 again, or is made here by PUT, and DELETE removes it"
+            );
+            Problem::new(409, "unconfigured-subscription", "Unconfigured subscription", detail)
+        }
         SubscriptionReply::Created | SubscriptionReply::Done | SubscriptionReply::Unknown => {
             unknown(name)
         }
@@ -347,8 +354,8 @@ impl Api {
             "lag_ms": u64::try_from(age).unwrap_or(u64::MAX),
             "rate": f64::from(per_minute) / 60.0,
             "mode": status.mode.as_str(),
-            "paused": status.paused.is_some(),
-            "paused_reason": status.paused.map(crate::record::PauseReason::as_str),
+            "paused": status.paused_reason().is_some(),
+            "paused_reason": status.paused_reason(),
             "held_streams": status.held,
             "last_error": status.last_error.as_deref(),
             "failing_since": status.failing_since,

@@ -1,39 +1,31 @@
 //! Wiring: what a supervisor is made of, in which order it starts, and in which it stops.
 
-use std::{collections::BTreeSet, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use rollcall_common::{
     http::Trust,
     shutdown::{Phase, Shutdown, Trigger},
     task,
-    tls::Acceptor,
 };
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    access::Access,
     alerts::{Crier, SetupFailed},
     config::{Config, JournalKind},
     dispatcher::{Event, Settings},
-    driver::{
-        Driver, DriverError, Handle, Parts, engine::Engine, keeping::Rules, recovery::RecoverError,
-    },
+    driver::{Driver, DriverError, Handle, Parts, engine::Engine, recovery::RecoverError},
     egress::forwarder::Forwarder,
-    ingress::{Intake, Room},
     journal::{EntryNumber, local::OpenError},
-    record::Origin,
     secrets::Secrets,
     views::{Change, Overview, Views},
-    workers::{
-        membership::{self, ConfiguredPool},
-        registry::Registry,
-    },
+    workers::{membership, registry::Registry},
 };
 
 mod edge;
 mod ground;
 mod listening;
 mod recovery;
+mod reloading;
 mod retention;
 
 use edge::{Edge, Vault, Work, destinations, pools, senders, sizes, trusts};
@@ -41,6 +33,8 @@ pub use ground::{Ground, Store};
 pub use listening::Addresses;
 use listening::Bound;
 pub(crate) use recovery::{Opened, open};
+pub use reloading::NotApplied;
+use reloading::{Reloading, warn_of_unconfigured};
 use retention::Keeper;
 
 /// How often idle connections are looked at.
@@ -92,21 +86,6 @@ pub struct Running {
     trigger: Trigger,
     drain_timeout: Duration,
     reloading: Reloading,
-}
-
-/// What a new configuration changes.
-#[derive(Debug)]
-struct Reloading {
-    intake: Arc<Intake>,
-    forwarder: Arc<Forwarder>,
-    crier: Arc<Crier>,
-    registry: Arc<Registry>,
-    access: Arc<Access>,
-    tls: Option<Acceptor>,
-    pools: watch::Sender<Vec<ConfiguredPool>>,
-    rules: watch::Sender<Rules>,
-    config: Config,
-    trust: Option<Trust>,
 }
 
 /// Starts a supervisor. It stops when `shutdown` says so.
@@ -169,6 +148,11 @@ pub async fn start_on(
     keeper.spawn(kept, shutdown.clone());
     sweep(Arc::clone(&edges.registry), Arc::clone(&edges.forwarder), shutdown.clone());
     let (addresses, tls) = (bound.addresses.clone(), bound.tls());
+    // Nobody is answered before all that is configured is there for good. Err: the driver has
+    // ended, and says why.
+    if handle.settled().await.is_ok() {
+        warn_of_unconfigured(&handle).await;
+    }
     bound.serve(&router, &edges.access, &edges.intake, &shutdown);
     let drain_timeout = config.server.drain_timeout;
     let reloading = Reloading {
@@ -183,10 +167,7 @@ pub async fn start_on(
         config,
         trust: vault.trust,
     };
-    let running =
-        Running { addresses, handle, views, driver, shutdown, trigger, drain_timeout, reloading };
-    running.subscribe().await;
-    Ok(running)
+    Ok(Running { addresses, handle, views, driver, shutdown, trigger, drain_timeout, reloading })
 }
 
 fn warn_of_readable_tokens(config: &Config) {
@@ -277,36 +258,6 @@ impl Running {
         &self.views
     }
 
-    /// Applies what of a new configuration can be applied without a restart; gives back the
-    /// sections for which one is needed.
-    pub async fn reload(&mut self, config: Config) -> Vec<&'static str> {
-        let needed = self.reloading.config.needs_restart(&config);
-        self.reloading.access.replace(&config.tokens);
-        if let (Some(acceptor), Some(tls)) = (&self.reloading.tls, &config.server.tls) {
-            acceptor.replace(Arc::clone(&tls.made));
-        }
-        self.reloading.registry.trust(trusts(&config, self.reloading.trust.as_ref()));
-        if self.reloading.intake.room.load().bytes() != config.limits.intake_bytes {
-            self.reloading.intake.room.store(Arc::new(Room::new(config.limits.intake_bytes)));
-        }
-        self.reloading.intake.sizes.store(Arc::new(sizes(&config)));
-        let (network, trust) = (self.reloading.registry.network(), self.reloading.trust.as_ref());
-        let destinations = destinations(&config, network, trust);
-        self.reloading.forwarder.destinations.store(Arc::new(destinations));
-        match senders(&config, self.reloading.intake.clock) {
-            Ok(senders) => self.reloading.crier.senders.store(Arc::new(senders)),
-            Err(error) => tracing::error!(%error, "the senders of alerts stay as they were"),
-        }
-        // Err: nobody keeps the roster any more, so the process drains.
-        let _ = self.reloading.pools.send(pools(&config.pools));
-        let _ = self.reloading.rules.send(config.rules());
-        let settings = Arc::new(config.settings());
-        let _ = self.handle.tell(Event::Settings(settings)).await;
-        self.reloading.config = config;
-        self.subscribe().await;
-        needed
-    }
-
     /// Runs until the process has drained, or must stop, or can't go on.
     ///
     /// # Errors
@@ -330,28 +281,6 @@ impl Running {
         let ended = ended_by_itself(self.driver.await);
         self.trigger.advance(Phase::Now);
         ended
-    }
-
-    /// Brings the subscriptions in step with the configuration. Those of the API stay.
-    async fn subscribe(&self) {
-        let wanted = &self.reloading.config.subscriptions;
-        let names: BTreeSet<Box<str>> = wanted.iter().map(|one| one.name.clone()).collect();
-        let known = self.handle.look(|dispatcher| {
-            let all = dispatcher.state().subscription_names();
-            let all = all.filter_map(|(id, _)| dispatcher.subscription_status(id));
-            let ours = all.filter(|status| status.plan.origin == Origin::Configuration);
-            ours.map(|status| Box::<str>::from(&*status.name)).collect::<Vec<_>>()
-        });
-        for name in known.await.unwrap_or_default() {
-            if !names.contains(&name) {
-                // Err: the driver is gone, and the process ends.
-                let _ = self.handle.tell(Event::Unsubscribe { request: None, name }).await;
-            }
-        }
-        for one in wanted {
-            let (name, plan) = (one.name.clone(), Arc::new(one.plan()));
-            let _ = self.handle.tell(Event::Subscribe { request: None, name, plan }).await;
-        }
     }
 }
 

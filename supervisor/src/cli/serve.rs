@@ -81,10 +81,10 @@ fn announce(addresses: &app::Addresses) -> io::Result<()> {
 /// Whole or not at all: a configuration with a mistake changes nothing.
 async fn reload(options: &Options, running: &mut app::Running) {
     match options.load() {
-        Ok(config) => {
-            let restart = running.reload(config).await;
-            tracing::info!(needs_restart = ?restart, "configuration reloaded");
-        }
+        Ok(config) => match running.reload(config).await {
+            Ok(restart) => tracing::info!(needs_restart = ?restart, "configuration reloaded"),
+            Err(error) => tracing::error!(%error, "the configuration stays as it was"),
+        },
         Err(failure) => {
             tracing::error!(error = failure.text, "the configuration stays as it was");
         }

@@ -174,8 +174,14 @@ impl Config {
     #[must_use]
     pub fn settings(&self) -> Settings {
         let pool = |pool: &Pool| (Arc::clone(&pool.name), pool.settings.clone());
+        let named = self.streams.overlays.iter().map(|(pattern, _)| pattern.as_str());
+        let named = named.filter_map(|name| name.parse().ok());
+        let fed = self.tcp.iter().map(|tcp| tcp.stream.clone());
+        let arranged = |one: &Subscription| (one.name.clone(), Arc::new(one.plan()));
         Settings {
             create_streams: self.streams.create,
+            standing_streams: named.chain(fed).collect(),
+            subscriptions: self.subscriptions.iter().map(arranged).collect(),
             streams: StreamTable::new(self.streams.overlays.iter().cloned()),
             pools: self.pools.iter().map(pool).collect(),
             alert_targets: self.alerts.iter().map(|alerting| alerting.told.clone()).collect(),
@@ -193,6 +199,15 @@ impl Config {
             slow,
             snapshot_bytes: segment_bytes,
         }
+    }
+
+    /// Whether `new` takes away the tokens, or the certificates, that keep strangers from what this
+    /// one listens at: where the process listens is not changed by a reload, so what `new` says of
+    /// that does not count.
+    #[must_use]
+    pub fn would_open(&self, new: &Self) -> bool {
+        let knows = |config: &Self| !config.tokens.is_empty() || config.server.knows_clients();
+        !self.server.insecure && !self.server.is_for_the_machine_itself() && !knows(new)
     }
 
     /// The sections and keys in which `new` differs from this and that only a restart applies.

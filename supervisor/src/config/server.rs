@@ -97,7 +97,7 @@ impl Server {
     }
 
     /// Whether only clients with a certificate are spoken to.
-    fn knows_clients(&self) -> bool {
+    pub(super) fn knows_clients(&self) -> bool {
         self.tls.as_ref().is_some_and(Tls::names_authorities)
     }
 
@@ -107,7 +107,7 @@ impl Server {
         self.tls.is_none() && !self.is_for_the_machine_itself()
     }
 
-    fn is_for_the_machine_itself(&self) -> bool {
+    pub(super) fn is_for_the_machine_itself(&self) -> bool {
         [Some(self.listen), self.admin_listen].into_iter().flatten().all(is_loopback)
     }
 

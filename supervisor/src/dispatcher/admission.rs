@@ -113,7 +113,8 @@ impl Dispatcher {
         }
     }
 
-    fn open(&mut self, name: &StreamName) -> StreamId {
+    /// Brings a stream into being.
+    pub(super) fn open(&mut self, name: &StreamName) -> StreamId {
         let stream = StreamId(u32::try_from(self.state.streams.len()).unwrap_or(u32::MAX));
         self.commit(Record::Opened { stream, name: name.clone() });
         self.assign_pool(stream);

@@ -208,6 +208,8 @@ pub enum SubscriptionReply {
     NotPull,
     /// There are as many as there may be.
     TooMany,
+    /// The configuration named it once, and has to name it again before it goes on.
+    Unconfigured,
     /// There is no such subscription.
     Unknown,
 }

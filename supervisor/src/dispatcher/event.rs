@@ -171,7 +171,7 @@ pub enum Event {
     },
     /// A subscription is wanted, or is to do something else.
     Subscribe {
-        /// Whom to answer, and who that is, as far as is known; `None`: the configuration wants it.
+        /// Whom to answer, and who that is, as far as is known; `None`: nobody.
         request: Option<(RequestId, Box<str>)>,
         /// Its name.
         name: Box<str>,

@@ -155,6 +155,8 @@ impl Dispatcher {
         dispatcher.commit(Record::Started { at: now });
         dispatcher.adopt_settings(now);
         dispatcher.resume(now);
+        dispatcher.adopt_names(now);
+        dispatcher.pump(now);
         dispatcher
     }
 
@@ -193,6 +195,7 @@ impl Dispatcher {
             Event::Settings(settings) => {
                 self.settings = settings;
                 self.adopt_settings(now);
+                self.adopt_names(now);
             }
             Event::Snapshot { request } => self.begin_snapshot(request),
             Event::Space { low } => {
@@ -322,6 +325,18 @@ impl Dispatcher {
         }
         self.resume_subscriptions();
         self.resume_alerts(now);
-        self.pump(now);
+    }
+
+    /// Brings the streams and the subscriptions that the settings name into being, in the same turn
+    /// as the settings: no message can come in between.
+    fn adopt_names(&mut self, now: Time) {
+        let settings = Arc::clone(&self.settings);
+        for name in &settings.standing_streams {
+            if self.state.find_stream(name.as_str()).is_none() {
+                let stream = self.open(name);
+                self.dirty.insert(stream);
+            }
+        }
+        self.adopt_subscriptions(&settings.subscriptions, now);
     }
 }

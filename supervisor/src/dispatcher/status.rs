@@ -15,7 +15,7 @@ use super::{
     state::index,
     worker::Worker,
 };
-use crate::record::{AttemptReport, Gap, PauseReason, Plan, SubscriptionId};
+use crate::record::{AttemptReport, Gap, Origin, PauseReason, Plan, SubscriptionId};
 
 /// Totals since the process began.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -186,6 +186,17 @@ pub struct SubscriptionStatus {
     pub replay_until: Position,
     /// Grows whenever its senders are called back.
     pub life: u32,
+}
+
+impl SubscriptionStatus {
+    /// Why it stands still, in the word that the outside sees.
+    #[must_use]
+    pub fn paused_reason(&self) -> Option<&'static str> {
+        match self.plan.origin {
+            Origin::Unconfigured => Some("unconfigured"),
+            Origin::Api | Origin::Configuration => self.paused.map(PauseReason::as_str),
+        }
+    }
 }
 
 impl Dispatcher {

@@ -1,7 +1,7 @@
 //! Subscriptions, as people and the configuration want them: made, changed, removed, paused,
 //! rewound.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use rollcall_common::{
     ids::{Position, StreamId},
@@ -40,6 +40,24 @@ impl Dispatcher {
             self.audit_about((by, "subscribe"), name, reply, now);
         }
         self.answer_about(request, reply);
+    }
+
+    /// Brings the subscriptions in step with those that the configuration names. Those of the API
+    /// stay as they are. One that the configuration no longer names stands still where it is: a
+    /// mistake in a file must not throw away how far its destination has come.
+    pub(super) fn adopt_subscriptions(&mut self, wanted: &[(Box<str>, Arc<Plan>)], now: Time) {
+        let names: BTreeSet<&str> = wanted.iter().map(|(name, _)| &**name).collect();
+        let dropped = self.state.subscriptions.iter().filter(|(_, entry)| {
+            entry.plan.origin == Origin::Configuration && !names.contains(&*entry.name)
+        });
+        let dropped: Vec<_> = dropped.map(|(id, entry)| (*id, Plan::clone(&entry.plan))).collect();
+        for (id, plan) in dropped {
+            let plan = Arc::new(Plan { origin: Origin::Unconfigured, ..plan });
+            self.rearrange(id, plan, None);
+        }
+        for (name, plan) in wanted {
+            self.subscribe(None, name, Arc::clone(plan), now);
+        }
     }
 
     fn create(
@@ -137,6 +155,7 @@ impl Dispatcher {
                     self.pause_subscription(id, PauseReason::Person, now);
                     SubscriptionReply::Done
                 }
+                Order::Resume if self.is_unconfigured(id) => SubscriptionReply::Unconfigured,
                 Order::Resume => {
                     self.resume_subscription(id, now);
                     SubscriptionReply::Done
@@ -207,6 +226,11 @@ impl Dispatcher {
                 entry.health.open(until);
             }
         }
+    }
+
+    fn is_unconfigured(&self, subscription: SubscriptionId) -> bool {
+        let entry = self.state.subscriptions.get(&subscription);
+        entry.is_some_and(|entry| entry.plan.origin == Origin::Unconfigured)
     }
 
     /// Where results were to be handed out, one is missing.

@@ -21,7 +21,7 @@ use super::{
     lane::{Lane, LaneState},
     settings::Pattern,
 };
-use crate::record::{Found, Gap, PauseReason, Plan, Way};
+use crate::record::{Found, Gap, Origin, PauseReason, Plan, Way};
 
 /// A subscription.
 #[derive(Debug)]
@@ -116,9 +116,14 @@ impl Subscription {
         }
     }
 
+    /// Whether nothing goes out: it is paused, or nobody wants it at present.
+    pub(super) fn stands_still(&self) -> bool {
+        self.paused.is_some() || self.plan.origin == Origin::Unconfigured
+    }
+
     /// Whether one more request may go out, of at most `at_once`.
     pub(super) fn may_send(&self, at_once: usize) -> bool {
-        self.paused.is_none() && self.sending < self.health.room(at_once)
+        !self.stands_still() && self.sending < self.health.room(at_once)
     }
 
     /// It is to do something else from now on, `head` being the newest position. Where it was is

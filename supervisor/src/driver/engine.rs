@@ -131,6 +131,11 @@ impl Engine {
         self.collect();
     }
 
+    /// Answers a request as soon as all that was handled before it is durable.
+    pub fn settle(&mut self, request: RequestId) {
+        self.saying.outward.push(Outward::Reply(request, Reply::Done));
+    }
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
         self.dispatcher.handle_timeout(now);

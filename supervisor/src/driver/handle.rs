@@ -50,6 +50,7 @@ pub(super) type Ask = Box<dyn FnOnce(RequestId) -> Event + Send>;
 pub(super) enum Command {
     Ask(oneshot::Sender<Reply>, Ask),
     Look(Look),
+    Settle(oneshot::Sender<Reply>),
     Stop,
     Tell(Event),
     TellAll(Vec<Event>),
@@ -119,6 +120,16 @@ impl Handle {
     /// When the driver is gone.
     pub async fn tell_all(&self, events: Vec<Event>) -> Result<(), Gone> {
         self.sender.send(Command::TellAll(events)).await.map_err(|_| Gone)
+    }
+
+    /// Waits until all that was handed in before is done, and durable.
+    ///
+    /// # Errors
+    /// When the driver is gone.
+    pub async fn settled(&self) -> Result<(), Gone> {
+        let (sender, receiver) = oneshot::channel();
+        self.sender.send(Command::Settle(sender)).await.map_err(|_| Gone)?;
+        receiver.await.map(|_| ()).map_err(|_| Gone)
     }
 
     /// Ends the driver, once all that it has appended is durable.

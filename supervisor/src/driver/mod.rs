@@ -180,6 +180,10 @@ impl Driver {
                     self.engine.handle(event(request), now);
                 }
                 Command::Look(look) => look(self.engine.dispatcher()),
+                Command::Settle(sender) => {
+                    let request = self.requests.open(sender);
+                    self.engine.settle(request);
+                }
                 Command::Stop => self.stopping = true,
                 Command::Tell(event) => self.engine.handle(event, now),
                 Command::TellAll(events) => {

@@ -81,6 +81,7 @@ impl Forwarder {
         let destination = match delivery.plan.origin {
             Origin::Api => Some(self.made.of(&delivery)),
             Origin::Configuration => self.destinations.load().get(&delivery.name).cloned(),
+            Origin::Unconfigured => None,
         };
         self.out.leave(&delivery);
         let one_by_one = destination.as_ref().is_some_and(|destination| destination.piece() == 1);

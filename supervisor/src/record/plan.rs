@@ -53,6 +53,8 @@ pub enum Origin {
     Api,
     /// The configuration.
     Configuration,
+    /// Nobody at present: the configuration did, and does not name it any more.
+    Unconfigured,
 }
 
 /// How a subscription's results travel.

@@ -176,7 +176,8 @@ fn of_streams() -> impl Strategy<Value = Record> {
 }
 
 fn plan() -> impl Strategy<Value = Arc<Plan>> {
-    let origin = prop::sample::select(vec![Origin::Api, Origin::Configuration]);
+    let origin =
+        prop::sample::select(vec![Origin::Api, Origin::Configuration, Origin::Unconfigured]);
     let way = prop::sample::select(vec![Way::Pull, Way::Push]);
     let start = proptest::option::of(position());
     let texts = || vec(text(), 0..4);

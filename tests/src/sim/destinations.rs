@@ -5,12 +5,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use rollcall_common::ids::{Position, Sequence, StreamId};
 use rollcall_supervisor::{
     dispatcher::{Delivery, Event, Refusal},
-    record::{Origin, Outcome, Plan, Start, Way},
+    record::Outcome,
     views::ReleasedResult,
 };
 
 use super::{
     beside,
+    configuration::Entry,
     guests::known_as,
     scenario::{DestinationFaults, SubscriptionPlan},
     sometimes::Something,
@@ -21,8 +22,9 @@ use crate::oracle::{self, DeliverySeen, Invariant, ResultSeen, Seen, Violation};
 /// A destination.
 #[derive(Debug)]
 pub(super) struct Destination {
-    plan: SubscriptionPlan,
-    wanted: bool,
+    pub(super) plan: SubscriptionPlan,
+    /// How it stands in the configuration.
+    pub(super) entry: Entry,
     /// Whether it is down, until it is tossed again.
     down: bool,
     given: BTreeSet<(Arc<str>, u64)>,
@@ -45,7 +47,7 @@ pub(super) struct Parcel {
 
 impl Destination {
     fn new(plan: SubscriptionPlan) -> Self {
-        Self { plan, wanted: false, down: false, given: BTreeSet::new() }
+        Self { plan, entry: Entry::Never, down: false, given: BTreeSet::new() }
     }
 }
 
@@ -56,33 +58,6 @@ impl World {
             self.destinations.push(Destination::new(plan));
         }
         self.destinations.push(Destination::new(Self::guest_destination()));
-    }
-
-    pub(super) fn subscribe(&mut self, index: usize) {
-        self.destinations[index].wanted = true;
-        let plan = &self.destinations[index].plan;
-        let start = match plan.after {
-            Some(position) => Start::After(Position(position)),
-            None => Start::Live,
-        };
-        let way = if plan.pulled { Way::Pull } else { Way::Push };
-        let wanted = Plan {
-            streams: plan.patterns.clone().into(),
-            start,
-            ..Plan::new(Origin::Configuration, way)
-        };
-        let (name, plan) = ((*plan.name).into(), Arc::new(wanted));
-        let event = Event::Subscribe { request: None, name, plan };
-        self.hear(self.incarnation, event);
-    }
-
-    /// What the process may have forgotten, it is told again.
-    pub(super) fn subscribe_again(&mut self) {
-        for index in 0..self.destinations.len() {
-            if self.destinations[index].wanted {
-                self.subscribe(index);
-            }
-        }
     }
 
     /// A sender sets out.

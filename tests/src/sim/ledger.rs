@@ -309,6 +309,11 @@ impl Ledger {
         self.messages.entry((stream.0, sequence.0)).or_default()
     }
 
+    /// How often a subscription's senders were called back.
+    pub(super) fn life(&self, id: SubscriptionId) -> u32 {
+        self.lives.get(&id.0).copied().unwrap_or_default()
+    }
+
     fn tell_rewound(&mut self, number: u32, after: u64) -> Option<(Seen, Option<Arc<str>>)> {
         let life = self.lives.entry(number).or_default();
         *life += 1;

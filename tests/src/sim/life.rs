@@ -48,7 +48,7 @@ impl World {
         let views = Arc::new(Views::new(store.journal()));
         let mut ledger = Ledger::default();
         ledger.parked.clone_from(&self.ledger.parked);
-        let settings = Arc::new(self.scenario.settings.clone());
+        let settings = self.configured();
         let (recovered, read) = recovered(&*journal, &settings, &views)?;
         // A second fold, of all records that there ever were.
         let mut whole = Recovered::default();
@@ -80,9 +80,11 @@ impl World {
         let seed = self.rng.u64(..);
         self.model = Model::recover(Arc::clone(&settings), &records);
         self.model.expect(&Told::Start, self.now);
+        let before = self.lives_in(&recovered.state);
         let engine = Engine::new(settings, recovered, seed, self.now);
         self.marks.recover(engine.dispatcher());
         self.server = Some(Server::new((engine, self.now), store, views, epoch));
+        self.note_lives(&before, false);
         self.judge()?;
         self.read_all_results()?;
         self.introduce();

@@ -13,6 +13,7 @@ use std::{
 mod alerting;
 mod beside;
 mod clients;
+mod configuration;
 mod destinations;
 mod guests;
 pub mod journal;

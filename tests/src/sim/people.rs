@@ -179,10 +179,12 @@ impl World {
         self.scenario.treatment[index] = new;
         self.scenario.lay_out();
         self.note(Something::SettingsChanged);
-        let settings = Arc::new(self.scenario.settings.clone());
+        if self.rng.bool() {
+            self.edit_subscriptions();
+        }
         let next = self.within(Duration::from_secs(20));
         self.after(next, What::Settings);
-        self.hear(self.incarnation, Event::Settings(settings));
+        self.reload();
         self.turn(self.incarnation)
     }
 

@@ -170,7 +170,16 @@ impl Scenario {
             segment_bytes: [24 << 10, 12 << 10, 40 << 10][rng.usize(..3)],
         };
         scenario.lay_out();
+        scenario.name_streams(rng);
         scenario
+    }
+
+    /// The configuration names some of the streams: all, where none comes into being by itself.
+    fn name_streams(&mut self, rng: &mut fastrand::Rng) {
+        let create = rng.u8(..4) > 0;
+        let named = self.streams.iter().filter(|_| !create || rng.bool());
+        self.settings.standing_streams = named.map(|stream| stream.name.clone()).collect();
+        self.settings.create_streams = create;
     }
 
     /// Brings the settings up to date with how the streams are to be treated.

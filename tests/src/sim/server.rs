@@ -22,7 +22,7 @@ use rollcall_supervisor::{
 };
 
 use super::{
-    guests::known_as,
+    configuration::lives,
     journal::Store,
     keeper::Keeping,
     model::Told,
@@ -212,39 +212,13 @@ impl World {
         let Some(server) = &mut self.server else {
             return Ok(());
         };
-        let about = if let Event::Subscribe { name, .. } = &event {
-            Some((name.clone(), false))
-        } else if let Event::Ordered { name, order: Order::Rewind(_), .. } = &event {
-            Some((name.clone(), true))
-        } else {
-            None
-        };
-        let stands = |server: &Server| {
-            let dispatcher = server.engine.dispatcher();
-            let id = dispatcher.state().find_subscription(&about.as_ref()?.0)?;
-            Some((id, dispatcher.subscription_status(id)?.life))
-        };
-        let before = stands(server);
+        let rewound = matches!(event, Event::Ordered { order: Order::Rewind(_), .. });
+        let arranges = matches!(event, Event::Settings(_) | Event::Subscribe { .. });
+        let before = (rewound || arranges).then(|| lives(server.engine.dispatcher()));
         self.hand_over(event)?;
-        let Some(server) = &self.server else {
-            return Ok(());
-        };
-        let after = stands(server);
-        let (Some((name, rewound)), Some((id, life))) = (&about, after) else {
-            return Ok(());
-        };
-        if after == before {
-            return Ok(());
+        if let Some(before) = before {
+            self.note_lives(&before, rewound);
         }
-        let (known, head) = (known_as(name, id), server.engine.dispatcher().state().head().0);
-        let made = before.is_none_or(|(before, _)| before != id);
-        if made {
-            self.heads.insert((Arc::clone(&known), 0), head);
-        }
-        if made || *rewound {
-            self.marks.set((id, life), head);
-        }
-        self.heads.insert((known, life), head);
         Ok(())
     }
 
@@ -507,10 +481,10 @@ impl World {
                 // Pausing begins another life: what set out before belongs to an earlier one.
                 let status = server.engine.dispatcher().subscription_status(delivery.subscription);
                 let stands = |status: &SubscriptionStatus| {
-                    status.paused.is_some() && status.life == delivery.life
+                    status.paused_reason().is_some() && status.life == delivery.life
                 };
                 if status.as_ref().is_some_and(stands) {
-                    let detail = format!("{} is paused, and sends", delivery.name);
+                    let detail = format!("{} stands still, and sends", delivery.name);
                     return Err(Violation { invariant: Invariant::I10, detail }.into());
                 }
                 self.deliver(delivery);

@@ -58,8 +58,7 @@ impl World {
         }
     }
 
-    /// A new process is told of the workers that stand in its configuration, and of the
-    /// subscriptions.
+    /// A new process is told of the workers that stand in its configuration.
     pub(super) fn introduce(&mut self) {
         for worker in self.workers.clone() {
             if !worker.plan.beats {
@@ -67,7 +66,6 @@ impl World {
                 self.hear(self.incarnation, seen);
             }
         }
-        self.subscribe_again();
     }
 
     pub(super) fn beat(&mut self, index: usize) {

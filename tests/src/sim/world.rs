@@ -366,6 +366,7 @@ impl World {
         self.scenario.faults = Faults::default();
         self.disk.set_capacity(None);
         self.heal_workers();
+        self.mend_configuration();
         self.after(Duration::from_secs(1), What::People);
         self.after(Duration::from_secs(1), What::Settle);
         if self.server.is_some() && crashes > 0 {

@@ -26,6 +26,7 @@ mod replies;
 mod retention;
 mod secure;
 mod sinks;
+mod starting;
 mod storage;
 mod subscriptions;
 mod tcp;

@@ -13,7 +13,7 @@ mod table;
 pub use pattern::Pattern;
 pub use table::{Processing, StreamOverlay, StreamTable};
 
-use crate::record::Severity;
+use crate::record::{Plan, Severity};
 
 /// How long results are kept, where nothing else is said.
 const RETENTION: Duration = Duration::from_hours(24);
@@ -145,6 +145,10 @@ pub struct AlertTarget {
 pub struct Settings {
     /// Whether a stream comes into being with its first message.
     pub create_streams: bool,
+    /// Streams that exist before their first message.
+    pub standing_streams: Vec<StreamName>,
+    /// Subscriptions that the configuration names, and what each is meant to do.
+    pub subscriptions: Vec<(Box<str>, Arc<Plan>)>,
     /// What patterns of streams change.
     pub streams: StreamTable,
     /// Treatment of streams that no pattern fits.
@@ -166,6 +170,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             create_streams: true,
+            standing_streams: Vec::new(),
+            subscriptions: Vec::new(),
             streams: StreamTable::default(),
             default_stream: Arc::default(),
             pools: Vec::new(),

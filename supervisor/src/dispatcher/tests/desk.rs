@@ -223,8 +223,9 @@ impl Desk {
     }
 
     pub(super) fn subscribe(&mut self, subscription: &str) {
-        let plan = Plan::new(Origin::Configuration, Way::Push);
-        let (name, plan) = (subscription.into(), Arc::new(plan));
+        let plan = Arc::new(Plan::new(Origin::Configuration, Way::Push));
+        let (name, settings) = (Box::<str>::from(subscription), Arc::make_mut(&mut self.settings));
+        settings.subscriptions.push((name.clone(), Arc::clone(&plan)));
         self.tell(Event::Subscribe { request: None, name, plan });
     }
 

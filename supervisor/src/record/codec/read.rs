@@ -238,6 +238,7 @@ impl Fields {
             origin: match self.u8("origin")? {
                 1 => Origin::Api,
                 2 => Origin::Configuration,
+                3 => Origin::Unconfigured,
                 _ => return Err("origin"),
             },
             way: match self.u8("way")? {

@@ -207,6 +207,7 @@ impl Writer<'_> {
         self.0.put_u8(match plan.origin {
             Origin::Api => 1,
             Origin::Configuration => 2,
+            Origin::Unconfigured => 3,
         });
         self.0.put_u8(match plan.way {
             Way::Pull => 1,

@@ -257,6 +257,13 @@ impl Model {
                 let detail = || format!("{worker} did not die of {stream:?} {sequence}");
                 return if ok { Ok(()) } else { Err(wrong(Invariant::I10, detail())) };
             }
+            Record::Opened { name, .. } => {
+                let sent = self.arrived.as_ref().is_some_and(|(stream, _)| stream == name);
+                let made = sent && self.settings.create_streams;
+                let ok = made || self.settings.standing_streams.contains(name);
+                let detail = || format!("nobody asks for the stream {name}");
+                return if ok { Ok(()) } else { Err(wrong(Invariant::I10, detail())) };
+            }
             Record::Accepted { .. }
             | Record::Alert(_)
             | Record::Arranged { .. }
@@ -266,7 +273,6 @@ impl Model {
             | Record::Copied { .. }
             | Record::CopiedResult { .. }
             | Record::Delivered { .. }
-            | Record::Opened { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
             | Record::Rewound { .. }

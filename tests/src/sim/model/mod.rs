@@ -18,7 +18,7 @@ use rollcall_common::{
 use rollcall_supervisor::{
     dispatcher::{AttemptId, Settings, event::Wish, settings::OnExhausted},
     driver::engine::Engine,
-    record::{Ending, Outcome, ParkCause, Record},
+    record::{Ending, Origin, Outcome, ParkCause, Record},
 };
 
 use crate::oracle::{Invariant, Place, Violation};
@@ -256,6 +256,7 @@ impl Model {
             let detail = format!("late answers, and others, are {:?}, not {late:?}", self.late);
             return Err(wrong(Invariant::I3, detail));
         }
+        self.compare_names(engine)?;
         for (number, stream) in (0_u32..).zip(&self.streams) {
             let status = dispatcher.stream_status(StreamId(number));
             let count = |stand| stream.messages.values().filter(|one| one.stand == stand).count();
@@ -276,6 +277,28 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    /// Whether all that the settings name is there, and stands as the configuration's.
+    fn compare_names(&self, engine: &Engine) -> Result<(), Violation> {
+        let is_there = |name: &StreamName| self.streams.iter().any(|stream| stream.name == *name);
+        if let Some(name) = self.settings.standing_streams.iter().find(|name| !is_there(name)) {
+            return Err(wrong(Invariant::I10, format!("the stream {name} is to be there")));
+        }
+        let dispatcher = engine.dispatcher();
+        let all = dispatcher.state().subscription_names();
+        let configured = all.filter(|(id, _)| {
+            let status = dispatcher.subscription_status(*id);
+            status.is_some_and(|status| status.plan.origin == Origin::Configuration)
+        });
+        let configured: BTreeSet<&str> = configured.map(|(_, name)| name).collect();
+        let named: BTreeSet<&str> =
+            self.settings.subscriptions.iter().map(|(name, _)| &**name).collect();
+        if configured == named {
+            return Ok(());
+        }
+        let detail = format!("of the configuration are {named:?}, not {configured:?}");
+        Err(wrong(Invariant::I10, detail))
     }
 
     fn in_time(&self, stream: u32) -> impl Iterator<Item = (&AttemptId, &Try)> {
