@@ -197,6 +197,8 @@ pub const HOLD_ALERT_AFTER: Duration = Duration::from_secs(300);
 pub const MESSAGE_ALERTS: usize = 1000;
 /// Resolved alerts that are kept to be looked at.
 pub const ALERTS_RESOLVED: usize = 1000;
+/// Live alerts about workers that can't be connected to, per process.
+pub const WORKER_ALERTS: usize = 100;
 /// Notices to one alert target at once.
 pub const NOTICES_AT_ONCE: usize = 4;
 /// Lines of the log that wait for whoever reads it; what is beyond is dropped.

@@ -193,8 +193,10 @@ impl Alert {
             Subject::Lag(_) => "subscription_lagging",
             Subject::Message(..) if self.is_parking() => "message_parked",
             Subject::Message(..) => "message_failing",
+            Subject::Outage(_) => "pool_outage",
             Subject::Poison(..) => "poison_suspected",
             Subject::Pool(_) => "no_worker",
+            Subject::Unreachable(_) => "worker_unreachable",
             Subject::Worker(_) => "worker_ejected",
         }
     }

@@ -22,7 +22,7 @@ use super::{
     settings::OnExhausted,
     slot::{Divergence, Slot, SlotState},
     timers::Timer,
-    worker::WorkerKey,
+    worker::{Impediment, WorkerKey},
 };
 use crate::record::{Answer, AttemptReport, Ending, Outcome, ParkCause, Reason, Record};
 
@@ -65,12 +65,19 @@ impl Dispatcher {
                 }
             }
             Verdict::Fail(failure) => {
+                if failure.status.is_some() {
+                    // It has looked at the message.
+                    self.roster.impede(attempt.worker, None);
+                }
                 self.mark(attempt.worker, failure.mark, now);
                 if counting {
                     self.failed(&attempt, &failure, now);
                 }
             }
             Verdict::Elsewhere(failure) => {
+                if failure.ending == Ending::Misconfigured {
+                    self.impede(attempt.worker, Impediment::Misconfigured, now);
+                }
                 self.mark(attempt.worker, failure.mark, now);
                 if counting {
                     self.turned_away(&attempt, &failure, now);
@@ -82,8 +89,9 @@ impl Dispatcher {
 
     /// A good answer speaks for its worker, and tells how long answers take.
     fn praise(&mut self, attempt: &Attempt, now: Time) {
-        self.roster.praise(attempt.worker);
+        self.roster.praise(attempt.worker, now);
         let pool = self.roster.pool_of(attempt.worker);
+        self.served(pool);
         let took = now.since(attempt.started_at);
         self.roster.sample(attempt.worker, took);
         if attempt.standing == AttemptStanding::Counting {
@@ -284,6 +292,11 @@ impl Dispatcher {
     }
 
     pub(super) fn mark(&mut self, worker: WorkerKey, mark: Mark, now: Time) {
+        match mark {
+            Mark::Missing => return self.lose(worker, now),
+            Mark::Pause(_) => self.impede(worker, Impediment::Busy, now),
+            Mark::None | Mark::Strike => {}
+        }
         let until = self.roster.mark(worker, mark, now, &mut self.rng);
         if mark == Mark::Strike && until.is_some() {
             self.counters.ejections += 1;

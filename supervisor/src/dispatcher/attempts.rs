@@ -19,7 +19,7 @@ use super::{
     outcome::{Failure, Mark},
     slot::SlotState,
     timers::Timer,
-    worker::WorkerKey,
+    worker::{Impediment, WorkerKey},
 };
 use crate::record::{Ending, Reason};
 
@@ -110,6 +110,9 @@ impl Dispatcher {
             return;
         };
         self.counters.timeouts += 1;
+        if self.roster.worker(failed.worker).answered_at <= failed.started_at {
+            self.impede(failed.worker, Impediment::Hanging, now);
+        }
         self.mark(failed.worker, Mark::Strike, now);
         self.roster.slow_down(failed.worker, failed.started_at, now);
         let (ending, status, mark) = (Ending::Timeout, None, Mark::Strike);

@@ -17,7 +17,7 @@ use super::{
     stream::{Stream, Turn},
     subscription::Subscription,
     timers::Timer,
-    worker::WorkerKey,
+    worker::{Standing, WorkerKey},
 };
 use crate::record::{Subject, SubscriptionId, Way};
 
@@ -214,6 +214,9 @@ impl Dispatcher {
                 || watched(worker.ejected_until)
                 || worker.silent_at.is_some();
             ensure!(!able || woken, "{id} is out for ever");
+            let away = worker.unreachable_since.is_some() && worker.standing != Standing::Left;
+            let looked = self.timers.has(worker.reach_at, Timer::Reach(key));
+            ensure!(!away || looked, "nobody looks whether {id} is back");
         }
         Ok(())
     }

@@ -42,6 +42,7 @@ mod names;
 mod notices;
 mod outcome;
 mod pool;
+mod reach;
 mod roster;
 mod sequences;
 pub mod settings;
@@ -54,6 +55,7 @@ mod subscribing;
 mod subscription;
 mod suspects;
 mod timers;
+mod unserved;
 mod watching;
 pub mod worker;
 
@@ -75,12 +77,12 @@ use crate::record::Record;
 use attempts::Attempt;
 use escalation::Signal;
 use notices::Teller;
-use pool::PoolKey;
 use roster::Roster;
 use snapshot::Export;
 use stream::{Alarm, Turn};
 use suspects::Suspects;
 use timers::{Timer, Timers};
+use unserved::Unserved;
 
 /// Beats that a registered worker may miss.
 const MISSED_BEATS: u32 = 3;
@@ -113,8 +115,8 @@ pub struct Dispatcher {
     tellers: BTreeMap<Arc<str>, Teller>,
     /// When what may be amiss is looked at.
     look_at: Option<Time>,
-    /// Since when pools have work and nobody for it.
-    unfit_since: BTreeMap<PoolKey, Time>,
+    /// Pools that have work and nobody for it.
+    unserved: Unserved,
     /// When streams last had a late answer that differs.
     diverged_at: BTreeMap<StreamId, Time>,
     /// The journal's room.
@@ -145,7 +147,7 @@ impl Dispatcher {
             counters: Counters::default(),
             tellers: BTreeMap::new(),
             look_at: None,
-            unfit_since: BTreeMap::new(),
+            unserved: Unserved::default(),
             diverged_at: BTreeMap::new(),
             space: Space::Enough,
             draining: false,
@@ -235,6 +237,7 @@ impl Dispatcher {
                 Timer::Hedge(pool) => self.hedge_due(pool, now),
                 Timer::Lane(subscription, stream) => self.lane_due(subscription, stream, now),
                 Timer::Look => self.look(now),
+                Timer::Reach(worker) => self.reach(worker, now),
                 // Its pause is over, so pumping asks it again.
                 Timer::Target => {}
                 Timer::Retry(stream, sequence) => self.retry_due(stream, sequence, now),

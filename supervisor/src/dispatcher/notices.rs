@@ -235,8 +235,10 @@ impl Dispatcher {
                 format!("{of}/{n} is parked")
             }
             Subject::Message(_, n) => format!("{of}/{n} keeps failing"),
+            Subject::Outage(pool) => format!("pool {pool} fails whatever it is given"),
             Subject::Poison(_, n) => format!("{of}/{n} is suspected poison"),
             Subject::Pool(pool) => format!("pool {pool} has work and no fit worker"),
+            Subject::Unreachable(worker) => format!("worker {worker} can't be connected to"),
             Subject::Worker(worker) => format!("worker {worker} was taken out for failing"),
         };
         AlertStatus {

@@ -10,7 +10,7 @@ use super::{
     outcome::Mark,
     pool::{Pool, PoolKey},
     settings::PoolSettings,
-    worker::{Pace, Standing, Worker, WorkerKey},
+    worker::{Impediment, Pace, Standing, Worker, WorkerKey},
 };
 
 /// All workers and pools.
@@ -65,14 +65,32 @@ impl Roster {
         !self.pools[pool.index()].queue.is_empty()
     }
 
-    /// Whether some worker of the pool could be given work if it had a hand free.
-    pub(super) fn has_able(&self, pool: PoolKey, now: Time) -> bool {
-        self.workers.iter().any(|worker| worker.pool == pool && worker.is_able(now))
+    /// Whether some worker of the pool could be given work if it had a hand free, and would do it.
+    pub(super) fn has_use(&self, pool: PoolKey, now: Time) -> bool {
+        self.workers.iter().any(|worker| worker.pool == pool && worker.is_of_use(now))
     }
 
-    /// Whether some worker of the pool has work at the moment.
+    /// Notes what a worker's last call says of it.
+    pub(super) fn impede(&mut self, key: WorkerKey, impediment: Option<Impediment>) {
+        self.workers[key.0].impediment = impediment;
+    }
+
+    /// A worker can't be connected to. Gives back when it is looked at again.
+    pub(super) fn lose(&mut self, key: WorkerKey, now: Time, rng: &mut fastrand::Rng) -> Time {
+        let at = self.workers[key.0].lose(now, rng);
+        self.refit(key, now);
+        at
+    }
+
+    /// A worker can be connected to again.
+    pub(super) fn find_again(&mut self, key: WorkerKey, now: Time) {
+        self.workers[key.0].find();
+        self.refit(key, now);
+    }
+
+    /// Whether some worker of the pool has work at the moment, and is in time with it.
     pub(super) fn is_busy(&self, pool: PoolKey) -> bool {
-        self.workers.iter().any(|w| w.pool == pool && w.in_flight > 0)
+        self.workers.iter().any(|w| w.pool == pool && w.counting > 0)
     }
 
     pub(super) fn pool_ref(&self, pool: PoolKey) -> &Pool {
@@ -189,8 +207,9 @@ impl Roster {
     }
 
     /// Notes a good answer.
-    pub(super) fn praise(&mut self, key: WorkerKey) {
+    pub(super) fn praise(&mut self, key: WorkerKey, now: Time) {
         self.workers[key.0].praise();
+        self.workers[key.0].answered_at = now;
     }
 
     /// Notes what a failure says of a worker. Gives back when it may be fit again, if the mark
@@ -203,9 +222,10 @@ impl Roster {
         rng: &mut fastrand::Rng,
     ) -> Option<Time> {
         let until = match mark {
-            Mark::None => None,
+            // Who can't be connected to is looked at again: see `reach`.
+            Mark::None | Mark::Missing => None,
             Mark::Strike => self.strike(key, now, rng),
-            Mark::Missing | Mark::Pause(None) => Some(self.workers[key.0].miss(now, rng)),
+            Mark::Pause(None) => Some(self.workers[key.0].miss(now, rng)),
             Mark::Pause(Some(span)) => {
                 let until = now + span;
                 self.workers[key.0].paused_until = until;

@@ -83,6 +83,8 @@ pub enum Cause {
     Parked,
     /// A person told it to.
     Paused,
+    /// Its pool fails whatever it is given.
+    PoolOutage,
     /// Its head waits for, or is at, another attempt.
     Retrying,
     /// Its head waits for its turn or for its worker.
@@ -97,6 +99,7 @@ impl Cause {
             Self::NoWorker => "no_worker",
             Self::Parked => "parked",
             Self::Paused => "paused",
+            Self::PoolOutage => "pool_outage",
             Self::Retrying => "retrying",
             Self::Waiting => "waiting",
         }
@@ -236,17 +239,20 @@ impl Dispatcher {
         if entry.paused {
             return Cause::Paused;
         }
-        let idle = match entry.front() {
-            None => true,
-            Some(slot) => match &slot.state {
-                SlotState::Parked(_) => return Cause::Parked,
-                // It has not failed: all who were asked turned it away, or were not there.
-                SlotState::Waiting { .. } if slot.failures == 0 => true,
-                SlotState::Waiting { .. } => return Cause::Retrying,
-                SlotState::Flying if slot.failures > 0 => return Cause::Retrying,
-                SlotState::Flying | SlotState::Done { .. } => return Cause::Waiting,
-                SlotState::Idle => true,
-            },
+        let front = entry.front().map(|slot| (&slot.state, slot.failures));
+        if let Some((SlotState::Parked(_), _)) = front {
+            return Cause::Parked;
+        }
+        if entry.pool.is_some_and(|pool| self.unserved.is_told(pool)) {
+            return Cause::NoWorker;
+        }
+        let idle = match front {
+            None | Some((SlotState::Idle, _)) => true,
+            // It has not failed: all who were asked turned it away, or were not there.
+            Some((SlotState::Waiting { .. }, 0)) => true,
+            Some((SlotState::Waiting { .. }, _)) => return Cause::Retrying,
+            Some((SlotState::Flying, failures)) if failures > 0 => return Cause::Retrying,
+            Some((SlotState::Flying | SlotState::Done { .. } | SlotState::Parked(_), _)) => false,
         };
         let fit = entry.pool.is_none_or(|pool| self.roster.has_fit(pool));
         let busy = entry.pool.is_some_and(|pool| self.roster.is_busy(pool));

@@ -232,6 +232,13 @@ impl Stream {
             && (!self.again.is_empty() || self.window_has_room())
     }
 
+    /// Whether something waits for a worker, or is at one.
+    pub(super) fn waits_for_worker(&self) -> bool {
+        let waits = |slot: &Slot| matches!(slot.state, SlotState::Waiting { .. });
+        let open = self.in_flight > 0 || !self.again.is_empty() || self.window_has_room();
+        !self.paused && (open || self.slots.iter().any(waits))
+    }
+
     fn window_has_room(&self) -> bool {
         self.cursor < self.next
             && self.cursor.0 <= self.released.0 + u64::from(self.settings.window)

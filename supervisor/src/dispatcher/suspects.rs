@@ -120,6 +120,7 @@ impl Dispatcher {
     /// The same, by the worker's id.
     pub(super) fn probed_id(&mut self, worker: &str, presence: Presence, now: Time) {
         if let Some(worker) = self.roster.find(worker) {
+            self.reached(worker, presence, now);
             self.probed(worker, presence, now);
         }
     }

@@ -29,6 +29,8 @@ pub(super) enum Timer {
     Lane(SubscriptionId, StreamId),
     /// Something may be amiss.
     Look,
+    /// A worker that can't be connected to is looked at again.
+    Reach(WorkerKey),
     /// A message may be tried again.
     Retry(StreamId, Sequence),
     /// A target of alerts may be asked again.

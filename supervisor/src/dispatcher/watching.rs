@@ -8,7 +8,6 @@ use rollcall_common::{ids::StreamId, time::Time};
 
 use super::{
     Dispatcher, Space,
-    pool::PoolKey,
     status::{Cause, Mode},
     stream::Alarm,
     timers::Timer,
@@ -17,9 +16,6 @@ use crate::record::{PauseReason, Severity, Subject, SubscriptionId};
 
 /// How often what is amiss is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a pool may have work and no fit worker before somebody is told. (Workers need a
-/// moment to register after a restart.)
-const NO_WORKER_AFTER: Duration = Duration::from_secs(5);
 /// How long after the last diverging answer that alert is over.
 const DIVERGENCE_OVER: Duration = Duration::from_secs(3600);
 /// A head that has stood still for so many times as long as is allowed is worse.
@@ -48,6 +44,7 @@ impl Dispatcher {
         for pool in self.roster.pool_keys() {
             amiss |= self.look_at_pool(pool, now);
         }
+        amiss |= self.look_at_unreachable(now);
         let ids: Vec<SubscriptionId> = self.state.subscriptions.keys().copied().collect();
         for id in ids {
             amiss |= self.look_at_destination(id, now);
@@ -60,12 +57,17 @@ impl Dispatcher {
                 Subject::AnswersDiverge(stream) => self.look_at_divergence(*stream, now),
                 Subject::Disk => self.look_at_disk(now),
                 Subject::Worker(id) => self.look_at_worker(id, now),
+                Subject::Unreachable(id) => {
+                    self.look_at_absence(id, now);
+                    false
+                }
                 Subject::Destination(id) | Subject::Gap(id) | Subject::Lag(id) => {
                     self.look_at_removed(&subject, *id, now)
                 }
                 Subject::Flood
                 | Subject::Held(_)
                 | Subject::Message(..)
+                | Subject::Outage(_)
                 | Subject::Poison(..)
                 | Subject::Pool(_) => false,
             };
@@ -73,24 +75,6 @@ impl Dispatcher {
         if amiss {
             self.worry(now);
         }
-    }
-
-    /// Whether a pool has work and nobody for it.
-    fn look_at_pool(&mut self, pool: PoolKey, now: Time) -> bool {
-        let name = self.roster.pool_name(pool);
-        let stuck = self.roster.has_work(pool) && !self.roster.has_able(pool, now);
-        if !stuck {
-            self.unfit_since.remove(&pool);
-            self.resolve_alert(&Subject::Pool(name), now);
-            return false;
-        }
-        let since = *self.unfit_since.entry(pool).or_insert(now);
-        if now.since(since) >= NO_WORKER_AFTER {
-            let members = self.roster.members(pool);
-            let detail = format!("{members} workers are known, and none can take work now");
-            self.raise(Subject::Pool(name), (Severity::Critical, 1), detail, now);
-        }
-        true
     }
 
     fn look_at_worker(&mut self, id: &str, now: Time) -> bool {

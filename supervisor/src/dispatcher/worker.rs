@@ -28,6 +28,31 @@ pub(super) enum Pace {
     Slow,
 }
 
+/// What keeps a worker from being of use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Impediment {
+    /// It asked for a pause.
+    Busy,
+    /// It lets calls run out of time.
+    Hanging,
+    /// It is not set up for what it is given.
+    Misconfigured,
+    /// It can't be connected to.
+    Unreachable,
+}
+
+impl Impediment {
+    /// In a word.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Hanging => "hanging",
+            Self::Misconfigured => "misconfigured",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
 /// Whether a worker is one of us.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Standing {
@@ -66,6 +91,14 @@ pub struct Worker {
     ejections: u32,
     /// How many times in a row it was not there, or busy.
     misses: u32,
+    /// What keeps it from being of use, as far as its last calls tell.
+    pub(super) impediment: Option<Impediment>,
+    /// When it last answered well.
+    pub(super) answered_at: Time,
+    /// Since when it can't be connected to.
+    pub(super) unreachable_since: Option<Time>,
+    /// When it is looked at again, while it can't be connected to.
+    pub(super) reach_at: Time,
     /// Calls in time that it gets at once, after it was away or too slow.
     limit: Option<u32>,
     /// Answers in time since the limit last grew.
@@ -101,6 +134,27 @@ impl Worker {
         self.standing == Standing::Active
             && self.silent_at.is_none_or(|at| now < at)
             && self.paused_until <= now
+            && self.unreachable_since.is_none()
+    }
+
+    /// Whether it could be given work at `now` if it had a hand free, and would do it as far as its
+    /// last calls tell.
+    pub(super) fn is_of_use(&self, now: Time) -> bool {
+        match self.impediment {
+            None => self.is_able(now),
+            // It says so because it has enough to do.
+            Some(Impediment::Busy) => self.counting > 0,
+            Some(Impediment::Hanging | Impediment::Misconfigured | Impediment::Unreachable) => {
+                false
+            }
+        }
+    }
+
+    /// Since when it can't be connected to, though it should be there.
+    pub(super) fn missed_since(&self, now: Time) -> Option<Time> {
+        let silent = self.silent_at.is_some_and(|at| at <= now);
+        let expected = self.standing != Standing::Left && !silent;
+        self.unreachable_since.filter(|_| expected)
     }
 
     /// Whether it stands among the fit ones of its pool.
@@ -115,6 +169,7 @@ impl Worker {
             Standing::Draining => "draining",
             Standing::Left => "left",
             Standing::Active if self.silent_at.is_some_and(|at| at <= now) => "silent",
+            Standing::Active if self.unreachable_since.is_some() => "unreachable",
             Standing::Active if self.ejected_until > now => "ejected",
             Standing::Active if self.paused_until > now => "paused",
             Standing::Active => "active",
@@ -139,6 +194,10 @@ impl Worker {
             strikes: 0,
             ejections: 0,
             misses: 0,
+            impediment: None,
+            answered_at: Time::default(),
+            unreachable_since: None,
+            reach_at: Time::default(),
             pool,
             fit_at: None,
         }
@@ -149,6 +208,7 @@ impl Worker {
         self.standing = Standing::Active;
         self.praise();
         self.limit = None;
+        self.unreachable_since = None;
         self.paused_until = Time::default();
         self.ejected_until = Time::default();
     }
@@ -184,6 +244,7 @@ impl Worker {
     /// Notes a good answer.
     pub(super) fn praise(&mut self) {
         (self.strikes, self.ejections, self.misses) = (0, 0, 0);
+        self.impediment = None;
     }
 
     /// It was not there, or busy. Gives back when it is asked again, then with one message and
@@ -194,6 +255,22 @@ impl Worker {
         let (first, most) = MISSING_WAIT;
         self.paused_until = now + backoff::doubling(first, most, self.misses, rng);
         self.paused_until
+    }
+
+    /// It can't be connected to. Gives back when it is looked at again: no message goes to it before.
+    pub(super) fn lose(&mut self, now: Time, rng: &mut fastrand::Rng) -> Time {
+        self.unreachable_since.get_or_insert(now);
+        self.misses = self.misses.saturating_add(1);
+        self.limit = Some(1);
+        let (first, most) = MISSING_WAIT;
+        self.reach_at = now + backoff::doubling(first, most, self.misses, rng);
+        self.reach_at
+    }
+
+    /// It can be connected to again.
+    pub(super) fn find(&mut self) {
+        self.unreachable_since = None;
+        self.impediment = None;
     }
 
     /// Takes it out, for longer each time. Gives back until when.

@@ -58,10 +58,14 @@ pub enum Subject {
     Lag(SubscriptionId),
     /// A message fails, or is parked.
     Message(StreamId, Sequence),
+    /// A pool fails whatever it is given.
+    Outage(Arc<str>),
     /// Workers died during a message's attempts.
     Poison(StreamId, Sequence),
     /// A pool has work and no worker that could take it.
     Pool(Arc<str>),
+    /// A worker can't be connected to.
+    Unreachable(Arc<str>),
     /// A worker was taken out for failing.
     Worker(Arc<str>),
 }
@@ -101,7 +105,7 @@ impl Subject {
     /// The worker that it is about.
     #[must_use]
     pub const fn worker(&self) -> Option<&Arc<str>> {
-        if let Self::Worker(id) = self { Some(id) } else { None }
+        if let Self::Unreachable(id) | Self::Worker(id) = self { Some(id) } else { None }
     }
 }
 

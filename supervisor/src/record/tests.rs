@@ -230,7 +230,9 @@ fn of_people() -> impl Strategy<Value = Record> {
         subscription().prop_map(Subject::Lag),
         (stream(), sequence()).prop_map(|(stream, sequence)| Subject::Message(stream, sequence)),
         (stream(), sequence()).prop_map(|(stream, sequence)| Subject::Poison(stream, sequence)),
+        text().prop_map(|name| Subject::Outage(name.into())),
         text().prop_map(|name| Subject::Pool(name.into())),
+        text().prop_map(|name| Subject::Unreachable(name.into())),
         text().prop_map(|name| Subject::Worker(name.into())),
     ];
     let audit = (time(), text(), text(), text(), text())

@@ -189,6 +189,16 @@ impl Shape {
     }
 }
 
+/// All causes.
+const CAUSES: [Cause; 6] = [
+    Cause::NoWorker,
+    Cause::Parked,
+    Cause::Paused,
+    Cause::PoolOutage,
+    Cause::Retrying,
+    Cause::Waiting,
+];
+
 fn cause_code(cause: Option<Cause>) -> u64 {
     match cause {
         None => 0,
@@ -197,12 +207,12 @@ fn cause_code(cause: Option<Cause>) -> u64 {
         Some(Cause::Paused) => 3,
         Some(Cause::Retrying) => 4,
         Some(Cause::Waiting) => 5,
+        Some(Cause::PoolOutage) => 6,
     }
 }
 
 fn cause_of(code: u64) -> Option<Cause> {
-    let all = [Cause::NoWorker, Cause::Parked, Cause::Paused, Cause::Retrying, Cause::Waiting];
-    all.into_iter().find(|cause| cause_code(Some(*cause)) == code)
+    CAUSES.into_iter().find(|cause| cause_code(Some(*cause)) == code)
 }
 
 #[cfg(test)]
@@ -212,7 +222,6 @@ mod tests {
     use super::*;
 
     fn shape(number: u32) -> Shape {
-        let all = [Cause::NoWorker, Cause::Parked, Cause::Paused, Cause::Retrying, Cause::Waiting];
         let status = StreamStatus {
             next: Sequence(u64::from(number) + 9),
             released: Sequence(number.into()),
@@ -220,7 +229,7 @@ mod tests {
             waiting: u32::MAX - number,
             parked: number ^ 0x5555_5555,
             paused: number.is_multiple_of(2),
-            cause: all.get(number as usize % 6).copied(),
+            cause: CAUSES.get(number as usize % 7).copied(),
         };
         let oldest = (!number.is_multiple_of(3)).then(|| Time::from_micros(number.into()));
         Shape {

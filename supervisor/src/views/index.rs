@@ -190,7 +190,9 @@ impl Index {
         open.board.write(stream, &view.shape(Some(status)));
         open.park(before.map_or(0, |before| before.parked), status.parked);
         let changed = match status.cause {
-            Some(Cause::NoWorker | Cause::Parked | Cause::Paused) => self.stuck.insert(stream),
+            Some(Cause::NoWorker | Cause::Parked | Cause::Paused | Cause::PoolOutage) => {
+                self.stuck.insert(stream)
+            }
             Some(Cause::Retrying | Cause::Waiting) | None => self.stuck.remove(&stream),
         };
         if changed {

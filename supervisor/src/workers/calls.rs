@@ -3,10 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rollcall_common::{
-    limits::{LATE_ANSWER, PROBE_TIMEOUT},
-    task,
-};
+use rollcall_common::{limits::LATE_ANSWER, task};
 
 use super::{
     link, plain,
@@ -17,6 +14,17 @@ use crate::{
     driver::Handle,
     web::Sizes,
 };
+
+/// Whether a call found its worker there.
+fn reached(reply: &WorkerReply) -> Result<(), &str> {
+    match reply {
+        WorkerReply::Unreachable(error) => Err(error),
+        WorkerReply::Answer { .. }
+        | WorkerReply::Broken(_)
+        | WorkerReply::Cancelled
+        | WorkerReply::Stale => Ok(()),
+    }
+}
 
 /// Hands messages to workers.
 #[derive(Debug)]
@@ -57,6 +65,7 @@ impl Calls {
                     let Ok(reply) = tokio::time::timeout(longest, call).await else {
                         return;
                     };
+                    member.note(&dispatch.worker, reached(&reply));
                     reply
                 }
                 None => WorkerReply::Unreachable("the worker has left".into()),
@@ -87,8 +96,8 @@ impl Calls {
         task::spawn("probe", async move {
             let member = calls.registry.find(&worker);
             let presence = match member {
-                Some(member) if member.peer.probe(PROBE_TIMEOUT).await => Presence::Present,
-                Some(_) | None => Presence::Absent,
+                Some(member) => member.look(&worker).await,
+                None => Presence::Absent,
             };
             // Err: the driver has ended, and nobody waits.
             let _ = calls.handle.tell(Event::Probed { worker, presence }).await;

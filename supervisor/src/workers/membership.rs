@@ -11,7 +11,7 @@ use rollcall_common::{
 };
 use tokio::{sync::watch, time::timeout};
 
-use super::registry::Registry;
+use super::registry::{Member, Registry};
 use crate::{dispatcher::Event, driver::Handle};
 
 /// How long a name may take to resolve.
@@ -44,10 +44,15 @@ pub fn keep(
             let refresh = wanted.iter().map(|pool| pool.dns_refresh).min().unwrap_or(Duration::MAX);
             let found = resolve(registry.network(), &wanted, &known).await;
             for (id, seen) in &found {
-                registry.set(id, &seen.pool, (seen.target.clone(), Some(seen.address)), None);
-                if known.get(id) != Some(seen) && tell(&handle, id, seen).await.is_err() {
+                let place = (seen.target.clone(), Some(seen.address));
+                let member = registry.set(id, &seen.pool, place, None);
+                if known.get(id) == Some(seen) {
+                    continue;
+                }
+                if tell(&handle, id, seen).await.is_err() {
                     return;
                 }
+                look(&handle, Arc::clone(id), member);
             }
             for id in known.keys().filter(|id| !found.contains_key(*id)) {
                 registry.remove(id);
@@ -78,6 +83,16 @@ async fn tell(handle: &Handle, id: &Arc<str>, seen: &Seen) -> Result<(), crate::
     let (id, pool) = (Arc::clone(id), Arc::clone(&seen.pool));
     let concurrency = seen.concurrency;
     handle.tell(Event::WorkerSeen { id, pool, concurrency, beats: false }).await
+}
+
+/// Looks whether a worker that has just come is there: nobody else does before it gets work.
+fn look(handle: &Handle, worker: Arc<str>, member: Arc<Member>) {
+    let handle = handle.clone();
+    task::spawn("probe", async move {
+        let presence = member.look(&worker).await;
+        // Err: the driver has ended, and nobody waits.
+        let _ = handle.tell(Event::Probed { worker, presence }).await;
+    });
 }
 
 /// Each address of each worker. A name that can't be resolved now keeps what it had.

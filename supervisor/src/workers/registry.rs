@@ -1,16 +1,25 @@
 //! Where each worker is: the one map that many tasks share. No guard is held across an await or
 //! another access.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use rollcall_common::{
     http::{Peer, Target, Trust},
+    limits::PROBE_TIMEOUT,
     net::Network,
 };
 
 use super::link::Link;
+use crate::dispatcher::event::Presence;
 
 /// A worker's place.
 #[derive(Debug)]
@@ -23,6 +32,33 @@ pub struct Member {
     pub url: Box<str>,
     /// What it runs, in its own words.
     pub version: Option<Box<str>>,
+    /// Whether it could not be connected to when that was last tried.
+    absent: AtomicBool,
+}
+
+impl Member {
+    /// Looks whether it takes connections.
+    pub(super) async fn look(&self, id: &str) -> Presence {
+        if self.peer.probe(PROBE_TIMEOUT).await {
+            self.note(id, Ok(()));
+            return Presence::Present;
+        }
+        self.note(id, Err("it takes no connection, or closes it at once"));
+        Presence::Absent
+    }
+
+    /// Notes whether it could be connected to; a change is logged, once.
+    pub(super) fn note(&self, id: &str, reached: Result<(), &str>) {
+        let absent = reached.is_err();
+        if self.absent.swap(absent, Ordering::Relaxed) == absent {
+            return;
+        }
+        let url = &self.url;
+        match reached {
+            Ok(()) => tracing::info!(id, %url, "the worker can be connected to again"),
+            Err(error) => tracing::warn!(id, %url, error, "the worker can't be connected to"),
+        }
+    }
 }
 
 /// Whose certificates are believed when workers are spoken to, and which one is shown to them.
@@ -92,7 +128,13 @@ impl Registry {
         let url = target.to_string().into();
         let peer = Peer::new(target, address).over(self.network.clone());
         let peer = trust.cloned().into_iter().fold(peer, Peer::trusting);
-        let member = Arc::new(Member { peer, link: Link::default(), url, version });
+        let member = Arc::new(Member {
+            peer,
+            link: Link::default(),
+            url,
+            version,
+            absent: AtomicBool::default(),
+        });
         let before = self.members.insert(Arc::clone(id), Arc::clone(&member));
         before.iter().for_each(|before| before.link.close());
         member

@@ -7,7 +7,7 @@ use rollcall_common::limits::LATE_ANSWER;
 use super::{
     super::{
         Dispatch, Event, WorkerReply,
-        event::Decision,
+        event::{Decision, Presence},
         settings::{BudgetSettings, Hedging, PoolSettings, Settings, StreamSettings},
     },
     desk::{Desk, ms, parked, secs},
@@ -409,6 +409,9 @@ fn a_worker_that_was_away_soon_has_as_much_as_ever_however_long_its_work_takes()
     }
     let mut rounds = Vec::new();
     while desk.released.len() < 200 {
+        if let Some(worker) = desk.probes.pop() {
+            desk.tell(Event::Probed { worker, presence: Presence::Present });
+        }
         if desk.dispatches.is_empty() {
             let at = desk.dispatcher.poll_timeout().unwrap();
             desk.wait(at.since(desk.now));

@@ -8,6 +8,7 @@ mod desk;
 mod destinations;
 mod health;
 mod poison;
+mod pools;
 mod snapshot;
 mod streams;
 mod subscriptions;

@@ -68,6 +68,8 @@ impl Writer<'_> {
             Subject::Poison(..) => 9,
             Subject::Pool(_) => 10,
             Subject::Worker(_) => 11,
+            Subject::Outage(_) => 72,
+            Subject::Unreachable(_) => 73,
         };
         self.0.put_u8(tag);
         match subject {
@@ -79,7 +81,10 @@ impl Writer<'_> {
             Subject::Message(stream, sequence) | Subject::Poison(stream, sequence) => {
                 self.u32(stream.0).u64(sequence.0)
             }
-            Subject::Pool(name) | Subject::Worker(name) => self.text(name),
+            Subject::Outage(name)
+            | Subject::Pool(name)
+            | Subject::Unreachable(name)
+            | Subject::Worker(name) => self.text(name),
         }
     }
 }
@@ -142,6 +147,8 @@ impl Fields {
             9 => Subject::Poison(self.stream()?, Sequence(self.u64("sequence")?)),
             10 => Subject::Pool(self.text()?.into()),
             11 => Subject::Worker(self.text()?.into()),
+            72 => Subject::Outage(self.text()?.into()),
+            73 => Subject::Unreachable(self.text()?.into()),
             _ => return Err("subject"),
         })
     }

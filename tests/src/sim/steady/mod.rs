@@ -294,7 +294,8 @@ impl Play {
                 }
                 Effect::Fetch { stream, first, last } => self.fetch(stream, first, last),
                 Effect::Probe { worker } => {
-                    let dead = self.workers[number(&worker)].dead;
+                    let refused = self.plan.outage.is_some_and(|(kind, ..)| kind == Outage::Refused);
+                    let dead = self.workers[number(&worker)].dead || (self.away && refused);
                     let presence = if dead { Presence::Absent } else { Presence::Present };
                     self.after(HOP, What::Tell(Event::Probed { worker, presence }));
                 }

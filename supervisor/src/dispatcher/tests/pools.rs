@@ -1,0 +1,148 @@
+//! Pools in trouble: nobody for what waits, workers that are away, calls that hang, outages.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    super::{
+        Cause, Event, Notice, NoticeKind, Settings, WorkerReply,
+        event::Presence,
+        settings::{AlertTarget, Hedging, OnceSeen, StreamSettings},
+    },
+    desk::{Desk, secs},
+};
+use crate::record::Severity;
+
+fn target(name: &str) -> AlertTarget {
+    AlertTarget {
+        name: name.into(),
+        min_severity: Severity::Warning,
+        after: Duration::ZERO,
+        after_failures: None,
+        repeat: Some(secs(3_600)),
+        once_seen: OnceSeen::Silence,
+        streams: Vec::new(),
+    }
+}
+
+fn desk(stream: StreamSettings, targets: Vec<AlertTarget>, workers: usize) -> Desk {
+    let default_stream = Arc::new(stream);
+    let settings = Settings { default_stream, alert_targets: targets, ..Settings::default() };
+    Desk::with(settings, workers)
+}
+
+fn parks_at(max_attempts: u32) -> StreamSettings {
+    let mut settings = StreamSettings::default();
+    settings.ladder.max_attempts = max_attempts;
+    settings.ladder.jitter = Duration::ZERO;
+    settings
+}
+
+/// The next notice, which its target takes.
+fn hear(desk: &mut Desk) -> Notice {
+    assert!(!desk.notices.is_empty(), "somebody is told");
+    let notice = desk.notices.remove(0);
+    let (alert, target) = (notice.alert.id, Arc::clone(&notice.target));
+    desk.tell(Event::Told { alert, target, outcome: Ok(()) });
+    notice
+}
+
+/// One message waits, and its pool's only worker is of no use; what the worker says each time.
+fn useless(replies: Option<WorkerReply>) -> Desk {
+    let mut desk =
+        desk(StreamSettings { hedge: Hedging::Off, ..parks_at(1_000) }, vec![target("t")], 1);
+    desk.fill("a", 1);
+    let begun = desk.now;
+    while desk.now < begun + secs(60) && desk.notices.is_empty() {
+        for dispatch in std::mem::take(&mut desk.dispatches) {
+            if let Some(reply) = replies.clone() {
+                desk.tell(Event::Answered { attempt: dispatch.attempt, reply });
+            }
+        }
+        desk.wait(Duration::from_millis(100));
+    }
+    desk
+}
+
+#[test]
+fn whatever_keeps_the_workers_of_a_pool_from_work_is_told() {
+    let status = |status| WorkerReply::Answer {
+        status,
+        outcome: None,
+        reason: "".into(),
+        retry_after: None,
+        payload: Default::default(),
+    };
+    for (replies, why) in [
+        (Some(status(503)), "busy"),
+        (Some(status(401)), "misconfigured"),
+        (Some(status(404)), "misconfigured"),
+        (None, "hanging"),
+        (Some(WorkerReply::Unreachable("refused".into())), "unreachable"),
+    ] {
+        let mut desk = useless(replies);
+        let stream = desk.dispatcher.state().find_stream("a").unwrap();
+        let alert = hear(&mut desk).alert;
+        assert_eq!((alert.kind, alert.severity), ("no_worker", Severity::Critical), "{why}");
+        assert!(alert.detail.contains(why), "{why}: {}", alert.detail);
+        assert_eq!(desk.dispatcher.stream_status(stream).cause, Some(Cause::NoWorker), "{why}");
+        while desk.dispatches.is_empty() {
+            while let Some(worker) = desk.probes.pop() {
+                desk.tell(Event::Probed { worker, presence: Presence::Present });
+            }
+            desk.wait(Duration::from_millis(100));
+        }
+        let dispatch = desk.wait_for_dispatch();
+        desk.answer(dispatch.attempt, 200);
+        assert_eq!(desk.dispatcher.stream_status(stream).cause, None, "{why}");
+        desk.wait(secs(2));
+        assert_eq!(hear(&mut desk).kind, NoticeKind::Resolved, "{why}");
+    }
+}
+
+#[test]
+fn a_worker_that_answers_now_and_then_is_no_lack_of_workers() {
+    let mut desk = desk(parks_at(1_000), vec![target("t")], 1);
+    for turn in 0..100 {
+        desk.fill("a", 1);
+        desk.wait(Duration::from_millis(500));
+        for dispatch in std::mem::take(&mut desk.dispatches) {
+            desk.answer(dispatch.attempt, if turn % 4 == 0 { 200 } else { 503 });
+        }
+    }
+    assert!(desk.notices.is_empty(), "{:?}", desk.notices);
+}
+
+#[test]
+fn a_worker_that_is_not_there_is_looked_at_until_it_is() {
+    let mut desk =
+        desk(parks_at(5), vec![AlertTarget { min_severity: Severity::Info, ..target("t") }], 2);
+    desk.tell(Event::Probed { worker: "w0".into(), presence: Presence::Absent });
+    let state = |desk: &Desk| {
+        let mut all = desk.dispatcher.workers();
+        all.find(|(_, worker)| &*worker.id == "w0").unwrap().1.state(desk.now)
+    };
+    let mut looks = 0;
+    for _ in 0..35 {
+        desk.wait(secs(1));
+        assert_eq!(state(&desk), "unreachable");
+        looks += std::mem::take(&mut desk.probes).len();
+        desk.fill("a", 1);
+        let dispatch = desk.wait_for_dispatch();
+        assert_eq!(&*dispatch.worker, "w1", "nobody is there");
+        desk.answer(dispatch.attempt, 200);
+    }
+    assert!((7..=20).contains(&looks), "every few seconds: {looks}");
+    let told: Vec<_> = desk.notices.drain(..).map(|notice| notice.alert).collect();
+    let first = told.first().unwrap();
+    assert_eq!((first.kind, first.worker.as_deref()), ("worker_unreachable", Some("w0")));
+    assert_eq!(first.severity, Severity::Info);
+    let alert = desk.dispatcher.alerts().next().unwrap();
+    assert_eq!((alert.kind, alert.severity), ("worker_unreachable", Severity::Warning));
+    while desk.probes.is_empty() {
+        desk.wait(secs(1));
+    }
+    desk.tell(Event::Probed { worker: "w0".into(), presence: Presence::Present });
+    assert_eq!(state(&desk), "active");
+    desk.wait(secs(2));
+    assert!(desk.dispatcher.alerts().all(|alert| alert.until.is_some()));
+}
