@@ -47,14 +47,14 @@ fn hear(desk: &mut Desk) -> Notice {
 }
 
 /// One message waits, and its pool's only worker is of no use; what the worker says each time.
-fn useless(replies: Option<WorkerReply>) -> Desk {
+fn useless(reply: Option<&WorkerReply>) -> Desk {
     let mut desk =
         desk(StreamSettings { hedge: Hedging::Off, ..parks_at(1_000) }, vec![target("t")], 1);
     desk.fill("a", 1);
     let begun = desk.now;
     while desk.now < begun + secs(60) && desk.notices.is_empty() {
         for dispatch in std::mem::take(&mut desk.dispatches) {
-            if let Some(reply) = replies.clone() {
+            if let Some(reply) = reply.cloned() {
                 desk.tell(Event::Answered { attempt: dispatch.attempt, reply });
             }
         }
@@ -79,7 +79,7 @@ fn whatever_keeps_the_workers_of_a_pool_from_work_is_told() {
         (None, "hanging"),
         (Some(WorkerReply::Unreachable("refused".into())), "unreachable"),
     ] {
-        let mut desk = useless(replies);
+        let mut desk = useless(replies.as_ref());
         let stream = desk.dispatcher.state().find_stream("a").unwrap();
         let alert = hear(&mut desk).alert;
         assert_eq!((alert.kind, alert.severity), ("no_worker", Severity::Critical), "{why}");
