@@ -257,7 +257,8 @@ impl Worker {
         self.paused_until
     }
 
-    /// It can't be connected to. Gives back when it is looked at again: no message goes to it before.
+    /// It can't be connected to. Gives back when it is looked at again: no message goes to it
+    /// before.
     pub(super) fn lose(&mut self, now: Time, rng: &mut fastrand::Rng) -> Time {
         self.unreachable_since.get_or_insert(now);
         self.misses = self.misses.saturating_add(1);

@@ -294,8 +294,9 @@ impl Play {
                 }
                 Effect::Fetch { stream, first, last } => self.fetch(stream, first, last),
                 Effect::Probe { worker } => {
-                    let refused = self.plan.outage.is_some_and(|(kind, ..)| kind == Outage::Refused);
-                    let dead = self.workers[number(&worker)].dead || (self.away && refused);
+                    let kind = self.plan.outage.map(|(kind, ..)| kind).filter(|_| self.away);
+                    let refused = kind == Some(Outage::Refused);
+                    let dead = refused || self.workers[number(&worker)].dead;
                     let presence = if dead { Presence::Absent } else { Presence::Present };
                     self.after(HOP, What::Tell(Event::Probed { worker, presence }));
                 }
