@@ -23,9 +23,17 @@ pub struct Client {
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The supervisor was not reached, or broke off.
+    /// The supervisor broke off, or said something that is no answer of one.
     #[error("{0}")]
     Http(String),
+    /// The supervisor was not reached.
+    #[error("{url} can't be reached: {cause}")]
+    Unreachable {
+        /// Where it was looked for.
+        url: String,
+        /// Why, in words.
+        cause: String,
+    },
     /// The supervisor refused.
     #[error("{detail} ({status})")]
     Refused {
@@ -34,25 +42,70 @@ pub enum ClientError {
         /// The problem's detail, or what else the body says.
         detail: String,
     },
+    /// Where the supervisor is was said in a way that can't be understood.
+    #[error("{url:?} is no address of a supervisor: {cause}")]
+    Url {
+        /// What was said.
+        url: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+}
+
+impl ClientError {
+    /// Whether the same may work in a moment: nobody was reached, or the supervisor is on its way
+    /// down or up.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Http(_) | Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => matches!(status, 429 | 500..=599),
+            Self::Url { .. } => false,
+        }
+    }
 }
 
 impl From<reqwest::Error> for ClientError {
     fn from(error: reqwest::Error) -> Self {
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
+        let url = error.url().map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+        let cause = cause(&error);
+        if error.is_connect() {
+            return Self::Unreachable { url, cause };
         }
-        Self::Http(text)
+        if error.is_timeout() {
+            return Self::Http(format!("{url} gave no answer in time"));
+        }
+        if error.is_builder() {
+            return Self::Http(format!("the request can't be made: {cause}"));
+        }
+        if error.is_decode() || error.is_body() {
+            return Self::Http(format!("the answer of {url} can't be read: {cause}"));
+        }
+        Self::Http(format!("{url} broke off: {cause}"))
     }
+}
+
+/// The innermost cause, which says it in the fewest words.
+fn cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    if kind == Some(std::io::ErrorKind::ConnectionRefused) {
+        return "nobody listens there".to_owned();
+    }
+    if kind == Some(std::io::ErrorKind::TimedOut) || error.is_timeout() {
+        return "nobody answers there".to_owned();
+    }
+    cause.to_string()
 }
 
 impl Client {
     /// A client of the supervisor at `url`.
     ///
     /// # Errors
-    /// When the client can't be set up.
+    /// When the URL is none, or the client can't be set up.
     pub fn new(url: &str, token: Option<Private>) -> Result<Self, ClientError> {
         let tls = crate::tls::client().map_err(|error| ClientError::Http(error.to_string()))?;
         Self::with_tls(url, token, tls)
@@ -61,12 +114,13 @@ impl Client {
     /// A client of the supervisor at `url`, which speaks TLS with this setup.
     ///
     /// # Errors
-    /// When the client can't be set up.
+    /// When the URL is none, or the client can't be set up.
     pub fn with_tls(
         url: &str,
         token: Option<Private>,
         tls: rustls::ClientConfig,
     ) -> Result<Self, ClientError> {
+        check(url)?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .connect_timeout(CONNECT)
@@ -96,6 +150,12 @@ impl Client {
         }
     }
 
+    /// Where the supervisor is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Gets a JSON value.
     ///
     /// # Errors
@@ -116,6 +176,16 @@ impl Client {
     ) -> Result<Response, ClientError> {
         let request = self.call(Method::POST, path).header(header::CONTENT_TYPE, content_type);
         checked(request.body(body).send().await?).await
+    }
+}
+
+/// Whether a supervisor may be at a URL.
+fn check(url: &str) -> Result<(), ClientError> {
+    let wrong = |cause: String| ClientError::Url { url: url.to_owned(), cause };
+    let parsed = reqwest::Url::parse(url).map_err(|error| wrong(error.to_string()))?;
+    match (parsed.scheme(), parsed.host_str()) {
+        ("http" | "https", Some(_)) => Ok(()),
+        _ => Err(wrong("it begins with http:// or https:// and a host".to_owned())),
     }
 }
 
@@ -140,6 +210,14 @@ pub async fn checked(response: Response) -> Result<Response, ClientError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_address_is_said_in_words() {
+        for url in ["127.0.0.1:7400", "", "ftp://a", "http://", "localhost:7400"] {
+            let error = Client::new(url, None).unwrap_err().to_string();
+            assert!(error.contains("is no address of a supervisor"), "{error}");
+        }
+    }
 
     #[test]
     fn its_token_is_not_shown() {

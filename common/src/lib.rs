@@ -18,6 +18,7 @@ pub mod problem;
 pub mod protocol;
 pub mod readmodel;
 pub mod reconnect;
+pub mod shown;
 pub mod shutdown;
 pub mod task;
 pub mod telemetry;

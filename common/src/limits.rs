@@ -96,6 +96,9 @@ pub const VIEW_TAIL_ROWS: usize = 65_536;
 pub const VIEW_SPILL_ROWS: usize = 8192;
 /// Places in one file of the index of positions.
 pub const VIEW_FILE_ROWS: u64 = 1 << 20;
+/// Messages of a stream between its last slot and one that a person has decided, from which on that
+/// one gets no slot: per decision.
+pub const SPARSE_SLOTS: u64 = 1024;
 /// Most history of one message's attempts that is kept.
 pub const ATTEMPT_HISTORY: usize = 32;
 /// Senders that read results from the disk at once.
@@ -106,6 +109,13 @@ pub const LATE_ANSWER: Duration = Duration::from_secs(600);
 pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// Streams that wait for somebody of which everybody sees which they are.
 pub const STUCK_SHOWN: usize = 100;
+/// Parked messages in a page, where the reader does not say: per request.
+pub const PARKED_PAGE: usize = 100;
+/// Most parked messages in a page: per request.
+pub const PARKED_PAGE_MOST: usize = 1000;
+/// Groups of parked messages that are told apart by their reasons; the rest is counted: per
+/// request.
+pub const PARKED_GROUPS: usize = 1000;
 /// Most results in one page.
 pub const PAGE_RESULTS: usize = 10_000;
 /// Bytes of results after which a page ends.

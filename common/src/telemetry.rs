@@ -14,7 +14,10 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
 
-use crate::limits::{LOG_FLUSH, LOG_LINES};
+use crate::{
+    limits::{LOG_FLUSH, LOG_LINES},
+    shown::{visible, visible_json},
+};
 
 /// The way to the thread that writes.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
@@ -36,7 +39,7 @@ struct Queue {
 
 impl Write for Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.sender.try_send(Item::Line(line.into())).is_err() {
+        if self.sender.try_send(Item::Line(clean(line).into())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -45,6 +48,28 @@ impl Write for Queue {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Where lines go straight to standard error, because no thread could be started.
+struct Straight;
+
+impl Write for Straight {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        io::stderr().write_all(&clean(line))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// A line of the log in which nothing acts: its words may come from anywhere.
+fn clean(line: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(line);
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let shown = if text.starts_with('{') { visible_json(text) } else { visible(text) };
+    format!("{shown}\n").into_bytes()
 }
 
 /// How log lines look.
@@ -66,8 +91,9 @@ pub fn init(format: LogFormat, default: &str) {
     let filter =
         EnvFilter::try_from_env("ROLLCALL_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let terminal = io::stderr().is_terminal();
+    // Without colours, so that no escape sequence is ours, and none gets through.
     let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer()).with_ansi(terminal);
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer()).with_ansi(false);
     let json = match format {
         LogFormat::Auto => !terminal,
         LogFormat::Json => true,
@@ -99,7 +125,7 @@ fn writer() -> BoxMakeWriter {
     let dropped = Arc::clone(&queue.dropped);
     let thread = thread::Builder::new().name("log".to_owned());
     if thread.spawn(move || write_all(&items, &dropped, &mut io::stderr())).is_err() {
-        return BoxMakeWriter::new(io::stderr);
+        return BoxMakeWriter::new(|| Straight);
     }
     let queue = QUEUE.get_or_init(|| queue).clone();
     BoxMakeWriter::new(move || queue.clone())
@@ -127,6 +153,13 @@ fn write_all(items: &Receiver<Item>, dropped: &AtomicU64, out: &mut impl Write) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_that_is_logged_acts() {
+        let shown = |line: &str| String::from_utf8(clean(line.as_bytes())).unwrap();
+        assert_eq!(shown("a \u{1b}[2J\nb\n"), "a \\u{1b}[2J\\nb\n");
+        assert_eq!(shown("{\"a\":\"\u{9b}\"}\n"), "{\"a\":\"\\u009b\"}\n");
+    }
 
     #[test]
     fn lines_beyond_the_room_are_dropped_and_counted() {

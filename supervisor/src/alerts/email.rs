@@ -6,7 +6,10 @@ use std::{fmt, str::FromStr, time::SystemTime};
 use lettre::{
     AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
     address::Envelope,
-    message::header::{HeaderName, HeaderValue},
+    message::{
+        SinglePart,
+        header::{HeaderName, HeaderValue},
+    },
     transport::smtp::{self, authentication::Credentials},
 };
 use rollcall_common::limits::{ALERT_DETAIL_CHARS, ALERT_SUBJECT_CHARS};
@@ -165,7 +168,9 @@ fn message(
     builder = builder.raw_header(HeaderValue::new(automatic, "auto-generated".to_owned()));
     let event = notice.what.as_str();
     let title = cut(&one_line(&alert.title), ALERT_SUBJECT_CHARS);
-    builder.subject(format!("[{event}] {}: {title}", alert.severity.as_str())).body(text(notice))
+    builder
+        .subject(format!("[{event}] {}: {title}", alert.severity.as_str()))
+        .singlepart(SinglePart::plain(text(notice)))
 }
 
 fn text(notice: &Notice) -> String {

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use rollcall_common::shown::acts;
+
 /// The first `count` bytes in hex.
 pub(super) fn hex(bytes: &[u8], count: usize) -> String {
     bytes.iter().take(count).fold(String::new(), |mut text, byte| {
@@ -19,9 +21,9 @@ pub(super) fn cut(text: &str, most: usize) -> String {
     text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// One line, whatever comes from outside: line ends and other control characters are blanks.
+/// One line, whatever comes from outside: line ends and what else acts are blanks.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if acts(c) { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

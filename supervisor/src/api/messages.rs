@@ -19,8 +19,8 @@ use tokio::time::timeout;
 use super::Api;
 use crate::{
     dispatcher::MessageState,
-    record::{AttemptReport, Head},
-    views::{ReadFailed, ReleasedResult},
+    record::{self, AttemptReport, Head},
+    views::{ReadFailed, ReleasedResult, Views},
     web::respond::{Answer, bad_request, internal, json},
 };
 
@@ -52,6 +52,13 @@ pub(super) fn unknown_message(stream: &StreamName, sequence: Sequence) -> Proble
     Problem::new(404, "unknown-message", "Unknown message", detail)
 }
 
+/// What the journal has of an unreleased message.
+struct Known {
+    head: Head,
+    /// The attempts, where it has its answer.
+    history: Option<Vec<Arc<AttemptReport>>>,
+}
+
 impl Api {
     async fn message(&self, stream: &str, sequence: &str) -> Result<Response, Box<Problem>> {
         let sequence = parse_sequence(sequence)?;
@@ -67,14 +74,17 @@ impl Api {
                 Some((state, history, dispatcher.attempts_out(stream, sequence)))
             })
             .await?;
-        let head = if look.is_some() { self.head(stream, sequence).await? } else { None };
-        let (Some((state, history, out)), Some(head)) = (look, head) else {
+        let known = if look.is_some() { self.known(stream, sequence).await? } else { None };
+        let (Some((state, history, out)), Some(known)) = (look, known) else {
             // It was released meanwhile, or isn't there: not any more, or not yet durable, so that
             // nobody has been told of it.
             let result = self.about_to_be_released(stream, sequence).await?;
             let result = result.ok_or_else(|| self.gone_or_unknown(&name, stream, sequence))?;
             return Ok(json(StatusCode::OK, &released(&result)));
         };
+        // What has its answer has its last attempt there.
+        let history = known.history.unwrap_or(history);
+        let head = known.head;
         let mut attempts: Vec<Value> = history.iter().map(|report| over(report)).collect();
         attempts.extend(out.iter().map(under_way));
         let mut value = json!({
@@ -109,30 +119,53 @@ impl Api {
         self.released_result(stream, sequence).await
     }
 
-    /// What identifies an unreleased message.
-    async fn head(
+    /// What the journal has of an unreleased message.
+    async fn known(
+        &self,
+        stream: StreamId,
+        sequence: Sequence,
+    ) -> Result<Option<Known>, Box<Problem>> {
+        let views = Arc::clone(&self.views);
+        let answered = move |views: &Views| {
+            let answer = views.waiting_answer(stream, sequence)?;
+            let known = |answer: Arc<record::Answer>| Known {
+                head: answer.head,
+                history: Some(answer.history.clone()),
+            };
+            Ok::<_, ReadFailed>(answer.map(known))
+        };
+        let read = move || {
+            if let Some(known) = answered(&views)? {
+                return Ok(Some(known));
+            }
+            let messages = views.messages(stream, sequence..=sequence, usize::MAX)?;
+            if let Some((_, at, message)) = messages.first() {
+                let head = Head { id: message.id, accepted_at: *at };
+                return Ok(Some(Known { head, history: None }));
+            }
+            // It may have got its answer between the two.
+            answered(&views)
+        };
+        let known = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
+        known.map_err(|error: ReadFailed| internal(&error).into())
+    }
+
+    /// What identifies an unreleased message, if it is durable.
+    pub(super) async fn head(
         &self,
         stream: StreamId,
         sequence: Sequence,
     ) -> Result<Option<Head>, Box<Problem>> {
-        let views = Arc::clone(&self.views);
-        let read = move || {
-            if let Some(head) = views.answered_head(stream, sequence)? {
-                return Ok(Some(head));
-            }
-            let messages = views.messages(stream, sequence..=sequence, usize::MAX)?;
-            if let Some((_, at, message)) = messages.first() {
-                return Ok(Some(Head { id: message.id, accepted_at: *at }));
-            }
-            // It may have got its answer between the two.
-            views.answered_head(stream, sequence)
-        };
-        let head = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
-        head.map_err(|error: ReadFailed| internal(&error).into())
+        Ok(self.known(stream, sequence).await?.map(|known| known.head))
     }
 
     /// What is not there: not any more, or not yet.
-    fn gone_or_unknown(&self, name: &StreamName, stream: StreamId, sequence: Sequence) -> Problem {
+    pub(super) fn gone_or_unknown(
+        &self,
+        name: &StreamName,
+        stream: StreamId,
+        sequence: Sequence,
+    ) -> Problem {
         let first = self.views.first_sequence(stream);
         if sequence >= first {
             return unknown_message(name, sequence);
@@ -141,7 +174,7 @@ impl Api {
         Problem::new(410, "no-longer-kept", "No longer kept", detail).with("first", first.0)
     }
 
-    async fn released_result(
+    pub(super) async fn released_result(
         &self,
         stream: StreamId,
         sequence: Sequence,

@@ -5,6 +5,8 @@
 mod ahead;
 mod alerts;
 mod arranging;
+mod bodies;
+mod decisions;
 mod events;
 mod health;
 mod lane;
@@ -15,6 +17,7 @@ mod parked;
 pub mod reading;
 mod reason;
 mod results;
+mod signature;
 mod slices;
 mod streams;
 mod subscriptions;
@@ -48,7 +51,7 @@ use crate::{
 pub struct Api {
     /// The way to the driver.
     pub handle: Handle,
-    /// Held by whoever sends parked messages back in bulk: one at a time.
+    /// Held by whoever decides on parked messages in bulk: one at a time.
     pub bulk: tokio::sync::Mutex<()>,
     /// What readers see.
     pub views: Arc<Views>,
@@ -76,6 +79,8 @@ pub struct Api {
 pub fn routes(api: Arc<Api>) -> Router {
     Router::new()
         .merge(alerts::routes())
+        .merge(bodies::routes())
+        .merge(decisions::routes())
         .merge(health::routes())
         .merge(messages::routes())
         .merge(metrics::routes())

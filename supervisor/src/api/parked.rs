@@ -1,102 +1,60 @@
-//! Parked messages, and what people decide on them.
+//! Parked messages: page by page, by what went wrong with them, and what is decided of many at
+//! once.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Router,
     body::Body,
-    extract::{Path, Query, State},
+    extract::{Query, State},
     response::Response,
     routing::{get, post},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use rollcall_common::{
     ids::{MessageId, Sequence, StreamId, StreamName},
-    limits::REASON_BYTES,
-    message::{Headers, Payload, compact, is_kept},
+    limits::{PARKED_GROUPS, PARKED_PAGE, PARKED_PAGE_MOST, REASON_BYTES},
     problem::Problem,
-    protocol,
     time::Time,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
-    Api,
-    messages::parse_sequence,
-    reason::{Because, because, checked},
-};
+use super::{Api, reason::checked, signature::signature};
 use crate::{
     access::Caller,
     dispatcher::{
-        Dispatcher, Event, Reply,
+        Dispatcher, Event, Parking, Reply,
         event::{Bulk, Decision},
     },
     web::{
-        actor, beside, read_body,
-        respond::{Answer, bad_request, internal, json, refused},
+        actor, read_body,
+        respond::{Answer, bad_request, json, refused},
     },
 };
 
-/// Parked messages that one turn of the driver sends back.
+/// Parked messages on which one turn of the driver decides.
 const BULK: usize = 256;
 
-/// Parked messages that are looked up between two turns of the driver, for a list.
+/// Parked messages that are looked up between two turns of the driver.
 const LISTED: usize = 256;
 
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()
         .route("/v1/parked", get(list))
+        .route("/v1/parked/groups", get(groups))
         .route("/v1/parked/retry", post(retry_many))
-        .route("/v1/streams/{stream}/messages/{sequence}/retry", post(retry))
-        .route("/v1/streams/{stream}/messages/{sequence}/resolve", post(resolve))
-        .route("/v1/streams/{stream}/messages/{sequence}/skip", post(skip))
+        .route("/v1/parked/skip", post(skip_many))
 }
 
-async fn list(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    Query(query): Query<BTreeMap<String, String>>,
-) -> Answer {
-    Answer(api.list_parked(caller, query.get("stream").cloned()).await)
+type Asked = Query<BTreeMap<String, String>>;
+
+async fn list(State(api): State<Arc<Api>>, caller: Caller, Query(query): Asked) -> Answer {
+    Answer(api.list_parked(caller, &query).await)
 }
 
-type Place = Path<(String, String)>;
-
-async fn retry(
-    State(api): State<Arc<Api>>,
-    Path(place): Place,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    Answer(match because(&headers, body).await {
-        Ok(Because { by, reason }) => api.decide(place, by, Decision::Retry { reason }).await,
-        Err(refusal) => Err(refusal),
-    })
-}
-
-async fn skip(
-    State(api): State<Arc<Api>>,
-    Path(place): Place,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    Answer(match because(&headers, body).await {
-        Ok(Because { reason, .. }) if reason.is_empty() => {
-            Err(bad_request("a skip needs a reason: {\"reason\": \"…\"}").into())
-        }
-        Ok(Because { by, reason }) => api.decide(place, by, Decision::Skip { reason }).await,
-        Err(refusal) => Err(refusal),
-    })
-}
-
-async fn resolve(
-    State(api): State<Arc<Api>>,
-    Path(place): Place,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    Answer(api.resolve(place, &headers, body).await)
+async fn groups(State(api): State<Arc<Api>>, caller: Caller, Query(query): Asked) -> Answer {
+    Answer(api.group_parked(caller, &query).await)
 }
 
 async fn retry_many(
@@ -105,21 +63,54 @@ async fn retry_many(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    Answer(api.retry_many(&caller, &headers, body).await)
+    Answer(api.decide_many(Act::Retry, caller, &headers, body).await)
 }
 
-/// What is sent back in bulk, and why.
+async fn skip_many(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    Answer(api.decide_many(Act::Skip, caller, &headers, body).await)
+}
+
+/// What is decided of many at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Act {
+    Retry,
+    Skip,
+}
+
+/// Of which parked messages something is decided, and why.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
     stream: Option<String>,
     #[serde(default)]
     matching: Box<str>,
+    signature: Option<Box<str>>,
     #[serde(default)]
     reason: Box<str>,
     limit: Option<usize>,
+    expect: Option<usize>,
     #[serde(default)]
     dry_run: bool,
+}
+
+/// Which parked messages are meant.
+#[derive(Clone, Debug, Default)]
+struct Which {
+    stream: Option<StreamId>,
+    matching: Box<str>,
+    signature: Option<Box<str>>,
+}
+
+impl Which {
+    fn takes(&self, parking: &Parking) -> bool {
+        parking.reason.contains(&*self.matching)
+            && self.signature.as_ref().is_none_or(|wanted| signature(&parking.reason) == **wanted)
+    }
 }
 
 /// A parked message, to be shown.
@@ -133,28 +124,54 @@ struct Row {
     behind: u64,
 }
 
-impl Row {
-    /// The next ones of a stream, or of all.
-    fn piece(
+/// Parked messages that were looked at between two turns.
+struct Piece<T> {
+    found: Vec<T>,
+    /// After which place there may be more.
+    more: Option<(StreamId, Sequence)>,
+}
+
+impl<T> Piece<T> {
+    /// What `show` makes of those after a place that are meant.
+    fn look(
         dispatcher: &Dispatcher,
         after: (StreamId, Sequence),
-        only: Option<StreamId>,
-    ) -> Vec<Self> {
-        let wanted = dispatcher
-            .parked_after(after)
-            .take_while(|(stream, ..)| only.is_none_or(|only| only == *stream));
-        let rows = wanted.filter_map(|(stream, sequence, parking, attempts)| {
-            Some(Self {
-                place: (stream, sequence),
-                stream: dispatcher.state().stream_name(stream)?.clone(),
-                id: parking.head.id,
-                reason: parking.reason.clone(),
-                attempts,
-                at: parking.at,
-                behind: dispatcher.stream_status(stream).next.0 - 1 - sequence.0,
-            })
-        });
-        rows.take(LISTED).collect()
+        which: &Which,
+        show: impl Fn(&Dispatcher, (StreamId, Sequence), &Parking, u32) -> Option<T>,
+    ) -> Self {
+        let (mut found, mut last, mut looked) = (Vec::new(), after, 0);
+        for (stream, sequence, parking, attempts) in dispatcher.parked_after(after) {
+            if which.stream.is_some_and(|only| only != stream) {
+                break;
+            }
+            if looked == LISTED {
+                return Self { found, more: Some(last) };
+            }
+            (last, looked) = ((stream, sequence), looked + 1);
+            if which.takes(parking) {
+                found.extend(show(dispatcher, last, parking, attempts));
+            }
+        }
+        Self { found, more: None }
+    }
+}
+
+impl Row {
+    fn of(
+        dispatcher: &Dispatcher,
+        place: (StreamId, Sequence),
+        parking: &Parking,
+        attempts: u32,
+    ) -> Option<Self> {
+        Some(Self {
+            place,
+            stream: dispatcher.state().stream_name(place.0)?.clone(),
+            id: parking.head.id,
+            reason: parking.reason.clone(),
+            attempts,
+            at: parking.at,
+            behind: dispatcher.stream_status(place.0).next.0 - 1 - place.1.0,
+        })
     }
 
     fn shown(&self) -> Value {
@@ -170,69 +187,176 @@ impl Row {
     }
 }
 
+/// Parked messages with the same signature.
+struct Group {
+    count: u64,
+    first: (StreamName, Sequence),
+    example: Box<str>,
+    oldest: Time,
+    newest: Time,
+    streams: u64,
+    last_stream: StreamId,
+}
+
+impl Group {
+    fn of(row: Row) -> Self {
+        let first = (row.stream, row.place.1);
+        let (oldest, newest) = (row.at, row.at);
+        let (streams, last_stream) = (1, row.place.0);
+        Self { count: 1, first, example: row.reason, oldest, newest, streams, last_stream }
+    }
+
+    fn add(&mut self, row: &Row) {
+        self.count += 1;
+        self.oldest = self.oldest.min(row.at);
+        self.newest = self.newest.max(row.at);
+        // They come stream by stream.
+        self.streams += u64::from(self.last_stream != row.place.0);
+        self.last_stream = row.place.0;
+    }
+
+    fn shown(&self, signature: &str) -> Value {
+        json!({
+            "signature": signature,
+            "count": self.count,
+            "streams": self.streams,
+            "first": { "stream": self.first.0, "sequence": self.first.1 },
+            "example": &*self.example,
+            "oldest": self.oldest,
+            "newest": self.newest,
+        })
+    }
+}
+
 fn named(stream: Option<&String>) -> Vec<Box<str>> {
     stream.map(|name| name.as_str().into()).into_iter().collect()
 }
 
+/// One bulk at a time.
+fn under_way() -> Problem {
+    let detail = "parked messages are being decided in bulk already";
+    Problem::new(409, "bulk-under-way", "Bulk under way", detail)
+}
+
 impl Api {
+    /// A place as `next` names it: the stream and the sequence of the last one shown.
+    fn cursor(&self, text: &str) -> Result<(StreamId, Sequence), Box<Problem>> {
+        let refusal = || {
+            let detail = format!("after is what `next` of a page says, not {text:?}");
+            Box::new(bad_request(detail).with("parameter", "after"))
+        };
+        let (stream, sequence) = text.rsplit_once('/').ok_or_else(refusal)?;
+        let (_, stream) = self.stream(stream)?;
+        Ok((stream, Sequence(sequence.parse().map_err(|_| refusal())?)))
+    }
+
+    fn which(
+        &self,
+        caller: &Caller,
+        query: &BTreeMap<String, String>,
+    ) -> Result<Which, Box<Problem>> {
+        let stream = query.get("stream");
+        caller.must_see(&named(stream))?;
+        let stream = stream.map(|name| self.stream(name)).transpose()?.map(|(_, id)| id);
+        let matching = query.get("matching").map_or("", String::as_str).into();
+        let signature = query.get("signature").map(|text| text.as_str().into());
+        Ok(Which { stream, matching, signature })
+    }
+
     async fn list_parked(
         &self,
         caller: Caller,
-        stream: Option<String>,
+        query: &BTreeMap<String, String>,
     ) -> Result<Response, Box<Problem>> {
-        caller.must_see(&named(stream.as_ref()))?;
-        let only = stream.map(|name| self.stream(&name)).transpose()?.map(|(_, id)| id);
-        let mut after = (only.unwrap_or(StreamId(0)), Sequence(0));
-        let mut parked = Vec::new();
+        let which = self.which(&caller, query)?;
+        let limit = super::limit(query.get("limit"), PARKED_PAGE, PARKED_PAGE_MOST)?;
+        let mut after = (which.stream.unwrap_or(StreamId(0)), Sequence(0));
+        if let Some(text) = query.get("after") {
+            after = after.max(self.cursor(text)?);
+        }
+        let mut rows: Vec<Row> = Vec::new();
         loop {
-            let piece =
-                self.handle.look(move |dispatcher| Row::piece(dispatcher, after, only)).await?;
-            let last = piece.last().filter(|_| piece.len() == LISTED).map(|row| row.place);
-            let seen = piece.iter().filter(|row| caller.sees(row.stream.as_str()));
-            parked.extend(seen.map(Row::shown));
-            let Some(last) = last else {
-                return Ok(json(StatusCode::OK, &json!({ "parked": parked })));
-            };
+            let which = which.clone();
+            let look =
+                move |dispatcher: &Dispatcher| Piece::look(dispatcher, after, &which, Row::of);
+            let piece = self.handle.look(look).await?;
+            let seen = piece.found.into_iter().filter(|row| caller.sees(row.stream.as_str()));
+            rows.extend(seen.take(limit + 1 - rows.len()));
+            match piece.more {
+                Some(last) if rows.len() <= limit => after = last,
+                Some(_) | None => break,
+            }
+        }
+        // One more than was asked for says that there are more.
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let last = rows.last().filter(|_| more);
+        let next = last.map(|row| format!("{}/{}", row.stream, row.place.1));
+        let parked: Vec<Value> = rows.iter().map(Row::shown).collect();
+        Ok(json(StatusCode::OK, &json!({ "parked": parked, "next": next })))
+    }
+
+    async fn group_parked(
+        &self,
+        caller: Caller,
+        query: &BTreeMap<String, String>,
+    ) -> Result<Response, Box<Problem>> {
+        let which = self.which(&caller, query)?;
+        let mut after = (which.stream.unwrap_or(StreamId(0)), Sequence(0));
+        let (mut groups, mut count, mut others) = (BTreeMap::<String, Group>::new(), 0_u64, 0_u64);
+        loop {
+            let which = which.clone();
+            let look =
+                move |dispatcher: &Dispatcher| Piece::look(dispatcher, after, &which, Row::of);
+            let piece = self.handle.look(look).await?;
+            for row in piece.found.into_iter().filter(|row| caller.sees(row.stream.as_str())) {
+                count += 1;
+                let signature = signature(&row.reason);
+                let room = groups.len() < PARKED_GROUPS;
+                match groups.get_mut(&signature) {
+                    Some(group) => group.add(&row),
+                    None if room => drop(groups.insert(signature, Group::of(row))),
+                    None => others += 1,
+                }
+            }
+            let Some(last) = piece.more else { break };
             after = last;
+        }
+        let mut all: Vec<(&String, &Group)> = groups.iter().collect();
+        all.sort_by_key(|(_, group)| std::cmp::Reverse(group.count));
+        let all: Vec<Value> = all.iter().map(|(signature, group)| group.shown(signature)).collect();
+        let body = json!({ "groups": all, "count": count, "others": others });
+        Ok(json(StatusCode::OK, &body))
+    }
+
+    /// The places of the parked messages that are meant, at most `limit`.
+    async fn places(
+        &self,
+        which: &Which,
+        limit: usize,
+    ) -> Result<Vec<(StreamId, Sequence)>, Box<Problem>> {
+        let mut after = (which.stream.unwrap_or(StreamId(0)), Sequence(0));
+        let mut places = Vec::new();
+        loop {
+            let which = which.clone();
+            let look = move |dispatcher: &Dispatcher| {
+                Piece::look(dispatcher, after, &which, |_, place, _, _| Some(place))
+            };
+            let piece = self.handle.look(look).await?;
+            places.extend(piece.found.into_iter().take(limit - places.len()));
+            match piece.more {
+                Some(last) if places.len() < limit => after = last,
+                Some(_) | None => return Ok(places),
+            }
         }
     }
 
-    async fn resolve(
+    /// Decides the same of many parked messages, piece by piece, so that nobody waits for all of
+    /// them.
+    async fn decide_many(
         &self,
-        place: (String, String),
-        headers: &HeaderMap,
-        body: Body,
-    ) -> Result<Response, Box<Problem>> {
-        let limit = self.sizes.load().message;
-        let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str).transpose();
-        let content_type = content_type.map_err(|_| bad_request("Content-Type is no text"))?;
-        let content_type = content_type.unwrap_or_default().into();
-        let beside = beside::keep(headers, is_kept).map_err(bad_request)?;
-        // The body is the result, so the reason travels beside it.
-        let reason = headers.get(protocol::REASON).and_then(|value| value.to_str().ok());
-        let reason = checked(reason.unwrap_or_default().into())?;
-        let body = compact(read_body(headers, body, limit).await?);
-        let payload = Payload { content_type, headers: beside, body };
-        let payload = payload.traced(&self.trace(&place).await?);
-        self.decide(place, actor(headers), Decision::Resolve { payload, reason }).await
-    }
-
-    /// What says of which trace a message is, where it has no result yet: a result that a person
-    /// gives is of that one, too.
-    async fn trace(&self, (stream, sequence): &(String, String)) -> Result<Headers, Box<Problem>> {
-        let sequence = parse_sequence(sequence)?;
-        let (_, stream) = self.stream(stream)?;
-        let views = Arc::clone(&self.views);
-        let read = move || views.messages(stream, sequence..=sequence, 1);
-        let messages = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
-        let messages = messages.map_err(|error| internal(&error))?;
-        Ok(messages.first().map(|(_, _, message)| message.trace()).unwrap_or_default())
-    }
-
-    /// Sends parked messages back piece by piece, so that nobody waits for all of them.
-    async fn retry_many(
-        &self,
-        caller: &Caller,
+        act: Act,
+        caller: Caller,
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Response, Box<Problem>> {
@@ -241,60 +365,43 @@ impl Api {
             serde_json::from_slice(&body).map_err(|error| bad_request(error.to_string()))?;
         match &wanted.stream {
             Some(name) => caller.must_see(&named(Some(name)))?,
-            None => caller.sees_everything("a retry that names no stream")?,
+            None => caller.sees_everything("a decision that names no stream")?,
         }
-        let stream = wanted.stream.map(|name| self.stream(&name)).transpose()?;
-        let mut bulk = Bulk {
-            stream: stream.map(|(_, id)| id),
-            matching: wanted.matching,
-            after: None,
-            limit: wanted.limit.unwrap_or(usize::MAX),
-            by: actor(headers),
-            reason: checked(wanted.reason)?,
+        let reason = checked(wanted.reason)?;
+        let decision = match act {
+            Act::Retry => Decision::Retry { reason },
+            Act::Skip if reason.is_empty() && !wanted.dry_run => {
+                return Err(bad_request("a skip needs a reason: {\"reason\": \"…\"}").into());
+            }
+            Act::Skip => Decision::Skip { reason },
         };
-        if wanted.dry_run {
-            let look = self.handle.look(move |dispatcher| dispatcher.parked_for(&bulk).len());
-            return Ok(json(StatusCode::OK, &json!({ "count": look.await? })));
-        }
+        let stream = wanted.stream.map(|name| self.stream(&name)).transpose()?.map(|(_, id)| id);
+        let which = Which { stream, matching: wanted.matching, signature: wanted.signature };
         let Ok(_alone) = self.bulk.try_lock() else {
-            let detail = "parked messages are being sent back in bulk already";
-            return Err(Problem::new(409, "bulk-under-way", "Bulk under way", detail).into());
+            return Err(under_way().into());
         };
-        let (mut left, mut count) = (bulk.limit, 0);
-        loop {
-            bulk.limit = left.min(BULK);
-            let piece = bulk.clone();
-            let event = move |request| Event::RetriedMany { request, bulk: piece };
+        let places = self.places(&which, wanted.limit.unwrap_or(usize::MAX)).await?;
+        let count = places.len();
+        if let Some(expected) = wanted.expect.filter(|expected| *expected != count) {
+            let detail =
+                format!("{count} parked messages are meant, not {expected}; nothing is done");
+            let problem = Problem::new(409, "count-differs", "The count differs", detail);
+            return Err(problem.with("count", count).with("expect", expected).into());
+        }
+        if wanted.dry_run {
+            return Ok(json(StatusCode::OK, &json!({ "count": count })));
+        }
+        let (by, mut done) = (actor(headers), 0);
+        for places in places.chunks(BULK) {
+            let (places, decision, by) = (places.to_vec(), decision.clone(), by.clone());
+            let bulk = Bulk { places, decision, by };
+            let event = move |request| Event::DecidedMany { request, bulk };
             let reply = self.handle.ask(event).await?;
-            let Reply::Retried { found } = reply else {
+            let Reply::DecidedMany { count } = reply else {
                 return Err(refused("bulk", &reply).into());
             };
-            count += found.len();
-            left -= found.len();
-            if found.len() < bulk.limit || left == 0 {
-                return Ok(json(StatusCode::OK, &json!({ "count": count })));
-            }
-            // What went back may be parked again by now; it had its turn.
-            bulk.after = found.last().copied();
+            done += count;
         }
-    }
-
-    async fn decide(
-        &self,
-        (stream, sequence): (String, String),
-        by: Box<str>,
-        decision: Decision,
-    ) -> Result<Response, Box<Problem>> {
-        let sequence: Sequence = parse_sequence(&sequence)?;
-        let (name, _) = self.stream(&stream)?;
-        let event = {
-            let stream = name.clone();
-            move |request| Event::Decided { request, stream, sequence, by, decision }
-        };
-        let reply = self.handle.ask(event).await?;
-        if reply != Reply::Done {
-            return Err(refused(&format!("{name}/{sequence}"), &reply).into());
-        }
-        Ok(json(StatusCode::OK, &json!({ "stream": name, "sequence": sequence })))
+        Ok(json(StatusCode::OK, &json!({ "count": done })))
     }
 }

@@ -1,6 +1,6 @@
 //! Streams: how each stands, and to make one stand still.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     access::Caller,
-    dispatcher::{Event, Reply, event::Wish},
+    dispatcher::{Event, Reply, event::Wish, settings::OnExhausted},
     web::respond::{Answer, json, refused},
 };
 
@@ -47,7 +47,7 @@ async fn list(
 }
 
 async fn one(State(api): State<Arc<Api>>, Path(stream): Path<String>) -> Answer {
-    Answer(api.stream(&stream).map(|(name, id)| json(StatusCode::OK, &api.show(&name, id))))
+    Answer(api.show_stream(&stream).await)
 }
 
 async fn pause(
@@ -97,6 +97,7 @@ impl Api {
             "in_flight": status.in_flight,
             "waiting": status.waiting,
             "parked": status.parked,
+            "backlog": status.next.0 - 1 - status.released.0,
             "paused": status.paused,
         });
         if let (Some(cause), Some(members)) = (status.cause, value.as_object_mut()) {
@@ -110,6 +111,32 @@ impl Api {
             members.insert("head".to_owned(), head);
         }
         value
+    }
+
+    /// A stream, with how it is treated.
+    async fn show_stream(&self, stream: &str) -> Result<Response, Box<Problem>> {
+        let (name, id) = self.stream(stream)?;
+        let of = name.clone();
+        let look = self.handle.look(move |dispatcher| dispatcher.settings().stream(&of));
+        let settings = look.await?;
+        let mut value = self.show(&name, id);
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let shown = json!({
+            "pool": settings.pool.as_deref(),
+            "timeout_ms": millis(settings.ladder.timeout),
+            "max_attempts": settings.ladder.max_attempts,
+            "max_in_flight": settings.max_in_flight,
+            "window": settings.window,
+            "max_backlog": settings.max_backlog,
+            "on_exhausted": match settings.on_exhausted {
+                OnExhausted::Hold => "hold",
+                OnExhausted::Skip => "skip",
+            },
+        });
+        if let Some(members) = value.as_object_mut() {
+            members.insert("settings".to_owned(), shown);
+        }
+        Ok(json(StatusCode::OK, &value))
     }
 
     async fn set_paused(

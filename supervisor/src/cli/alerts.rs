@@ -1,14 +1,16 @@
 //! `alerts`: what asks for a person.
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Failure, Output, Server, table};
+use super::{
+    Failure, Output, Server,
+    screen::{Piece, Screen, print_done, print_json, text},
+    segment,
+    table::{Kind, Table},
+};
 
 /// What `alerts` is told.
 #[derive(Args, Debug)]
@@ -30,12 +32,10 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     let client = options.server.client()?;
     if let Some(id) = &options.acknowledge {
         let body = json!({ "reason": options.reason.as_deref().unwrap_or_default() }).to_string();
-        let path = format!("/v1/alerts/{id}/acknowledge");
+        let path = format!("/v1/alerts/{}/acknowledge", segment(id));
         let alert: Value = client.post(&path, "application/json", body).await?.json().await?;
-        match options.server.output {
-            Output::Json => writeln!(io::stdout(), "{alert:#}")?,
-            Output::Text => writeln!(io::stdout(), "done")?,
-        }
+        let title = text(&alert, "title");
+        print_done(options.server.output, &alert, &format!("alert {id} is yours: {title}"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut value = client.get("/v1/alerts").await?;
@@ -44,12 +44,44 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
         alerts.retain(live);
     }
     match options.server.output {
-        Output::Json => writeln!(io::stdout(), "{value:#}")?,
-        Output::Text => {
-            let columns = ["id", "state", "severity", "kind", "since", "title", "detail"];
-            let alerts = value.get("alerts").cloned().unwrap_or_default();
-            table::print(&columns, &table::rows(&alerts, &columns))?;
-        }
+        Output::Json => print_json(&value)?,
+        Output::Text => show(&options.server, &value)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn show(server: &Server, value: &Value) -> Result<(), Failure> {
+    let screen = Screen::here();
+    let mut table = Table::new(&[
+        ("id", Kind::Number),
+        ("state", Kind::Name),
+        ("severity", Kind::Name),
+        ("kind", Kind::Name),
+        ("age", Kind::Number),
+        ("what", Kind::Words),
+    ]);
+    let all = value.get("alerts").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for one in all {
+        table.row(vec![
+            Piece::new(text(one, "id")),
+            Piece::state(text(one, "state")),
+            Piece::state(text(one, "severity")),
+            Piece::new(text(one, "kind")),
+            Piece::new(screen.age(one.get("since"))),
+            Piece::new(format!("{}: {}", text(one, "title"), text(one, "detail"))),
+        ]);
+    }
+    table.print(&screen, "no alert")?;
+    let firing = all.iter().find(|one| text(one, "state") == "firing");
+    let next = firing.map(|one| {
+        let about = |name: &str| one.get(name).and_then(Value::as_str);
+        let look = match (about("stream"), about("subscription"), about("worker")) {
+            (Some(stream), _, _) => format!("why {stream}"),
+            (None, Some(name), _) => format!("subscription {name} show"),
+            (None, None, Some(worker)) => format!("worker {worker} show"),
+            (None, None, None) => "status".to_owned(),
+        };
+        vec![look, format!("alerts --acknowledge {}", text(one, "id"))]
+    });
+    Ok(screen.next(server, &next.unwrap_or_default())?)
 }

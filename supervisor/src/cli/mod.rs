@@ -9,23 +9,43 @@ use std::{
 };
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use rollcall_common::{
-    client::Client,
+    client::{Client, ClientError},
     private::Private,
+    shown::visible_lines,
     telemetry,
     tls::{self, Authorities, Identity},
     units::Span,
 };
 
 mod alerts;
-mod clients;
+mod audit;
 mod dev;
+mod doctor;
+mod follow;
+mod man;
+mod messages;
+mod parked;
 mod pipe;
 mod results;
 mod rewind;
+mod screen;
+mod send;
 mod serve;
+mod status;
+mod streams;
+mod subscriptions;
 mod table;
 mod tail;
+mod why;
+mod workers;
+
+/// Where a supervisor is, if nobody says otherwise.
+const DEFAULT_URL: &str = "http://127.0.0.1:7400";
+
+/// What stands for itself in a part of a path.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Parallel work, arrival order.
 #[derive(Debug, Parser)]
@@ -39,6 +59,8 @@ struct CommandLine {
 enum Command {
     /// Show the alerts, or acknowledge one
     Alerts(alerts::Options),
+    /// Show who did what
+    Audit(audit::Options),
     /// Check a configuration and say what is wrong with it
     CheckConfig {
         /// The configuration file
@@ -52,64 +74,53 @@ enum Command {
     },
     /// Try it: supervisor, workers, a destination and traffic in one process, with throw-away data
     Dev(dev::Options),
-    /// Show what is parked
-    Parked {
-        /// Only of this stream
-        #[arg(long)]
-        stream: Option<String>,
-        #[command(flatten)]
-        server: Server,
+    /// Look at everything that may be wrong, and say what to do about it
+    Doctor(Server),
+    /// Say whether the supervisor is ready: exit code 0 or 1, for containers
+    Healthcheck(doctor::Health),
+    /// Write manual pages into a folder
+    Man {
+        /// The folder
+        folder: PathBuf,
     },
+    /// Show a message: where it stands, what was tried, what it says
+    Message(messages::Options),
+    /// Show what is parked
+    Parked(parked::Options),
+    /// Let a stream stand still; it takes messages in
+    Pause(streams::Standing),
     /// Lines from standard input through parallel workers to standard output, in input order
     Pipe(pipe::Options),
-    /// Supply a parked message's result
-    Resolve {
-        /// Its stream
-        stream: String,
-        /// Its sequence
-        sequence: u64,
-        /// The result's file; - is standard input
-        #[arg(default_value = "-")]
-        file: PathBuf,
-        /// The result's type
-        #[arg(long, default_value = "application/octet-stream")]
-        content_type: String,
-        /// Why, for the audit
-        #[arg(long)]
-        reason: Option<String>,
-        #[command(flatten)]
-        server: Server,
-    },
+    /// Supply a message's result, parked or not
+    Resolve(messages::Resolve),
     /// Print released results
     Results(results::ResultsOptions),
+    /// Let a stream go on that was paused
+    Resume(streams::Standing),
     /// Send a parked message back to the workers, or all of a stream
-    Retry(clients::RetryOptions),
+    Retry(messages::Retry),
     /// Let a subscription begin again after a position; 0 is the beginning
     Rewind(rewind::Options),
     /// Send a message, or many
-    Send(clients::SendOptions),
+    Send(send::Options),
     /// Run a supervisor
     Serve(serve::Options),
-    /// Go on without a parked message's result
-    Skip {
-        /// Its stream
-        stream: String,
-        /// Its sequence
-        sequence: u64,
-        /// Why
-        #[arg(long)]
-        reason: String,
-        #[command(flatten)]
-        server: Server,
-    },
+    /// Go on without a message's result, or those of all parked messages of a stream
+    Skip(messages::Skip),
     /// Show what needs a person
     Status(Server),
     /// Show the streams
-    Streams(Server),
+    Streams(streams::Options),
+    /// Show or change a subscription
+    Subscription(subscriptions::Options),
     /// Show the subscriptions
     Subscriptions(Server),
     /// Show results as they are released
     Tail(tail::Options),
+    /// Say what holds a stream, and what may be decided
+    Why(why::Options),
+    /// Show a worker, or let it finish and go
+    Worker(workers::Options),
     /// Show the workers
     Workers(Server),
 }
@@ -118,7 +129,7 @@ enum Command {
 #[derive(Args, Debug)]
 struct Server {
     /// The supervisor
-    #[arg(long, env = "ROLLCALL_URL", default_value = "http://127.0.0.1:7400")]
+    #[arg(long, env = "ROLLCALL_URL", default_value = DEFAULT_URL)]
     url: String,
     /// A token for it
     #[arg(long, env = "ROLLCALL_TOKEN", hide_env_values = true)]
@@ -183,11 +194,41 @@ impl Failure {
     fn usage(text: impl Into<String>) -> Self {
         Self { text: text.into(), code: 2 }
     }
+
+    /// It was tried, and failed.
+    fn failed(text: impl Into<String>) -> Self {
+        Self { text: text.into(), code: 1 }
+    }
+
+    /// What a call of the supervisor's HTTP API met, and what to do about it.
+    fn of_call(error: &ClientError) -> Self {
+        let advice = match error {
+            ClientError::Unreachable { .. } => {
+                "\n  is a supervisor running there? --url or ROLLCALL_URL says where it is"
+            }
+            ClientError::Refused { status: 401, .. } => {
+                "\n  --token-file or ROLLCALL_TOKEN_FILE gives the token"
+            }
+            ClientError::Url { .. } => {
+                return Self::usage(format!("{error}; for example --url http://127.0.0.1:7400"));
+            }
+            ClientError::Http(_) | ClientError::Refused { .. } => "",
+        };
+        Self::failed(format!("{error}{advice}"))
+    }
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: std::error::Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { text: error.to_string(), code: 1 }
+        let any: Box<dyn std::error::Error> = Box::new(error);
+        match any.downcast::<ClientError>() {
+            Ok(error) => Self::of_call(&error),
+            // A library's words are for those who know the library.
+            Err(any) => match any.downcast::<reqwest::Error>() {
+                Ok(error) => Self::of_call(&(*error).into()),
+                Err(any) => Self::failed(any.to_string()),
+            },
+        }
     }
 }
 
@@ -198,7 +239,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(Failure { text, code }) => {
             // Nowhere is left to say it.
-            let _ = writeln!(io::stderr(), "error: {text}");
+            let _ = writeln!(io::stderr(), "error: {}", visible_lines(&text));
             ExitCode::from(code)
         }
     }
@@ -208,7 +249,6 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(async {
         match command {
-            Command::Alerts(options) => alerts::run(&options).await,
             Command::CheckConfig { config } => serve::check(&config),
             Command::Completions { shell } => {
                 let mut command = CommandLine::command();
@@ -216,20 +256,31 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Dev(options) => dev::run(&options).await,
+            Command::Man { folder } => man::run(&folder),
             Command::Pipe(options) => pipe::run(options).await,
-            Command::Results(options) => results::results(&options).await,
-            Command::Rewind(options) => rewind::run(&options).await,
-            Command::Send(options) => clients::send(&options).await,
             Command::Serve(options) => serve::run(options).await,
+            Command::Results(options) => results::results(&options).await,
+            Command::Send(options) => send::run(&options).await,
             Command::Tail(options) => tail::run(&options).await,
-            client @ (Command::Parked { .. }
-            | Command::Resolve { .. }
+            asks @ (Command::Alerts(_)
+            | Command::Audit(_)
+            | Command::Doctor(_)
+            | Command::Healthcheck(_)
+            | Command::Message(_)
+            | Command::Parked(_)
+            | Command::Pause(_)
+            | Command::Resolve(_)
+            | Command::Resume(_)
             | Command::Retry(_)
-            | Command::Skip { .. }
+            | Command::Rewind(_)
+            | Command::Skip(_)
             | Command::Status(_)
             | Command::Streams(_)
+            | Command::Subscription(_)
             | Command::Subscriptions(_)
-            | Command::Workers(_)) => clients::run(client).await,
+            | Command::Why(_)
+            | Command::Worker(_)
+            | Command::Workers(_)) => ask(asks).await,
         }
     });
     // What still waits somewhere has nothing left to do.
@@ -238,12 +289,51 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     code
 }
 
+/// Runs what people ask, or tell, a running supervisor.
+async fn ask(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Alerts(options) => alerts::run(&options).await,
+        Command::Audit(options) => audit::run(&options).await,
+        Command::Doctor(server) => doctor::doctor(&server).await,
+        Command::Healthcheck(options) => doctor::healthcheck(&options).await,
+        Command::Message(options) => messages::run(&options).await,
+        Command::Parked(options) => parked::run(&options).await,
+        Command::Pause(options) => streams::pause(&options).await,
+        Command::Resolve(options) => messages::resolve(&options).await,
+        Command::Resume(options) => streams::resume(&options).await,
+        Command::Retry(options) => messages::retry(&options).await,
+        Command::Rewind(options) => rewind::run(&options).await,
+        Command::Skip(options) => messages::skip(&options).await,
+        Command::Status(server) => status::run(&server).await,
+        Command::Streams(options) => streams::run(&options).await,
+        Command::Subscription(options) => subscriptions::run(&options).await,
+        Command::Subscriptions(server) => subscriptions::list(&server).await,
+        Command::Why(options) => why::run(&options).await,
+        Command::Worker(options) => workers::run(&options).await,
+        Command::Workers(server) => workers::list(&server).await,
+        Command::CheckConfig { .. }
+        | Command::Completions { .. }
+        | Command::Dev(_)
+        | Command::Man { .. }
+        | Command::Pipe(_)
+        | Command::Results(_)
+        | Command::Send(_)
+        | Command::Serve(_)
+        | Command::Tail(_) => Err(Failure::usage("that is nothing to ask a supervisor")),
+    }
+}
+
 /// The environment's variables that are text.
 fn environment() -> Vec<(String, String)> {
     let text = |(name, value): (OsString, OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
     std::env::vars_os().filter_map(text).collect()
+}
+
+/// A name as a part of a path.
+fn segment(name: &str) -> String {
+    percent_encoding::utf8_percent_encode(name, SEGMENT).to_string()
 }
 
 /// A duration as an argument.

@@ -1,18 +1,17 @@
-//! `results`: prints released results; and pages of results as they came, so that numbers keep
-//! their digits.
+//! `results`: prints released results, as they came, so that numbers keep their digits.
 
 use std::{
+    borrow::Cow,
     io::{self, Write as _},
     process::ExitCode,
 };
 
 use clap::Args;
-use reqwest::Method;
-use rollcall_common::client::{Client, checked};
+use rollcall_common::shown::{BASE64, visible, visible_data, visible_json};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Failure, Output, Server};
+use super::{Failure, Output, Server, follow::Follower, segment};
 
 /// How long one look of `results --follow` waits for more.
 const FOLLOW_WAIT: u64 = 30;
@@ -32,14 +31,6 @@ pub(super) struct ResultsOptions {
     server: Server,
 }
 
-/// A page of results.
-#[derive(Debug, Deserialize)]
-pub(super) struct Page {
-    pub(super) results: Vec<Box<RawValue>>,
-    pub(super) next: u64,
-    caught_up: bool,
-}
-
 /// What is shown together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Shown {
@@ -50,12 +41,15 @@ pub(super) enum Shown {
 /// What is shown of a result.
 #[derive(Debug, Deserialize)]
 struct Fields<'a> {
-    stream: &'a str,
+    #[serde(borrow)]
+    stream: Cow<'a, str>,
     sequence: u64,
-    outcome: &'a str,
+    #[serde(borrow)]
+    outcome: Cow<'a, str>,
     #[serde(borrow, default, deserialize_with = "there")]
     data: Option<&'a RawValue>,
-    data_base64: Option<&'a str>,
+    #[serde(borrow)]
+    data_base64: Option<Cow<'a, str>>,
 }
 
 /// What is there, though it be `null`.
@@ -63,25 +57,16 @@ fn there<'a, D: Deserializer<'a>>(value: D) -> Result<Option<&'a RawValue>, D::E
     Deserialize::deserialize(value).map(Some)
 }
 
-impl Page {
-    pub(super) async fn get(client: &Client, path: &str) -> Result<Self, Failure> {
-        let answer = checked(client.call(Method::GET, path).send().await?).await?;
-        Ok(serde_json::from_slice(&answer.bytes().await?)?)
-    }
-}
-
 pub(super) async fn results(options: &ResultsOptions) -> Result<ExitCode, Failure> {
     let client = options.server.client()?;
-    let mut after = options.after;
+    let path = format!("/v1/streams/{}/results", segment(&options.stream));
     let wait = if options.follow { FOLLOW_WAIT } else { 0 };
+    let mut reader = Follower::new(client, path, options.after, wait);
     loop {
-        let path =
-            format!("/v1/streams/{}/results?after={after}&limit=1000&wait={wait}", options.stream);
-        let page = Page::get(&client, &path).await?;
+        let page = if options.follow { reader.patient().await? } else { reader.next().await? };
         for result in &page.results {
             show(result, options.server.output, Shown::OneStream)?;
         }
-        after = page.next;
         if page.caught_up && !options.follow {
             return Ok(ExitCode::SUCCESS);
         }
@@ -92,17 +77,22 @@ pub(super) async fn results(options: &ResultsOptions) -> Result<ExitCode, Failur
 pub(super) fn show(result: &RawValue, output: Output, shown: Shown) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     if output == Output::Json {
-        return Ok(writeln!(out, "{result}")?);
+        return Ok(writeln!(out, "{}", visible_json(result.get()))?);
     }
     let Fields { stream, sequence, outcome, data, data_base64 } =
         serde_json::from_str(result.get())?;
     if shown == Shown::AllStreams {
-        write!(out, "{stream}\t")?;
+        write!(out, "{}\t", visible(&stream))?;
     }
+    let outcome = visible(&outcome);
     let data = match (data.map(RawValue::get), data_base64) {
         // A string is shown as its text, if it is one.
-        (Some(json), _) => serde_json::from_str(json).unwrap_or_else(|_| json.to_owned()),
-        (None, base64) => base64.unwrap_or_default().to_owned(),
+        (Some(json), _) => match serde_json::from_str::<String>(json) {
+            Ok(text) => visible_data(&text).into_owned(),
+            Err(_) => visible_json(json).into_owned(),
+        },
+        (None, Some(base64)) => format!("{BASE64}{}", visible(&base64)),
+        (None, None) => String::new(),
     };
     Ok(writeln!(out, "{sequence}\t{outcome}\t{data}")?)
 }

@@ -1,18 +1,18 @@
 //! `rewind`: a subscription begins again, and one can watch it catch up.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     process::ExitCode,
     time::Duration,
 };
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use rollcall_common::client::Client;
+use rollcall_common::{client::Client, shown::visible};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::{Failure, Output, Server};
+use super::{Failure, Output, Server, screen::print_done, segment};
 
 /// How often it looks how far the subscription is.
 const LOOK: Duration = Duration::from_millis(200);
@@ -33,7 +33,7 @@ pub(super) struct Options {
 
 pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     let client = options.server.client()?;
-    let path = format!("/v1/subscriptions/{}", options.subscription);
+    let path = format!("/v1/subscriptions/{}", segment(&options.subscription));
     let body = json!({ "position": options.position }).to_string();
     let answer = client.post(&format!("{path}/rewind"), "application/json", body).await?;
     let mut state: Value = answer.json().await?;
@@ -41,14 +41,10 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     if options.wait || text && io::stderr().is_terminal() {
         state = catch_up(&client, &path, state).await?;
     }
-    let mut out = io::stdout().lock();
-    if text {
-        let member = |name: &str| state.get(name).map_or_else(String::new, super::table::cell);
-        let (mode, checkpoint, head) = (member("mode"), member("checkpoint"), member("head"));
-        writeln!(out, "{} {mode}, {checkpoint} of {head}", options.subscription)?;
-    } else {
-        writeln!(out, "{state:#}")?;
-    }
+    let member = |name: &str| super::screen::text(&state, name);
+    let (mode, checkpoint, head) = (member("mode"), member("checkpoint"), member("head"));
+    let done = format!("{} {mode}, {checkpoint} of {head}", options.subscription);
+    print_done(options.server.output, &state, &done)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -67,7 +63,7 @@ async fn catch_up(client: &Client, path: &str, mut state: Value) -> Result<Value
         let trouble = ["paused_reason", "last_error"]
             .iter()
             .find_map(|name| state.get(*name).and_then(Value::as_str).map(ToOwned::to_owned));
-        bar.set_message(trouble.unwrap_or_default());
+        bar.set_message(visible(&trouble.unwrap_or_default()).into_owned());
         sleep(LOOK).await;
         state = client.get(path).await?;
     }

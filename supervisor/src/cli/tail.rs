@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::{
     Failure, Server,
-    results::{Page, Shown, show},
+    follow::Follower,
+    results::{Shown, show},
+    segment,
 };
 
 /// How long one look waits for more, in seconds.
@@ -28,21 +30,19 @@ pub(super) struct Options {
 pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     let client = options.server.client()?;
     let path = match &options.stream {
-        Some(stream) => format!("/v1/streams/{stream}/results"),
+        Some(stream) => format!("/v1/streams/{}/results", segment(stream)),
         None => "/v1/results".to_owned(),
     };
     let shown = if options.stream.is_some() { Shown::OneStream } else { Shown::AllStreams };
-    let mut after = match options.after {
+    let after = match options.after {
         Some(after) => after,
         None => now(options).await?,
     };
+    let mut reader = Follower::new(client, path, after, WAIT);
     loop {
-        let page = format!("{path}?after={after}&limit=1000&wait={WAIT}");
-        let Page { results, next, .. } = Page::get(&client, &page).await?;
-        for result in &results {
+        for result in &reader.patient().await?.results {
             show(result, options.server.output, shown)?;
         }
-        after = next;
     }
 }
 
@@ -50,12 +50,12 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
 async fn now(options: &Options) -> Result<u64, Failure> {
     let client = options.server.client()?;
     let (path, name) = match &options.stream {
-        Some(stream) => (format!("/v1/streams/{stream}"), "released"),
+        Some(stream) => (format!("/v1/streams/{}", segment(stream)), "released"),
         None => ("/v1/status".to_owned(), "head"),
     };
     let value = client.get(&path).await?;
     value
         .get(name)
         .and_then(Value::as_u64)
-        .ok_or_else(|| Failure { text: format!("{path} does not say how far it is"), code: 1 })
+        .ok_or_else(|| Failure::failed(format!("{path} does not say how far it is")))
 }

@@ -311,7 +311,7 @@ impl Dispatcher {
         if matches!(slot.state, SlotState::Done { .. }) { None } else { Some(slot) }
     }
 
-    fn report(
+    pub(super) fn report(
         &self,
         attempt: &Attempt,
         (ending, status): (Ending, Option<u16>),

@@ -21,7 +21,7 @@ use super::{
     timers::Timer,
     worker::{Impediment, WorkerKey},
 };
-use crate::record::{Ending, Reason};
+use crate::record::{AttemptReport, Ending, Reason};
 
 /// One attempt that may still answer.
 #[derive(Clone, Copy, Debug)]
@@ -178,6 +178,28 @@ impl Dispatcher {
     fn cancel(&mut self, attempt: AttemptId, worker: WorkerKey) {
         let worker = Arc::clone(&self.roster.worker(worker).id);
         self.effects.push_back(Effect::Cancel { attempt, worker });
+    }
+
+    /// Attempts of a message that a person has decided are given up; gives back those that were in
+    /// time.
+    pub(super) fn give_up(
+        &mut self,
+        stream: StreamId,
+        sequence: Sequence,
+        now: Time,
+    ) -> Vec<AttemptReport> {
+        let slot = self.state.stream(stream).slot(sequence);
+        let out: Vec<AttemptId> = slot.map(|slot| slot.out.iter().collect()).unwrap_or_default();
+        let mut reports = Vec::new();
+        for id in out {
+            let Some(attempt) = self.hang_up(id, now) else { continue };
+            self.cancel(id, attempt.worker);
+            if attempt.standing == AttemptStanding::Counting {
+                let given_up = (Ending::Cancelled, None);
+                reports.push(self.report(&attempt, given_up, "a person decided", now));
+            }
+        }
+        reports
     }
 
     /// Attempts of a message that is decided without them: they no longer count, and their

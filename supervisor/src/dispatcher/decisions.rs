@@ -1,9 +1,11 @@
-//! What people decide: on a parked message, and on a stream that is to stand still.
+//! What people decide: on a message that is parked or has no result yet, and on a stream that is to
+//! stand still.
 
 use std::sync::Arc;
 
 use rollcall_common::{
     ids::{Sequence, StreamId, StreamName},
+    limits::ATTEMPT_HISTORY,
     message::Payload,
     time::Time,
 };
@@ -12,19 +14,20 @@ use super::{
     Dispatcher,
     effect::{Effect, Reply},
     event::{Bulk, Decision, RequestId, Wish},
+    slot::{Parking, Slot},
 };
-use crate::record::{Answer, Outcome, Record};
+use crate::record::{Answer, Head, Outcome, Record};
 
 impl Dispatcher {
     pub(super) fn decided(
         &mut self,
         request: RequestId,
-        (stream, sequence): (&StreamName, Sequence),
-        (by, decision): (&str, Decision),
+        place: (&StreamName, Sequence),
+        (by, decision, head): (&str, Decision, Option<Head>),
         now: Time,
     ) {
-        let reply = match self.state.find_stream(stream.as_str()) {
-            Some(stream) => self.decide((stream, sequence), by, decision, now),
+        let reply = match self.state.find_stream(place.0.as_str()) {
+            Some(stream) => self.decide((stream, place.1), (by, decision), head, now),
             None => Reply::UnknownStream,
         };
         self.effects.push_back(Effect::Reply(request, reply));
@@ -33,76 +36,80 @@ impl Dispatcher {
     fn decide(
         &mut self,
         (stream, sequence): (StreamId, Sequence),
-        by: &str,
-        decision: Decision,
+        (by, decision): (&str, Decision),
+        head: Option<Head>,
         now: Time,
     ) -> Reply {
         let entry = self.state.stream(stream);
         if sequence < Sequence::FIRST || sequence >= entry.next {
             return Reply::UnknownMessage;
         }
-        let Some((slot, parking)) = entry.slot(sequence).and_then(|s| Some((s, s.parking()?)))
-        else {
-            return Reply::NotParked;
-        };
-        let answer = |outcome, reason, payload| Answer {
-            head: parking.head,
-            outcome,
-            worker: "".into(),
-            reason,
-            history: slot.history(),
-            attempts: slot.failures,
-            payload,
-        };
-        let (act, reason, record) = match decision {
-            Decision::Resolve { payload, reason } => {
-                let answer = Arc::new(answer(Outcome::Resolved, reason.clone(), payload));
-                ("resolve", reason, Record::Answered { stream, sequence, at: now, answer })
-            }
-            Decision::Retry { reason } => {
-                let record = Record::Retried { stream, sequence, at: now, reason: reason.clone() };
-                ("retry", reason, record)
-            }
-            Decision::Skip { reason } => {
-                let payload = Payload::default();
-                let answer = Arc::new(answer(Outcome::Skipped, reason.clone(), payload));
-                ("skip", reason, Record::Answered { stream, sequence, at: now, answer })
-            }
-        };
+        let parking = entry.slot(sequence).and_then(Slot::parking);
         let on = format!("{}/{sequence}", entry.name);
-        self.audit((by, act), on, &reason, now);
-        let again = matches!(record, Record::Retried { .. });
-        self.commit(record);
-        self.dirty.insert(stream);
-        if again {
-            self.redispatch(stream, sequence);
-        } else {
-            self.settle_head(stream, now);
-            self.enqueue(stream);
+        let (act, reason, outcome, payload) = match decision {
+            Decision::Retry { reason } if parking.is_some() => {
+                self.audit((by, "retry"), on, &reason, now);
+                self.commit(Record::Retried { stream, sequence, at: now, reason });
+                self.dirty.insert(stream);
+                self.redispatch(stream, sequence);
+                return Reply::Done;
+            }
+            Decision::Retry { .. } => return Reply::NotParked,
+            Decision::Resolve { payload, reason } => {
+                ("resolve", reason, Outcome::Resolved, payload)
+            }
+            Decision::Skip { reason } => ("skip", reason, Outcome::Skipped, Payload::default()),
+        };
+        if sequence <= entry.released || entry.is_done(sequence) {
+            return Reply::HasResult;
         }
+        let Some(head) = parking.map(|parking| parking.head).or(head) else {
+            return Reply::UnknownMessage;
+        };
+        self.audit((by, act), on, &reason, now);
+        self.settle_by_hand((stream, sequence), (head, outcome, payload, reason), now);
         Reply::Done
     }
 
-    /// Sends parked messages back to the workers: those of one stream from `after` on, at most
-    /// `limit` (contract §6, in bulk; the caller takes one piece after the other).
-    pub(super) fn retry_many(&mut self, request: RequestId, bulk: &Bulk, now: Time) {
-        let found = self.parked_for(bulk);
-        for (stream, sequence) in &found {
-            let decision = Decision::Retry { reason: bulk.reason.clone() };
-            self.decide((*stream, *sequence), &bulk.by, decision, now);
-        }
-        self.effects.push_back(Effect::Reply(request, Reply::Retried { found }));
+    /// A person's word is the result of a message. Whatever is under way for it is given up.
+    fn settle_by_hand(
+        &mut self,
+        (stream, sequence): (StreamId, Sequence),
+        (head, outcome, payload, reason): (Head, Outcome, Payload, Box<str>),
+        now: Time,
+    ) {
+        let given_up = self.give_up(stream, sequence, now);
+        let slot = self.state.stream(stream).slot(sequence);
+        let mut history = slot.map(Slot::history).unwrap_or_default();
+        let failures = slot.map_or(0, |slot| slot.failures);
+        let attempts = given_up.first().map_or(failures, |report| report.attempt);
+        let room = ATTEMPT_HISTORY.saturating_sub(history.len());
+        history.extend(given_up.into_iter().take(room).map(Arc::new));
+        let worker = "".into();
+        let answer = Answer { head, outcome, worker, reason, history, attempts, payload };
+        self.commit(Record::Answered { stream, sequence, at: now, answer: Arc::new(answer) });
+        self.dirty.insert(stream);
+        self.settle_head(stream, now);
+        self.enqueue(stream);
     }
 
-    /// The parked messages that a bulk is about, in order.
+    /// Decides the same of several parked messages: of those that are parked no more, nothing.
+    pub(super) fn decided_many(&mut self, request: RequestId, bulk: Bulk, now: Time) {
+        let Bulk { places, decision, by } = bulk;
+        let mut count = 0;
+        for (stream, sequence) in places {
+            if self.parking(stream, sequence).is_some() {
+                let reply = self.decide((stream, sequence), (&by, decision.clone()), None, now);
+                count += u64::from(reply == Reply::Done);
+            }
+        }
+        self.effects.push_back(Effect::Reply(request, Reply::DecidedMany { count }));
+    }
+
+    /// Why a message waits for a person, if it does.
     #[must_use]
-    pub fn parked_for(&self, bulk: &Bulk) -> Vec<(StreamId, Sequence)> {
-        let wanted = self.parked().filter(|(stream, sequence, parking, _)| {
-            bulk.after.is_none_or(|after| (*stream, *sequence) > after)
-                && bulk.stream.is_none_or(|only| only == *stream)
-                && parking.reason.contains(&*bulk.matching)
-        });
-        wanted.map(|(stream, sequence, ..)| (stream, sequence)).take(bulk.limit).collect()
+    pub fn parking(&self, stream: StreamId, sequence: Sequence) -> Option<&Parking> {
+        self.state.stream(stream).slot(sequence)?.parking()
     }
 
     /// Dispatch and release of a stream stop, or go on.

@@ -172,17 +172,19 @@ pub enum Reply {
         /// Where the key was seen.
         sequence: Sequence,
     },
+    /// Several parked messages are decided.
+    DecidedMany {
+        /// How many.
+        count: u64,
+    },
     /// It is done.
     Done,
     /// The journal has only its reserve left.
     Full,
+    /// The message has its result already.
+    HasResult,
     /// The message is not parked.
     NotParked,
-    /// Parked messages went back to the workers.
-    Retried {
-        /// Which, in order.
-        found: Vec<(StreamId, Sequence)>,
-    },
     /// An answer about a subscription.
     Subscription(SubscriptionReply),
     /// There is no such alert.

@@ -12,7 +12,7 @@ use rollcall_common::{
 
 use super::settings::Settings;
 pub use crate::record::Start;
-use crate::record::{AlertId, Found, Gap, Plan, Record, SubscriptionId};
+use crate::record::{AlertId, Found, Gap, Head, Plan, Record, SubscriptionId};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub enum Event {
         /// [`Record::Copied`] and [`Record::CopiedResult`].
         copies: Vec<Record>,
     },
-    /// A person decided on a parked message.
+    /// A person decided on a message.
     Decided {
         /// Whom to answer.
         request: RequestId,
@@ -53,6 +53,8 @@ pub enum Event {
         stream: StreamName,
         /// The message's place in it.
         sequence: Sequence,
+        /// What identifies it, as the journal has it; of a parked one that is known.
+        head: Option<Head>,
         /// Who, as far as is known.
         by: Box<str>,
         /// What they decided.
@@ -122,11 +124,11 @@ pub enum Event {
         /// Whether it is to stand.
         wish: Wish,
     },
-    /// Parked messages are sent back to the workers together.
-    RetriedMany {
+    /// The same is decided of several parked messages.
+    DecidedMany {
         /// Whom to answer.
         request: RequestId,
-        /// Which, and why.
+        /// Of which, and what.
         bulk: Bulk,
     },
     /// A look at whether a worker is there is done.
@@ -331,7 +333,7 @@ pub enum Wish {
     Resume,
 }
 
-/// What a person decided on a parked message.
+/// What a person decided on a message.
 #[derive(Clone, Debug)]
 pub enum Decision {
     /// This is the result.
@@ -353,19 +355,13 @@ pub enum Decision {
     },
 }
 
-/// Parked messages that are sent back to the workers together.
+/// What is decided of several parked messages together.
 #[derive(Clone, Debug)]
 pub struct Bulk {
-    /// Only those of this stream.
-    pub stream: Option<StreamId>,
-    /// Only those whose reason holds this text.
-    pub matching: Box<str>,
-    /// Only those after this one, by stream and sequence.
-    pub after: Option<(StreamId, Sequence)>,
-    /// At most so many.
-    pub limit: usize,
-    /// Who wants it, as far as is known.
+    /// The messages. Of those that are parked no more, nothing is decided.
+    pub places: Vec<(StreamId, Sequence)>,
+    /// What is decided of each.
+    pub decision: Decision,
+    /// Who decides, as far as is known.
     pub by: Box<str>,
-    /// In their words.
-    pub reason: Box<str>,
 }

@@ -114,7 +114,8 @@ impl Dispatcher {
         flying: &BTreeMap<Sequence, u32>,
     ) -> Result<(), String> {
         let name = &stream.name;
-        let (mut done, mut parked, mut in_flight) = (0, 0, 0);
+        let decided = u32::try_from(stream.decided.len()).unwrap_or(u32::MAX);
+        let (mut done, mut parked, mut in_flight) = (decided, 0, 0);
         for (sequence, slot) in stream.numbered_slots() {
             match &slot.state {
                 SlotState::Done { .. } => done += 1,
@@ -140,6 +141,12 @@ impl Dispatcher {
             }
         }
         ensure!(done == stream.waiting, "{name}: waiting is wrong");
+        let slots = u64::try_from(stream.slot_count()).unwrap_or(u64::MAX);
+        let last = stream.released.0 + slots;
+        ensure!(
+            stream.decided.iter().all(|(sequence, _)| sequence.0 > last && sequence < stream.next),
+            "{name}: a message is decided beside its slot"
+        );
         ensure!(parked == stream.parked.len(), "{name}: parked is wrong");
         let out: u32 = flying.values().sum();
         ensure!(

@@ -28,6 +28,7 @@ mod alert;
 mod answers;
 mod attempts;
 mod budget;
+mod decided;
 mod decisions;
 mod delivery;
 mod dispatching;
@@ -171,9 +172,10 @@ impl Dispatcher {
             Event::Answered { attempt, reply } => self.answered(attempt, reply, now),
             Event::Arrived(arrival) => self.arrived(&arrival, now),
             Event::Copied { request, copies } => self.copied(request, copies),
-            Event::Decided { request, stream, sequence, by, decision } => {
-                self.decided(request, (&stream, sequence), (&by, decision), now);
+            Event::Decided { request, stream, sequence, head, by, decision } => {
+                self.decided(request, (&stream, sequence), (&by, decision, head), now);
             }
+            Event::DecidedMany { request, bulk } => self.decided_many(request, bulk, now),
             Event::Delivered { more, subscription, stream, through, floor } => {
                 self.delivered((subscription, stream), through, floor, now);
                 if !more {
@@ -189,7 +191,6 @@ impl Dispatcher {
             Event::Paused { request, stream, by, reason, wish } => {
                 self.pause_or_resume(request, (&stream, wish), (&by, &reason), now);
             }
-            Event::RetriedMany { request, bulk } => self.retry_many(request, &bulk, now),
             Event::Probed { worker, presence } => self.probed_id(&worker, presence, now),
             Event::Scanned { subscription, life, to, found } => {
                 self.scanned((subscription, life), to, found);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rollcall_common::{ids::Sequence, limits::ATTEMPT_HISTORY, message::Message, time::Time};
 
 use super::event::AttemptId;
-use crate::record::{AttemptReport, Ending, Head, ParkCause};
+use crate::record::{AttemptReport, Ending, Head, Outcome, ParkCause};
 
 /// Where a message stands.
 #[derive(Clone, Debug)]
@@ -20,6 +20,13 @@ pub(super) enum SlotState {
     Parked(Box<Parking>),
     /// It waits for its next attempt.
     Waiting { due: Time },
+}
+
+impl SlotState {
+    /// That of a message that came by its result like this.
+    pub(super) fn done(outcome: Outcome) -> Self {
+        Self::Done { skipped: outcome == Outcome::Skipped }
+    }
 }
 
 /// A message in memory.
@@ -115,6 +122,13 @@ impl Slot {
             noted: None,
             suspicion: None,
         }
+    }
+
+    /// It has its result, in whose record the rest stands. Gives back the message, if it held it.
+    pub(super) fn settle(&mut self, outcome: Outcome) -> Option<Held> {
+        let out = std::mem::take(&mut self.out);
+        let settled = Self { state: SlotState::done(outcome), out, ..Self::new() };
+        std::mem::replace(self, settled).held
     }
 
     /// An attempt failed in a way that counts.

@@ -381,13 +381,7 @@ impl State {
     fn settle(&mut self, stream: StreamId, sequence: Sequence, outcome: Outcome) {
         let entry = self.stream_mut(stream);
         entry.parked.remove(sequence);
-        entry.waiting += 1;
-        let slot = self.slot(stream, sequence);
-        let done = matches!(slot.state, SlotState::Done { .. });
-        assert!(!done, "a message gets one result");
-        slot.state = SlotState::Done { skipped: outcome == Outcome::Skipped };
-        slot.due = None;
-        let held = slot.held.take();
+        let held = entry.finish(sequence, outcome);
         self.held_bytes -= held.map_or(0, |held| held.message.weight());
     }
 

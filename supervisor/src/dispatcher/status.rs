@@ -259,8 +259,8 @@ impl Dispatcher {
         if idle && !fit && !busy { Cause::NoWorker } else { Cause::Waiting }
     }
 
-    /// Where an unreleased message stands, and the attempts that are over. `None` when it is
-    /// released or not there.
+    /// Where an unreleased message stands, and the attempts that are over (of one that has its
+    /// answer, they are there). `None` when it is released or not there.
     #[must_use]
     pub fn message_state(
         &self,
@@ -272,7 +272,9 @@ impl Dispatcher {
             return None;
         }
         let Some(slot) = entry.slot(sequence) else {
-            return Some((MessageState::Accepted, Vec::new()));
+            let done = entry.is_done(sequence);
+            let state = if done { MessageState::Completed } else { MessageState::Accepted };
+            return Some((state, Vec::new()));
         };
         let state = match &slot.state {
             SlotState::Done { .. } => MessageState::Completed,

@@ -6,16 +6,18 @@ use std::{collections::VecDeque, sync::Arc};
 
 use rollcall_common::{
     ids::{Sequence, StreamName},
+    limits::SPARSE_SLOTS,
     time::Time,
 };
 
 use super::{
+    decided::Decided,
     pool::PoolKey,
     sequences::Sequences,
     settings::StreamSettings,
-    slot::{Divergence, Slot, SlotState},
+    slot::{Divergence, Held, Slot, SlotState},
 };
-use crate::record::SubscriptionId;
+use crate::record::{Outcome, SubscriptionId};
 
 /// One stream.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub(super) struct Stream {
     pub(super) head_since: Time,
     /// `slots[i]` is message `released + 1 + i`.
     pub(super) slots: VecDeque<Slot>,
+    /// Messages far beyond the last slot that have their result.
+    pub(super) decided: Decided,
     /// Answered, not yet their turn.
     pub(super) waiting: u32,
     /// The parked ones.
@@ -95,6 +99,7 @@ impl Stream {
             paused: false,
             head_since: Time::default(),
             slots: VecDeque::new(),
+            decided: Decided::default(),
             waiting: 0,
             parked: Sequences::default(),
             subscriptions: Box::default(),
@@ -141,9 +146,48 @@ impl Stream {
     pub(super) fn reach(&mut self, sequence: Sequence) -> Option<&mut Slot> {
         let offset = self.offset(sequence)?;
         while self.slots.len() <= offset {
-            self.slots.push_back(Slot::new());
+            let sequence = self.beyond();
+            let mut slot = Slot::new();
+            if let Some(outcome) = self.decided.take(sequence) {
+                slot.settle(outcome);
+            }
+            self.slots.push_back(slot);
         }
         self.slots.get_mut(offset)
+    }
+
+    /// An unreleased message has its result. Gives back the message, if its slot held it.
+    pub(super) fn finish(&mut self, sequence: Sequence, outcome: Outcome) -> Option<Held> {
+        assert!(sequence > self.released, "such records are of unreleased messages");
+        assert!(!self.is_done(sequence), "a message gets one result");
+        self.waiting += 1;
+        if sequence.0 - self.beyond().0.min(sequence.0) >= SPARSE_SLOTS {
+            self.decided.insert(sequence, outcome);
+            return None;
+        }
+        self.reach(sequence)?.settle(outcome)
+    }
+
+    /// Whether an unreleased message has its result.
+    pub(super) fn is_done(&self, sequence: Sequence) -> bool {
+        match self.slot(sequence) {
+            Some(slot) => matches!(slot.state, SlotState::Done { .. }),
+            None => self.decided.contains(sequence),
+        }
+    }
+
+    /// The first message that has no slot.
+    fn beyond(&self) -> Sequence {
+        let slots = u64::try_from(self.slots.len()).unwrap_or(u64::MAX);
+        Sequence(self.released.next().0 + slots)
+    }
+
+    /// Whether a message is to be dispatched, or may pass, for all that is known of it.
+    fn is_idle(&self, sequence: Sequence) -> bool {
+        match self.slot(sequence) {
+            Some(slot) => matches!(slot.state, SlotState::Idle),
+            None => !self.decided.contains(sequence),
+        }
     }
 
     /// The oldest unreleased message, if it has a slot.
@@ -154,12 +198,19 @@ impl Stream {
     /// Takes out the oldest message if its result is there and the stream does not stand still:
     /// its sequence, and whether it was skipped.
     pub(super) fn release(&mut self) -> Option<(Sequence, bool)> {
-        let SlotState::Done { skipped } = self.slots.front()?.state else {
-            return None;
-        };
         if self.paused {
             return None;
         }
+        let skipped = match self.slots.front().map(|slot| &slot.state) {
+            Some(SlotState::Done { skipped }) => *skipped,
+            Some(
+                SlotState::Flying
+                | SlotState::Idle
+                | SlotState::Parked(_)
+                | SlotState::Waiting { .. },
+            ) => return None,
+            None => self.decided.take(self.released.next())? == Outcome::Skipped,
+        };
         self.slots.pop_front();
         self.waiting -= 1;
         self.released = self.released.next();
@@ -181,7 +232,7 @@ impl Stream {
         while self.window_has_room() {
             let sequence = self.cursor;
             self.cursor = sequence.next();
-            if self.slot(sequence).is_none_or(|slot| matches!(slot.state, SlotState::Idle)) {
+            if self.is_idle(sequence) {
                 return Some(sequence);
             }
         }
@@ -200,7 +251,7 @@ impl Stream {
         while self.cursor < self.next {
             let sequence = self.cursor;
             self.cursor = sequence.next();
-            if self.slot(sequence).is_none_or(|slot| matches!(slot.state, SlotState::Idle)) {
+            if self.is_idle(sequence) {
                 return Some(sequence);
             }
         }

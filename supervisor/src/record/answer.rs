@@ -122,6 +122,8 @@ pub enum Ending {
     Busy,
     /// The connection broke, or the answer was cut off or too large.
     Broken,
+    /// It was given up, because a person decided what becomes of the message.
+    Cancelled,
     /// The worker answered with an error.
     Error,
     /// The worker is not set up for this.
@@ -144,6 +146,7 @@ impl Ending {
             Self::Accepted => "ok",
             Self::Broken => "broken",
             Self::Busy => "busy",
+            Self::Cancelled => "cancelled",
             Self::Error => "error",
             Self::Misconfigured => "misconfigured",
             Self::Refused => "refused",

@@ -77,6 +77,7 @@ fn report() -> impl Strategy<Value = Arc<AttemptReport>> {
         Ending::Accepted,
         Ending::Busy,
         Ending::Broken,
+        Ending::Cancelled,
         Ending::Error,
         Ending::Misconfigured,
         Ending::Refused,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     journal::ReadError,
-    record::{Found, Head, Record},
+    record::{Answer, Found, Record},
 };
 
 /// How often a place is looked up again that was trimmed away between looking and reading.
@@ -131,22 +131,22 @@ impl Views {
         })
     }
 
-    /// What identifies a message that has its answer, and whose turn has not come. Reads the
-    /// journal, so it may block.
+    /// The answer of a message whose turn has not come. Reads the journal, so it may block.
     ///
     /// # Errors
     /// When the journal can't be read.
-    pub fn answered_head(
+    pub fn waiting_answer(
         &self,
         stream: StreamId,
         sequence: Sequence,
-    ) -> Result<Option<Head>, ReadFailed> {
+    ) -> Result<Option<Arc<Answer>>, ReadFailed> {
         again(|| {
-            let place = self.read().stream(stream).and_then(|view| {
+            let found = self.read().stream(stream).and_then(|view| {
                 let pending = view.pending(sequence)?;
-                Some(pending.place)
+                Some((pending.answer.clone(), pending.place))
             });
-            place.map(|place| self.reader.head(place)).transpose()
+            let Some((answer, place)) = found else { return Ok(None) };
+            answer.map_or_else(|| self.reader.answer_at(place), Ok).map(Some)
         })
     }
 
@@ -165,6 +165,28 @@ impl Views {
             let places = self.read().message_places(stream, sequences.clone());
             self.reader.messages(places, bytes)
         })
+    }
+
+    /// An unreleased message, if it is still kept: one that has its answer may not be. Reads the
+    /// journal, so it may block.
+    ///
+    /// # Errors
+    /// When the journal can't be read.
+    pub fn message(
+        &self,
+        stream: StreamId,
+        sequence: Sequence,
+    ) -> Result<Option<Arc<Message>>, ReadFailed> {
+        let place = || self.read().stream(stream).and_then(|view| view.message(sequence));
+        let read = again(|| {
+            let wanted = place().map(|place| (sequence, place));
+            self.reader.messages(wanted.into_iter().collect(), usize::MAX)
+        });
+        match read {
+            Ok(found) => Ok(found.into_iter().next().map(|(_, _, message)| message)),
+            Err(ReadFailed::Journal(ReadError::Trimmed { .. })) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What was released after `after` in the streams that `wants` says, by stream, and the last

@@ -11,7 +11,7 @@ use rollcall_common::{
 use super::{Place, entries::Entries, lately::Lately};
 use crate::{
     journal::{Journal, ReadError},
-    record::{Answer, Glance, Head, Record, codec::DecodeError},
+    record::{Answer, Glance, Record, codec::DecodeError},
 };
 
 /// Bytes of results that are copied from entries read lately by who must not block.
@@ -213,9 +213,9 @@ impl Reader {
         Ok(copies)
     }
 
-    /// What identifies the message of the answer at `place`.
-    pub(super) fn head(&self, place: Place) -> Result<Head, ReadFailed> {
-        Ok(self.answer(&mut Entries::default(), place)?.head)
+    /// The answer at `place`.
+    pub(super) fn answer_at(&self, place: Place) -> Result<Arc<Answer>, ReadFailed> {
+        self.answer(&mut Entries::default(), place).map(apart)
     }
 
     fn answer(&self, entries: &mut Entries, place: Place) -> Result<Arc<Answer>, ReadFailed> {

@@ -1,10 +1,14 @@
 //! One stream as readers see it: where its unreleased messages and answers lie, and the end of
 //! the chain of its released ones.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use rollcall_common::{
     ids::{Position, Sequence},
+    limits::SPARSE_SLOTS,
     time::Time,
 };
 
@@ -50,13 +54,15 @@ struct Unreleased {
     messages: VecDeque<Run>,
     /// `pending[i]` is that of `released + 1 + i`.
     pending: VecDeque<Option<Pending>>,
+    /// Those far beyond: what people have decided long before its turn.
+    far: BTreeMap<Sequence, Pending>,
 }
 
 static NOTHING: Unreleased = Unreleased::new();
 
 impl Unreleased {
     const fn new() -> Self {
-        Self { messages: VecDeque::new(), pending: VecDeque::new() }
+        Self { messages: VecDeque::new(), pending: VecDeque::new(), far: BTreeMap::new() }
     }
 }
 
@@ -162,7 +168,12 @@ impl StreamView {
     /// A message has its answer, or its answer lies elsewhere now. Gives back the one before.
     pub(super) fn answered(&mut self, sequence: Sequence, pending: Pending) -> Option<Pending> {
         let offset = usize::try_from(sequence.0.checked_sub(self.released.0 + 1)?).ok()?;
-        let all = &mut self.unreleased_mut().pending;
+        let Unreleased { pending: all, far, .. } = self.unreleased_mut();
+        let beyond = offset.saturating_sub(all.len());
+        if u64::try_from(beyond).unwrap_or(u64::MAX) >= SPARSE_SLOTS || far.contains_key(&sequence)
+        {
+            return far.insert(sequence, pending);
+        }
         while all.len() <= offset {
             all.push_back(None);
         }
@@ -172,7 +183,8 @@ impl StreamView {
     /// The place of an unreleased answer.
     pub(super) fn pending(&self, sequence: Sequence) -> Option<&Pending> {
         let offset = usize::try_from(sequence.0.checked_sub(self.released.0 + 1)?).ok()?;
-        self.unreleased().pending.get(offset)?.as_ref()
+        let Unreleased { pending, far, .. } = self.unreleased();
+        pending.get(offset).and_then(Option::as_ref).or_else(|| far.get(&sequence))
     }
 
     /// The next one has its turn: its answer, the place of its message, and its links.
@@ -199,8 +211,8 @@ impl StreamView {
 
     /// Drops what is released by now; gives back the answer of the last one.
     fn drop_released(&mut self) -> Option<Pending> {
-        let Unreleased { messages, pending } = self.unreleased.as_deref_mut()?;
-        let answer = pending.pop_front().flatten();
+        let Unreleased { messages, pending, far } = self.unreleased.as_deref_mut()?;
+        let answer = pending.pop_front().flatten().or_else(|| far.remove(&self.released));
         while messages.front().is_some_and(|run| run.end() <= self.released.0 + 1) {
             messages.pop_front();
         }
@@ -209,7 +221,8 @@ impl StreamView {
         }
         if pending.is_empty() {
             *pending = VecDeque::new();
-            self.unreleased.take_if(|unreleased| unreleased.messages.is_empty());
+            self.unreleased
+                .take_if(|unreleased| unreleased.messages.is_empty() && unreleased.far.is_empty());
         }
         answer
     }
@@ -239,12 +252,12 @@ impl StreamView {
                 }
             }
         }
-        for (sequence, pending) in
-            (self.released.0 + 1..).map(Sequence).zip(&self.unreleased().pending)
-        {
-            if let Some(Pending { place, bytes, .. }) = pending
-                && place.entry < below
-            {
+        let Unreleased { pending, far, .. } = self.unreleased();
+        let near = (self.released.0 + 1..).map(Sequence).zip(pending);
+        let near = near.filter_map(|(sequence, pending)| Some((sequence, pending.as_ref()?)));
+        let far = far.iter().map(|(sequence, pending)| (*sequence, pending));
+        for (sequence, Pending { place, bytes, .. }) in near.chain(far) {
+            if place.entry < below {
                 answer(sequence, *place, u64::from(*bytes));
             }
         }

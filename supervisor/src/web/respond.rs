@@ -81,9 +81,10 @@ pub fn internal(error: &dyn std::error::Error) -> Problem {
 #[must_use]
 pub fn refused(on: &str, reply: &Reply) -> Problem {
     match reply {
-        Reply::Accepted { .. } | Reply::Done | Reply::Retried { .. } | Reply::Subscription(_) => {
-            bad_request("not understood")
-        }
+        Reply::Accepted { .. }
+        | Reply::DecidedMany { .. }
+        | Reply::Done
+        | Reply::Subscription(_) => bad_request("not understood"),
         Reply::AlertResolved => {
             let detail = format!("alert {on} is resolved already");
             Problem::new(409, "alert-resolved", "Alert resolved", detail)
@@ -103,6 +104,10 @@ pub fn refused(on: &str, reply: &Reply) -> Problem {
         Reply::Full => {
             let detail = "the journal's disk is full; nothing new is taken in until there is room";
             Problem::new(507, "journal-full", "Insufficient storage", detail).retry_after(5)
+        }
+        Reply::HasResult => {
+            let detail = format!("{on} has its result already, and keeps it");
+            Problem::new(409, "has-result", "It has its result", detail)
         }
         Reply::NotParked => {
             Problem::new(409, "not-parked", "Not parked", format!("{on} is not parked"))

@@ -158,9 +158,10 @@ impl World {
             Reply::Full => self.note(Something::SpaceLow),
             Reply::AlertResolved
             | Reply::Conflict { .. }
+            | Reply::DecidedMany { .. }
             | Reply::Done
+            | Reply::HasResult
             | Reply::NotParked
-            | Reply::Retried { .. }
             | Reply::UnknownAlert
             | Reply::Subscription(_)
             | Reply::UnknownMessage

@@ -3,10 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use rollcall_common::ids::{Position, Sequence, StreamId, StreamName};
-use rollcall_supervisor::dispatcher::{
-    Event, Reply, RequestId, SubscriptionReply,
-    event::{Decision, Order, Wish},
-    settings::{OnExhausted, StreamSettings},
+use rollcall_supervisor::{
+    dispatcher::{
+        Event, Reply, RequestId, SubscriptionReply,
+        event::{Decision, Order, Wish},
+        settings::{OnExhausted, StreamSettings},
+    },
+    record::Head,
 };
 
 use super::{
@@ -67,6 +70,12 @@ impl World {
             return Ok(());
         };
         let request = server.open(None);
+        // What identifies it is looked up before, as the API does.
+        let head = server.views.find(&stream).and_then(|id| {
+            let found = server.views.messages(id, sequence..=sequence, usize::MAX).ok()?;
+            let (_, accepted_at, message) = found.into_iter().next()?;
+            Some(Head { id: message.id, accepted_at })
+        });
         let words = "because".into();
         let payload = beside::payload(format!("resolved {stream} {sequence}").into());
         let (decision, outcome) = match self.rng.u8(..3) {
@@ -89,7 +98,8 @@ impl World {
             None => Something::Retried,
         });
         let by = "somebody".into();
-        self.hear(self.incarnation, Event::Decided { request, stream, sequence, by, decision });
+        let event = Event::Decided { request, stream, sequence, head, by, decision };
+        self.hear(self.incarnation, event);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ mod configuration;
 mod consumer;
 mod crashes;
 mod cursors;
+mod deciding;
 mod delivery;
 mod destinations;
 mod escalation;

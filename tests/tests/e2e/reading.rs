@@ -37,7 +37,7 @@ async fn results_are_shown_as_they_are() {
     supervisor.until_released("o", 4).await;
     let text = run(&["results", "o"]).await;
     let wanted = "1\tcompleted\t{\"b\":12345678901234567890.10,\"a\":1e999}\n2\tcompleted\tnull\n\
-                  3\tcompleted\ta\tb\n4\tcompleted\t\"\\ud800\"\n";
+                  3\tcompleted\ta\\tb\n4\tcompleted\t\"\\ud800\"\n";
     assert_eq!((text.code, &*text.stdout), (Some(0), wanted), "{}", text.stderr);
     let json = run(&["results", "o", "-o", "json"]).await;
     let digits = json.stdout.lines().next().unwrap().contains("12345678901234567890.10");

@@ -413,7 +413,7 @@ async fn the_command_line_shows_and_rewinds_subscriptions() {
     until_state(&supervisor, "out", "checkpoint", 5).await;
     let url = supervisor.url();
     let listed = setup.run(&["subscriptions", "--url", url]).await;
-    assert!(listed.stdout.contains("out   push  live"), "{}", listed.stdout);
+    assert!(listed.stdout.contains("out           push  live"), "{}", listed.stdout);
     let listed = setup.run(&["subscriptions", "--url", url, "-o", "json"]).await;
     let value: Value = serde_json::from_str(&listed.stdout).unwrap();
     assert_eq!(value["subscriptions"][0]["name"], "out");

@@ -63,6 +63,7 @@ fn tell_stream(stream: &Stream, all: &mut Vec<String>) {
         paused,
         head_since,
         slots: _,
+        decided,
         waiting,
         parked,
         subscriptions,
@@ -90,6 +91,12 @@ fn tell_stream(stream: &Stream, all: &mut Vec<String>) {
         if text != plain {
             all.push(format!("slot {name}/{sequence}: {text}"));
         }
+    }
+    // Whether one has a slot depends on what had one before.
+    for (sequence, outcome) in decided.iter() {
+        let mut slot = Slot::new();
+        slot.settle(outcome);
+        all.push(format!("slot {name}/{sequence}: {slot:?}"));
     }
 }
 

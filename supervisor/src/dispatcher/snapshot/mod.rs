@@ -21,7 +21,7 @@ use super::{
 };
 use crate::record::{
     Record, SubscriptionId,
-    base::{Base, BaseKey, BaseStream, Begun},
+    base::{Base, BaseKey, BaseSlot, BaseStream, Begun},
 };
 
 mod facts;
@@ -268,6 +268,10 @@ impl State {
         bases.extend(stream.numbered_slots().filter_map(|(sequence, slot)| {
             let slot = Box::new(slot.export()?);
             Some(Base::Slot { stream: id, sequence, slot })
+        }));
+        bases.extend(stream.decided.iter().map(|(sequence, outcome)| {
+            let slot = Box::new(BaseSlot::done(outcome));
+            Base::Slot { stream: id, sequence, slot }
         }));
         let keyed = self.keyed.range((id, Sequence(0))..=(id, Sequence(u64::MAX)));
         let mut keys = Vec::new();

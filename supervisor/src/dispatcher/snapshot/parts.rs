@@ -11,7 +11,7 @@ use super::super::{
     subscription::Subscription,
 };
 use crate::record::{
-    SubscriptionId,
+    Outcome, SubscriptionId,
     base::{BaseLane, BaseSlot, BaseState, BaseStream, BaseSubscription},
 };
 
@@ -29,6 +29,7 @@ impl Stream {
             pool: _,
             // In parts of their own, or what those say again.
             slots: _,
+            decided: _,
             waiting: _,
             parked: _,
             subscriptions: _,
@@ -52,14 +53,31 @@ impl Stream {
     }
 
     pub(super) fn import_slot(&mut self, sequence: Sequence, base: &BaseSlot) {
+        if let BaseState::Done { skipped } = base.state {
+            let outcome = if skipped { Outcome::Skipped } else { Outcome::Completed };
+            self.finish(sequence, outcome);
+            return;
+        }
         let slot = self.reach(sequence).expect("a snapshot has slots of unreleased messages");
         slot.import(base);
-        match base.state {
-            BaseState::Done { .. } => self.waiting += 1,
-            BaseState::Parked { .. } => {
-                self.parked.insert(sequence);
-            }
-            BaseState::Idle | BaseState::Waiting { .. } => {}
+        if matches!(base.state, BaseState::Parked { .. }) {
+            self.parked.insert(sequence);
+        }
+    }
+}
+
+impl BaseSlot {
+    /// That of a message of which nothing is known but that it has its result.
+    pub(super) fn done(outcome: Outcome) -> Self {
+        Self {
+            state: BaseState::Done { skipped: outcome == Outcome::Skipped },
+            known: None,
+            failures: 0,
+            manual: false,
+            refused_by: None,
+            tried: Vec::new(),
+            history: Vec::new(),
+            deaths: Vec::new(),
         }
     }
 }
@@ -83,7 +101,11 @@ impl Slot {
             out: _,
         } = self;
         let state = match state {
-            SlotState::Done { skipped } => BaseState::Done { skipped: *skipped },
+            // Its answer has the rest.
+            SlotState::Done { skipped } => {
+                let outcome = if *skipped { Outcome::Skipped } else { Outcome::Completed };
+                return Some(BaseSlot::done(outcome));
+            }
             SlotState::Parked(parking) => {
                 let Parking { head, at, cause, reason } = (**parking).clone();
                 BaseState::Parked { head, at, cause, reason }

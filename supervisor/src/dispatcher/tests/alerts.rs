@@ -338,23 +338,20 @@ fn a_flood_of_parked_messages_does_not_become_a_flood_of_alerts() {
     assert_eq!(alerts.iter().filter(|alert| alert.sequence.is_none()).count(), 1);
     let out = desk.notices.len();
     assert!(out <= 4, "{out} notices at once");
-    let bulk = |limit| Bulk {
-        stream: None,
-        matching: "look".into(),
-        after: None,
-        limit,
-        by: "ann".into(),
-        reason: "fixed".into(),
-    };
-    assert_eq!(desk.dispatcher.parked_for(&bulk(usize::MAX)).len(), 1_200);
     let places: Vec<_> = desk.dispatcher.parked().map(|(stream, at, ..)| (stream, at)).collect();
     for (number, place) in places.iter().enumerate() {
         let after = desk.dispatcher.parked_after(*place).map(|(stream, at, ..)| (stream, at));
         assert!(after.eq(places[number + 1..].iter().copied()));
     }
-    desk.tell(Event::RetriedMany { request: RequestId(5), bulk: bulk(900) });
-    let Some(Reply::Retried { found }) = desk.replies.pop() else { panic!("it is answered") };
-    assert_eq!((found.len(), desk.dispatcher.parked().count()), (900, 300));
+    let decision = Decision::Retry { reason: "fixed".into() };
+    let bulk =
+        || Bulk { places: places[..900].to_vec(), decision: decision.clone(), by: "ann".into() };
+    for count in [900, 0] {
+        desk.tell(Event::DecidedMany { request: RequestId(5), bulk: bulk() });
+        let reply = desk.replies.pop().unwrap();
+        assert_eq!(reply, Reply::DecidedMany { count }, "what is parked no more is left alone");
+    }
+    assert_eq!(desk.dispatcher.parked().count(), 300);
     assert_eq!(live(&desk).iter().filter(|alert| alert.sequence.is_none()).count(), 0);
     let audited = desk.dispatcher.audited().filter(|audit| &*audit.act == "retry").count();
     assert_eq!(audited, 900);

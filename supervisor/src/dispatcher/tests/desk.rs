@@ -16,7 +16,7 @@ use super::super::{
     event::{Decision, Order, Wish},
     settings::StreamSettings,
 };
-use crate::record::{Found, Origin, Plan, Record, SubscriptionId, Way};
+use crate::record::{Found, Head, Origin, Plan, Record, SubscriptionId, Way};
 
 /// When every test begins.
 const BEGINNING: Time = Time::from_micros(1_000_000_000_000);
@@ -204,7 +204,8 @@ impl Desk {
     pub(super) fn decide(&mut self, stream: &str, sequence: u64, decision: Decision) -> Reply {
         let (request, stream, sequence) = (RequestId(2), name(stream), Sequence(sequence));
         let by = "ann".into();
-        self.tell(Event::Decided { request, stream, sequence, by, decision });
+        let head = Some(Head { id: MessageId(Uuid::nil()), accepted_at: Time::default() });
+        self.tell(Event::Decided { request, stream, sequence, head, by, decision });
         self.replies.pop().unwrap()
     }
 

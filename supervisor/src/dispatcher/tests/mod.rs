@@ -12,3 +12,4 @@ mod pools;
 mod snapshot;
 mod streams;
 mod subscriptions;
+mod taking_back;

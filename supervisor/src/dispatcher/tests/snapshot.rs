@@ -30,7 +30,7 @@ fn with_snapshot() -> (Desk, usize) {
     (desk, begin)
 }
 
-fn folded(desk: &Desk, from: usize) -> State {
+pub(super) fn folded(desk: &Desk, from: usize) -> State {
     let mut state = State::default();
     for record in &desk.records[from..] {
         state.apply(record, &desk.settings, &mut Vec::new());

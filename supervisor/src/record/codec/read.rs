@@ -313,6 +313,7 @@ impl Fields {
                 1 => Ending::Accepted,
                 2 => Ending::Broken,
                 3 => Ending::Busy,
+                90 => Ending::Cancelled,
                 4 => Ending::Error,
                 5 => Ending::Misconfigured,
                 6 => Ending::Refused,

@@ -272,6 +272,7 @@ impl Writer<'_> {
             Ending::Accepted => 1,
             Ending::Broken => 2,
             Ending::Busy => 3,
+            Ending::Cancelled => 90,
             Ending::Error => 4,
             Ending::Misconfigured => 5,
             Ending::Refused => 6,

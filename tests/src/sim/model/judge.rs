@@ -78,22 +78,10 @@ impl Model {
             Told::Event(Event::Paused { stream, wish, .. }) => {
                 self.wish = Some((stream.clone(), *wish));
             }
-            Told::Event(Event::Decided { stream, sequence, decision, .. }) => {
+            Told::Event(Event::Decided { stream, sequence, head, decision, .. }) => {
                 let found = self.streams.iter().position(|one| one.name == *stream);
-                let at = found.map(|number| (number as u32, sequence.0));
-                if let Some(at) = at.filter(|at| self.stand(*at) == Stand::Parked) {
-                    self.want(
-                        at,
-                        match decision {
-                            Decision::Resolve { payload, .. } => {
-                                Wanted::Answered(Outcome::Resolved, payload.clone())
-                            }
-                            Decision::Retry { .. } => Wanted::Retried,
-                            Decision::Skip { .. } => {
-                                Wanted::Answered(Outcome::Skipped, Payload::default())
-                            }
-                        },
-                    );
+                if let Some(number) = found {
+                    self.decided((number as u32, sequence.0), head.is_some(), decision);
                 }
             }
             Told::Event(Event::Probed { worker, presence: Presence::Absent }) => {
@@ -120,6 +108,26 @@ impl Model {
             Told::Event(_) | Told::Start => {}
             Told::Timeout => self.times_out(now),
         }
+    }
+
+    /// A parked message may be sent back; one without a result may be given one.
+    fn decided(&mut self, at: At, known: bool, decision: &Decision) {
+        let there = at.1 >= 1 && at.1 < self.stream(at.0).next;
+        let stand = self.stand(at);
+        let open = there && (stand == Stand::Parked || stand == Stand::Open && known);
+        let wanted = match decision {
+            Decision::Retry { .. } if stand == Stand::Parked => Wanted::Retried,
+            Decision::Resolve { payload, .. } if open => {
+                Wanted::Answered(Outcome::Resolved, payload.clone())
+            }
+            Decision::Skip { .. } if open => Wanted::Answered(Outcome::Skipped, Payload::default()),
+            Decision::Resolve { .. } | Decision::Retry { .. } | Decision::Skip { .. } => return,
+        };
+        if wanted != Wanted::Retried {
+            // What is under way for it is given up, and nobody asks what comes of it.
+            self.tries.retain(|_, one| one.at != at);
+        }
+        self.want(at, wanted);
     }
 
     fn want(&mut self, at: At, wanted: Wanted) {
