@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 
 use self::{
     screen::Screen,
-    watch::{Delivery, Watch, lock},
+    watch::{Delivery, Setup, Watch, lock},
 };
 use super::{Failure, span};
 use crate::{
@@ -95,7 +95,10 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
         tokio::select! {
             Some(delivery) = arrivals.recv() => {
                 let line = lock(&watch).delivered(&delivery);
-                screen.line(&line)?;
+                if screen.line(&line).is_err() {
+                    // Whoever read along has gone.
+                    trigger.advance(Phase::Draining);
+                }
             }
             _ = tick.tick() => screen.status(&client, &watch).await?,
             () = ending.reached(Phase::Draining) => break,
@@ -112,9 +115,10 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     running.finished().await?;
     while let Ok(delivery) = arrivals.try_recv() {
         let line = lock(&watch).delivered(&delivery);
-        screen.line(&line)?;
+        // Err: as above.
+        let _ = screen.line(&line);
     }
-    lock(&watch).summary(options)
+    lock(&watch).summary(Setup { work: options.work, every: options.every })
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -178,13 +182,14 @@ async fn receive(
     State(delivered): State<mpsc::Sender<Delivery>>,
     headers: HeaderMap,
 ) -> StatusCode {
-    let number = |name: HeaderName| {
-        let text = headers.get(name).and_then(|value| value.to_str().ok());
-        text.and_then(|text| text.parse().ok()).unwrap_or_default()
+    let text = |name: HeaderName| {
+        headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     };
     let delivery = Delivery {
-        sequence: number(protocol::SEQUENCE),
-        previous: number(protocol::PREVIOUS_SEQUENCE),
+        stream: text(protocol::STREAM).to_owned(),
+        sequence: text(protocol::SEQUENCE).parse().unwrap_or_default(),
+        previous: text(protocol::PREVIOUS_SEQUENCE).parse().unwrap_or_default(),
+        replay: text(protocol::REPLAY) == "true",
     };
     // Err: nobody watches any more.
     let _ = delivered.send(delivery).await;
@@ -230,8 +235,9 @@ fn announce(
     writeln!(out, "  data         {}\n", data.display())?;
     writeln!(
         out,
-        "One message every {:?} to the stream {STREAM:?}; each takes {:?}, one in {STRAGGLERS}\n\
-         four times as long; one attempt in {FAILURES} fails. Ctrl-C ends it. Try meanwhile:\n\n  \
+        "One message every {:?} to the stream {STREAM:?}; each takes {:?}, one in\n\
+         {STRAGGLERS} four times as long; one attempt in {FAILURES} fails. Ctrl-C ends it. \
+         Try meanwhile:\n\n  \
          supervisor streams --url {supervisor}\n  \
          curl -d hello -H 'Prefer: wait=5' {supervisor}/v1/streams/mine/messages\n",
         options.every, options.work

@@ -20,7 +20,7 @@ pub(super) struct Screen(Option<ProgressBar>);
 impl Screen {
     pub(super) fn new() -> Self {
         let bar = io::stdout().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{spinner} {msg}");
+            let style = ProgressStyle::with_template("{spinner} {wide_msg}");
             let bar = ProgressBar::new_spinner();
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
             bar
@@ -50,7 +50,7 @@ impl Screen {
         let number = |name: &str| stream.get(name).and_then(Value::as_u64).unwrap_or_default();
         let cause = stream.pointer("/head/cause").and_then(Value::as_str).unwrap_or("-");
         bar.set_message(format!(
-            "arrived {}   in flight {}   held back {}   released {}   delivered {}   head: {cause}",
+            "arrived {}  in flight {}  held back {}  released {}  delivered {}  head: {cause}",
             number("next_sequence").saturating_sub(1),
             number("in_flight"),
             number("waiting"),
