@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod chunked;
 pub mod client;
 pub mod dice;
+pub mod exhaustion;
 pub mod frame;
 pub mod http;
 pub mod ids;

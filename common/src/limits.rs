@@ -178,6 +178,12 @@ pub const SUBSCRIPTION_BODY: usize = 256 << 10;
 pub const POSITIONS_PER_LOOK: usize = 50_000;
 /// Most subscriptions; those of the configuration count, and are never refused.
 pub const SUBSCRIPTIONS: usize = 1024;
+/// How long a process group that is asked to end (`SIGTERM`) may take before it is killed.
+pub const TERM_GRACE: Duration = Duration::from_secs(2);
+/// Default for how long a worker process that drains waits for what runs (`worker serve --drain`).
+pub const WORKER_DRAIN: Duration = Duration::from_secs(25);
+/// Times of what its attempt may take after which a worker process ends work by itself.
+pub const OVERTIME: u32 = 2;
 /// Longest `Retry-After` that is obeyed.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// Default for how long one try to tell an alert's receiver may take (`timeout` in `[[alerts]]`).

@@ -7,10 +7,15 @@ use std::{
 };
 
 use clap::Parser as _;
-use rollcall_common::{shutdown::Shutdown, telemetry};
+use rollcall_common::{
+    limits::OVERTIME,
+    shutdown::{Phase, Shutdown},
+    telemetry,
+};
 
 use crate::{
     config::{Command, CommandLine, Serve},
+    executor::processes_ended,
     running::Ended,
     worker::Worker,
 };
@@ -48,14 +53,16 @@ pub fn main() -> ExitCode {
 
 async fn serve(settings: Serve) -> Result<Ended, Box<dyn Error>> {
     let (handler, concurrency, what) = settings.handler()?;
-    let (trigger, shutdown) = Shutdown::new();
+    let (trigger, mut shutdown) = Shutdown::new();
     trigger.on_signals()?;
     let mut worker = Worker::new(handler)
         .listen(settings.listen)
         .pool(settings.pool)
         .version(format!("{}, {what}", env!("CARGO_PKG_VERSION")))
         .body_limit(settings.message_bytes.as_usize())
-        .shutdown(shutdown);
+        .overtime(OVERTIME)
+        .drain_within(settings.drain.0)
+        .shutdown(shutdown.clone());
     for supervisor in settings.supervisors {
         worker = worker.supervisor(supervisor);
     }
@@ -75,5 +82,11 @@ async fn serve(settings: Serve) -> Result<Ended, Box<dyn Error>> {
     writeln!(out, "worker {id} listening on {scheme}://{address}")?;
     out.flush()?;
     drop(out);
-    Ok(running.ended().await)
+    let ended = running.ended().await;
+    // What was asked to end has its time for it, unless nobody has any more.
+    tokio::select! {
+        () = processes_ended() => {}
+        () = shutdown.reached(Phase::Now) => {}
+    }
+    Ok(ended)
 }

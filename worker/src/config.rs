@@ -7,11 +7,15 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use rollcall_common::{
-    http::Target, limits::MESSAGE_BYTES, protocol::DEFAULT_POOL, telemetry::LogFormat, units::Size,
+    http::Target,
+    limits::{MESSAGE_BYTES, WORKER_DRAIN},
+    protocol::DEFAULT_POOL,
+    telemetry::LogFormat,
+    units::{Size, Span},
 };
 
 use crate::{
-    executor::{BadCommand, Builtin, Exec, ExecStream, Proxy},
+    executor::{BadCommand, Builtin, Exec, ExecStream, Proxy, process_limit},
     handler::AnyHandler,
     tls::Security,
     worker::is_id,
@@ -69,6 +73,10 @@ pub struct Serve {
     #[arg(long, value_name = "SIZE", env = "ROLLCALL_MESSAGE_BYTES")]
     #[arg(default_value_t = Size(MESSAGE_BYTES))]
     pub message_bytes: Size,
+    /// How long SIGTERM waits for what runs; what still runs then is ended, and done elsewhere
+    #[arg(long, value_name = "D", env = "ROLLCALL_DRAIN", value_parser = span)]
+    #[arg(default_value_t = Span(WORKER_DRAIN))]
+    pub drain: Span,
     /// How log lines on standard error look
     #[arg(long, value_name = "auto|json|text", env = "ROLLCALL_LOG_FORMAT")]
     #[arg(default_value = "auto", value_parser = log_format)]
@@ -86,11 +94,12 @@ pub struct Serve {
 #[command(next_help_heading = "Work (one of)")]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct Work {
-    /// Run CMD once per message: standard input to standard output; exit 0 ok, 75 retry, 65 park
+    /// Run CMD once per message: standard input to standard output; exit 0 ok, 75 retry, 65 park;
+    /// ended with all it started when nobody waits for it, or after twice its attempt's time
     #[arg(long, group = "work", requires = "cmd")]
     #[arg(required_unless_present_any = ["exec_stream", "proxy", "builtin"])]
     pub exec: bool,
-    /// Keep CMD running: one line in, one line out
+    /// Keep CMD running: one line in, one line out; whatever else it says ends it
     #[arg(long, group = "work", requires = "cmd")]
     pub exec_stream: bool,
     /// Pass messages on to a local HTTP service
@@ -125,7 +134,7 @@ impl Serve {
             return Ok((handler, self.concurrency, "builtin".to_owned()));
         }
         if work.exec_stream {
-            let bound = self.concurrency.unwrap_or(NonZeroU32::MIN);
+            let bound = fitting(self.concurrency.unwrap_or(NonZeroU32::MIN));
             let children = NonZeroUsize::try_from(bound).unwrap_or(NonZeroUsize::MIN);
             let exec = ExecStream::new(&work.cmd, children)?
                 .content_type(content_type)
@@ -135,9 +144,23 @@ impl Serve {
         }
         let exec = Exec::new(&work.cmd)?.content_type(content_type).output_limit(limit);
         let name = format!("exec {}", exec.program().name());
-        let bound = self.concurrency.unwrap_or(PROCESSES);
+        let bound = fitting(self.concurrency.unwrap_or(PROCESSES));
         Ok((AnyHandler::new(exec), Some(bound), name))
     }
+}
+
+/// As many processes at once as there are descriptors for: what is over would only be sent away.
+fn fitting(asked: NonZeroU32) -> NonZeroU32 {
+    let most = u32::try_from(process_limit()).unwrap_or(u32::MAX);
+    let fitting = NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN).min(asked);
+    if fitting < asked {
+        tracing::warn!(%asked, at_once = %fitting, "too few descriptors (ulimit -n): fewer at once");
+    }
+    fitting
+}
+
+fn span(text: &str) -> Result<Span, String> {
+    text.parse()
 }
 
 fn listen(text: &str) -> Result<String, String> {

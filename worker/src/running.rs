@@ -42,7 +42,7 @@ pub(crate) async fn live(
     server: Arc<Server>,
     listener: Listener,
     beats: Vec<Heartbeat>,
-    stages: Stages,
+    (stages, patience): (Stages, Option<Duration>),
 ) -> Ended {
     let beats: Vec<_> =
         beats.into_iter().map(|beat| task::spawn("heartbeat", beat.run())).collect();
@@ -50,22 +50,25 @@ pub(crate) async fn live(
     let drained = async {
         stages.reached(Stage::Draining).await;
         tracing::info!("draining");
-        server.calls.none().await;
+        if !is_done_within(patience, server.calls.none()).await {
+            tracing::warn!(after = ?patience, "what still runs is ended; it is done elsewhere");
+            stages.advance(Stage::Ending);
+            server.calls.none().await;
+        }
+        let ended = if stages.now() == Stage::Ending { Ended::Stopped } else { Ended::Drained };
         stages.advance(Stage::Leaving);
         for beat in beats {
             // Err: the runtime goes down, and everything with it.
             let _ = beat.await;
         }
+        ended
     };
-    tokio::select! {
-        () = drained => {}
-        () = stages.reached(Stage::Stopped) => {}
-    }
+    let ended = tokio::select! {
+        ended = drained => ended,
+        () = stages.reached(Stage::Stopped) => Ended::Stopped,
+    };
     // Asked here, because a stop leaves no calls either and so looks like the end of a drain.
-    let ended = match stages.now() {
-        Stage::Stopped => Ended::Stopped,
-        Stage::Working | Stage::Draining | Stage::Leaving | Stage::Closing => Ended::Drained,
-    };
+    let ended = if stages.now() == Stage::Stopped { Ended::Stopped } else { ended };
     stages.advance(Stage::Closing);
     let mut connections = connections;
     if timeout(CLOSING, &mut connections).await.is_err() {
@@ -75,6 +78,17 @@ pub(crate) async fn live(
     stages.advance(Stage::Stopped);
     tracing::info!(?ended, "ended");
     ended
+}
+
+/// Whether `done` comes in time; without a bound it always does.
+async fn is_done_within(patience: Option<Duration>, done: impl Future<Output = ()>) -> bool {
+    match patience {
+        None => {
+            done.await;
+            true
+        }
+        Some(patience) => timeout(patience, done).await.is_ok(),
+    }
 }
 
 /// Lets `life` take its course, and tells how it ended.

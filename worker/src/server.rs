@@ -203,7 +203,7 @@ impl Server {
     /// already, or none will be.
     pub(crate) fn start(&self, request: Request) -> Result<Run, Reply> {
         let key = request.key.clone();
-        self.answered.ask(&key, || {
+        self.answered.ask((&key, request.timeout), || {
             if self.stages.now() >= Stage::Draining {
                 return Err(Reply::busy(1, "the worker is draining"));
             }

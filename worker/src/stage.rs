@@ -10,6 +10,8 @@ pub(crate) enum Stage {
     Working,
     /// It finishes what runs, and takes nothing more.
     Draining,
+    /// What still runs is ended, and its messages are sent elsewhere.
+    Ending,
     /// Nothing runs: it signs off.
     Leaving,
     /// Its connections close.

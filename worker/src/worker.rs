@@ -1,6 +1,6 @@
 //! A worker: a handler behind an address, known to its supervisors.
 
-use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc};
+use std::{io, net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use rollcall_common::{
@@ -41,6 +41,8 @@ pub struct Worker {
     network: Network,
     version: Option<String>,
     body_limit: usize,
+    overtime: Option<u32>,
+    drain: Option<Duration>,
     shutdown: Option<Shutdown>,
 }
 
@@ -80,6 +82,8 @@ impl Worker {
             network: Network::default(),
             version: None,
             body_limit: usize::try_from(MESSAGE_BYTES).unwrap_or(usize::MAX),
+            overtime: None,
+            drain: None,
             shutdown: None,
         }
     }
@@ -168,6 +172,22 @@ impl Worker {
         self
     }
 
+    /// Ends work that has taken `times` as long as its attempt may take, and at least a second
+    /// more: its future is dropped. Without it work goes on for as long as somebody waits.
+    #[must_use]
+    pub fn overtime(mut self, times: u32) -> Self {
+        self.overtime = Some(times);
+        self
+    }
+
+    /// Waits so long for what runs when it drains; what still runs then is ended, and its callers
+    /// are told to go elsewhere. Without it a drain takes as long as the work.
+    #[must_use]
+    pub fn drain_within(mut self, patience: Duration) -> Self {
+        self.drain = Some(patience);
+        self
+    }
+
     /// Drains and stops when `shutdown` says so.
     #[must_use]
     pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
@@ -207,7 +227,7 @@ impl Worker {
         let beats: Vec<Heartbeat> = beats.collect();
         let server = Arc::new(Server {
             handler: self.handler,
-            answered: Answered::new(),
+            answered: Answered::new(stages.clone(), self.overtime),
             permits: concurrency.map(|bound| {
                 let bound = usize::try_from(bound).unwrap_or(usize::MAX);
                 Arc::new(Semaphore::new(bound.min(Semaphore::MAX_PERMITS)))
@@ -220,7 +240,7 @@ impl Worker {
         if let Some(shutdown) = self.shutdown {
             task::spawn("worker-shutdown", follow(shutdown, stages.clone()));
         }
-        let life = live(server, listener, beats, stages.clone());
+        let life = live(server, listener, beats, (stages.clone(), self.drain));
         let end = watched(life);
         Ok(Running { address, url, secure, id, stages, end })
     }

@@ -5,19 +5,28 @@ use std::{
     io,
     pin::pin,
     process::{ExitStatus, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::HeaderName;
-use rollcall_common::limits::{MESSAGE_BYTES, REASON_BYTES};
+use rollcall_common::{
+    limits::{MESSAGE_BYTES, REASON_BYTES},
+    units::Span,
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
-    process::{Child, ChildStdin, Command},
+    process::{ChildStdin, Command},
     time::timeout,
 };
 
-use super::program::{BadCommand, Group, Program};
+use super::{
+    patience::{NO_ROOM, Patience},
+    process::{Open, Process},
+    program::{BadCommand, Program},
+    room::{NotStarted, Room},
+};
 use crate::handler::{Handler, Reply, Request};
 
 /// Exit code `EX_TEMPFAIL`: try again.
@@ -37,6 +46,9 @@ pub struct Exec {
     content_type: Option<Box<str>>,
     output_limit: usize,
     errors: Errors,
+    longest: Option<Duration>,
+    patience: Patience,
+    room: Arc<Room>,
 }
 
 /// What becomes of standard error.
@@ -61,6 +73,9 @@ impl Exec {
             content_type: None,
             output_limit: usize::try_from(MESSAGE_BYTES).unwrap_or(usize::MAX),
             errors: Errors::Kept,
+            longest: None,
+            patience: Patience::Short,
+            room: Room::new(),
         })
     }
 
@@ -91,26 +106,41 @@ impl Exec {
         &self.program
     }
 
-    fn spawn(&self, request: &Request) -> io::Result<Child> {
+    /// The longest that a process may take, from its start on; it is ended then, and its message
+    /// has failed. Without it a process may take as long as somebody waits for it.
+    #[must_use]
+    pub fn longest(mut self, longest: Option<Duration>) -> Self {
+        self.longest = longest;
+        self
+    }
+
+    /// Waits as long as it takes for room on the machine; otherwise a message that finds none soon
+    /// is sent away.
+    #[must_use]
+    pub fn wait_for_room(mut self) -> Self {
+        self.patience = Patience::Endless;
+        self
+    }
+
+    fn command(&self, request: &Request) -> Command {
         let mut command = self.program.command();
         // Without a body there is nothing to feed, and one pipe less.
         let stdin = if request.body.is_empty() { Stdio::null() } else { Stdio::piped() };
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         describe(&mut command, request);
-        command.spawn()
+        command
     }
 
-    async fn run(&self, request: Request) -> io::Result<(ExitStatus, Output)> {
-        let mut child = self.spawn(&request)?;
-        let mut group = Group::of(&child);
-        let (stdin, stdout, stderr) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    /// Sees a process through to its end.
+    async fn attend(&self, mut process: Process, body: Bytes) -> io::Result<(ExitStatus, Output)> {
+        let gone = || io::Error::other("it has ended");
+        let Open { child, stdin, stdout, stderr } = process.open().ok_or_else(gone)?;
         let mut output = Output::default();
         let (limit, errors) = (self.output_limit, self.errors);
-        let status = {
+        let (status, all_ended) = {
             let mut talk = pin!(async {
                 tokio::try_join!(
-                    feed(stdin, request.body),
+                    feed(stdin, body),
                     collect(stdout, &mut output.result, limit),
                     tail(stderr, &mut output.errors, errors),
                 )
@@ -118,35 +148,40 @@ impl Exec {
             tokio::select! {
                 talked = &mut talk => {
                     talked?;
-                    let status = child.wait().await?;
-                    group.ended();
-                    status
+                    (child.wait().await?, true)
                 }
                 status = child.wait() => {
                     // Something it left behind may hold its output open for ever.
-                    if let Ok(talked) = timeout(LEFT_BEHIND, &mut talk).await {
+                    let talked = timeout(LEFT_BEHIND, &mut talk).await;
+                    let all_ended = talked.is_ok();
+                    if let Ok(talked) = talked {
                         talked?;
-                        group.ended();
                     }
-                    status?
+                    (status?, all_ended)
                 }
             }
         };
+        if all_ended {
+            process.ended();
+        }
         Ok((status, output))
     }
-}
 
-impl Handler for Exec {
-    async fn handle(&self, request: Request) -> Reply {
-        let (status, output) = match self.run(request).await {
+    fn reply(&self, ended: io::Result<(ExitStatus, Output)>) -> Reply {
+        let (status, output) = match ended {
             Ok(ended) => ended,
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                return Reply::park(format!(
-                    "the result is larger than {} bytes",
-                    self.output_limit
-                ));
+                let limit = self.output_limit;
+                return Reply::park(format!("the result is larger than {limit} bytes"));
             }
-            Err(error) => return Reply::retry(format!("can't run the command: {error}")),
+            Err(error) => {
+                let reason = format!("can't run the command: {error}");
+                let kind = error.kind();
+                // What is in the message can't be handed to any command.
+                let never = kind == io::ErrorKind::ArgumentListTooLong
+                    || kind == io::ErrorKind::InvalidInput;
+                return if never { Reply::park(reason) } else { Reply::retry(reason) };
+            }
         };
         if status.success() {
             return Reply { content_type: self.content_type.clone(), ..Reply::ok(output.result) };
@@ -155,6 +190,26 @@ impl Handler for Exec {
         match status.code() {
             Some(PARK) => Reply::park(reason),
             Some(RETRY) | Some(_) | None => Reply::retry(reason),
+        }
+    }
+}
+
+impl Handler for Exec {
+    async fn handle(&self, request: Request) -> Reply {
+        let mut command = self.command(&request);
+        let patience = self.patience.with(request.timeout);
+        let process = match self.room.start(&mut command, patience).await {
+            Ok(process) => process,
+            Err(NotStarted::NoRoom) => return Reply::busy(1, NO_ROOM),
+            Err(NotStarted::Failed(error)) => return self.reply(Err(error)),
+        };
+        let ended = self.attend(process, request.body);
+        match self.longest {
+            None => self.reply(ended.await),
+            Some(longest) => match timeout(longest, ended).await {
+                Ok(ended) => self.reply(ended),
+                Err(_) => Reply::retry(format!("no answer within {}", Span(longest))),
+            },
         }
     }
 }
@@ -258,7 +313,8 @@ async fn tail(
         }
         if errors == Errors::Shown {
             let news = into.get(before..).unwrap_or_default();
-            tokio::io::stderr().write_all(news).await?;
+            // Err: nobody reads that any more, and the message is to be done all the same.
+            let _ = tokio::io::stderr().write_all(news).await;
         }
         if into.len() > CHUNK {
             into.drain(..into.len() - 2 * REASON_BYTES);

@@ -2,9 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io,
     num::NonZeroUsize,
-    process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -12,16 +10,21 @@ use std::{
 use rollcall_common::{
     limits::MESSAGE_BYTES,
     reconnect::Reconnect,
+    task,
     time::{Clock, Time},
+    units::Span,
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
-    process::{Child, ChildStdin, ChildStdout},
     sync::Semaphore,
     time::{sleep, timeout},
 };
 
-use super::program::{BadCommand, Group, Program};
+use super::{
+    line_child::{Fault, LineChild, Progress, Rules},
+    patience::{NO_ROOM, Patience},
+    program::{BadCommand, Program},
+    room::{NotStarted, Room},
+};
 use crate::handler::{Handler, Reply, Request};
 
 /// The shortest wait before a child that died is started again.
@@ -31,17 +34,25 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A message waits this long for a child to be started again; if it takes longer, it is sent
 /// away.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a child that has closed its output may take to say how it ended.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long a child may take for a line that nobody waits for any more, if its caller had not said
+/// how long that may take.
+const OWED: Duration = Duration::from_secs(60);
+/// The same, in times of what its caller had said.
+const OWED_TIMES: u32 = 2;
+/// The wait before another look for a child, when there is no room for one more.
+const LOOK: Duration = Duration::from_millis(20);
 
-/// Keeps children running, and hands each message to one that is free. A child that dies is
-/// started again when the next message comes.
+/// Keeps children running, and hands each message to one that is free. What a child says must be
+/// one line for each that it is given: anything else ends it, and is no answer to anything. A
+/// child that has ended is started again when the next message comes; one that ended between two
+/// lines is charged to nobody.
 #[derive(Clone, Debug)]
 pub struct ExecStream(Arc<Children>);
 
 #[derive(Debug)]
 struct Children {
     settings: Settings,
+    room: Arc<Room>,
     clock: Clock,
     free: Semaphore,
     seats: Mutex<Vec<Seat>>,
@@ -51,27 +62,20 @@ struct Children {
 struct Settings {
     program: Program,
     content_type: Option<Box<str>>,
-    output_limit: usize,
+    rules: Rules,
+    longest: Option<Duration>,
+    patience: Patience,
 }
 
 /// The place of one child.
 #[derive(Debug)]
 struct Seat {
-    live: Option<Live>,
+    child: Option<LineChild>,
+    /// A caller hung up while the child worked for it: its next line is nobody's, and has to come
+    /// by then.
+    owes: Option<Time>,
     reconnect: Reconnect,
     not_before: Time,
-}
-
-#[derive(Debug)]
-struct Live {
-    // Dropped before the child; see `Group`.
-    _group: Group,
-    child: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-    line: Vec<u8>,
-    /// A caller hung up while the child worked for it: the next line is nobody's.
-    owes: bool,
 }
 
 impl ExecStream {
@@ -83,41 +87,70 @@ impl ExecStream {
         command: impl IntoIterator<Item = W>,
         children: NonZeroUsize,
     ) -> Result<Self, BadCommand> {
+        let limit = usize::try_from(MESSAGE_BYTES).unwrap_or(usize::MAX);
         let settings = Settings {
             program: Program::find(command)?,
             content_type: None,
-            output_limit: usize::try_from(MESSAGE_BYTES).unwrap_or(usize::MAX),
+            rules: Rules { line_end: b'\n', limit },
+            longest: None,
+            patience: Patience::Short,
         };
         Ok(Self::with(settings, children.get()))
     }
 
     fn with(settings: Settings, children: usize) -> Self {
         let seat = || Seat {
-            live: None,
+            child: None,
+            owes: None,
             reconnect: Reconnect::new(FIRST_WAIT, LONGEST_WAIT),
             not_before: Time::default(),
         };
         Self(Arc::new(Children {
             settings,
+            room: Room::new(),
             clock: Clock::start(Time::default()),
             free: Semaphore::new(children),
             seats: Mutex::new((0..children).map(|_| seat()).collect()),
         }))
     }
 
+    /// The same with other settings. Before the first message only.
+    fn but(&self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.0.settings.clone();
+        change(&mut settings);
+        Self::with(settings, self.0.seats().len())
+    }
+
     /// The results' content type; otherwise that of the message. Before the first message only.
     #[must_use]
     pub fn content_type(self, content_type: Option<impl Into<Box<str>>>) -> Self {
-        let settings =
-            Settings { content_type: content_type.map(Into::into), ..self.0.settings.clone() };
-        Self::with(settings, self.0.seats().len())
+        self.but(|settings| settings.content_type = content_type.map(Into::into))
     }
 
     /// Most bytes of a result. Before the first message only.
     #[must_use]
     pub fn output_limit(self, bytes: usize) -> Self {
-        let settings = Settings { output_limit: bytes, ..self.0.settings.clone() };
-        Self::with(settings, self.0.seats().len())
+        self.but(|settings| settings.rules.limit = bytes)
+    }
+
+    /// Lines end with this byte instead of a newline, both ways. Before the first message only.
+    #[must_use]
+    pub fn line_end(self, byte: u8) -> Self {
+        self.but(|settings| settings.rules.line_end = byte)
+    }
+
+    /// The longest that a child may take for a line; it is ended then, and the line has failed.
+    /// Without it, it may take as long as somebody waits. Before the first message only.
+    #[must_use]
+    pub fn longest(self, longest: Option<Duration>) -> Self {
+        self.but(|settings| settings.longest = longest)
+    }
+
+    /// Waits as long as it takes for room on the machine; otherwise a message that finds none soon
+    /// is sent away. Before the first message only.
+    #[must_use]
+    pub fn wait_for_room(self) -> Self {
+        self.but(|settings| settings.patience = Patience::Endless)
     }
 
     /// The program.
@@ -129,87 +162,132 @@ impl ExecStream {
 
 impl Handler for ExecStream {
     async fn handle(&self, request: Request) -> Reply {
-        if request.body.contains(&b'\n') {
-            return Reply::park("the body holds a newline, and a message is one line");
+        let line_end = self.0.settings.rules.line_end;
+        if request.body.contains(&line_end) {
+            let name = if line_end == 0 { "a zero byte" } else { "a newline" };
+            return Reply::park(format!("the body holds {name}, and a message is one line"));
         }
-        // Err: the semaphore is closed, which it never is.
-        let Ok(_permit) = self.0.free.acquire().await else {
-            return Reply::busy(1, "no child is free");
-        };
-        let Some(mut taken) = Taken::from(&self.0) else {
-            return Reply::busy(1, "no child is free");
-        };
-        let reply = taken.work(&request).await;
-        taken.calm = true;
-        reply
+        let patience = self.0.settings.patience.with(request.timeout);
+        let begun = self.0.clock.now();
+        loop {
+            // Err: the semaphore is closed, which it never is.
+            let Ok(_permit) = self.0.free.acquire().await else {
+                return Reply::busy(1, NO_CHILD);
+            };
+            let Some(mut taken) = Taken::from(&self.0) else {
+                return Reply::busy(1, NO_CHILD);
+            };
+            let reply = taken.work(&request).await;
+            taken.calm = true;
+            drop(taken);
+            if let Some(reply) = reply {
+                return reply;
+            }
+            if patience.is_some_and(|most| self.0.clock.now().since(begun) >= most) {
+                return Reply::busy(1, NO_ROOM);
+            }
+            // There may be room for one more, or another child may be free.
+            sleep(LOOK).await;
+        }
     }
 }
+
+/// What a message is told when all children work.
+const NO_CHILD: &str = "no child is free";
 
 impl Children {
     fn seats(&self) -> MutexGuard<'_, Vec<Seat>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Ends children that owe a line for too long.
+    fn call_in(&self) {
+        let now = self.clock.now();
+        for seat in self.seats().iter_mut() {
+            if seat.owes.is_some_and(|until| until <= now) {
+                (seat.child, seat.owes) = (None, None);
+            }
+        }
+    }
 }
 
 /// A seat in use; given back when dropped, also when the caller hangs up in the middle.
 struct Taken<'a> {
-    children: &'a Children,
+    children: &'a Arc<Children>,
     seat: Option<Seat>,
     at: Progress,
+    /// How long the message that is worked on may take.
+    timeout: Option<Duration>,
     calm: bool,
 }
 
-/// How far a message has come.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Progress {
-    /// The child has seen nothing of it.
-    Before,
-    /// Some of it may be with the child.
-    Writing,
-    /// All of it is with the child.
-    Asked,
-}
-
 impl<'a> Taken<'a> {
-    fn from(children: &'a Children) -> Option<Self> {
-        let seat = children.seats().pop()?;
-        Some(Self { children, seat: Some(seat), at: Progress::Before, calm: false })
+    fn from(children: &'a Arc<Children>) -> Option<Self> {
+        let seat = Some(children.seats().pop()?);
+        Some(Self { children, seat, at: Progress::Before, timeout: None, calm: false })
     }
 
-    async fn work(&mut self, request: &Request) -> Reply {
-        let (settings, clock) = (&self.children.settings, &self.children.clock);
+    /// Works on a message. `None`: there is no room for the child that it would need.
+    async fn work(&mut self, request: &Request) -> Option<Reply> {
+        self.timeout = request.timeout;
+        let children = Arc::clone(self.children);
+        let (settings, clock) = (&children.settings, &children.clock);
         let Some(seat) = self.seat.as_mut() else {
-            return Reply::busy(1, "no child is free");
+            return Some(Reply::busy(1, NO_CHILD));
         };
-        let wait = clock.until(seat.not_before);
-        if wait > PATIENCE {
-            return Reply::busy(
-                wait.as_secs() + 1,
-                "the command keeps ending; it is started again soon",
-            );
-        }
-        // Sleeping takes a millisecond, however short it is.
-        if !wait.is_zero() {
-            sleep(wait).await;
-        }
-        let result = seat.ask(settings, request, &mut self.at).await;
-        let error = match result {
-            Ok(line) => {
-                seat.reconnect.reset();
-                return Reply { content_type: settings.content_type.clone(), ..Reply::ok(line) };
+        seat.settle(Patience::Short.with(request.timeout)).await;
+        loop {
+            match seat.start(&children).await {
+                Ok(()) => {}
+                Err(NotStarted::NoRoom) => return None,
+                Err(NotStarted::Failed(error)) => {
+                    return Some(Reply::retry(format!("can't run the command: {error}")));
+                }
             }
-            Err(error) => error,
-        };
-        let status = seat.end().await;
-        seat.not_before = clock.now() + seat.reconnect.wait();
-        if error.kind() == io::ErrorKind::FileTooLarge {
-            return Reply::park(format!(
-                "the result is larger than {} bytes",
-                settings.output_limit
-            ));
+            let Some(child) = seat.child.as_mut() else {
+                let wait = clock.until(seat.not_before).as_secs() + 1;
+                let reason = "the command keeps ending; it is started again soon";
+                return Some(Reply::busy(wait, reason));
+            };
+            let fault = match ask(child, settings, request, &mut self.at).await {
+                Ok(line) => {
+                    seat.reconnect.reset();
+                    let content_type = settings.content_type.clone();
+                    return Some(Reply { content_type, ..Reply::ok(line) });
+                }
+                Err(fault) => fault,
+            };
+            self.at = Progress::Before;
+            let knows_how = child.has_answered();
+            let status = seat.end(&fault).await;
+            // One that has answered before has had done with its lines: this one is for the next,
+            // at once. A new one that can't do it shows that in its turn.
+            if knows_how && fault.is_between_lines() {
+                tracing::warn!(why = fault.words(status), "a command is started again");
+                continue;
+            }
+            seat.not_before = clock.now() + seat.reconnect.wait();
+            let words = fault.words(status);
+            let is_too_large = matches!(fault, Fault::TooLarge(_));
+            return Some(if is_too_large { Reply::park(words) } else { Reply::retry(words) });
         }
-        let how = status.unwrap_or_else(|| error.to_string());
-        Reply::retry(format!("the command ended before it answered: {how}"))
+    }
+}
+
+/// Asks a child, within the time that it may take.
+async fn ask(
+    child: &mut LineChild,
+    settings: &Settings,
+    request: &Request,
+    at: &mut Progress,
+) -> Result<Vec<u8>, Fault> {
+    let asking = child.ask(&request.body, at);
+    match settings.longest {
+        None => asking.await,
+        Some(longest) => match timeout(longest, asking).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Fault::Late(Span(longest))),
+        },
     }
 }
 
@@ -219,114 +297,75 @@ impl Drop for Taken<'_> {
             return;
         };
         if !self.calm {
-            let owes = seat.live.as_ref().is_some_and(|live| live.owes);
             match self.at {
                 Progress::Before => {}
-                Progress::Asked if !owes => {
-                    if let Some(live) = &mut seat.live {
-                        live.owes = true;
-                    }
+                // Half a line: nothing can come after it.
+                Progress::Writing => seat.child = None,
+                Progress::Asked => {
+                    let span = self.timeout.map_or(OWED, |timeout| timeout * OWED_TIMES);
+                    seat.owes = Some(self.children.clock.now() + span);
+                    let children = Arc::clone(self.children);
+                    task::spawn("owed-line", async move {
+                        sleep(span).await;
+                        children.call_in();
+                    });
                 }
-                // Half a line, or a child that owes two answers: it may be stuck.
-                Progress::Writing | Progress::Asked => seat.live = None,
             }
         }
         let mut seats = self.children.seats();
-        // The last is taken first: a child that owes nothing is preferred.
-        if seat.live.as_ref().is_some_and(|live| live.owes) {
-            seats.insert(0, seat);
-        } else {
-            seats.push(seat);
+        // The last is taken first: a child that owes nothing is preferred to none, and that to one
+        // that owes a line.
+        let owing = seats.iter().take_while(|seat| seat.owes.is_some()).count();
+        match (&seat.child, seat.owes) {
+            (_, Some(_)) => seats.insert(0, seat),
+            (None, None) => seats.insert(owing, seat),
+            (Some(_), None) => seats.push(seat),
         }
     }
 }
 
 impl Seat {
-    async fn ask(
-        &mut self,
-        settings: &Settings,
-        request: &Request,
-        at: &mut Progress,
-    ) -> io::Result<Vec<u8>> {
-        let live = match &mut self.live {
-            Some(live) => live,
-            None => self.live.insert(Live::start(&settings.program)?),
-        };
-        let mut line = Vec::with_capacity(request.body.len() + 1);
-        line.extend_from_slice(&request.body);
-        line.push(b'\n');
-        *at = Progress::Writing;
-        if live.owes {
-            live.read_line(settings.output_limit).await?;
-            live.owes = false;
+    /// A child that owes a line to somebody who hung up may bring it, if that does not take long:
+    /// others are waiting.
+    async fn settle(&mut self, patience: Option<Duration>) {
+        if self.owes.is_none() {
+            return;
         }
-        live.talk(&line, settings.output_limit, at).await
+        if let Some(child) = &mut self.child
+            && !matches!(timeout(patience.unwrap_or(PATIENCE), child.settle()).await, Ok(Ok(())))
+        {
+            self.child = None;
+        }
+        self.owes = None;
+    }
+
+    /// Sees to it that there is a child, unless it is too early for one.
+    async fn start(&mut self, children: &Children) -> Result<(), NotStarted> {
+        let Children { settings, room, clock, .. } = children;
+        let wait = clock.until(self.not_before);
+        if self.child.is_some() || wait > PATIENCE {
+            return Ok(());
+        }
+        // Sleeping takes a millisecond, however short it is.
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
+        let room = (room, Some(LOOK));
+        let child = LineChild::start(&settings.program, settings.rules, room).await?;
+        self.child = Some(child);
+        Ok(())
     }
 
     /// Ends the child, and says how it ended if it did so by itself.
-    async fn end(&mut self) -> Option<String> {
-        let Live { _group, mut child, stdin, .. } = self.live.take()?;
-        // Some only end when their input does.
-        drop(stdin);
-        let status = timeout(LAST_WORDS, child.wait()).await.ok()?.ok()?;
-        Some(status.to_string())
-    }
-}
-
-impl Live {
-    fn start(program: &Program) -> io::Result<Self> {
-        let mut child = program.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let missing = || io::Error::other("the child has no pipe");
-        let stdin = child.stdin.take().ok_or_else(missing)?;
-        let stdout = child.stdout.take().ok_or_else(missing)?;
-        Ok(Self {
-            _group: Group::of(&child),
-            child,
-            stdin,
-            stdout: BufReader::new(stdout),
-            line: Vec::new(),
-            owes: false,
-        })
-    }
-
-    /// Writes and reads at once: a child may answer before it has read to the end of the line.
-    async fn talk(&mut self, line: &[u8], limit: usize, at: &mut Progress) -> io::Result<Vec<u8>> {
-        let (stdin, stdout, answer) = (&mut self.stdin, &mut self.stdout, &mut self.line);
-        let write = async {
-            stdin.write_all(line).await?;
-            *at = Progress::Asked;
-            Ok(())
-        };
-        let ((), answer) = tokio::try_join!(write, read_line(stdout, answer, limit))?;
-        Ok(answer)
-    }
-
-    async fn read_line(&mut self, limit: usize) -> io::Result<Vec<u8>> {
-        read_line(&mut self.stdout, &mut self.line, limit).await
-    }
-}
-
-/// Reads on; what has come of a line is kept in `line` when the future is dropped.
-async fn read_line(
-    from: &mut BufReader<ChildStdout>,
-    line: &mut Vec<u8>,
-    limit: usize,
-) -> io::Result<Vec<u8>> {
-    loop {
-        let news = from.fill_buf().await?;
-        if news.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let end = news.iter().position(|byte| *byte == b'\n');
-        let part = news.get(..end.unwrap_or(news.len())).unwrap_or_default();
-        line.extend_from_slice(part);
-        let used = part.len() + usize::from(end.is_some());
-        from.consume(used);
-        if line.len() > limit {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        if end.is_some() {
-            return Ok(std::mem::take(line));
+    async fn end(&mut self, fault: &Fault) -> Option<std::process::ExitStatus> {
+        let child = self.child.take()?;
+        match fault {
+            Fault::Gone | Fault::Ended => child.end().await,
+            Fault::Unasked(_)
+            | Fault::TooMuch(_)
+            | Fault::TooLarge(_)
+            | Fault::Late(_)
+            | Fault::Io(_) => None,
         }
     }
 }

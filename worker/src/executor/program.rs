@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 
 /// A command, found on the machine.
@@ -97,13 +97,33 @@ impl Group {
     pub fn ended(&mut self) {
         self.0 = None;
     }
+
+    /// Asks everybody in it to end.
+    pub(super) fn ask(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Ends it.
+    pub(super) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.0 = None;
+    }
+
+    /// Whether anybody is left in it.
+    pub(super) fn is_there(&self) -> bool {
+        self.0.is_some_and(|group| test_kill_process_group(group).is_ok())
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.0 {
+            // Err: it has ended already.
+            let _ = kill_process_group(group, signal);
+        }
+    }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // Err: it has ended already.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+        self.kill();
     }
 }

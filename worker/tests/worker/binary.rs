@@ -89,7 +89,8 @@ async fn a_second_signal_stops_at_once_and_leaves_nobody() {
     }
     worker.signal("TERM").await;
     assert_eq!(worker.exit_code().await, Some(1));
-    assert!(soon(call).await.unwrap().is_err());
+    // It may just have had the time to say that it stops.
+    assert!(soon(call).await.unwrap().map_or(true, |reply| reply.status.as_u16() == 503));
     for pid in lines(&pids) {
         until("nobody is left", || async { !alive(&pid) }).await;
     }

@@ -11,7 +11,9 @@
 mod binary;
 mod calls;
 mod executors;
+mod hanging;
 mod harness;
+mod line_children;
 mod link;
 mod membership;
 mod scripts;
