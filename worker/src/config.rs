@@ -154,7 +154,7 @@ fn fitting(asked: NonZeroU32) -> NonZeroU32 {
     let most = u32::try_from(process_limit()).unwrap_or(u32::MAX);
     let fitting = NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN).min(asked);
     if fitting < asked {
-        tracing::warn!(%asked, at_once = %fitting, "too few descriptors (ulimit -n): fewer at once");
+        tracing::warn!(%asked, at_once = %fitting, "too few descriptors (ulimit -n)");
     }
     fitting
 }
