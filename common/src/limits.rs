@@ -168,6 +168,19 @@ pub const HOST_ADDRESSES: usize = 16;
 pub const ACK_BYTES: u64 = 4096;
 /// Most results in one request to a destination.
 pub const RESULTS_AT_ONCE: u32 = 10_000;
+/// Bytes of results' bodies, per request to a destination, after which it takes no further result.
+pub const DELIVERY_BYTES: u32 = 1 << 20;
+/// Full batches of a stream that are fixed at a time, per subscription: one record says so for all of
+/// them, and a change of `batch` takes effect behind them.
+pub const BATCHES_AHEAD: u32 = 16;
+/// Headers of its own, per subscription.
+pub const OWN_HEADERS: usize = 32;
+/// Longest value of one of them, in bytes.
+pub const OWN_HEADER_BYTES: usize = 4096;
+/// Results that people had a subscription go on without, per subscription, that are kept.
+pub const PASSED_OVER: usize = 1024;
+/// Streams that a destination fails, per subscription, that are shown one by one.
+pub const FAILING_SHOWN: usize = 100;
 /// Highest pace that can be set for replayed results, per second.
 pub const REPLAY_RATE: u32 = 1_000_000;
 /// Most patterns, URLs or secrets of one subscription that is made over the API.

@@ -32,6 +32,8 @@ pub const SENDER_KEY: HeaderName = HeaderName::from_static("rollcall-sender-key"
 pub const POSITION: HeaderName = HeaderName::from_static("rollcall-position");
 /// Header: the sequence of the result that was pushed before this one in its stream.
 pub const PREVIOUS_SEQUENCE: HeaderName = HeaderName::from_static("rollcall-previous-sequence");
+/// How often the subscription was rewound.
+pub const GENERATION: HeaderName = HeaderName::from_static("rollcall-generation");
 /// Header: the epoch of the supervisor that delivers.
 pub const EPOCH: HeaderName = HeaderName::from_static("rollcall-epoch");
 /// Header: `true` on what is delivered while a subscription replays.

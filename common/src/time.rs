@@ -8,6 +8,7 @@
 use std::{
     fmt,
     ops::{Add, Sub},
+    str::FromStr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -80,6 +81,22 @@ impl Sub<Duration> for Time {
         Self(self.0.saturating_sub(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)))
     }
 }
+
+/// RFC 3339, with any zone.
+impl FromStr for Time {
+    type Err = BadTime;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let moment: Timestamp = text.parse().map_err(|_| BadTime)?;
+        // What lies before the epoch is its beginning.
+        Ok(Self(u64::try_from(moment.as_microsecond()).unwrap_or_default()))
+    }
+}
+
+/// Text that is no moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a time is written as 2026-01-31T23:00:00Z")]
+pub struct BadTime;
 
 /// RFC 3339 with milliseconds, in UTC.
 impl fmt::Display for Time {

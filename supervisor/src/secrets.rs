@@ -1,5 +1,5 @@
-//! Signing secrets: what they are, what they sign, and where those are kept that came over the
-//! API. They are in no journal, no answer and no log.
+//! Signing secrets and headers of subscriptions: what they are, what they sign, and where those are
+//! kept that came over the API. They are in no journal, no answer and no log.
 //!
 //! Signatures are those of Standard Webhooks (version 1.0.0 of that specification, scheme `v1`):
 //! HMAC-SHA256 over `id.timestamp.body`, one for each secret, so that secrets can be rotated.
@@ -23,6 +23,8 @@ use base64::{
     },
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use rollcall_common::http::OwnHeader;
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 /// The file's name in the data directory.
@@ -81,12 +83,60 @@ pub fn sign(secrets: &[Secret], id: &str, timestamp: u64, body: &[u8]) -> String
     signatures.join(" ")
 }
 
+/// What is kept of one subscription.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Kept {
+    /// What its deliveries are signed with.
+    pub secrets: Vec<Secret>,
+    /// What headers of its own they have.
+    pub headers: Vec<OwnHeader>,
+}
+
+impl Kept {
+    fn is_empty(&self) -> bool {
+        self.secrets.is_empty() && self.headers.is_empty()
+    }
+}
+
+/// The same, as it stands in the file. Without headers it is the list that it was before there were
+/// any.
+#[derive(Deserialize, Serialize)]
+#[serde(untagged)]
+enum Written {
+    Secrets(Vec<String>),
+    All { secrets: Vec<String>, headers: BTreeMap<String, String> },
+}
+
+impl Written {
+    fn of(kept: &Kept) -> Self {
+        let secrets = kept.secrets.iter().map(Secret::reveal).collect();
+        if kept.headers.is_empty() {
+            return Self::Secrets(secrets);
+        }
+        let text = |header: &OwnHeader| (header.name.to_string(), header.reveal().to_owned());
+        Self::All { secrets, headers: kept.headers.iter().map(text).collect() }
+    }
+
+    /// What it says; `None`: it holds something else.
+    fn read(self) -> Option<Kept> {
+        let (secrets, headers) = match self {
+            Self::Secrets(secrets) => (secrets, BTreeMap::new()),
+            Self::All { secrets, headers } => (secrets, headers),
+        };
+        let header = |(name, value): (&String, &String)| OwnHeader::new(name, value).ok();
+        Some(Kept {
+            secrets: secrets.iter().map(|text| text.parse().ok()).collect::<Option<_>>()?,
+            headers: headers.iter().map(header).collect::<Option<_>>()?,
+        })
+    }
+}
+
 /// The secrets of subscriptions that were made over the API, by subscription.
 #[derive(Debug)]
 pub struct Secrets {
     /// Where they are kept; `None`: nowhere but here.
     folder: Option<PathBuf>,
-    kept: Mutex<BTreeMap<Box<str>, Vec<Secret>>>,
+    kept: Mutex<BTreeMap<Box<str>, Kept>>,
 }
 
 impl Secrets {
@@ -104,22 +154,22 @@ impl Secrets {
         Ok(Self { folder, kept: Mutex::new(kept) })
     }
 
-    /// The secrets of a subscription.
+    /// What is kept of a subscription.
     #[must_use]
-    pub fn of(&self, subscription: &str) -> Vec<Secret> {
+    pub fn of(&self, subscription: &str) -> Kept {
         self.lock().get(subscription).cloned().unwrap_or_default()
     }
 
-    /// Keeps these as the secrets of a subscription; they are durable when it returns. It blocks.
+    /// Keeps this of a subscription; it is durable when this returns. It blocks.
     ///
     /// # Errors
     /// When they can't be written; then those before are kept.
-    pub fn set(&self, subscription: &str, secrets: Vec<Secret>) -> io::Result<()> {
+    pub fn set(&self, subscription: &str, new: Kept) -> io::Result<()> {
         self.change(|kept| {
-            if secrets.is_empty() {
+            if new.is_empty() {
                 kept.remove(subscription);
             } else {
-                kept.insert(subscription.into(), secrets);
+                kept.insert(subscription.into(), new);
             }
         })
     }
@@ -132,7 +182,7 @@ impl Secrets {
         self.change(|kept| kept.retain(|name, _| names.contains(name)))
     }
 
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<Box<str>, Vec<Secret>>)) -> io::Result<()> {
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<Box<str>, Kept>)) -> io::Result<()> {
         let mut kept = self.lock();
         let mut new = kept.clone();
         change(&mut new);
@@ -145,27 +195,22 @@ impl Secrets {
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Box<str>, Vec<Secret>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Box<str>, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn read(bytes: &[u8]) -> io::Result<BTreeMap<Box<str>, Vec<Secret>>> {
+fn read(bytes: &[u8]) -> io::Result<BTreeMap<Box<str>, Kept>> {
     let wrong = || io::Error::new(io::ErrorKind::InvalidData, "it holds no secrets");
     // What serde says of it might show a part of it.
-    let all: BTreeMap<Box<str>, Vec<String>> =
-        serde_json::from_slice(bytes).map_err(|_| wrong())?;
-    let parse = |(name, texts): (Box<str>, Vec<String>)| {
-        let secrets = texts.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>();
-        Ok((name, secrets.map_err(|_| wrong())?))
-    };
+    let all: BTreeMap<Box<str>, Written> = serde_json::from_slice(bytes).map_err(|_| wrong())?;
+    let parse = |(name, said): (Box<str>, Written)| Ok((name, said.read().ok_or_else(wrong)?));
     all.into_iter().map(parse).collect()
 }
 
 /// A new file takes the place of the old one, so that there is always a whole one.
-fn write(folder: &Path, kept: &BTreeMap<Box<str>, Vec<Secret>>) -> io::Result<()> {
-    let texts = |secrets: &Vec<Secret>| secrets.iter().map(Secret::reveal).collect::<Vec<_>>();
-    let all: BTreeMap<_, _> = kept.iter().map(|(name, secrets)| (name, texts(secrets))).collect();
+fn write(folder: &Path, kept: &BTreeMap<Box<str>, Kept>) -> io::Result<()> {
+    let all: BTreeMap<_, _> = kept.iter().map(|(name, kept)| (name, Written::of(kept))).collect();
     let new = folder.join([FILE, ".new"].concat());
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&new)?;
@@ -211,13 +256,20 @@ mod tests {
         let path = || Some(folder.path().to_owned());
         let secret: Secret = "whsec_YWJjZA==".parse().unwrap();
         let secrets = Secrets::open(path()).unwrap();
-        secrets.set("a", vec![secret.clone(), "whsec_eA".parse().unwrap()]).unwrap();
-        secrets.set("b", vec![secret.clone()]).unwrap();
+        let header = OwnHeader::new("Authorization", "Bearer x").unwrap();
+        let two = vec![secret.clone(), "whsec_eA".parse().unwrap()];
+        let all = Kept { secrets: two.clone(), headers: vec![header] };
+        secrets.set("a", all.clone()).unwrap();
+        let one = Kept { secrets: vec![secret], ..Kept::default() };
+        secrets.set("b", one.clone()).unwrap();
         let file = folder.path().join(FILE);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, MODE);
         let secrets = Secrets::open(path()).unwrap();
-        assert_eq!((secrets.of("a").len(), secrets.of("b")), (2, vec![secret]));
-        secrets.set("a", Vec::new()).unwrap();
+        assert_eq!((secrets.of("a"), secrets.of("b")), (all, one));
+        secrets.set("b", Kept { secrets: two, ..Kept::default() }).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(r#""b":["whsec_YWJjZA==","whsec_eA=="]"#), "as it was: {text}");
+        secrets.set("a", Kept::default()).unwrap();
         secrets.keep(&["a".into()]).unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"{}");
         fs::write(&file, "whsec_").unwrap();
@@ -228,7 +280,8 @@ mod tests {
     #[test]
     fn without_a_folder_they_are_kept_in_memory() {
         let secrets = Secrets::open(None).unwrap();
-        secrets.set("a", vec!["whsec_eA".parse().unwrap()]).unwrap();
-        assert_eq!(secrets.of("a").len(), 1);
+        let kept = Kept { secrets: vec!["whsec_eA".parse().unwrap()], ..Kept::default() };
+        secrets.set("a", kept.clone()).unwrap();
+        assert_eq!(secrets.of("a"), kept);
     }
 }

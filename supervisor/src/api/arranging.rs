@@ -4,17 +4,22 @@
 use std::{fmt::Display, ops::RangeInclusive};
 
 use rollcall_common::{
-    http::Address,
-    ids::Position,
-    limits::{REPLAY_RATE, RESULTS_AT_ONCE, STREAM_NAME_BYTES, SUBSCRIPTION_ITEMS},
+    http::{Address, OwnHeader},
+    ids::{Position, Sequence, StreamName},
+    limits::{
+        OWN_HEADERS, REASON_BYTES, REPLAY_RATE, RESULTS_AT_ONCE, STREAM_NAME_BYTES,
+        SUBSCRIPTION_ITEMS,
+    },
     problem::Problem,
+    time::Time,
     units::Span,
 };
 use serde_json::{Map, Value};
 
 use crate::{
+    dispatcher::event::Order,
     record::{Origin, Plan, Start, Way},
-    secrets::Secret,
+    secrets::Kept,
     web::respond::bad_request,
 };
 
@@ -23,7 +28,7 @@ use crate::{
 pub(super) struct Wanted {
     pub(super) plan: Plan,
     pub(super) addresses: Vec<Address>,
-    pub(super) secrets: Vec<Secret>,
+    pub(super) kept: Kept,
 }
 
 /// A key has a value that it can't have.
@@ -55,6 +60,11 @@ impl Wanted {
                 text.parse().map_err(|error: crate::secrets::BadSecret| error.to_string())
             })?,
         };
+        let headers = match said.remove("headers") {
+            None | Some(Value::Null) => Vec::new(),
+            Some(value) => headers(&value)?,
+        };
+        plan.headers = headers.iter().map(|header| header.name.as_str().into()).collect();
         if let Some(value) = said.remove("start") {
             plan.start = start(&value)?;
         }
@@ -68,12 +78,75 @@ impl Wanted {
             plan.timeout = timeout(&value)?;
         }
         nothing_left(&said, KEYS)?;
-        Ok(Self { plan, addresses, secrets })
+        Ok(Self { plan, addresses, kept: Kept { secrets, headers } })
     }
 }
 
 /// All keys of a subscription.
-const KEYS: &[&str] = &["batch", "replay_rate", "secret", "start", "streams", "timeout", "url"];
+const KEYS: &[&str] =
+    &["batch", "headers", "replay_rate", "secret", "start", "streams", "timeout", "url"];
+
+/// Where a subscription is to begin again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Target {
+    /// With the first result that was released at this moment or later.
+    At(Time),
+    /// After this position.
+    Position(Position),
+}
+
+/// What a body says of where to begin again, `{"position": N}` or `{"at": TIME}`.
+pub(super) fn target(body: &[u8]) -> Result<Target, Box<Problem>> {
+    let Some(at) = object(body)?.remove("at") else {
+        return position(body).map(Target::Position);
+    };
+    let said = object(body)?;
+    if said.contains_key("position") {
+        return Err(wrong("at", "stands beside position; expected one of them"));
+    }
+    nothing_left(&said.into_iter().filter(|(key, _)| key != "at").collect(), &["at", "position"])?;
+    let time = at.as_str().and_then(|text| text.parse().ok());
+    let expected = "expected a time with its zone, as \"2026-01-31T23:00:00Z\"";
+    time.map(Target::At).ok_or_else(|| wrong("at", expected))
+}
+
+/// The result to be passed over that a body says, `{"stream", "sequence", "reason"}`.
+pub(super) fn skip(body: &[u8]) -> Result<Order, Box<Problem>> {
+    let mut said = object(body)?;
+    let stream = said.remove("stream").ok_or_else(|| wrong("stream", "is missing"))?;
+    let stream: Option<StreamName> = stream.as_str().and_then(|text| text.parse().ok());
+    let sequence = said.remove("sequence").ok_or_else(|| wrong("sequence", "is missing"))?;
+    let sequence = sequence.as_u64().filter(|sequence| *sequence > 0).map(Sequence);
+    let reason = said.remove("reason").ok_or_else(|| wrong("reason", "is missing"))?;
+    let reason = reason.as_str().filter(|text| (1..=REASON_BYTES).contains(&text.len()));
+    nothing_left(&said, &["reason", "sequence", "stream"])?;
+    Ok(Order::Skip {
+        stream: stream.ok_or_else(|| wrong("stream", "expected a stream's name"))?,
+        sequence: sequence.ok_or_else(|| wrong("sequence", "expected a whole number from 1"))?,
+        reason: reason
+            .ok_or_else(|| wrong("reason", &format!("expected 1 to {REASON_BYTES} bytes")))?
+            .into(),
+    })
+}
+
+/// Headers with their values, which are never shown.
+fn headers(value: &Value) -> Result<Vec<OwnHeader>, Box<Problem>> {
+    let all = value.as_object().filter(|all| all.len() <= OWN_HEADERS);
+    let all = all.ok_or_else(|| {
+        wrong("headers", &format!("expected an object of at most {OWN_HEADERS} values"))
+    })?;
+    let mut headers: Vec<OwnHeader> = Vec::new();
+    for (name, value) in all {
+        let value = value.as_str().unwrap_or_default();
+        let header = OwnHeader::new(name, value)
+            .map_err(|error| wrong("headers", &format!("{name:?} {error}")))?;
+        if headers.iter().any(|other| other.name == header.name) {
+            return Err(wrong("headers", &format!("{name:?} stands there twice")));
+        }
+        headers.push(header);
+    }
+    Ok(headers)
+}
 
 /// The position that a body says, `{"position": N}`.
 pub(super) fn position(body: &[u8]) -> Result<Position, Box<Problem>> {
@@ -180,12 +253,15 @@ mod tests {
     fn a_whole_subscription_is_read() {
         let wanted = Wanted::read(
             br#"{"streams":["orders","customer.*"],"url":["http://a/x","tcp://b:7"],"start":7,
+                "headers":{"X-Key":"hunter2"},
                 "secret":["whsec_YQ==","whsec_Yg=="],"batch":3,"timeout":"2s","replay_rate":9}"#,
         );
         let wanted = wanted.unwrap();
-        assert_eq!((wanted.addresses.len(), wanted.secrets.len()), (2, 2));
+        assert_eq!((wanted.addresses.len(), wanted.kept.secrets.len()), (2, 2));
+        assert_eq!(wanted.kept.headers, [OwnHeader::new("x-key", "hunter2").unwrap()]);
         let plan = wanted.plan;
         assert_eq!((plan.way, plan.start), (Way::Push, Start::After(Position(7))));
+        assert_eq!(&*plan.headers, [Box::from("x-key")], "their names, and not what they say");
         assert_eq!((plan.batch, plan.replay_rate, plan.timeout.as_secs()), (3, 9, 2));
         assert_eq!(&*plan.urls[1], "tcp://b:7?framing=lines&ack=line");
         let plan = Wanted::read(b"{}").unwrap().plan;
@@ -210,6 +286,10 @@ mod tests {
             (r#"{"timeout":5}"#, "timeout"),
             (r#"{"timeout":"0s"}"#, "timeout"),
             (r#"{"replay_rate":-1}"#, "replay_rate"),
+            (r#"{"headers":["a"]}"#, "headers"),
+            (r#"{"headers":{"host":"a"}}"#, "headers"),
+            (r#"{"headers":{"x":1}}"#, "headers"),
+            (r#"{"headers":{"X":"a","x":"b"}}"#, "headers"),
         ] {
             assert_eq!(field(body), expected, "{body}");
         }
@@ -219,6 +299,40 @@ mod tests {
         assert!(!problem.detail.contains("hunter2"), "{}", problem.detail);
         for bad in ["", "[]", "{"] {
             assert_eq!(Wanted::read(bad.as_bytes()).unwrap_err().status, 400);
+        }
+    }
+
+    #[test]
+    fn a_rewind_says_a_position_or_a_time() {
+        assert_eq!(target(br#"{"position":3}"#), Ok(Target::Position(Position(3))));
+        let at = Time::from_micros(1_500_000);
+        assert_eq!(target(br#"{"at":"1970-01-01T01:00:01.5+01:00"}"#), Ok(Target::At(at)));
+        for bad in [r#"{"at":"yesterday"}"#, r#"{"at":7}"#, r#"{"at":"1970-01-01T00:00:00"}"#, "{}"]
+        {
+            assert!(target(bad.as_bytes()).is_err(), "{bad}");
+        }
+        let both = target(br#"{"at":"1970-01-01T00:00:00Z","position":1}"#).unwrap_err();
+        assert_eq!(both.members["field"], "at");
+    }
+
+    #[test]
+    fn a_skip_says_what_and_why() {
+        let said = skip(br#"{"stream":"a","sequence":3,"reason":"broken"}"#).unwrap();
+        let expected = Order::Skip {
+            stream: "a".parse().unwrap(),
+            sequence: Sequence(3),
+            reason: "broken".into(),
+        };
+        assert_eq!(said, expected);
+        for (bad, field) in [
+            (r#"{"sequence":3,"reason":"x"}"#, "stream"),
+            (r#"{"stream":"a/b","sequence":3,"reason":"x"}"#, "stream"),
+            (r#"{"stream":"a","sequence":0,"reason":"x"}"#, "sequence"),
+            (r#"{"stream":"a","sequence":3}"#, "reason"),
+            (r#"{"stream":"a","sequence":3,"reason":""}"#, "reason"),
+            (r#"{"stream":"a","sequence":3,"reason":"x","y":1}"#, "y"),
+        ] {
+            assert_eq!(skip(bad.as_bytes()).unwrap_err().members["field"], *field, "{bad}");
         }
     }
 

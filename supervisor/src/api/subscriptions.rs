@@ -20,12 +20,15 @@ use serde_json::{Value, json};
 
 use super::{
     Api,
-    arranging::{Wanted, position, wrong},
+    arranging::{Target, Wanted, position, skip, target, wrong},
 };
 use crate::{
     access::Caller,
-    dispatcher::{Event, Reply, SubscriptionReply, SubscriptionStatus, event::Order},
+    dispatcher::{
+        Event, FailingStream, Reply, SubscriptionReply, SubscriptionStatus, event::Order,
+    },
     record::{Origin, Start, Way},
+    secrets::Kept,
     web::{
         actor, read_body,
         respond::{Answer, bad_request, internal, json},
@@ -41,6 +44,7 @@ pub(super) fn routes() -> Router<Arc<Api>> {
         .route("/v1/subscriptions/{name}/pause", post(pause))
         .route("/v1/subscriptions/{name}/resume", post(resume))
         .route("/v1/subscriptions/{name}/rewind", post(rewind))
+        .route("/v1/subscriptions/{name}/skip", post(pass_over))
 }
 
 async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer {
@@ -120,8 +124,22 @@ async fn rewind(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    Answer(match said_position(&headers, body).await {
-        Ok(position) => api.order((&caller, &name), actor(&headers), Order::Rewind(position)).await,
+    Answer(match read_body(&headers, body, SUBSCRIPTION_BODY).await {
+        Ok(body) => api.rewind((&caller, &name), actor(&headers), &body).await,
+        Err(refusal) => Err(refusal),
+    })
+}
+
+async fn pass_over(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let body = read_body(&headers, body, SUBSCRIPTION_BODY).await;
+    Answer(match body.and_then(|body| skip(&body)) {
+        Ok(order) => api.order((&caller, &name), actor(&headers), order).await,
         Err(refusal) => Err(refusal),
     })
 }
@@ -149,6 +167,18 @@ fn refused(name: &str, reply: SubscriptionReply) -> Problem {
                  and rewound here)"
             );
             Problem::new(409, "configured-subscription", "Configured subscription", detail)
+        }
+        SubscriptionReply::NotDue => {
+            let detail = format!("{name} has no such result to deliver, or has delivered it");
+            Problem::new(409, "not-due", "Not due", detail)
+        }
+        SubscriptionReply::NotPush => {
+            let detail = format!("{name} is pulled; its reader passes over what it likes");
+            Problem::new(409, "pull-subscription", "Pull subscription", detail)
+        }
+        SubscriptionReply::TooManyPassedOver => {
+            let detail = "as many results are passed over as may be, and none is done with";
+            Problem::new(409, "too-many-passed-over", "Too many passed over", detail)
         }
         SubscriptionReply::NotPull => {
             let detail = format!("{name} has a destination, whose answers move its checkpoint");
@@ -236,7 +266,7 @@ impl Api {
         if known == Some(Origin::Configuration) {
             return Err(refused(name, SubscriptionReply::Configured).into());
         }
-        self.keep_secrets(name, wanted.secrets).await?;
+        self.keep(name, wanted.kept).await?;
         let (name_, plan) = (Box::from(name), Arc::new(wanted.plan));
         let event =
             move |request| Event::Subscribe { request: Some((request, by)), name: name_, plan };
@@ -248,7 +278,7 @@ impl Api {
             return self.subscription(name, StatusCode::OK).await;
         }
         if known.is_none() {
-            self.keep_secrets(name, Vec::new()).await?;
+            self.keep(name, Kept::default()).await?;
         }
         let problem = refused(name, reply);
         let start = matches!(reply, SubscriptionReply::Beyond(_));
@@ -263,7 +293,7 @@ impl Api {
         if reply != SubscriptionReply::Done {
             return Err(refused(name, reply).into());
         }
-        self.keep_secrets(name, Vec::new()).await?;
+        self.keep(name, Kept::default()).await?;
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
         Ok(response)
@@ -295,11 +325,25 @@ impl Api {
         Err(bad_request("not understood").into())
     }
 
-    async fn keep_secrets(
+    /// Begins again where a body says.
+    async fn rewind(
         &self,
-        name: &str,
-        new: Vec<crate::secrets::Secret>,
-    ) -> Result<(), Box<Problem>> {
+        about: (&Caller, &str),
+        by: Box<str>,
+        body: &[u8],
+    ) -> Result<Response, Box<Problem>> {
+        let position = match target(body)? {
+            Target::Position(position) => position,
+            Target::At(time) => {
+                let views = Arc::clone(&self.views);
+                let found = tokio::task::spawn_blocking(move || views.released_before(time)).await;
+                found.map_err(|error| internal(&error))?
+            }
+        };
+        self.order(about, by, Order::Rewind(position)).await
+    }
+
+    async fn keep(&self, name: &str, new: Kept) -> Result<(), Box<Problem>> {
         let (secrets, name) = (Arc::clone(&self.secrets), name.to_owned());
         let set = tokio::task::spawn_blocking(move || secrets.set(&name, new));
         let set = set.await.map_err(|error| internal(&error))?;
@@ -348,6 +392,8 @@ impl Api {
             "batch": plan.batch,
             "timeout_ms": u64::try_from(plan.timeout.as_millis()).unwrap_or(u64::MAX),
             "replay_rate": plan.replay_rate,
+            "headers": plan.headers,
+            "generation": status.generation,
             "checkpoint": checkpoint,
             "head": head,
             "lag": head.0.saturating_sub(checkpoint.0),
@@ -357,10 +403,23 @@ impl Api {
             "paused": status.paused_reason().is_some(),
             "paused_reason": status.paused_reason(),
             "held_streams": status.held,
+            "failing_streams": status.failing.iter().map(failing).collect::<Vec<_>>(),
+            "outage": status.outage,
             "last_error": status.last_error.as_deref(),
             "failing_since": status.failing_since,
             "failures": status.failures,
             "gap": gap,
         })
     }
+}
+
+fn failing(one: &FailingStream) -> Value {
+    json!({
+        "stream": one.stream,
+        "sequence": one.sequence,
+        "tries": one.tries,
+        "held": one.held,
+        "error": one.error,
+        "next_try_at": one.next_try,
+    })
 }

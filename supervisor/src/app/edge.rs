@@ -220,6 +220,7 @@ pub(super) fn destinations(
         let plan = subscription.plan();
         let settings = DestinationSettings {
             secrets: subscription.secrets.clone(),
+            headers: subscription.headers.clone(),
             ..DestinationSettings::from(&plan)
         };
         let destination = Destination::new(&settings, (network, &Route::Open), trust);

@@ -125,6 +125,18 @@ impl<'a> Section<'a> {
         all
     }
 
+    /// Reads all that is left as keys with names of their own.
+    pub(super) fn all<T>(mut self, read: impl Fn(&str, &Node) -> Result<T, Wrong>) -> Vec<T> {
+        let mut all = Vec::new();
+        for (name, node) in std::mem::take(&mut self.left) {
+            match read(&name, &node) {
+                Ok(value) => all.push(value),
+                Err(Wrong { place, text }) => self.problem(Some(place), &name, &text),
+            }
+        }
+        all
+    }
+
     /// Reads a list of sections, `[[key]]`; `None` when there is no such list.
     pub(super) fn items<T>(
         &mut self,

@@ -1,11 +1,11 @@
 //! `[subscriptions.NAME]`: who gets the results.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use rollcall_common::{
-    http::Address,
+    http::{Address, OwnHeader},
     ids::Position,
-    limits::{REPLAY_RATE, RESULTS_AT_ONCE},
+    limits::{OWN_HEADERS, REPLAY_RATE, RESULTS_AT_ONCE},
 };
 
 use super::{
@@ -31,6 +31,8 @@ pub struct Subscription {
     pub start: Start,
     /// What its deliveries are signed with.
     pub secrets: Vec<Secret>,
+    /// Headers of its own that its deliveries have.
+    pub headers: Vec<OwnHeader>,
     /// Most results in one request.
     pub batch: u32,
     /// How long a delivery may take.
@@ -49,6 +51,7 @@ impl Subscription {
             urls,
             start: Start::Live,
             secrets: Vec::new(),
+            headers: Vec::new(),
             batch: 1,
             timeout: DEFAULT_TIMEOUT,
             replay_rate: 0,
@@ -65,6 +68,7 @@ impl Subscription {
             batch: self.batch,
             timeout: self.timeout,
             replay_rate: self.replay_rate,
+            headers: self.headers.iter().map(|header| header.name.as_str().into()).collect(),
             start: self.start,
             ..Plan::new(Origin::Configuration, way)
         }
@@ -82,6 +86,11 @@ impl Subscription {
         new.start = section.read("start", start).unwrap_or(new.start);
         let secrets = section.read("secret", |node| one_or_more(node, secret));
         new.secrets = secrets.unwrap_or_default();
+        new.headers = section.part("headers").all(own_header);
+        if new.headers.len() > OWN_HEADERS {
+            let text = format!("are too many; expected at most {OWN_HEADERS}");
+            section.problem(None, "headers", &text);
+        }
         let batch: Option<u32> = section.read("batch", |node| whole(node, 1..=RESULTS_AT_ONCE));
         new.batch = batch.unwrap_or(new.batch);
         let timeout = section.read("timeout", |node| duration(node, SHORTEST..=DAY));
@@ -112,6 +121,29 @@ fn start(node: &Node) -> Checked<Start> {
             Err(node.unfit("\"live\", \"beginning\" or a position, a whole number from 0"))
         }
     }
+}
+
+/// A header: its value as it is, or `{ file = "…" }`. The value is never shown.
+fn own_header(name: &str, node: &Node) -> Checked<OwnHeader> {
+    let value = match &node.value {
+        Value::Table(table) => {
+            let path = table.get("file").filter(|_| table.len() == 1).and_then(Node::text);
+            let path = path.ok_or_else(|| node.wrong("expected a value, or { file = \"…\" }"))?;
+            let said = fs::read_to_string(path);
+            let said = said.map_err(|error| node.wrong(format!("{path:?}: {error}")))?;
+            said.trim_end_matches(['\r', '\n']).to_owned()
+        }
+        Value::Boolean(_)
+        | Value::Date
+        | Value::Float(_)
+        | Value::List(_)
+        | Value::Text(_)
+        | Value::Whole(_) => {
+            let value = node.text();
+            value.ok_or_else(|| node.wrong("expected a string, or { file = \"…\" }"))?.to_owned()
+        }
+    };
+    OwnHeader::new(name, &value).map_err(|error| node.wrong(error.to_string()))
 }
 
 fn secret(node: &Node) -> Checked<Secret> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rollcall_common::{
     ids::{Position, Sequence, StreamId, StreamName},
+    limits::{BATCHES_AHEAD, DELIVERY_BYTES},
     time::Time,
 };
 
@@ -12,14 +13,12 @@ use super::{
     Dispatcher,
     effect::{Delivery, Effect},
     event::Refusal,
-    health::{count, retry_wait},
+    health::{RETRY_WAIT, count, retry_wait},
     lane::LaneState,
+    subscription::Subscription,
     timers::Timer,
 };
-use crate::record::{Found, PauseReason, Record, SubscriptionId};
-
-/// Refusals of one result in a row after which its stream waits for a person.
-const REJECTIONS: u32 = 5;
+use crate::record::{Batching, Found, PauseReason, Record, SubscriptionId};
 
 impl Dispatcher {
     /// After a restart: every lane stands in line again.
@@ -50,32 +49,70 @@ impl Dispatcher {
             return;
         }
         let at_once = self.settings.deliveries_at_once;
-        for (id, subscription) in &mut self.state.subscriptions {
-            while subscription.may_send(at_once) {
-                let Some(stream) = subscription.ready.pop_front() else {
-                    break;
-                };
-                let Some(lane) = subscription.lanes.get_mut(&stream) else {
-                    continue;
-                };
-                if lane.state != LaneState::Ready {
-                    continue;
-                }
-                lane.state = LaneState::Sending;
-                subscription.sending += 1;
-                self.effects.push_back(Effect::Deliver(Delivery {
-                    subscription: *id,
-                    name: Arc::clone(&subscription.name),
-                    plan: Arc::clone(&subscription.plan),
-                    life: subscription.life,
-                    stream,
-                    first: lane.next,
-                    last: lane.last,
-                    attempt: lane.tries + 1,
-                    replay_until: subscription.replay_until,
-                }));
+        let may_send = |(id, entry): (&SubscriptionId, &Subscription)| {
+            (entry.may_send(at_once) && !entry.ready.is_empty()).then_some(*id)
+        };
+        let ids: Vec<SubscriptionId> =
+            self.state.subscriptions.iter().filter_map(may_send).collect();
+        for id in ids {
+            while let Some(entry) = self.state.subscriptions.get_mut(&id)
+                && entry.may_send(at_once)
+                && let Some(stream) = entry.ready.pop_front()
+            {
+                self.set_out(id, stream);
             }
         }
+    }
+
+    /// A lane has its turn.
+    fn set_out(&mut self, id: SubscriptionId, stream: StreamId) {
+        self.fix_batches(id, stream);
+        let Some(entry) = self.state.subscriptions.get_mut(&id) else {
+            return;
+        };
+        let passed_over = entry.passed_over_of(stream).into();
+        let Some(lane) = entry.lanes.get_mut(&stream).filter(|lane| lane.state == LaneState::Ready)
+        else {
+            return;
+        };
+        lane.state = LaneState::Sending;
+        entry.sending += 1;
+        self.effects.push_back(Effect::Deliver(Delivery {
+            subscription: id,
+            name: Arc::clone(&entry.name),
+            plan: Arc::clone(&entry.plan),
+            life: entry.life,
+            stream,
+            first: lane.next,
+            last: lane.last,
+            attempt: lane.tries + 1,
+            replay_until: entry.replay_until,
+            batching: lane.batching,
+            passed_over,
+            generation: entry.generation,
+        }));
+    }
+
+    /// Fixes which of a lane's results travel together, before the first of them goes out. Full
+    /// batches are fixed several at a time; what is less than one, only when there is no full one.
+    fn fix_batches(&mut self, id: SubscriptionId, stream: StreamId) {
+        let Some(entry) = self.state.subscriptions.get(&id) else {
+            return;
+        };
+        let Some(lane) = entry.lanes.get(&stream).filter(|lane| lane.batching.is_none()) else {
+            return;
+        };
+        if !entry.plan.is_batched() || lane.state != LaneState::Ready || lane.is_empty() {
+            return;
+        }
+        let (results, bytes) = (entry.plan.batch, DELIVERY_BYTES);
+        let full = (count(lane.next, lane.last) / u64::from(results)).min(BATCHES_AHEAD.into());
+        let through = match full.saturating_mul(results.into()) {
+            0 => lane.last,
+            many => Sequence(lane.next.0.saturating_add(many - 1)),
+        };
+        let batching = Batching { through, results, bytes };
+        self.commit(Record::Batched { subscription: id, stream, batching });
     }
 
     pub(super) fn delivered(
@@ -98,10 +135,14 @@ impl Dispatcher {
             return;
         }
         let count = count(lane.next, through);
-        entry.health.took(stream, at_once);
+        let well_again = entry.health.took(stream, at_once);
         entry.rate.add(now, count);
         self.counters.delivered += count;
         self.commit(Record::Delivered { subscription, stream, through, floor });
+        if well_again {
+            // It refused whatever it was given, and no longer does.
+            self.wake_lanes(subscription);
+        }
     }
 
     /// A sender has done what it could of a lane, and left it.
@@ -134,25 +175,17 @@ impl Dispatcher {
             return;
         }
         entry.sending -= 1;
+        lane.error = Some(detail.clone());
         entry.health.failed(stream, detail, now);
         self.worry(now);
         let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
             return;
         };
+        self.counters.undelivered += 1;
+        entry.refused(stream, refusal);
         let Some(lane) = entry.lanes.get_mut(&stream) else {
             return;
         };
-        self.counters.undelivered += 1;
-        lane.tries = lane.tries.saturating_add(1);
-        lane.rejections = match refusal {
-            Refusal::Rejected => lane.rejections + 1,
-            Refusal::Unfit => REJECTIONS,
-            Refusal::Away { .. } | Refusal::Failed | Refusal::Gone => 0,
-        };
-        if lane.rejections >= REJECTIONS {
-            lane.state = LaneState::Held;
-            return;
-        }
         if let Refusal::Away { retry_after } = refusal {
             // It goes first when the destination is asked again.
             lane.state = LaneState::Ready;
@@ -162,7 +195,13 @@ impl Dispatcher {
             }
             return;
         }
-        let due = now + retry_wait(lane.tries, &mut self.rng);
+        let wait = match refusal {
+            Refusal::Unfit => RETRY_WAIT.1,
+            Refusal::Away { .. } | Refusal::Failed | Refusal::Gone | Refusal::Rejected => {
+                retry_wait(lane.tries, &mut self.rng)
+            }
+        };
+        let due = now + wait;
         lane.state = LaneState::Waiting { due };
         self.timers.set(due, Timer::Lane(subscription, stream));
         if refusal == Refusal::Gone {

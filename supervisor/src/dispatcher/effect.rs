@@ -12,7 +12,7 @@ use super::{
     alert::{AlertStatus, NoticeKind},
     event::{AttemptId, RequestId},
 };
-use crate::record::{Plan, Reason, Record, SubscriptionId};
+use crate::record::{Batching, Plan, Reason, Record, SubscriptionId};
 
 /// Something to be done.
 ///
@@ -133,6 +133,13 @@ pub struct Delivery {
     pub attempt: u32,
     /// Results up to this position are replayed.
     pub replay_until: Position,
+    /// How its results travel together, where that is fixed; otherwise one by one. No more than
+    /// this is about is sent.
+    pub batching: Option<Batching>,
+    /// Those of the stream's results that people have it go on without, in order.
+    pub passed_over: Box<[Sequence]>,
+    /// How often the subscription was rewound.
+    pub generation: u32,
 }
 
 /// A result's turn.
@@ -206,10 +213,16 @@ pub enum SubscriptionReply {
     Created,
     /// It is done.
     Done,
+    /// It has no such result to deliver: it has, it will later, or never.
+    NotDue,
     /// A push subscription's checkpoint is its destination's to move.
     NotPull,
+    /// The reader of a pull subscription passes over what it likes by itself.
+    NotPush,
     /// There are as many as there may be.
     TooMany,
+    /// As many results are passed over as may be.
+    TooManyPassedOver,
     /// The configuration named it once, and has to name it again before it goes on.
     Unconfigured,
     /// There is no such subscription.

@@ -46,12 +46,14 @@ impl Signal {
             | Record::Alert(_)
             | Record::Arranged { .. }
             | Record::Audited(_)
+            | Record::Batched { .. }
             | Record::Checkpointed { .. }
             | Record::Base(_)
             | Record::Copied { .. }
             | Record::CopiedResult { .. }
             | Record::Delivered { .. }
             | Record::Opened { .. }
+            | Record::PassedOver { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
             | Record::Rewound { .. }

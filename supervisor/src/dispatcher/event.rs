@@ -305,7 +305,7 @@ pub enum Refusal {
 }
 
 /// What a person wants of a subscription.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Order {
     /// Its reader has everything up to here.
     Checkpoint(Position),
@@ -315,6 +315,15 @@ pub enum Order {
     Resume,
     /// Begin again after this position.
     Rewind(Position),
+    /// Go on without this result.
+    Skip {
+        /// Its stream.
+        stream: StreamName,
+        /// Its place in the stream.
+        sequence: Sequence,
+        /// In the person's words.
+        reason: Box<str>,
+    },
 }
 
 /// Why somebody could not be told of an alert.

@@ -12,8 +12,11 @@ use rollcall_common::{
     time::Time,
 };
 
+use super::event::Refusal;
+
 /// First and longest wait before a destination is asked again.
-const RETRY_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+pub(super) const RETRY_WAIT: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(60));
 
 /// A random wait before try number `tries` (1-based) of something that failed.
 pub(super) fn retry_wait(tries: u32, rng: &mut fastrand::Rng) -> Duration {
@@ -25,6 +28,10 @@ pub(super) fn retry_wait(tries: u32, rng: &mut fastrand::Rng) -> Duration {
 pub(super) struct Health {
     /// Streams whose next result was tried and not taken.
     troubled: BTreeSet<StreamId>,
+    /// Streams whose next result was refused, and nothing has been taken since.
+    refused: BTreeSet<StreamId>,
+    /// Whether it refuses whatever it is given, so that it is not the results' fault.
+    pub(super) outage: bool,
     /// Since when there are such.
     pub(super) failing_since: Option<Time>,
     /// Requests in a row that failed.
@@ -43,6 +50,8 @@ impl Default for Health {
     fn default() -> Self {
         Self {
             troubled: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            outage: false,
             failing_since: None,
             failures: 0,
             last_error: None,
@@ -64,9 +73,24 @@ impl Health {
         self.troubled.contains(&stream)
     }
 
-    /// How many streams have such a result.
-    pub(super) fn troubled(&self) -> usize {
-        self.troubled.len()
+    /// The streams that have such a result.
+    pub(super) fn troubled(&self) -> &BTreeSet<StreamId> {
+        &self.troubled
+    }
+
+    /// How many streams were refused since something was taken.
+    pub(super) fn refused(&self) -> usize {
+        self.refused.len()
+    }
+
+    /// A stream's next result was refused, or something else happened to it.
+    pub(super) fn note_refusal(&mut self, stream: StreamId, refusal: Refusal) {
+        match refusal {
+            Refusal::Rejected => self.refused.insert(stream),
+            Refusal::Away { .. } | Refusal::Failed | Refusal::Gone | Refusal::Unfit => {
+                self.refused.remove(&stream)
+            }
+        };
     }
 
     /// A request was not taken.
@@ -77,9 +101,11 @@ impl Health {
         self.last_error = Some(detail);
     }
 
-    /// A result was taken; at most so many requests may be out.
-    pub(super) fn took(&mut self, stream: StreamId, most: usize) {
+    /// A result was taken; at most so many requests may be out. Whether that ends an outage.
+    pub(super) fn took(&mut self, stream: StreamId, most: usize) -> bool {
         self.failures = 0;
+        self.refused.clear();
+        let outage = std::mem::take(&mut self.outage);
         if self.closed_until.is_none() {
             self.closings = 0;
             self.room = self.room.saturating_add(1);
@@ -89,11 +115,14 @@ impl Health {
         }
         self.troubled.remove(&stream);
         self.calm();
+        outage
     }
 
     /// The lanes are gone, and their troubles with them.
     pub(super) fn forget_lanes(&mut self) {
         self.troubled.clear();
+        self.refused.clear();
+        self.outage = false;
         self.calm();
     }
 
@@ -206,7 +235,7 @@ mod tests {
         for _ in 0..8 {
             let room = health.room(64);
             rooms.push(room);
-            (0..room).for_each(|_| health.took(StreamId(0), 64));
+            (0..room).for_each(|_| assert!(!health.took(StreamId(0), 64)));
         }
         assert_eq!(rooms, [1, 2, 4, 8, 16, 32, 64, 64]);
     }

@@ -262,7 +262,6 @@ impl Dispatcher {
                 );
                 troubled += usize::from(lane.tries > 0);
                 match lane.state {
-                    LaneState::Held => {}
                     LaneState::Idle => ensure!(
                         lane.is_empty() && entry.scan.is_some() || entry.leaving.contains(stream),
                         "{name}: the lane of {stream:?} is left idle"
@@ -278,7 +277,7 @@ impl Dispatcher {
                     ),
                 }
             }
-            ensure!(troubled == entry.health.troubled(), "{name}: troubles of no lane");
+            ensure!(troubled == entry.health.troubled().len(), "{name}: troubles of no lane");
             ensure!(sending == entry.sending, "{name}: sending is wrong");
             self.verify_turns_of(*id, entry)?;
         }

@@ -5,7 +5,7 @@ use rollcall_common::{
     time::Time,
 };
 
-use crate::record::Found;
+use crate::record::{Batching, Found};
 
 /// What a destination has yet to take of one stream.
 #[derive(Debug)]
@@ -16,13 +16,20 @@ pub(super) struct Lane {
     pub(super) last: Sequence,
     /// The lowest position that `next` can have.
     pub(super) floor: Position,
+    /// How the next ones travel together, where that is fixed.
+    pub(super) batching: Option<Batching>,
     /// Soft.
     pub(super) state: LaneState,
     /// Tries of `next` that failed. Soft.
     pub(super) tries: u32,
     /// How many of them in a row were refusals of this very result. Soft.
     pub(super) rejections: u32,
+    /// What the destination said of it last. Soft.
+    pub(super) error: Option<Box<str>>,
 }
+
+/// Refusals of one result in a row after which its stream is held: people are told.
+pub(super) const REJECTIONS: u32 = 5;
 
 impl Lane {
     /// A lane that begins with these results.
@@ -31,10 +38,33 @@ impl Lane {
             next: run.first,
             last: run.last,
             floor: run.position,
+            batching: None,
             state: LaneState::Idle,
             tries: 0,
             rejections: 0,
+            error: None,
         }
+    }
+
+    /// Whether the destination refused its next result again and again.
+    pub(super) fn is_held(&self) -> bool {
+        self.rejections >= REJECTIONS
+    }
+
+    /// When it is tried again, if it waits for that.
+    pub(super) fn due(&self) -> Option<Time> {
+        match self.state {
+            LaneState::Waiting { due } => Some(due),
+            LaneState::Idle | LaneState::Ready | LaneState::Sending => None,
+        }
+    }
+
+    /// The destination has all up to and with `through`.
+    pub(super) fn done(&mut self, through: Sequence, floor: Position) {
+        self.next = self.next.max(through.next());
+        self.floor = floor;
+        self.batching = self.batching.filter(|batching| batching.through >= self.next);
+        (self.tries, self.rejections, self.error) = (0, 0, None);
     }
 
     /// Whether the destination has all of it. Such a lane stays while its sender is at it, and
@@ -48,8 +78,6 @@ impl Lane {
 /// What a lane does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum LaneState {
-    /// It waits for a person: the destination refused a result again and again.
-    Held,
     /// It has something to send, and nobody has put it in line yet.
     Idle,
     /// It waits for its turn.

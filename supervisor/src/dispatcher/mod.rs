@@ -27,6 +27,7 @@ mod admission;
 mod alert;
 mod answers;
 mod attempts;
+mod batch;
 mod budget;
 mod decided;
 mod decisions;
@@ -64,6 +65,7 @@ pub mod worker;
 mod tests;
 
 pub use alert::{AlertStatus, NoticeKind};
+pub use batch::Part;
 pub use effect::{Delivery, Dispatch, Effect, Notice, Released, Reply, SubscriptionReply, Taken};
 pub use event::{Arrival, AttemptId, Event, Refusal, RequestId, Slow, TellFailure, WorkerReply};
 pub use health::Rate;
@@ -71,7 +73,9 @@ pub use invariants::Sizes;
 pub use settings::Settings;
 pub use slot::{Divergence, Parking};
 pub use state::State;
-pub use status::{Cause, Counters, MessageState, Mode, StreamStatus, SubscriptionStatus};
+pub use status::{
+    Cause, Counters, FailingStream, MessageState, Mode, StreamStatus, SubscriptionStatus,
+};
 pub use subscription::Subscription;
 
 use crate::record::Record;

@@ -157,8 +157,7 @@ impl State {
             }
             Record::Paused { stream, at } => self.set_paused(*stream, *at),
             Record::Resumed { stream, at } => {
-                self.stream_mut(*stream).paused = false;
-                self.release(*stream, *at, (settings.recent, released));
+                self.set_resumed((*stream, *at), (settings.recent, released));
             }
             Record::Retried { stream, sequence, at, .. } => {
                 self.last = self.last.max(*at);
@@ -173,8 +172,10 @@ impl State {
             Record::Trimmed { through, .. } => self.trimmed(*through),
             Record::Base(_) | Record::Copied { .. } | Record::CopiedResult { .. } => {}
             Record::Arranged { .. }
+            | Record::Batched { .. }
             | Record::Checkpointed { .. }
             | Record::Delivered { .. }
+            | Record::PassedOver { .. }
             | Record::Rewound { .. }
             | Record::Scanned { .. }
             | Record::Subscribed { .. }
@@ -192,6 +193,15 @@ impl State {
         }
     }
 
+    fn set_resumed(
+        &mut self,
+        (stream, at): (StreamId, Time),
+        released: (usize, &mut Vec<Released>),
+    ) {
+        self.stream_mut(stream).paused = false;
+        self.release(stream, at, released);
+    }
+
     fn set_paused(&mut self, stream: StreamId, at: Time) {
         self.last = self.last.max(at);
         self.stream_mut(stream).paused = true;
@@ -201,11 +211,17 @@ impl State {
         let head = self.head;
         match record {
             Record::Arranged { subscription, plan } => self.arrange(*subscription, plan),
+            Record::Batched { subscription, stream, batching } => {
+                self.with(*subscription, |entry| entry.batched(*stream, *batching));
+            }
             Record::Checkpointed { subscription, to } => {
                 self.with(*subscription, |entry| entry.checkpointed(*to));
             }
             Record::Delivered { subscription, stream, through, floor } => {
                 self.with(*subscription, |entry| entry.done(*stream, *through, *floor));
+            }
+            Record::PassedOver { subscription, stream, sequence, at } => {
+                self.pass_over(*subscription, (*stream, *sequence), *at);
             }
             Record::Rewound { subscription, to } => {
                 self.with(*subscription, |entry| entry.rewind(*to, head));
@@ -214,12 +230,10 @@ impl State {
                 self.with(*subscription, |entry| entry.scanned(*to, found, head));
             }
             Record::Subscribed { subscription, name, streams, after } => {
-                self.next_subscription = subscription.0 + 1;
                 let plan = Plan::new(Origin::Configuration, Way::Push);
                 let plan = Arc::new(Plan { streams: streams.clone(), ..plan });
                 let entry = Subscription::new((**name).into(), plan, *after, head);
-                self.subscriptions.insert(*subscription, entry);
-                self.link(*subscription);
+                self.subscribe(*subscription, entry);
             }
             Record::SubscriptionPaused { subscription, reason, at } => {
                 self.last = self.last.max(*at);
@@ -254,6 +268,17 @@ impl State {
             | Record::Suspected { .. }
             | Record::Trimmed { .. } => {}
         }
+    }
+
+    fn subscribe(&mut self, subscription: SubscriptionId, entry: Subscription) {
+        self.next_subscription = subscription.0 + 1;
+        self.subscriptions.insert(subscription, entry);
+        self.link(subscription);
+    }
+
+    fn pass_over(&mut self, whose: SubscriptionId, what: (StreamId, Sequence), at: Time) {
+        self.last = self.last.max(at);
+        self.with(whose, |entry| entry.pass_over(what.0, what.1));
     }
 
     /// Changes a subscription. One that was removed meanwhile may still be spoken of.

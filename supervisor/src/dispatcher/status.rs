@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use rollcall_common::{
     ids::{Position, Sequence, StreamId, StreamName},
+    limits::FAILING_SHOWN,
     time::Time,
 };
 
 use super::{
     Dispatcher,
     health::Rate,
-    lane::LaneState,
     slot::{Divergence, Parking, SlotState},
     state::index,
     worker::Worker,
@@ -175,6 +175,10 @@ pub struct SubscriptionStatus {
     pub paused: Option<PauseReason>,
     /// Streams that the destination keeps refusing.
     pub held: Vec<StreamName>,
+    /// Streams that stand because their next result was tried and not taken, some of them.
+    pub failing: Vec<FailingStream>,
+    /// Whether it refuses whatever it is given.
+    pub outage: bool,
     /// What the destination last said when it did not take something that it has not taken since.
     pub last_error: Option<Box<str>>,
     /// Since when there is something that was tried and is not taken.
@@ -189,6 +193,25 @@ pub struct SubscriptionStatus {
     pub replay_until: Position,
     /// Grows whenever its senders are called back.
     pub life: u32,
+    /// How often it was rewound.
+    pub generation: u32,
+}
+
+/// A stream whose next result was tried and not taken.
+#[derive(Clone, Debug)]
+pub struct FailingStream {
+    /// The stream.
+    pub stream: StreamName,
+    /// The result.
+    pub sequence: Sequence,
+    /// How often it was tried.
+    pub tries: u32,
+    /// Whether the stream is held for it.
+    pub held: bool,
+    /// What the destination said last.
+    pub error: Box<str>,
+    /// When it is tried again, where that is known.
+    pub next_try: Option<Time>,
 }
 
 impl SubscriptionStatus {
@@ -345,14 +368,27 @@ impl Dispatcher {
     pub fn subscription_status(&self, id: SubscriptionId) -> Option<SubscriptionStatus> {
         let entry = self.state.subscriptions.get(&id)?;
         let checkpoint = entry.checkpoint(self.state.head);
-        let held = entry.lanes.iter().filter(|(_, lane)| lane.state == LaneState::Held);
+        let name = |stream| self.state.stream(stream).name.clone();
+        let failing = entry.health.troubled().iter().take(FAILING_SHOWN).filter_map(|stream| {
+            let lane = entry.lanes.get(stream)?;
+            Some(FailingStream {
+                stream: name(*stream),
+                sequence: lane.next,
+                tries: lane.tries,
+                held: lane.is_held() && !entry.health.outage,
+                error: lane.error.clone().unwrap_or_default(),
+                next_try: lane.due().or(entry.health.closed_until),
+            })
+        });
         Some(SubscriptionStatus {
             name: Arc::clone(&entry.name),
             checkpoint,
             mode: if checkpoint < entry.replay_until { Mode::Replaying } else { Mode::Live },
             plan: Arc::clone(&entry.plan),
             paused: entry.paused,
-            held: held.map(|(stream, _)| self.state.stream(*stream).name.clone()).collect(),
+            held: entry.held().map(|(stream, _)| name(stream)).collect(),
+            failing: failing.collect(),
+            outage: entry.health.outage,
             last_error: entry.health.last_error.clone(),
             failing_since: entry.health.failing_since,
             failures: entry.health.failures,
@@ -360,6 +396,7 @@ impl Dispatcher {
             rate: entry.rate,
             replay_until: entry.replay_until,
             life: entry.life,
+            generation: entry.generation,
         })
     }
 }

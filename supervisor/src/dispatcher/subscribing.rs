@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use rollcall_common::{
-    ids::{Position, StreamId},
+    ids::{Position, Sequence, StreamId, StreamName},
     limits::SUBSCRIPTIONS,
     time::Time,
 };
@@ -37,7 +37,7 @@ impl Dispatcher {
             None => self.create(name.into(), plan, request),
         };
         if let Some((_, by)) = asked.filter(|_| news) {
-            self.audit_about((by, "subscribe"), name, reply, now);
+            self.audit_about((by, "subscribe"), (name, ""), reply, now);
         }
         self.answer_about(request, reply);
     }
@@ -128,7 +128,7 @@ impl Dispatcher {
             }
         };
         if let Some((_, by)) = asked {
-            self.audit_about((by, "unsubscribe"), name, reply, now);
+            self.audit_about((by, "unsubscribe"), (name, ""), reply, now);
         }
         self.answer_about(request, reply);
     }
@@ -141,11 +141,14 @@ impl Dispatcher {
         order: Order,
         now: Time,
     ) {
-        let act = match order {
-            Order::Checkpoint(_) => None,
-            Order::Pause => Some("pause"),
-            Order::Resume => Some("resume"),
-            Order::Rewind(_) => Some("rewind"),
+        let (act, about, reason) = match &order {
+            Order::Checkpoint(_) => (None, name.to_owned(), Box::default()),
+            Order::Pause => (Some("pause"), name.to_owned(), Box::default()),
+            Order::Resume => (Some("resume"), name.to_owned(), Box::default()),
+            Order::Rewind(to) => (Some("rewind"), format!("{name} to {to}"), Box::default()),
+            Order::Skip { stream, sequence, reason } => {
+                (Some("skip"), format!("{name} {stream}/{sequence}"), reason.clone())
+            }
         };
         let reply = match self.state.find_subscription(name) {
             None => SubscriptionReply::Unknown,
@@ -161,10 +164,13 @@ impl Dispatcher {
                     SubscriptionReply::Done
                 }
                 Order::Rewind(to) => self.rewind(id, to),
+                Order::Skip { stream, sequence, .. } => {
+                    self.pass_over(id, (&stream, sequence), now)
+                }
             },
         };
         if let Some(act) = act {
-            self.audit_about((by, act), name, reply, now);
+            self.audit_about((by, act), (&about, &reason), reply, now);
         }
         self.answer_about(Some(request), reply);
     }
@@ -195,6 +201,38 @@ impl Dispatcher {
         let to = to.max(self.state.floor);
         self.wake_lanes(subscription);
         self.commit(Record::Rewound { subscription, to });
+        self.set_out_again(subscription);
+        SubscriptionReply::Done
+    }
+
+    /// Goes on without one result that the destination has yet to take.
+    fn pass_over(
+        &mut self,
+        subscription: SubscriptionId,
+        (stream, sequence): (&StreamName, Sequence),
+        now: Time,
+    ) -> SubscriptionReply {
+        let Some(entry) = self.state.subscriptions.get(&subscription) else {
+            return SubscriptionReply::Unknown;
+        };
+        if entry.plan.way == Way::Pull {
+            return SubscriptionReply::NotPush;
+        }
+        let found = self.state.find_stream(stream.as_str());
+        let due = |stream: &StreamId| {
+            entry.lanes.get(stream).is_some_and(|lane| (lane.next..=lane.last).contains(&sequence))
+        };
+        let Some(stream) = found.filter(due) else {
+            return SubscriptionReply::NotDue;
+        };
+        if entry.passed_over.contains(&(stream, sequence)) {
+            return SubscriptionReply::Done;
+        }
+        if !entry.may_pass_over() {
+            return SubscriptionReply::TooManyPassedOver;
+        }
+        self.commit(Record::PassedOver { subscription, stream, sequence, at: now });
+        self.wake_lane(subscription, stream);
         self.set_out_again(subscription);
         SubscriptionReply::Done
     }
@@ -253,23 +291,26 @@ impl Dispatcher {
         self.look_ahead(subscription);
     }
 
-    /// Puts all lanes that wait or are held in line again.
-    fn wake_lanes(&mut self, subscription: SubscriptionId) {
+    /// Puts all lanes that wait in line again; what was refused is counted anew.
+    pub(super) fn wake_lanes(&mut self, subscription: SubscriptionId) {
+        let entry = self.state.subscriptions.get(&subscription);
+        let streams = entry.into_iter().flat_map(|entry| entry.lanes.keys().copied());
+        for stream in streams.collect::<Vec<StreamId>>() {
+            self.wake_lane(subscription, stream);
+        }
+    }
+
+    fn wake_lane(&mut self, subscription: SubscriptionId, stream: StreamId) {
         let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
             return;
         };
-        let streams: Vec<StreamId> = entry.lanes.keys().copied().collect();
-        for stream in streams {
-            let Some(lane) = entry.lanes.get_mut(&stream) else {
-                continue;
-            };
-            if let LaneState::Waiting { due } = lane.state {
-                self.timers.stop(due, Timer::Lane(subscription, stream));
-            } else if lane.state != LaneState::Held {
-                continue;
-            }
+        let Some(lane) = entry.lanes.get_mut(&stream) else {
+            return;
+        };
+        lane.rejections = 0;
+        if let Some(due) = lane.due() {
+            self.timers.stop(due, Timer::Lane(subscription, stream));
             lane.state = LaneState::Idle;
-            lane.rejections = 0;
             entry.line_up(stream);
         }
     }
@@ -278,12 +319,12 @@ impl Dispatcher {
     fn audit_about(
         &mut self,
         (by, act): (&str, &str),
-        name: &str,
+        (on, reason): (&str, &str),
         reply: SubscriptionReply,
         now: Time,
     ) {
         if matches!(reply, SubscriptionReply::Created | SubscriptionReply::Done) {
-            self.audit((by, act), format!("subscription {name}"), "", now);
+            self.audit((by, act), format!("subscription {on}"), reason, now);
         }
     }
 

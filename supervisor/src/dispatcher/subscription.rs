@@ -13,15 +13,17 @@ use std::{
 
 use rollcall_common::{
     ids::{Position, Sequence, StreamId, StreamName},
+    limits::PASSED_OVER,
     time::Time,
 };
 
 use super::{
+    event::Refusal,
     health::{Health, Rate},
-    lane::{Lane, LaneState},
+    lane::{Lane, LaneState, REJECTIONS},
     settings::Pattern,
 };
-use crate::record::{Found, Gap, Origin, PauseReason, Plan, Way};
+use crate::record::{Batching, Found, Gap, Origin, PauseReason, Plan, Way};
 
 /// A subscription.
 #[derive(Debug)]
@@ -43,6 +45,11 @@ pub struct Subscription {
     pub(super) paused: Option<PauseReason>,
     /// Grows whenever senders and scans that are out are to come back.
     pub(super) life: u32,
+    /// How often it was rewound.
+    pub(super) generation: u32,
+    /// Results that a person had it go on without: kept for a while also when they lie behind, since
+    /// what is sent next says what was sent before it.
+    pub(super) passed_over: BTreeSet<(StreamId, Sequence)>,
     // Soft from here on.
     /// Streams whose sender is still out although its lane is gone.
     pub(super) leaving: BTreeSet<StreamId>,
@@ -75,6 +82,8 @@ impl Subscription {
             pulled: after,
             paused: None,
             life: 0,
+            generation: 0,
+            passed_over: BTreeSet::new(),
             leaving: BTreeSet::new(),
             ready: VecDeque::new(),
             sending: 0,
@@ -135,7 +144,7 @@ impl Subscription {
         self.health = Health::default();
         self.gap = None;
         for lane in self.lanes.values_mut() {
-            (lane.tries, lane.rejections) = (0, 0);
+            (lane.tries, lane.rejections, lane.error) = (0, 0, None);
         }
         self.recall();
         if before != self.plan.way {
@@ -153,9 +162,73 @@ impl Subscription {
         self.recall();
         self.drop_lanes(|_| false);
         self.health.forget_lanes();
+        self.generation = self.generation.saturating_add(1);
+        self.passed_over.clear();
         self.gap = None;
         self.replay_until = head;
         self.begin(to, head);
+    }
+
+    /// It goes on without one result. What is out is to come back, and sets out again without it.
+    pub(super) fn pass_over(&mut self, stream: StreamId, sequence: Sequence) {
+        if self.passed_over.len() >= PASSED_OVER
+            && let Some(behind) = self.passed_over.iter().copied().find(|one| self.is_behind(*one))
+        {
+            self.passed_over.remove(&behind);
+        }
+        self.passed_over.insert((stream, sequence));
+        self.recall();
+    }
+
+    /// Whether one more result can be passed over.
+    pub(super) fn may_pass_over(&self) -> bool {
+        self.passed_over.len() < PASSED_OVER
+            || self.passed_over.iter().any(|one| self.is_behind(*one))
+    }
+
+    /// Those of a stream's results that it goes on without.
+    pub(super) fn passed_over_of(&self, stream: StreamId) -> Vec<Sequence> {
+        let all = (stream, Sequence(0))..=(stream, Sequence(u64::MAX));
+        self.passed_over.range(all).map(|(_, sequence)| *sequence).collect()
+    }
+
+    fn is_behind(&self, (stream, sequence): (StreamId, Sequence)) -> bool {
+        self.lanes.get(&stream).is_none_or(|lane| sequence < lane.next)
+    }
+
+    /// A stream's next results travel together like this.
+    pub(super) fn batched(&mut self, stream: StreamId, batching: Batching) {
+        if let Some(lane) = self.lanes.get_mut(&stream) {
+            lane.batching = Some(batching);
+        }
+    }
+
+    /// A stream's next result was not taken: how often it was refused is counted, as long as it
+    /// can be the result's fault. Where every stream that has something to be taken is refused, two
+    /// at least, and nothing was taken since the first of these refusals, it is the destination's.
+    pub(super) fn refused(&mut self, stream: StreamId, refusal: Refusal) {
+        self.health.note_refusal(stream, refusal);
+        // A lane that has something has a floor.
+        let refused = self.health.refused();
+        self.health.outage |= refused > 1 && refused >= self.floors.len();
+        let Some(lane) = self.lanes.get_mut(&stream) else {
+            return;
+        };
+        lane.tries = lane.tries.saturating_add(1);
+        lane.rejections = match refusal {
+            Refusal::Rejected if self.health.outage => lane.rejections,
+            Refusal::Rejected => lane.rejections.saturating_add(1),
+            Refusal::Unfit => REJECTIONS,
+            Refusal::Away { .. } | Refusal::Failed | Refusal::Gone => 0,
+        };
+    }
+
+    /// Streams that are held: the destination refuses a result of theirs again and again, and takes
+    /// others.
+    pub(super) fn held(&self) -> impl Iterator<Item = (StreamId, &Lane)> {
+        let shown = self.health.troubled().iter().filter(|_| !self.health.outage);
+        let lanes = shown.filter_map(|stream| Some((*stream, self.lanes.get(stream)?)));
+        lanes.filter(|(_, lane)| lane.is_held())
     }
 
     /// The reader has everything up to `to`.
@@ -210,10 +283,7 @@ impl Subscription {
             return;
         };
         self.floors.remove(&(lane.floor, stream));
-        lane.next = lane.next.max(through.next());
-        lane.floor = floor;
-        lane.tries = 0;
-        lane.rejections = 0;
+        lane.done(through, floor);
         if !lane.is_empty() {
             self.floors.insert((floor, stream));
         } else if lane.state != LaneState::Sending && self.scan.is_none() {

@@ -121,6 +121,8 @@ impl Dispatcher {
             let more = status.held.len() - 1;
             let text = format!("it refuses a result of {stream} for good, and of {more} others");
             Some((Severity::Error, format!("{text}: {error}")))
+        } else if failing >= after && status.outage {
+            Some((Severity::Error, format!("it refuses whatever it is sent: {error}")))
         } else if failing >= after && status.failures >= failures {
             let worse = failing >= DESTINATION_WORSE;
             let severity = if worse { Severity::Error } else { Severity::Warning };

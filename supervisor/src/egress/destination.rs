@@ -6,7 +6,7 @@ use std::{
 };
 
 use rollcall_common::{
-    http::{Address, Peer, Route, Trust},
+    http::{Address, OwnHeader, Peer, Route, Trust},
     net::Network,
     time::Time,
 };
@@ -27,6 +27,8 @@ pub struct DestinationSettings {
     pub addresses: Vec<Address>,
     /// The secrets that sign.
     pub secrets: Vec<Secret>,
+    /// Headers of its own that each request has.
+    pub headers: Vec<OwnHeader>,
     /// How many results travel in one request.
     pub batch: usize,
     /// How long a request may take.
@@ -42,8 +44,10 @@ pub struct Destination {
     pub(super) places: Vec<Place>,
     /// The secrets that sign.
     pub(super) secrets: Vec<Secret>,
-    /// How many results travel in one request.
-    pub(super) batch: usize,
+    /// Headers of its own that each request has.
+    pub(super) headers: Vec<OwnHeader>,
+    /// How many records travel at a time over a plain connection, at least.
+    batch: usize,
     /// How long a request may take.
     pub(super) timeout: Duration,
     replay_rate: u32,
@@ -76,6 +80,7 @@ impl Destination {
         Self {
             places: settings.addresses.iter().map(place).collect(),
             secrets: settings.secrets.clone(),
+            headers: settings.headers.clone(),
             batch: settings.batch.max(1),
             timeout: settings.timeout,
             replay_rate: settings.replay_rate,
@@ -83,10 +88,10 @@ impl Destination {
         }
     }
 
-    /// How many results go out at a time.
+    /// How many results go out at a time where they are not batched.
     pub(super) fn piece(&self) -> usize {
         let sockets = self.places.iter().all(Place::is_socket);
-        if sockets { self.batch.max(PIPELINED) } else { self.batch }
+        if sockets { self.batch.max(PIPELINED) } else { 1 }
     }
 
     /// Whether each result is answered by itself although several travel together.
@@ -122,6 +127,7 @@ mod tests {
         let settings = DestinationSettings {
             addresses: vec!["http://x".parse().unwrap()],
             secrets: Vec::new(),
+            headers: Vec::new(),
             batch: 1,
             timeout: Duration::from_secs(1),
             replay_rate: 4,

@@ -26,7 +26,7 @@ use crate::{
     dispatcher::Delivery,
     driver::Handle,
     record::{Origin, Plan, SubscriptionId},
-    secrets::Secrets,
+    secrets::{Kept, Secrets},
     views::Views,
 };
 
@@ -84,7 +84,8 @@ impl Forwarder {
             Origin::Unconfigured => None,
         };
         self.out.leave(&delivery);
-        let one_by_one = destination.as_ref().is_some_and(|destination| destination.piece() == 1);
+        let alone = destination.as_ref().is_some_and(|destination| destination.piece() == 1);
+        let one_by_one = alone && delivery.batching.is_none();
         let trip = async move {
             let mut trip = Trip::new(&forwarder, delivery);
             let event = trip.run(destination).await;
@@ -126,14 +127,15 @@ impl Made {
     }
 
     fn of(&self, delivery: &Delivery) -> Arc<Destination> {
-        let secrets = self.secrets.of(&delivery.name);
+        let Kept { secrets, headers } = self.secrets.of(&delivery.name);
         let mut present = self.lock();
         let known = present.get(&delivery.subscription);
-        if let Some(known) = known.filter(|known| known.secrets == secrets) {
+        let same = |known: &&Arc<Destination>| known.secrets == secrets && known.headers == headers;
+        if let Some(known) = known.filter(same) {
             return Arc::clone(known);
         }
         let plan = &*delivery.plan;
-        let settings = DestinationSettings { secrets, ..DestinationSettings::from(plan) };
+        let settings = DestinationSettings { secrets, headers, ..DestinationSettings::from(plan) };
         let route = Route::Guarded(Arc::clone(&self.guard));
         let made =
             Arc::new(Destination::new(&settings, (&self.network, &route), self.trust.as_ref()));
@@ -152,6 +154,7 @@ impl From<&Plan> for DestinationSettings {
             // They were read when they were taken in.
             addresses: plan.urls.iter().filter_map(|url| url.parse().ok()).collect(),
             secrets: Vec::new(),
+            headers: Vec::new(),
             batch: usize::try_from(plan.batch).unwrap_or(usize::MAX),
             timeout: plan.timeout,
             replay_rate: plan.replay_rate,

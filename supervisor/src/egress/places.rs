@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{
     Pushed,
     destination::Destination,
-    request::{Batched, Envelope, push},
+    request::{Envelope, push},
     socket::SocketPeer,
 };
 use crate::{dispatcher::Refusal, views::ReleasedResult};
@@ -49,13 +49,13 @@ impl Place {
 
     async fn push(
         &self,
-        (results, batched): (&[ReleasedResult], Batched),
+        results: &[ReleasedResult],
         envelope: Envelope<'_>,
         (patience, taken): (Duration, &AtomicUsize),
     ) -> Pushed {
         match &self.kind {
             PlaceKind::Http(peer) => {
-                let pushed = push(peer, results, envelope, batched);
+                let pushed = push(peer, results, envelope);
                 timeout(patience, pushed).await.unwrap_or_else(|_| {
                     let detail = "no answer in time".into();
                     Pushed::Refused { taken: 0, refusal: Refusal::Failed, detail }
@@ -75,14 +75,13 @@ impl Destination {
         envelope: Envelope<'_>,
         taken: &AtomicUsize,
     ) -> Pushed {
-        let batched = if self.batch > 1 { Batched::Yes } else { Batched::No };
         let all_gone = self.places.iter().all(|place| place.gone.load(Ordering::Relaxed));
         let mut refused: Option<(Refusal, Box<str>)> = None;
         for place in &self.places {
             if place.gone.load(Ordering::Relaxed) && !all_gone {
                 continue;
             }
-            let pushed = place.push((results, batched), envelope, (self.timeout, taken)).await;
+            let pushed = place.push(results, envelope, (self.timeout, taken)).await;
             let Pushed::Refused { taken, refusal, detail } = pushed else {
                 place.gone.store(false, Ordering::Relaxed);
                 return Pushed::Done;

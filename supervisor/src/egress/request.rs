@@ -4,12 +4,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use rollcall_common::{
-    http::{Peer, Reply, SendError},
+    http::{OwnHeader, Peer, Reply, SendError},
     ids::{Epoch, Sequence},
     limits::MESSAGE_BYTES,
     protocol,
     time::Time,
 };
+use sha2::{Digest as _, Sha256};
 
 use super::Pushed;
 use crate::{
@@ -23,6 +24,11 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Envelope<'a> {
     pub(super) secrets: &'a [Secret],
+    /// The subscription's own headers.
+    pub(super) headers: &'a [OwnHeader],
+    /// The key of the batch; `None`: one result as it is.
+    pub(super) batch: Option<&'a str>,
+    pub(super) generation: u32,
     pub(super) attempt: u32,
     pub(super) epoch: Epoch,
     pub(super) replay: bool,
@@ -30,16 +36,28 @@ pub(super) struct Envelope<'a> {
     pub(super) now: Time,
 }
 
+/// The key of a batch: the same for the same results of a stream, and no other's. It has no `.`,
+/// which parts what is signed.
+pub(super) fn batch_key(subscription: &str, results: &[ReleasedResult]) -> Option<String> {
+    let (first, last) = results.first().zip(results.last())?;
+    let mut digest = Sha256::new();
+    digest.update(subscription);
+    digest.update([0]);
+    digest.update(first.stream.as_str());
+    let whose: String =
+        digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    Some(format!("{whose}-{}-{}", first.sequence, last.sequence))
+}
+
 /// Sends results: one as it is, or several as lines.
 pub(super) async fn push(
     peer: &Peer,
     results: &[ReleasedResult],
     envelope: Envelope<'_>,
-    batched: Batched,
 ) -> Pushed {
     let limit = usize::try_from(MESSAGE_BYTES).unwrap_or(usize::MAX);
     loop {
-        let Some(request) = request(peer, results, envelope, batched) else {
+        let Some(request) = request(peer, results, envelope) else {
             let detail = "the result's headers can't be sent".into();
             return Pushed::Refused { taken: 0, refusal: Refusal::Unfit, detail };
         };
@@ -59,15 +77,6 @@ pub(super) async fn push(
             }
         };
     }
-}
-
-/// Whether results travel as lines.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Batched {
-    /// Each by itself, as it is.
-    No,
-    /// As lines of one request, even if it is only one.
-    Yes,
 }
 
 fn judge(reply: &Reply) -> Pushed {
@@ -95,13 +104,12 @@ fn request(
     peer: &Peer,
     results: &[ReleasedResult],
     envelope: Envelope<'_>,
-    batched: Batched,
 ) -> Option<Request<Full<Bytes>>> {
     let first = results.first()?;
     let payload = &first.answer.payload;
-    let (content_type, beside, body) = match batched {
-        Batched::Yes => ("application/x-ndjson", <&[_]>::default(), lines(results)),
-        Batched::No => (&*payload.content_type, &*payload.headers, payload.body.clone()),
+    let (content_type, beside, body) = match envelope.batch {
+        Some(_) => ("application/x-ndjson", <&[_]>::default(), lines(results)),
+        None => (&*payload.content_type, &*payload.headers, payload.body.clone()),
     };
     let mut request = Request::new(Full::new(body.clone()));
     *request.method_mut() = Method::POST;
@@ -121,7 +129,13 @@ fn identify(
     envelope: Envelope<'_>,
     body: &[u8],
 ) -> Option<()> {
-    let id = first.answer.head.id.to_string();
+    for OwnHeader { name, value } in envelope.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    let id = match envelope.batch {
+        Some(key) => key.to_owned(),
+        None => first.answer.head.id.to_string(),
+    };
     let timestamp = envelope.now.as_secs();
     headers.insert("webhook-id", HeaderValue::from_str(&id).ok()?);
     headers.insert("webhook-timestamp", timestamp.into());
@@ -137,6 +151,7 @@ fn identify(
     headers.insert(protocol::PREVIOUS_SEQUENCE, envelope.previous.0.into());
     headers.insert(protocol::ATTEMPT, envelope.attempt.into());
     headers.insert(protocol::EPOCH, envelope.epoch.0.get().into());
+    headers.insert(protocol::GENERATION, envelope.generation.into());
     let replay = if envelope.replay { "true" } else { "false" };
     headers.insert(protocol::REPLAY, HeaderValue::from_static(replay));
     Some(())

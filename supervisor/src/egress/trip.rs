@@ -14,9 +14,14 @@ use rollcall_common::{
 };
 use tokio::time::{Sleep, sleep};
 
-use super::{Pushed, destination::Destination, forwarder::Forwarder, request::Envelope};
+use super::{
+    Pushed,
+    destination::Destination,
+    forwarder::Forwarder,
+    request::{Envelope, batch_key},
+};
 use crate::{
-    dispatcher::{Delivery, Event, Refusal},
+    dispatcher::{Delivery, Event, Part, Refusal},
     record::Outcome,
     views::{ReadFailed, ReleasedResult},
     web::whole_of_stream,
@@ -24,7 +29,7 @@ use crate::{
 
 /// Results that are read at a time, at least.
 const READ_AHEAD: usize = 256;
-/// Requests whose results are read at a time, at least, where they are batched.
+/// Requests whose results are read at a time, at least, where several travel together.
 const PIECES: usize = 4;
 /// Bytes of results that are read at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -104,7 +109,7 @@ impl<'a> Trip<'a> {
                 }
             };
             let stopping = self.forwarder.shutdown.phase() > Phase::Running && self.count > 0;
-            if results.is_empty() || self.count >= TURN || stopping {
+            if results.is_empty() || self.count >= TURN || self.is_over() || stopping {
                 return self.progress(Then::Leaves);
             }
             if let Err((refusal, detail)) = self.send_all(&destination, &results).await {
@@ -121,12 +126,10 @@ impl<'a> Trip<'a> {
         results: &[ReleasedResult],
     ) -> Result<(), (Refusal, Box<str>)> {
         let (whole, gap) = whole_of_stream(results, self.next, self.above);
-        let (results, _) = results.split_at(whole);
-        let until = self.delivery.replay_until;
-        let (replayed, live) =
-            results.split_at(results.partition_point(|result| result.position <= until));
-        let pieces = replayed.chunks(destination.piece()).chain(live.chunks(destination.piece()));
-        for piece in pieces {
+        let (mut rest, _) = results.split_at(whole);
+        while let Some(length) = self.request(destination, rest) {
+            let (piece, behind) = rest.split_at(length);
+            rest = behind;
             self.wait_for_replay(destination, piece).await;
             if self.is_called_back() {
                 return Ok(());
@@ -146,6 +149,27 @@ impl<'a> Trip<'a> {
         // Err: the driver has ended; the next start looks again.
         let _ = self.forwarder.handle.tell(event).await;
         Err((Refusal::Unfit, detail.into()))
+    }
+
+    /// How many of these make the next request; `None`: none of them, or more have to be read.
+    fn request(&self, destination: &Destination, results: &[ReleasedResult]) -> Option<usize> {
+        let until = self.delivery.replay_until;
+        let first = results.first()?;
+        if self.delivery.batching.is_some() {
+            return self.delivery.request(results.iter().map(|result| Part {
+                sequence: result.sequence,
+                position: result.position,
+                bytes: result.answer.payload.body.len(),
+            }));
+        }
+        let together = results.iter().take(destination.piece());
+        let replayed = first.position <= until;
+        Some(together.take_while(|result| (result.position <= until) == replayed).count())
+    }
+
+    /// Whether all is sent that its batches are about.
+    fn is_over(&self) -> bool {
+        self.delivery.batching.is_some_and(|batching| self.next > batching.through)
     }
 
     fn is_called_back(&self) -> bool {
@@ -172,10 +196,33 @@ impl<'a> Trip<'a> {
         Event::Undelivered { subscription, stream, refusal, detail }
     }
 
-    /// The next results of the lane: from memory if they are there.
+    /// The next results of the lane, enough of them for a request.
     async fn read(&self, destination: &Destination) -> Result<Vec<ReleasedResult>, ReadFailed> {
-        let limit = READ_AHEAD.max(PIECES * destination.piece());
-        let (stream, after) = (self.delivery.stream, Sequence(self.next.0 - 1));
+        let batch = self.delivery.batching.map(|batching| batching.results);
+        let piece = batch.and_then(|batch| usize::try_from(batch).ok());
+        let limit = READ_AHEAD.max(PIECES * piece.unwrap_or_else(|| destination.piece()));
+        let mut results = self.read_after(Sequence(self.next.0 - 1), limit).await?;
+        while let Some(last) = results.last()
+            && self.delivery.batching.is_some_and(|batching| last.sequence < batching.through)
+            && self.request(destination, &results).is_none()
+        {
+            // They are large: what is read at a time is less than a request.
+            let more = self.read_after(last.sequence, limit).await?;
+            if more.is_empty() {
+                break;
+            }
+            results.extend(more);
+        }
+        Ok(results)
+    }
+
+    /// Results of the stream: from memory if they are there.
+    async fn read_after(
+        &self,
+        after: Sequence,
+        limit: usize,
+    ) -> Result<Vec<ReleasedResult>, ReadFailed> {
+        let stream = self.delivery.stream;
         if let Some(results) = self.forwarder.views.recent_results(stream, after, limit) {
             return Ok(results);
         }
@@ -195,7 +242,10 @@ impl<'a> Trip<'a> {
         destination: &Destination,
         piece: &[ReleasedResult],
     ) -> Result<(), (Refusal, Box<str>)> {
-        let skipped = |result: &ReleasedResult| result.answer.outcome == Outcome::Skipped;
+        let skipped = |result: &ReleasedResult| {
+            let outcome = result.answer.outcome;
+            outcome == Outcome::Skipped || self.delivery.passes_over(result.sequence)
+        };
         let wanted: Cow<'_, [ReleasedResult]> = if piece.iter().any(skipped) {
             piece.iter().filter(|result| !skipped(result)).cloned().collect()
         } else {
@@ -222,12 +272,16 @@ impl<'a> Trip<'a> {
     async fn push(&mut self, destination: &Destination, results: &[ReleasedResult]) -> Pushed {
         let first = results.first().map_or(self.next, |result| result.sequence);
         let position = results.first().map_or(Position(0), |result| result.position);
+        let batch = self.delivery.batching.and_then(|_| batch_key(&self.delivery.name, results));
         let envelope = Envelope {
             secrets: &destination.secrets,
+            headers: &destination.headers,
+            batch: batch.as_deref(),
+            generation: self.delivery.generation,
             attempt: if self.count == 0 { self.delivery.attempt } else { 1 },
             epoch: self.forwarder.epoch,
             replay: position <= self.delivery.replay_until,
-            previous: self.forwarder.views.previous(self.delivery.stream, first),
+            previous: self.previous(first),
             now: self.forwarder.clock.now(),
         };
         let taken = AtomicUsize::new(0);
@@ -246,6 +300,16 @@ impl<'a> Trip<'a> {
                 }
             }
         }
+    }
+
+    /// The one that was pushed before this one.
+    fn previous(&self, sequence: Sequence) -> Sequence {
+        let previous = |sequence| self.forwarder.views.previous(self.delivery.stream, sequence);
+        let mut before = previous(sequence);
+        while self.delivery.passes_over(before) {
+            before = previous(before);
+        }
+        before
     }
 
     fn advance(&mut self, through: Sequence) {

@@ -10,18 +10,25 @@ use rollcall_common::{
 };
 
 use super::{
-    AlertRecord, AttemptReport, Audit, Head, ParkCause, PauseReason, Plan, SubscriptionId,
+    AlertRecord, AttemptReport, Audit, Batching, Head, ParkCause, PauseReason, Plan, SubscriptionId,
 };
 
 /// A part of a snapshot, in this order: the beginning, the streams by their numbers, each with
-/// its slots and keys behind it, the subscriptions, each with its lanes behind it, the alerts,
-/// what people did, the end.
+/// its slots and keys behind it, the subscriptions, each with its lanes and what is more behind it,
+/// the alerts, what people did, the end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Base {
     /// What makes an alert as it stands: the records of its life that still matter.
     Alert(AlertRecord),
     /// What a person did.
     Audit(Audit),
+    /// Batches that are fixed.
+    Batches {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// Stream by stream, of those that have a lane.
+        batches: Vec<(StreamId, Batching)>,
+    },
     /// It begins. The first record of its entry.
     Begun(Begun),
     /// It is complete.
@@ -45,6 +52,8 @@ pub enum Base {
         /// Stream by stream.
         lanes: Vec<BaseLane>,
     },
+    /// What is more to be said of a subscription.
+    More(BaseMore),
     /// An unreleased message that has a history, or its result.
     Slot {
         /// Its stream.
@@ -175,6 +184,19 @@ pub struct BaseSubscription {
     pub scan: Option<Position>,
     /// Results up to here are replayed.
     pub replay_until: Position,
+}
+
+/// What is more to be said of a subscription in a snapshot. Without it: nothing.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct BaseMore {
+    /// Its number.
+    pub subscription: SubscriptionId,
+    /// How often it was rewound.
+    pub generation: u32,
+    /// Names of the headers of its own.
+    pub headers: Box<[Box<str>]>,
+    /// Results that it goes on without.
+    pub passed_over: Vec<(StreamId, Sequence)>,
 }
 
 /// What a destination has yet to take of one stream, in a snapshot.

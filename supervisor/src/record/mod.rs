@@ -25,10 +25,10 @@ mod tests;
 pub use alert::{AlertId, AlertRecord, AlertStage, Severity, Subject};
 pub use answer::{Answer, AttemptReport, Ending, Head, Outcome, Reason};
 pub use glance::{Beside, Glance};
-pub use plan::{DEFAULT_TIMEOUT, Gap, Origin, PauseReason, Plan, Start, Way};
+pub use plan::{Batching, DEFAULT_TIMEOUT, Gap, Origin, PauseReason, Plan, Start, Way};
 
 /// The number of a subscription inside one journal. Dense, from 0, never used again.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SubscriptionId(pub u32);
 
 /// One fact.
@@ -68,6 +68,16 @@ pub enum Record {
         subscription: SubscriptionId,
         /// What it is meant to do.
         plan: Arc<Plan>,
+    },
+    /// A stream's results go to a subscription's destination in these batches. It is durable before
+    /// the first of them is sent: so what is sent again under a batch's key is the same.
+    Batched {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// The stream.
+        stream: StreamId,
+        /// How its next results travel together.
+        batching: Batching,
     },
     /// The reader of a pull subscription has done everything up to a position.
     Checkpointed {
@@ -154,6 +164,17 @@ pub enum Record {
         first: Sequence,
         /// The last one.
         last: Sequence,
+        /// When.
+        at: Time,
+    },
+    /// A person has a subscription go on without one result.
+    PassedOver {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// The result's stream.
+        stream: StreamId,
+        /// The result's place in the stream.
+        sequence: Sequence,
         /// When.
         at: Time,
     },

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rollcall_common::ids::{Position, StreamName};
+use rollcall_common::ids::{Position, Sequence, StreamName};
 
 /// What a subscription is meant to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,6 +22,9 @@ pub struct Plan {
     pub timeout: Duration,
     /// Replayed results per second at most; 0: no bound.
     pub replay_rate: u32,
+    /// Names of the headers of its own that a request has. Their values may be secret, and are kept
+    /// elsewhere.
+    pub headers: Box<[Box<str>]>,
     /// Where it began, or was to begin.
     pub start: Start,
 }
@@ -38,9 +41,29 @@ impl Plan {
             batch: 1,
             timeout: DEFAULT_TIMEOUT,
             replay_rate: 0,
+            headers: Box::default(),
             start: Start::Live,
         }
     }
+
+    /// Whether its results travel several in one request. (Over a plain connection each is a record
+    /// of its own, and has no key.)
+    #[must_use]
+    pub fn is_batched(&self) -> bool {
+        self.batch > 1 && self.urls.iter().any(|url| !url.starts_with("tcp://"))
+    }
+}
+
+/// How the next results of a stream travel together: what the first one's place and these numbers
+/// say is cut the same way every time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Batching {
+    /// The last result that this is about.
+    pub through: Sequence,
+    /// Most results in one request.
+    pub results: u32,
+    /// Bytes of bodies after which a request takes no further result.
+    pub bytes: u32,
 }
 
 /// How long a delivery may take, unless it is said otherwise.

@@ -12,10 +12,12 @@ use rollcall_common::{
 use uuid::Uuid;
 
 use super::{
-    AlertId, AlertRecord, AlertStage, Answer, AttemptReport, Audit, Ending, Found, Glance, Head,
-    Origin, Outcome, ParkCause, PauseReason, Plan, Reason, Record, Severity, Start, Subject,
-    SubscriptionId, Way,
-    base::{Base, BaseKey, BaseLane, BaseSlot, BaseState, BaseStream, BaseSubscription, Begun},
+    AlertId, AlertRecord, AlertStage, Answer, AttemptReport, Audit, Batching, Ending, Found,
+    Glance, Head, Origin, Outcome, ParkCause, PauseReason, Plan, Reason, Record, Severity, Start,
+    Subject, SubscriptionId, Way,
+    base::{
+        Base, BaseKey, BaseLane, BaseMore, BaseSlot, BaseState, BaseStream, BaseSubscription, Begun,
+    },
     checks::{self, result_in},
     codec::{Cursor, DecodeError, Encoder, decode, glance},
 };
@@ -176,6 +178,14 @@ fn of_streams() -> impl Strategy<Value = Record> {
     ]
 }
 
+fn batching() -> impl Strategy<Value = Batching> {
+    (sequence(), any::<u32>(), any::<u32>()).prop_map(|(through, results, bytes)| Batching {
+        through,
+        results,
+        bytes,
+    })
+}
+
 fn plan() -> impl Strategy<Value = Arc<Plan>> {
     let origin =
         prop::sample::select(vec![Origin::Api, Origin::Configuration, Origin::Unconfigured]);
@@ -183,8 +193,8 @@ fn plan() -> impl Strategy<Value = Arc<Plan>> {
     let start = proptest::option::of(position());
     let texts = || vec(text(), 0..4);
     let numbers = (any::<u32>(), any::<u32>(), any::<u64>());
-    (origin, way, texts(), texts(), numbers, start).prop_map(
-        |(origin, way, streams, urls, (batch, replay_rate, timeout), start)| {
+    (origin, way, (texts(), texts(), texts()), numbers, start).prop_map(
+        |(origin, way, (streams, urls, headers), (batch, replay_rate, timeout), start)| {
             Arc::new(Plan {
                 origin,
                 way,
@@ -193,6 +203,7 @@ fn plan() -> impl Strategy<Value = Arc<Plan>> {
                 batch,
                 timeout: Duration::from_micros(timeout),
                 replay_rate,
+                headers: headers.into(),
                 start: start.map_or(Start::Live, Start::After),
             })
         },
@@ -204,6 +215,14 @@ fn of_subscriptions() -> impl Strategy<Value = Record> {
     prop_oneof![
         (subscription(), plan())
             .prop_map(|(subscription, plan)| Record::Arranged { subscription, plan }),
+        (subscription(), stream(), batching()).prop_map(|(subscription, stream, batching)| {
+            Record::Batched { subscription, stream, batching }
+        }),
+        (subscription(), stream(), sequence(), time()).prop_map(
+            |(subscription, stream, sequence, at)| {
+                Record::PassedOver { subscription, stream, sequence, at }
+            }
+        ),
         (subscription(), position())
             .prop_map(|(subscription, to)| Record::Checkpointed { subscription, to }),
         (subscription(), position())
@@ -314,6 +333,13 @@ fn of_snapshots() -> impl Strategy<Value = Record> {
                 Base::Begun(Begun { last, down, head, next_subscription, last_alert })
             }
         ),
+        (subscription(), vec((stream(), batching()), 0..4))
+            .prop_map(|(subscription, batches)| Base::Batches { subscription, batches }),
+        (subscription(), any::<u32>(), vec(text(), 0..3), vec((stream(), sequence()), 0..4))
+            .prop_map(|(subscription, generation, headers, passed_over)| {
+                let headers = headers.into();
+                Base::More(BaseMore { subscription, generation, headers, passed_over })
+            }),
         (any::<u32>(), any::<u64>()).prop_map(|(streams, parts)| Base::Ended { streams, parts }),
         (stream(), vec(key, 0..4)).prop_map(|(stream, keys)| Base::Keys { stream, keys }),
         (subscription(), vec(lane, 0..4))
@@ -330,10 +356,12 @@ fn of_snapshots() -> impl Strategy<Value = Record> {
         ((subscription(), any::<u32>()), text(), plan(), paused, scan, (position(), position()))
             .prop_map(
                 |((subscription, life), name, plan, paused, scan, (pulled, replay_until))| {
+                    // Its headers' names are in another part.
+                    let plan = Plan { headers: Box::default(), ..(*plan).clone() };
                     Base::Subscription(BaseSubscription {
                         subscription,
                         name,
-                        plan,
+                        plan: Arc::new(plan),
                         life,
                         pulled,
                         paused,

@@ -153,12 +153,14 @@ impl Change {
             Record::Alert(_)
             | Record::Arranged { .. }
             | Record::Audited(_)
+            | Record::Batched { .. }
             | Record::Checkpointed { .. }
             | Record::Base(_)
             | Record::Delivered { .. }
             | Record::Failed { .. }
             | Record::Parked { .. }
             | Record::Passed { .. }
+            | Record::PassedOver { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
             | Record::Retried { .. }
@@ -186,9 +188,11 @@ impl Change {
             }
             Base::Alert(_)
             | Base::Audit(_)
+            | Base::Batches { .. }
             | Base::Ended { .. }
             | Base::Keys { .. }
             | Base::Lanes { .. }
+            | Base::More(_)
             | Base::Slot { .. }
             | Base::Subscription(_) => None,
         }

@@ -32,6 +32,22 @@ impl Views {
         self.reader.copies(places, bytes)
     }
 
+    /// The last position that was released before a moment; positions that are no longer kept were.
+    #[must_use]
+    pub fn released_before(&self, time: Time) -> Position {
+        let (mut before, mut end) = (self.first().0.saturating_sub(1), self.head().borrow().0);
+        while before < end {
+            let middle = end - (end - before) / 2;
+            let earlier = self.released_at(Position(middle)).is_none_or(|at| at < time);
+            if earlier {
+                before = middle;
+            } else {
+                end = middle - 1;
+            }
+        }
+        Position(before)
+    }
+
     /// The position of a released result that is kept. It may read a file, a page of it at most
     /// for each step back.
     #[must_use]

@@ -95,9 +95,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
             return;
         }" => ""),
     mutant!("a destination is credited with one more than it took", Seeds,
-        "supervisor/src/dispatcher/subscription.rs",
-        "lane.next = lane.next.max(through.next());"
-        => "lane.next = lane.next.max(through.next().next());"),
+        "supervisor/src/dispatcher/lane.rs",
+        "self.next = self.next.max(through.next());"
+        => "self.next = self.next.max(through.next().next());"),
     mutant!("the checkpoint is ahead of what was taken", Seeds,
         "supervisor/src/dispatcher/subscription.rs",
         "Position(floor.0 - 1).min(looked_at)" => "looked_at.max(*floor)"),
@@ -198,4 +198,31 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "supervisor/src/dispatcher/outcome.rs",
         "204 => Payload { headers: payload.headers, ..Payload::default() }"
         => "204 => Payload::default()"),
+    mutant!("a batch grows when it is sent again", Seeds,
+        "supervisor/src/dispatcher/delivery.rs",
+        "entry.lanes.get(&stream).filter(|lane| lane.batching.is_none())"
+        => "entry.lanes.get(&stream)"),
+    mutant!("a snapshot has no batches", Seeds, "supervisor/src/dispatcher/snapshot/parts.rs",
+        "self.lanes.iter().filter_map(fixed).collect()"
+        => "self.lanes.iter().filter_map(fixed).take(0).collect()"),
+    mutant!("a snapshot does not say how often a subscription was rewound", Seeds,
+        "supervisor/src/dispatcher/snapshot/parts.rs",
+        "self.generation = *generation;" => "self.generation = 0;"),
+    mutant!("a batch has one result too many", Test("what_travels_together"),
+        "supervisor/src/dispatcher/batch.rs", "count >= most" => "count > most"),
+    mutant!("replayed results travel with others", Test("what_travels_together"),
+        "supervisor/src/dispatcher/batch.rs",
+        "replayed.is_some_and(|replayed| replayed != is_replayed)" => "false"),
+    mutant!("what is passed over comes all the same", Test("one_result_is_passed_over"),
+        "supervisor/src/dispatcher/batch.rs",
+        "self.passed_over.binary_search(&sequence).is_ok()" => "false"),
+    mutant!("two refused streams among others pass for an outage",
+        Test("a_stream_that_fails_otherwise"), "supervisor/src/dispatcher/subscription.rs",
+        "refused > 1 && refused >= self.floors.len()" => "refused > 1"),
+    mutant!("an outage of a destination has no end", Test("that_refuses_every_stream"),
+        "supervisor/src/dispatcher/health.rs",
+        "std::mem::take(&mut self.outage)" => "false"),
+    mutant!("a stream is held after one refusal more", Test("five_refusals_hold"),
+        "supervisor/src/dispatcher/lane.rs",
+        "self.rejections >= REJECTIONS" => "self.rejections > REJECTIONS"),
 ];

@@ -35,6 +35,12 @@ pub(super) struct Reader {
     life: u32,
     /// What it was given, by stream.
     pub(super) given: BTreeMap<Arc<str>, BTreeSet<u64>>,
+    /// Lives that began with a rewind.
+    rewinds: BTreeSet<u32>,
+    /// What it goes on without, since the latest rewind.
+    pub(super) passed_over: BTreeSet<Place>,
+    /// Streams of which it ever went on without something.
+    cut: BTreeSet<Arc<str>>,
     /// What stable storage says that it has taken, by stream.
     taken: BTreeMap<Arc<str>, u64>,
 }
@@ -61,6 +67,12 @@ impl Reader {
             || (life < self.arranged && !self.wants(stream))
     }
 
+    /// It goes on without one result.
+    fn pass_over(&mut self, place: Place) {
+        self.cut.insert(Arc::clone(&place.0));
+        self.passed_over.insert(place);
+    }
+
     /// It begins, unless it is further by now.
     fn subscribe(&mut self, streams: BTreeSet<Arc<str>>, (after, head): (u64, u64)) {
         if self.arranged == 0 {
@@ -75,6 +87,8 @@ impl Reader {
     fn rewind(&mut self, (after, head): (u64, u64), life: u32) {
         // A start tells again what was there before.
         self.taken.clear();
+        self.rewinds.insert(life);
+        self.passed_over.clear();
         if life > self.life {
             (self.after, self.head, self.life) = (after, head, life);
             self.given.clear();
@@ -184,6 +198,10 @@ impl Checker {
             }
             Seen::Offered { id, body } => {
                 self.offered.entry(id).or_default().insert(body);
+                Ok(())
+            }
+            Seen::PassedOver { subscription, place } => {
+                self.readers.entry(subscription).or_default().pass_over(place);
                 Ok(())
             }
             Seen::Released { place, result } => self.released(place, result),
@@ -352,10 +370,13 @@ impl Checker {
         ensure(same, Invariant::I3, || {
             format!("{name} is given {seen:?}, the result is {result:?}")
         })?;
-        let before = *self.previous.entry(place.clone()).or_insert(seen.previous);
-        ensure(before == seen.previous, Invariant::I2, || {
-            format!("{place:?} came after {before} and after {}", seen.previous)
-        })?;
+        let reader = self.readers.get(name);
+        if !reader.is_some_and(|reader| reader.cut.contains(&place.0)) {
+            let before = *self.previous.entry(place.clone()).or_insert(seen.previous);
+            ensure(before == seen.previous, Invariant::I2, || {
+                format!("{place:?} came after {before} and after {}", seen.previous)
+            })?;
+        }
         self.step(seen)
     }
 
@@ -374,6 +395,10 @@ impl Checker {
             return Ok(());
         }
         reader.epoch = reader.epoch.max(seen.epoch);
+        let rewinds = reader.rewinds.range(..=seen.life).count();
+        ensure(usize::try_from(seen.generation) == Ok(rewinds), Invariant::I2, || {
+            format!("{name} was rewound {rewinds} times, and {seen:?} says otherwise")
+        })?;
         let (after, head) = (reader.after, reader.head);
         ensure(seen.position > after, Invariant::I2, || {
             format!("{name} begins after {after} and is given {}", seen.position)
@@ -388,8 +413,10 @@ impl Checker {
         let given = reader.given.entry(Arc::clone(stream)).or_default();
         let last = given.last().copied();
         let stepped_over = last.map(|last| last + 1..*sequence).unwrap_or_default().find(|over| {
-            let over = self.results.get(&(Arc::clone(stream), *over));
-            over.is_none_or(|result| result.outcome != Outcome::Skipped)
+            let over = (Arc::clone(stream), *over);
+            let result = self.results.get(&over);
+            let skipped = result.is_some_and(|result| result.outcome == Outcome::Skipped);
+            !skipped && !reader.passed_over.contains(&over)
         });
         ensure(stepped_over.is_none(), Invariant::I2, || {
             format!("{name}: {stream} goes from {last:?} to {sequence}")

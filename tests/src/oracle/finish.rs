@@ -77,7 +77,8 @@ impl Checker {
             let (stream, sequence) = place;
             let wanted = result.outcome != Outcome::Skipped
                 && result.position > reader.begins(stream)
-                && reader.wants(stream);
+                && reader.wants(stream)
+                && !reader.passed_over.contains(place);
             let given = || {
                 let given = reader.given.get(stream);
                 given.is_some_and(|given| given.contains(sequence))

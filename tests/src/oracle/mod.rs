@@ -105,6 +105,8 @@ pub struct DeliverySeen {
     pub epoch: u64,
     /// The life of the subscription in which it was sent; 0 where that is not known.
     pub life: u32,
+    /// How often the subscription was rewound before it was sent.
+    pub generation: u32,
 }
 
 /// Something that the outside saw.
@@ -177,6 +179,13 @@ pub enum Seen {
         id: u128,
         /// Its bytes.
         body: Bytes,
+    },
+    /// A person had a subscription go on without one result.
+    PassedOver {
+        /// Its name.
+        subscription: Arc<str>,
+        /// The result's message.
+        place: Place,
     },
     /// A reader of the feed saw a result.
     Released {

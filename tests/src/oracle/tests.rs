@@ -35,6 +35,7 @@ fn released(sequence: u64) -> Seen {
 
 fn delivery(sequence: u64) -> DeliverySeen {
     DeliverySeen {
+        generation: 0,
         subscription: "s".into(),
         place: place(sequence),
         previous: sequence - 1,
@@ -290,7 +291,8 @@ fn a_skip_that_nobody_wanted_is_noticed() {
 fn what_was_rewound_comes_again_from_there_and_is_marked() {
     let rewound = |after| Seen::Rewound { subscription: "s".into(), after, head: 3, life: 1 };
     let again = |sequence: u64, life| {
-        Seen::Delivered(DeliverySeen { replay: true, life, ..delivery(sequence) })
+        let one = delivery(sequence);
+        Seen::Delivered(DeliverySeen { replay: true, life, generation: life, ..one })
     };
     let after = |more: Vec<Seen>| good().into_iter().chain(more).collect::<Vec<_>>();
     assert_eq!(check(after(vec![rewound(1), again(2, 1), again(3, 1)])), Ok(()));
@@ -300,6 +302,25 @@ fn what_was_rewound_comes_again_from_there_and_is_marked() {
     assert_eq!(broken(after(vec![rewound(1), again(2, 1)])), Invariant::I1);
     assert_eq!(broken(after(vec![rewound(0), again(1, 1), again(3, 1)])), Invariant::I2);
     assert_eq!(broken(after(vec![rewound(1), again(1, 1)])), Invariant::I2);
-    let unmarked = Seen::Delivered(DeliverySeen { life: 1, ..delivery(2) });
+    let one = DeliverySeen { life: 1, generation: 1, ..delivery(2) };
+    let unmarked = Seen::Delivered(one.clone());
     assert_eq!(broken(after(vec![rewound(1), unmarked])), Invariant::I2);
+    let uncounted = Seen::Delivered(DeliverySeen { replay: true, generation: 0, ..one });
+    assert_eq!(broken(after(vec![rewound(1), uncounted])), Invariant::I2);
+}
+
+#[test]
+fn what_was_passed_over_need_not_come_until_the_subscription_is_rewound() {
+    let mut history = good();
+    history.retain(|seen| !matches!(seen, Seen::Delivered(one) if one.place.1 == 2));
+    assert_eq!(broken(history.clone()), Invariant::I2);
+    let passed_over = Seen::PassedOver { subscription: "s".into(), place: place(2) };
+    let third =
+        history.iter().position(|seen| matches!(seen, Seen::Delivered(one) if one.place.1 == 3));
+    history.insert(third.unwrap(), passed_over);
+    assert_eq!(check(history.clone()), Ok(()));
+    history.push(Seen::Rewound { subscription: "s".into(), after: 1, head: 3, life: 1 });
+    let again = DeliverySeen { replay: true, life: 1, generation: 1, ..delivery(3) };
+    history.push(Seen::Delivered(again));
+    assert_eq!(broken(history), Invariant::I1);
 }

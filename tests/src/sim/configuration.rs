@@ -36,7 +36,9 @@ fn arranged(plan: &SubscriptionPlan) -> Plan {
     let start = plan.after.map_or(Start::Live, |position| Start::After(Position(position)));
     let way = if plan.pulled { Way::Pull } else { Way::Push };
     let streams = plan.patterns.clone().into();
-    Plan { streams, start, ..Plan::new(Origin::Configuration, way) }
+    let batch = u32::try_from(plan.batch).unwrap_or(1);
+    let urls = if plan.pulled { Box::default() } else { ["http://there/".into()].into() };
+    Plan { streams, start, batch, urls, ..Plan::new(Origin::Configuration, way) }
 }
 
 impl World {
@@ -63,6 +65,14 @@ impl World {
     /// One subscription is left out of the configuration, or put back.
     pub(super) fn edit_subscriptions(&mut self) {
         let index = self.rng.usize(..self.destinations.len());
+        let (batch, other) = (self.destinations[index].plan.batch, [2, 3, 10][self.rng.usize(..3)]);
+        if batch > 1 && self.rng.bool() {
+            self.destinations[index].plan.batch = other;
+            if batch != other {
+                self.note(Something::BatchResized);
+            }
+            return;
+        }
         let entry = &mut self.destinations[index].entry;
         let (edited, what) = match *entry {
             Entry::Never => return,

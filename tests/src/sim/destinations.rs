@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use rollcall_common::ids::{Position, Sequence, StreamId};
 use rollcall_supervisor::{
-    dispatcher::{Delivery, Event, Refusal},
-    record::Outcome,
+    dispatcher::{Delivery, Event, Part, Refusal},
+    record::{Outcome, SubscriptionId},
     views::ReleasedResult,
 };
 
@@ -13,6 +13,7 @@ use super::{
     beside,
     configuration::Entry,
     guests::known_as,
+    receiver::{Parcelled, Receiver},
     scenario::{DestinationFaults, SubscriptionPlan},
     sometimes::Something,
     world::{Halt, Step, What, World},
@@ -28,6 +29,8 @@ pub(super) struct Destination {
     /// Whether it is down, until it is tossed again.
     down: bool,
     given: BTreeSet<(Arc<str>, u64)>,
+    /// What a careful receiver makes of it.
+    receiver: Receiver,
 }
 
 /// A sender's way: what it has yet to bring, and what it carries.
@@ -47,7 +50,8 @@ pub(super) struct Parcel {
 
 impl Destination {
     fn new(plan: SubscriptionPlan) -> Self {
-        Self { plan, entry: Entry::Never, down: false, given: BTreeSet::new() }
+        let (given, receiver) = (BTreeSet::new(), Receiver::default());
+        Self { plan, entry: Entry::Never, down: false, given, receiver }
     }
 }
 
@@ -94,12 +98,14 @@ impl World {
             self.report(&mut parcel, false);
             return Ok(());
         }
-        let plan = &self.destinations[parcel.index].plan;
         let stream = parcel.delivery.stream;
-        let read = server.views.stream_results(stream, parcel.through, plan.batch, 1 << 20);
-        let results = read.map_err(|error| unreadable(&error))?;
+        let results = self.read_for(&parcel)?;
+        let Some(server) = &self.server else {
+            return Ok(());
+        };
+        let over = parcel.delivery.batching.is_some_and(|all| parcel.through >= all.through);
         if results.is_empty() {
-            if parcel.through < parcel.delivery.first {
+            if parcel.through < parcel.delivery.first && !over {
                 return Err(unreadable(&format!("{:?} is not there", parcel.delivery)));
             }
             self.report(&mut parcel, false);
@@ -108,13 +114,19 @@ impl World {
         let mut carried = Vec::new();
         for result in results {
             parcel.read = result.sequence;
-            let previous = server.views.previous(stream, result.sequence).0;
-            carried.push((result, previous));
+            let mut previous = server.views.previous(stream, result.sequence);
+            while parcel.delivery.passes_over(previous) {
+                previous = server.views.previous(stream, previous);
+            }
+            carried.push((result, previous.0));
         }
         for (result, _) in &carried {
             self.see_result(result)?;
         }
-        carried.retain(|(result, _)| result.answer.outcome != Outcome::Skipped);
+        carried.retain(|(result, _)| {
+            let passed_over = parcel.delivery.passes_over(result.sequence);
+            result.answer.outcome != Outcome::Skipped && !passed_over
+        });
         parcel.carried = carried;
         if parcel.carried.is_empty() {
             parcel.through = parcel.read;
@@ -126,6 +138,42 @@ impl World {
         let span = self.within(Duration::from_millis(most)) + self.hop();
         self.after(span, What::AtDestination(process, Box::new(parcel)));
         Ok(())
+    }
+
+    /// Reads what makes the next request, a little at a time.
+    fn read_for(&self, parcel: &Parcel) -> Result<Vec<ReleasedResult>, Halt> {
+        let Some(server) = &self.server else {
+            return Ok(Vec::new());
+        };
+        let Delivery { stream, batching, .. } = parcel.delivery;
+        let read = |after, limit| {
+            let read = server.views.stream_results(stream, after, limit, 1 << 20);
+            read.map_err(|error| unreadable(&error))
+        };
+        if batching.is_none() {
+            return read(parcel.through, 1);
+        }
+        let mut results = read(parcel.through, 2)?;
+        loop {
+            let parts = results.iter().map(|result| Part {
+                sequence: result.sequence,
+                position: result.position,
+                bytes: result.answer.payload.body.len(),
+            });
+            if let Some(count) = parcel.delivery.request(parts) {
+                results.truncate(count);
+                return Ok(results);
+            }
+            let last = results.last().map_or(parcel.through, |result| result.sequence);
+            if batching.is_some_and(|batching| last >= batching.through) {
+                return Ok(Vec::new());
+            }
+            let more = read(last, 2)?;
+            if more.is_empty() {
+                return Err(unreadable(&format!("{:?} ends at {last}", parcel.delivery)));
+            }
+            results.extend(more);
+        }
     }
 
     /// A sender goes on along its lane, or has done enough.
@@ -175,6 +223,7 @@ impl World {
         for (result, previous) in parcel.carried.iter().take(taken) {
             self.arrives_there(&parcel, result, *previous)?;
         }
+        self.is_received(process, &parcel, taken)?;
         if process != self.incarnation {
             return Ok(());
         }
@@ -196,11 +245,40 @@ impl World {
             _ => Refusal::Failed,
         };
         self.report(&mut parcel, true);
+        if self.is_in_outage(subscription) {
+            self.note(Something::OutageOfDestination);
+        }
         let detail = format!("{refusal:?}").into();
         self.tell_after(
             Duration::from_millis(1),
             Event::Undelivered { subscription, stream, refusal, detail },
         );
+        Ok(())
+    }
+
+    /// A careful receiver gets it. What a process sends that has ended it knows by its epoch.
+    fn is_received(&mut self, process: u32, parcel: &Parcel, taken: usize) -> Step {
+        let Some((first, _)) = parcel.carried.first().filter(|_| process == self.incarnation)
+        else {
+            return Ok(());
+        };
+        let delivery = &parcel.delivery;
+        let stream = Arc::from(first.stream.as_str());
+        let content: Vec<u64> = parcel.carried.iter().map(|(one, _)| one.sequence.0).collect();
+        let key = match delivery.batching {
+            Some(_) => format!("{:?}-{:?}", content.first(), content.last()),
+            None => first.answer.head.id.to_string(),
+        };
+        let request = Parcelled {
+            whose: (delivery.subscription.0, delivery.generation, stream),
+            key,
+            content,
+            taken,
+            recut: !delivery.passed_over.is_empty(),
+        };
+        if self.destinations[parcel.index].receiver.take(request)? {
+            self.note(Something::BatchAgain);
+        }
         Ok(())
     }
 
@@ -249,6 +327,7 @@ impl World {
             replay: position <= parcel.delivery.replay_until,
             epoch: parcel.process.into(),
             life: parcel.delivery.life,
+            generation: parcel.delivery.generation,
         }))?;
         Ok(())
     }
@@ -294,6 +373,12 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn is_in_outage(&self, subscription: SubscriptionId) -> bool {
+        let dispatcher = self.server.as_ref().map(|server| server.engine.dispatcher());
+        let status = dispatcher.and_then(|all| all.subscription_status(subscription));
+        status.is_some_and(|status| status.outage)
     }
 
     /// A subscription that has not reached the head.

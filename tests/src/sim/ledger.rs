@@ -49,6 +49,9 @@ pub(super) struct Ledger {
     /// Every entry, and up to which they are durable.
     archive: Vec<Bytes>,
     synced: usize,
+    /// Batches that are fixed, and their streams' last sequence that is done: by subscription and
+    /// stream.
+    batches: BTreeMap<(u32, u32), u64>,
     /// Messages that were ever parked.
     pub(super) parked: BTreeSet<Place>,
 }
@@ -73,6 +76,7 @@ impl Ledger {
             .map_err(|error| Violation { invariant: Invariant::I3, detail: error.to_string() })?;
         for record in &records {
             self.fold(record, settings, sometimes)?;
+            self.fold_batches(record, sometimes)?;
         }
         self.unsynced.push_back((number, records));
         Ok(())
@@ -221,10 +225,12 @@ impl Ledger {
             Record::Alert(_)
             | Record::Arranged { .. }
             | Record::Audited(_)
+            | Record::Batched { .. }
             | Record::Checkpointed { .. }
             | Record::Base(_)
             | Record::Delivered { .. }
             | Record::Passed { .. }
+            | Record::PassedOver { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
             | Record::Rewound { .. }
@@ -235,6 +241,33 @@ impl Ledger {
             | Record::Trimmed { .. }
             | Record::Unsubscribed { .. } => {}
             Record::Suspected { .. } => sometimes.note(Something::Suspected),
+        }
+        Ok(())
+    }
+
+    /// Batches are fixed once.
+    fn fold_batches(
+        &mut self,
+        record: &Record,
+        sometimes: &mut Sometimes,
+    ) -> Result<(), Violation> {
+        if let Record::PassedOver { .. } = record {
+            sometimes.note(Something::PassedOver);
+        } else if let Record::Batched { subscription, stream, batching } = record {
+            let key = (subscription.0, stream.0);
+            if let Some(before) = self.batches.insert(key, batching.through.0) {
+                let text = format!("{key:?}: {batching:?}, and {before} is not reached");
+                return broken(Invariant::I3, text);
+            }
+        } else if let Record::Delivered { subscription, stream, through, .. } = record {
+            let key = (subscription.0, stream.0);
+            self.batches.retain(|other, last| *other != key || *last > through.0);
+        } else if let Record::Arranged { subscription, .. }
+        | Record::Rewound { subscription, .. }
+        | Record::Unsubscribed { subscription } = record
+        {
+            // Their lanes may be others now.
+            self.batches.retain(|(other, _), _| *other != subscription.0);
         }
         Ok(())
     }
@@ -347,10 +380,34 @@ impl Ledger {
         Some((Seen::Arranged { subscription, streams, head: 0, life: *life }, Some(name)))
     }
 
+    fn tell_passed_over(
+        &mut self,
+        id: SubscriptionId,
+        (stream, sequence): (StreamId, Sequence),
+    ) -> Option<(Seen, Option<Arc<str>>)> {
+        *self.lives.entry(id.0).or_default() += 1;
+        let subscription = Arc::clone(self.subscriptions.get(&id.0)?);
+        let place = self.place(stream, sequence);
+        Some((Seen::PassedOver { subscription, place }, None))
+    }
+
+    fn tell_taken(
+        &self,
+        id: SubscriptionId,
+        (stream, through): (StreamId, Sequence),
+    ) -> Option<(Seen, Option<Arc<str>>)> {
+        let subscription = Arc::clone(self.subscriptions.get(&id.0)?);
+        let through = self.place(stream, through);
+        Some((Seen::Taken { subscription, through }, None))
+    }
+
     fn tell(&mut self, record: &Record, seen: &mut Vec<(Seen, Option<Arc<str>>)>) {
         match record {
             Record::Arranged { subscription, plan } => {
                 seen.extend(self.tell_arranged(*subscription, &plan.streams));
+            }
+            Record::PassedOver { subscription, stream, sequence, .. } => {
+                seen.extend(self.tell_passed_over(*subscription, (*stream, *sequence)));
             }
             Record::SubscriptionPaused { subscription, .. } => {
                 *self.lives.entry(subscription.0).or_default() += 1;
@@ -359,8 +416,7 @@ impl Ledger {
                 seen.extend(self.tell_rewound(subscription.0, to.0));
             }
             Record::Accepted { stream, sequence, .. } => {
-                let place = self.place(*stream, *sequence);
-                seen.push((Seen::DurableArrival { place }, None));
+                seen.push((Seen::DurableArrival { place: self.place(*stream, *sequence) }, None));
             }
             Record::Answered { stream, sequence, .. } => {
                 let place = self.place(*stream, *sequence);
@@ -377,16 +433,14 @@ impl Ledger {
                 }
             }
             Record::Delivered { subscription, stream, through, .. } => {
-                if let Some(name) = self.subscriptions.get(&subscription.0) {
-                    let (subscription, through) = (name.clone(), self.place(*stream, *through));
-                    seen.push((Seen::Taken { subscription, through }, None));
-                }
+                seen.extend(self.tell_taken(*subscription, (*stream, *through)));
             }
             Record::Subscribed { subscription, streams, after, .. } => {
                 seen.extend(self.tell_subscribed(*subscription, streams, after.0));
             }
             Record::Alert(_)
             | Record::Audited(_)
+            | Record::Batched { .. }
             | Record::Checkpointed { .. }
             | Record::Base(_)
             | Record::Copied { .. }
@@ -403,10 +457,10 @@ impl Ledger {
             | Record::SubscriptionResumed { .. }
             | Record::Trimmed { .. } => {}
             Record::Unsubscribed { subscription } => {
-                if let Some(name) = self.subscriptions.get(&subscription.0).cloned() {
-                    let subscription = Arc::clone(&name);
-                    seen.push((Seen::Unsubscribed { subscription }, Some(name)));
-                }
+                let name = self.subscriptions.get(&subscription.0).cloned();
+                seen.extend(name.map(|name| {
+                    (Seen::Unsubscribed { subscription: Arc::clone(&name) }, Some(name))
+                }));
             }
         }
     }

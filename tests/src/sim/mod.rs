@@ -23,6 +23,7 @@ mod life;
 mod model;
 mod people;
 mod readers;
+mod receiver;
 mod scenario;
 mod server;
 mod shrink;

@@ -132,15 +132,30 @@ impl World {
                 // One beyond the head is refused.
                 3 => Order::Rewind(Position(self.rng.u64(..head + 2))),
                 4 => Order::Rewind(Position(self.rng.u64(..head / 4 + 1))),
+                5 | 6 => match self.failing_result(&name) {
+                    Some(order) => order,
+                    None => continue,
+                },
                 _ => continue,
             };
             match order {
                 Order::Pause => self.note(Something::SubscriptionPaused),
                 Order::Rewind(_) => self.note(Something::Rewound),
-                Order::Checkpoint(_) | Order::Resume => {}
+                Order::Checkpoint(_) | Order::Resume | Order::Skip { .. } => {}
             }
             self.say(name, order);
         }
+    }
+
+    /// A result that a destination does not take, or one behind it, to be passed over.
+    fn failing_result(&mut self, name: &str) -> Option<Order> {
+        let server = self.server.as_ref()?;
+        let dispatcher = server.engine.dispatcher();
+        let id = dispatcher.state().find_subscription(name)?;
+        let failing = dispatcher.subscription_status(id)?.failing;
+        let one = failing.get(self.rng.usize(..failing.len().max(1)))?;
+        let sequence = Sequence(one.sequence.0 + self.rng.u64(..3));
+        Some(Order::Skip { stream: one.stream.clone(), sequence, reason: "broken".into() })
     }
 
     /// Somebody wants something of a subscription.

@@ -36,12 +36,13 @@ async fn what_is_taken_is_in_the_checkpoint_while_the_next_one_hangs() {
     let supervisor = setup.start().await;
     assert_eq!(supervisor.lines("orders", (1..=4).map(|n| json!(n))).await.status, 202);
     until_at(&supervisor, "all", 3).await;
+    // What is taken in after that is durable after that.
+    supervisor.send("other", "x").await;
     supervisor.kill().await;
     destination.set(|_| Act::status(200));
     let supervisor = setup.start().await;
-    until_at(&supervisor, "all", 4).await;
-    let seen: Vec<_> = destination.deliveries().iter().map(|one| one.sequence).collect();
-    assert_eq!(seen, [1, 2, 3, 4, 4]);
+    until_at(&supervisor, "all", 5).await;
+    assert_eq!(destination.taken("orders"), [1, 2, 3, 4], "what was taken comes no more");
 }
 
 /// The same where many records are on their way over one connection.
@@ -150,4 +151,142 @@ async fn a_destination_that_never_ends_its_answer_delays_no_other() {
         until("it is told", || async { state(&supervisor, "bad").await["last_error"].is_string() })
             .await;
     }
+}
+
+/// The sequences of a batch.
+fn lines(body: &[u8]) -> Vec<u64> {
+    let text = String::from_utf8_lossy(body).into_owned();
+    let sequence = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert!(line["id"].is_string(), "each line names its message");
+        line["sequence"].as_u64().unwrap()
+    };
+    text.lines().map(sequence).collect()
+}
+
+/// A receiver that drops what comes twice by its key has every result once, whatever became of the
+/// request before, and whatever came and was changed meanwhile.
+#[tokio::test]
+async fn what_comes_again_under_a_batchs_key_is_the_same() {
+    let destination = Destination::start().await;
+    destination.set(|_| Act::Hang);
+    let config = |batch| {
+        format!(
+            "{AS_IT_IS}[subscriptions.all]\nstart = \"beginning\"\nurl = {:?}\nbatch = {batch}\n",
+            destination.url()
+        )
+    };
+    let setup = Setup::new(config(10));
+    let supervisor = setup.start().await;
+    supervisor.send("orders", "1").await;
+    until("it is out", || async { destination.count() == 1 }).await;
+    assert_eq!(supervisor.lines("orders", (2..=40).map(|n| json!(n))).await.status, 202);
+    supervisor.kill().await;
+    destination.set(|one| match one.sequence {
+        2 if one.attempt == 1 => Act::status(500),
+        12 if one.attempt == 1 => Act::CutOff(Reply::new(200, "lost")),
+        _ => Act::status(200),
+    });
+    setup.configure(config(7));
+    let supervisor = setup.start().await;
+    until_at(&supervisor, "all", 40).await;
+    let (mut keys, mut applied) = (std::collections::BTreeMap::new(), Vec::new());
+    for one in destination.deliveries() {
+        let content = lines(&one.body);
+        assert_eq!(one.header("idempotency-key"), format!("\"{}\"", one.header("webhook-id")));
+        assert!(!one.header("webhook-id").contains('.'), "a point parts what is signed");
+        match keys.insert(one.key.clone(), content.clone()) {
+            Some(before) => assert_eq!(before, content, "{}", one.key),
+            None => applied.extend(content),
+        }
+    }
+    assert_eq!(applied, (1..=40).collect::<Vec<_>>());
+    assert!(keys.values().any(|content| *content == [1]), "as it was before the crash");
+}
+
+#[tokio::test]
+async fn a_subscriptions_own_headers_reach_its_destination_and_nobody_else() {
+    const CANARY: &str = "Bearer canary-7f3a";
+    let destination = Destination::start().await;
+    let setup = Setup::new(AS_IT_IS);
+    let file = setup.folder().join("secret");
+    std::fs::write(&file, "from a file\n").unwrap();
+    setup.configure(format!(
+        "{AS_IT_IS}[subscriptions.conf]\nurl = {:?}\n\
+         headers = {{ Authorization = {CANARY:?}, X-Key = {{ file = {file:?} }} }}\n",
+        destination.url()
+    ));
+    let supervisor = setup.start().await;
+    let plan = json!({ "url": destination.url(), "headers": { "X-Api": CANARY } });
+    let made = supervisor.put("/v1/subscriptions/made", &plan).await;
+    assert_eq!((made.status, &made.json()["headers"]), (201, &json!(["x-api"])));
+    supervisor.send("orders", "x").await;
+    until("both are there", || async { destination.count() == 2 }).await;
+    let check = |all: &[tests::peers::Delivered]| {
+        let one = all.iter().find(|one| one.header("x-key") == "from a file").unwrap();
+        assert_eq!(one.header("authorization"), CANARY);
+        assert!(all.iter().any(|one| one.header("x-api") == CANARY));
+    };
+    check(&destination.deliveries());
+    for path in ["/v1/subscriptions", "/v1/audit", "/v1/status", "/metrics"] {
+        assert!(!supervisor.get(path).await.text().contains("canary"), "{path}");
+    }
+    supervisor.kill().await;
+    let supervisor = setup.start().await;
+    supervisor.send("orders", "x").await;
+    until("both came again", || async { destination.count() == 4 }).await;
+    check(&destination.deliveries()[2..]);
+    let bad = json!({ "url": destination.url(), "headers": { "webhook-id": "x" } });
+    assert_eq!(supervisor.put("/v1/subscriptions/made", &bad).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_result_is_passed_over_for_one_subscription_and_a_rewind_brings_it_again() {
+    let (picky, other) = (Destination::start().await, Destination::start().await);
+    picky.set(|one| Act::status(if one.sequence == 2 { 422 } else { 200 }));
+    let push = |name: &str, url: String| {
+        format!("[subscriptions.{name}]\nstart = \"beginning\"\nurl = {url:?}\n")
+    };
+    let setup = Setup::new(format!(
+        "{AS_IT_IS}{}{}",
+        push("picky", picky.url()),
+        push("other", other.url())
+    ));
+    let supervisor = setup.start().await;
+    for body in ["1", "2", "3"] {
+        supervisor.send("orders", body).await;
+    }
+    until("it is refused", || async {
+        let one = &state(&supervisor, "picky").await["failing_streams"][0];
+        one["stream"] == "orders" && one["sequence"] == 2 && one["error"] == "status 422"
+    })
+    .await;
+    let path = "/v1/subscriptions/picky/skip";
+    let skip = |sequence: u64| {
+        json!({ "stream": "orders", "sequence": sequence, "reason": "it is broken" }).to_string()
+    };
+    for (body, status) in [(skip(1), 409), (skip(4), 409), ("{}".to_owned(), 400)] {
+        assert_eq!(supervisor.post(path, &[], body).await.status, status);
+    }
+    let answer = supervisor.post(path, &[("rollcall-actor", "ann")], skip(2)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    until_at(&supervisor, "picky", 3).await;
+    until_at(&supervisor, "other", 3).await;
+    assert_eq!((picky.taken("orders"), other.taken("orders")), (vec![1, 3], vec![1, 2, 3]));
+    assert_eq!(picky.deliveries().last().unwrap().previous, 1, "the step over it shows");
+    let audit = supervisor.json("/v1/audit").await.to_string();
+    assert!(audit.contains("picky orders/2") && audit.contains("it is broken"), "{audit}");
+    picky.set(|_| Act::status(200));
+    let count = picky.count();
+    let second = supervisor.timeline("orders", 2).await["released_at"].clone();
+    let rewind = json!({ "at": second }).to_string();
+    let rewound = supervisor.post("/v1/subscriptions/picky/rewind", &[], rewind).await;
+    assert_eq!((rewound.status, &rewound.json()["generation"]), (200, &json!(1)));
+    until_at(&supervisor, "picky", 3).await;
+    let again: Vec<_> = picky.deliveries()[count..]
+        .iter()
+        .map(|one| (one.sequence, one.header("rollcall-generation").to_owned()))
+        .collect();
+    assert_eq!(again.last(), Some(&(3, "1".to_owned())));
+    assert!(again.contains(&(2, "1".to_owned())), "{again:?}");
 }

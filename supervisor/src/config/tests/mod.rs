@@ -76,11 +76,13 @@ fn the_example_says_the_defaults() {
     let said = &config.subscriptions[0];
     let subscription = Subscription {
         secrets: said.secrets.clone(),
+        headers: said.headers.clone(),
         ..Subscription::new("warehouse", said.urls.clone())
     };
     assert_eq!(*said, subscription);
     assert_eq!(said.secrets[0], "whsec_c2lnbmVkIHdpdGggdGhpcyBrZXkh".parse().unwrap());
     assert_eq!(format!("{:?}", said.secrets), "[Secret(…)]");
+    assert_eq!(said.headers[0].name, "authorization");
     let kinds: Vec<&str> = config.alerts.iter().map(|one| one.target.kind.as_str()).collect();
     let all = ["log", "webhook", "slack", "pagerduty", "alertmanager", "email", "command"];
     assert_eq!(kinds, all);

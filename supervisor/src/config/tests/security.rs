@@ -145,6 +145,7 @@ fn a_configuration_with_secrets_everywhere_shows_none() {
                 smtp = 'starttls://mail'";
     let text = format!(
         "[subscriptions.a]\nurl = 'http://a'\nsecret = ['whsec_{CANARY}']\n\
+         headers = {{ X-A = '{CANARY}', X-B = {{ file = {file:?} }} }}\n\
          [[tokens]]\nname = 'a'\nscopes = ['read']\nsecret = '{CANARY}-direct'\n\
          [[tokens]]\nname = 'b'\nscopes = ['read']\nsecret_file = {file:?}\n\
          [[alerts]]\nkind = 'webhook'\nurl = 'https://a/{CANARY}'\nsecret = 'whsec_{CANARY}'\n\
@@ -156,6 +157,9 @@ fn a_configuration_with_secrets_everywhere_shows_none() {
     );
     let config = of_text(&text).unwrap();
     assert_eq!((config.tokens.len(), config.alerts.len()), (2, 6));
+    let subscription = &config.subscriptions[0];
+    assert_eq!(subscription.headers[0].value, subscription.headers[1].value);
+    assert_eq!(*subscription.plan().headers, ["x-a".into(), "x-b".into()]);
     let settings = config.settings();
     let shown = format!("{config:?} {config:#?} {settings:?}").to_lowercase();
     assert!(shown.contains("pagerduty") && !shown.contains("canary"), "{shown}");

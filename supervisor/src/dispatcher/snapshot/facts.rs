@@ -111,6 +111,8 @@ fn tell_subscription(id: &impl Debug, subscription: &Subscription, all: &mut Vec
         pulled,
         paused,
         life,
+        generation,
+        passed_over,
         // What the plan says.
         patterns: _,
         // Soft.
@@ -125,7 +127,7 @@ fn tell_subscription(id: &impl Debug, subscription: &Subscription, all: &mut Vec
     } = subscription;
     all.push(format!(
         "subscription {id:?} {name}: {plan:?} scan {scan:?} replay until {replay_until} pulled \
-         {pulled} paused {paused:?} life {life}"
+         {pulled} paused {paused:?} life {life} generation {generation} without {passed_over:?}"
     ));
     all.extend(lines(&format!("lane of {name}"), lanes));
     all.extend(lines(&format!("floor of {name}"), floors));

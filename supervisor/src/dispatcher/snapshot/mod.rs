@@ -21,7 +21,7 @@ use super::{
 };
 use crate::record::{
     Record, SubscriptionId,
-    base::{Base, BaseKey, BaseSlot, BaseStream, Begun},
+    base::{Base, BaseKey, BaseMore, BaseSlot, BaseStream, Begun},
 };
 
 mod facts;
@@ -298,8 +298,17 @@ impl State {
         };
         let (head, lanes) = subscription.export(id);
         let mut bases = vec![Base::Subscription(head)];
+        let more = subscription.export_more(id);
+        if more != (BaseMore { subscription: id, ..BaseMore::default() }) {
+            bases.push(Base::More(more));
+        }
         let lanes = lanes.chunks(SNAPSHOT_ITEMS);
         bases.extend(lanes.map(|lanes| Base::Lanes { subscription: id, lanes: lanes.to_vec() }));
+        let batches = subscription.export_batches();
+        bases.extend(batches.chunks(SNAPSHOT_ITEMS).map(|batches| {
+            let (subscription, batches) = (id, batches.to_vec());
+            Base::Batches { subscription, batches }
+        }));
         bases
     }
 
@@ -307,7 +316,17 @@ impl State {
         match base {
             Base::Alert(record) => self.alerts.apply(record),
             Base::Audit(audit) => self.audit.push_back(audit.clone()),
+            Base::Batches { subscription, batches } => {
+                if let Some(entry) = self.subscriptions.get_mut(subscription) {
+                    batches.iter().for_each(|(stream, batching)| entry.batched(*stream, *batching));
+                }
+            }
             Base::Begun(_) | Base::Ended { .. } => {}
+            Base::More(more) => {
+                if let Some(entry) = self.subscriptions.get_mut(&more.subscription) {
+                    entry.import_more(more);
+                }
+            }
             Base::Keys { stream, keys } => {
                 for BaseKey { sequence, id, digest, fingerprint } in keys {
                     let (sequence, id, fingerprint) = (*sequence, *id, *fingerprint);

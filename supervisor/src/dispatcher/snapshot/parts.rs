@@ -5,14 +5,14 @@ use std::sync::Arc;
 use rollcall_common::ids::{Sequence, StreamId};
 
 use super::super::{
-    lane::{Lane, LaneState},
+    lane::Lane,
     slot::{Parking, Slot, SlotState, Trials},
     stream::Stream,
     subscription::Subscription,
 };
 use crate::record::{
-    Outcome, SubscriptionId,
-    base::{BaseLane, BaseSlot, BaseState, BaseStream, BaseSubscription},
+    Batching, Found, Outcome, Plan, SubscriptionId,
+    base::{BaseLane, BaseMore, BaseSlot, BaseState, BaseStream, BaseSubscription},
 };
 
 impl Stream {
@@ -163,6 +163,9 @@ impl Subscription {
             life,
             pulled,
             paused,
+            // In a part of their own.
+            generation: _,
+            passed_over: _,
             // What the plan and the lanes say again.
             patterns: _,
             floors: _,
@@ -189,10 +192,44 @@ impl Subscription {
         // An empty lane stays only while the subscription catches up, or for its sender's sake.
         let kept = lanes.iter().filter(|(_, lane)| scan.is_some() || !lane.is_empty());
         let lanes = kept.map(|(stream, lane)| {
-            let Lane { next, last, floor, state: _, tries: _, rejections: _ } = lane;
+            let Lane {
+                next,
+                last,
+                floor,
+                // In a part of its own.
+                batching: _,
+                // Soft.
+                state: _,
+                tries: _,
+                rejections: _,
+                error: _,
+            } = lane;
             BaseLane { stream: *stream, next: *next, last: *last, floor: *floor }
         });
         (base, lanes.collect())
+    }
+
+    /// What is more to be said of it.
+    pub(super) fn export_more(&self, id: SubscriptionId) -> BaseMore {
+        BaseMore {
+            subscription: id,
+            generation: self.generation,
+            headers: self.plan.headers.clone(),
+            passed_over: self.passed_over.iter().copied().collect(),
+        }
+    }
+
+    pub(super) fn import_more(&mut self, base: &BaseMore) {
+        let BaseMore { subscription: _, generation, headers, passed_over } = base;
+        self.generation = *generation;
+        self.plan = Arc::new(Plan { headers: headers.clone(), ..(*self.plan).clone() });
+        self.passed_over = passed_over.iter().copied().collect();
+    }
+
+    /// Its batches that are fixed.
+    pub(super) fn export_batches(&self) -> Vec<(StreamId, Batching)> {
+        let fixed = |(stream, lane): (&StreamId, &Lane)| Some((*stream, lane.batching?));
+        self.lanes.iter().filter_map(fixed).collect()
     }
 
     pub(super) fn import(base: &BaseSubscription) -> Self {
@@ -214,7 +251,8 @@ impl Subscription {
 
     pub(super) fn import_lane(&mut self, base: &BaseLane) {
         let BaseLane { stream, next, last, floor } = *base;
-        let lane = Lane { next, last, floor, state: LaneState::Idle, tries: 0, rejections: 0 };
+        let run = Found { stream, first: next, position: floor, last };
+        let lane = Lane::new(run);
         if !lane.is_empty() {
             self.floors.insert((floor, stream));
         }

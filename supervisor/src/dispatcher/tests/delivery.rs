@@ -76,18 +76,25 @@ fn one_that_is_gone_is_left_alone() {
 }
 
 #[test]
-fn five_refusals_hold_that_stream_and_no_other() {
+fn five_refusals_hold_that_stream_and_no_other_and_it_is_tried_again_by_itself() {
     let mut desk = desk(1);
-    for _ in 0..5 {
-        let delivery = desk.deliveries.remove(0);
-        desk.refuse(&delivery, Refusal::Rejected);
-        desk.wait(secs(100));
-    }
-    assert!(desk.deliveries.is_empty());
     let id = desk.first_subscription();
-    assert_eq!(desk.dispatcher.subscription_status(id).unwrap().held.len(), 1);
+    let held = |desk: &Desk| desk.dispatcher.subscription_status(id).unwrap().held.len();
+    for number in 1..=20 {
+        let delivery = desk.deliveries.remove(0);
+        assert!(desk.deliveries.is_empty());
+        desk.refuse(&delivery, Refusal::Rejected);
+        assert_eq!(held(&desk), usize::from(number >= 5), "after {number} refusals");
+        desk.wait(secs(60));
+    }
     desk.fill("b", 1);
-    assert_eq!(desk.deliveries.len(), 1);
+    let mut both = std::mem::take(&mut desk.deliveries);
+    assert_eq!(both.len(), 2, "the other one, and the held one once a minute");
+    let other = both.pop().unwrap();
+    desk.take(&other, 1);
+    assert_eq!(held(&desk), 1, "what another stream takes says nothing of it");
+    desk.take(&both[0], 1);
+    assert_eq!(held(&desk), 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::{
     desk::{Desk, name, secs},
 };
 use crate::record::Gap;
+use rollcall_common::ids::StreamId;
 
 const AWAY: Refusal = Refusal::Away { retry_after: None };
 
@@ -95,7 +96,7 @@ fn what_fits_no_destination_is_held_at_once_and_tried_again_after_resuming() {
     let mut desk = desk(1);
     let delivery = desk.deliveries.remove(0);
     desk.refuse(&delivery, Refusal::Unfit);
-    desk.wait(secs(10_000));
+    desk.wait(secs(59));
     assert!(desk.deliveries.is_empty());
     assert_eq!(status(&desk).held, [name("a0")]);
     desk.say("s", Order::Resume);
@@ -143,4 +144,83 @@ fn what_goes_out_is_counted_for_a_minute() {
     assert_eq!(status(&desk).rate.last_minute(desk.now), 3);
     desk.wait(secs(120));
     assert_eq!(status(&desk).rate.last_minute(desk.now), 0);
+}
+
+/// How many streams are held, and whether all of them are refused.
+fn refused(desk: &Desk) -> (usize, bool) {
+    let status = status(desk);
+    (status.held.len(), status.outage)
+}
+
+#[test]
+fn a_destination_that_refuses_every_stream_holds_none() {
+    let mut desk = desk(3);
+    let started = desk.now;
+    let mut requests = 0;
+    while desk.now.since(started) < secs(600) {
+        for delivery in take_all(&mut desk) {
+            requests += 1;
+            desk.refuse(&delivery, Refusal::Rejected);
+        }
+        assert_eq!(status(&desk).held, [], "after {requests} requests");
+        desk.wait(secs(1));
+    }
+    assert!((30..100).contains(&requests), "{requests} in ten minutes");
+    let status_then = status(&desk);
+    assert!(status_then.outage && status_then.failing_since == Some(started));
+    assert_eq!(status_then.failing.len(), 3);
+    desk.wait(secs(60));
+    let first = desk.deliveries.remove(0);
+    let others = take_all(&mut desk);
+    others.iter().for_each(|delivery| desk.refuse(delivery, Refusal::Rejected));
+    desk.take(&first, 1);
+    assert_eq!(refused(&desk), (0, false));
+    assert_eq!(desk.deliveries.len(), 2, "the others are tried at once");
+    for delivery in take_all(&mut desk) {
+        desk.take(&delivery, 1);
+    }
+    assert_eq!(status(&desk).failing_since, None);
+}
+
+#[test]
+fn one_stream_alone_is_held_and_so_is_one_among_others_that_are_taken() {
+    let mut desk = desk(1);
+    for _ in 0..5 {
+        let delivery = desk.deliveries.remove(0);
+        desk.refuse(&delivery, Refusal::Rejected);
+        desk.wait(secs(60));
+    }
+    assert_eq!(refused(&desk), (1, false));
+    // The same with another one, of which something is taken between any two refusals.
+    let mut desk = self::desk(2);
+    for _ in 0..5 {
+        for delivery in take_all(&mut desk) {
+            if delivery.stream == StreamId(0) {
+                desk.refuse(&delivery, Refusal::Rejected);
+            } else {
+                desk.take(&delivery, delivery.last.0);
+            }
+        }
+        desk.fill("a1", 1);
+        desk.wait(secs(60));
+    }
+    assert_eq!(refused(&desk), (1, false));
+}
+
+#[test]
+fn a_stream_that_fails_otherwise_speaks_against_an_outage() {
+    let mut desk = desk(3);
+    for _ in 0..6 {
+        for delivery in take_all(&mut desk) {
+            let failed = delivery.stream == StreamId(2);
+            let refusal = if failed { Refusal::Failed } else { Refusal::Rejected };
+            desk.refuse(&delivery, refusal);
+        }
+        desk.wait(secs(60));
+    }
+    assert_eq!(refused(&desk), (2, false));
+    let failing = &status(&desk).failing;
+    let shown: Vec<_> = failing.iter().map(|one| (one.stream.as_str(), one.held)).collect();
+    assert_eq!(shown, [("a0", true), ("a1", true), ("a2", false)]);
+    assert!(failing.iter().all(|one| one.sequence.0 == 1 && &*one.error == "no"));
 }

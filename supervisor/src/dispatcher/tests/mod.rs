@@ -2,6 +2,7 @@
 
 mod alerts;
 mod answers;
+mod batches;
 mod configured;
 mod delivery;
 mod desk;

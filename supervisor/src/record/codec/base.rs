@@ -11,11 +11,13 @@ use super::{
 };
 use crate::record::{
     SubscriptionId,
-    base::{Base, BaseKey, BaseLane, BaseSlot, BaseState, BaseStream, BaseSubscription, Begun},
+    base::{
+        Base, BaseKey, BaseLane, BaseMore, BaseSlot, BaseState, BaseStream, BaseSubscription, Begun,
+    },
 };
 
-/// The kinds of parts: 40 to 46, and 60 to 64.
-pub(super) const KINDS: [std::ops::RangeInclusive<u8>; 2] = [40..=46, 60..=64];
+/// The kinds of parts: 40 to 46, 60 to 64, 83 and 84.
+pub(super) const KINDS: [std::ops::RangeInclusive<u8>; 3] = [40..=46, 60..=64, 83..=84];
 /// How far the kinds of an alert's records lie behind those that they have by themselves.
 const ALERT_SHIFT: u8 = 40;
 
@@ -25,6 +27,13 @@ impl Writer<'_> {
         match base {
             Base::Alert(record) => self.alert(record) + ALERT_SHIFT,
             Base::Audit(audit) => self.audit(audit).kind(64),
+            Base::Batches { subscription, batches } => {
+                self.subscription(*subscription).length(batches.len());
+                for (stream, batching) in batches {
+                    self.u32(stream.0).batching(*batching);
+                }
+                self.kind(84)
+            }
             Base::Begun(begun) => {
                 let Begun { last, down, head, next_subscription, last_alert } = *begun;
                 self.time(last).u64(down).position(head);
@@ -46,6 +55,14 @@ impl Writer<'_> {
                     self.u32(stream.0).u64(next.0).u64(last.0).position(*floor);
                 }
                 self.kind(43)
+            }
+            Base::More(BaseMore { subscription, generation, headers, passed_over }) => {
+                self.subscription(*subscription).u32(*generation).texts(headers);
+                self.length(passed_over.len());
+                for (stream, sequence) in passed_over {
+                    self.u32(stream.0).u64(sequence.0);
+                }
+                self.kind(83)
             }
             Base::Slot { stream, sequence, slot } => {
                 self.u32(stream.0).u64(sequence.0).slot(slot).kind(44)
@@ -167,6 +184,17 @@ impl Fields {
                 scan: if self.flag()? { Some(self.position()?) } else { None },
                 replay_until: self.position()?,
             }),
+            83 => Base::More(BaseMore {
+                subscription: SubscriptionId(self.u32("subscription")?),
+                generation: self.u32("generation")?,
+                headers: self.many(Self::text)?.into(),
+                passed_over: self.many(|fields| Ok((fields.stream()?, fields.sequence()?)))?,
+            }),
+            84 => {
+                let subscription = SubscriptionId(self.u32("subscription")?);
+                let batches = self.many(|fields| Ok((fields.stream()?, fields.batching()?)))?;
+                Base::Batches { subscription, batches }
+            }
             _ => return Err("kind"),
         })
     }

@@ -11,8 +11,8 @@ use rollcall_common::{
 use uuid::Uuid;
 
 use crate::record::{
-    Answer, AttemptReport, Audit, Ending, Found, Head, Origin, Outcome, ParkCause, PauseReason,
-    Plan, Reason, Record, Start, SubscriptionId, Way,
+    Answer, AttemptReport, Audit, Batching, Ending, Found, Head, Origin, Outcome, ParkCause,
+    PauseReason, Plan, Reason, Record, Start, SubscriptionId, Way,
 };
 
 /// The kinds of results that have headers.
@@ -35,11 +35,11 @@ impl Fields {
     /// Reads the fields of a record of this kind.
     pub(super) fn record(&mut self, kind: u8) -> Read<Record> {
         match kind {
-            3 | 10 | 12 | 13 | 50..=54 => self.subscription_record(kind),
+            3 | 10 | 12 | 13 | 50..=54 | 80..=82 => self.subscription_record(kind),
             5 | 7 | 8 | 11 | 14 => self.stream_record(kind),
             20..=23 => self.alert_record(kind).map(Record::Alert),
             24 => self.audit().map(Record::Audited),
-            40..=46 | 60..=64 => Ok(Record::Base(self.base(kind)?)),
+            40..=46 | 60..=64 | 83 | 84 => Ok(Record::Base(self.base(kind)?)),
             49 => {
                 let through = self.position()?;
                 Ok(Record::Trimmed { through, below: self.u64("entry")? })
@@ -120,6 +120,19 @@ impl Fields {
                 Record::SubscriptionPaused { subscription, reason: self.pause()?, at }
             }
             54 => Record::SubscriptionResumed { subscription, at: self.time()? },
+            80 => {
+                let stream = self.stream()?;
+                Record::Batched { subscription, stream, batching: self.batching()? }
+            }
+            81 => {
+                let (stream, sequence, at) = self.place()?;
+                Record::PassedOver { subscription, stream, sequence, at }
+            }
+            82 => {
+                let plan = self.plan()?;
+                let headers = self.many(Self::text)?.into();
+                Record::Arranged { subscription, plan: Arc::new(Plan { headers, ..plan }) }
+            }
             _ => return Err("kind"),
         })
     }
@@ -233,6 +246,11 @@ impl Fields {
         })
     }
 
+    pub(super) fn batching(&mut self) -> Read<Batching> {
+        let through = Sequence(self.u64("sequence")?);
+        Ok(Batching { through, results: self.u32("results")?, bytes: self.u32("bytes")? })
+    }
+
     pub(super) fn plan(&mut self) -> Read<Plan> {
         Ok(Plan {
             origin: match self.u8("origin")? {
@@ -251,6 +269,7 @@ impl Fields {
             batch: self.u32("batch")?,
             replay_rate: self.u32("rate")?,
             timeout: Duration::from_micros(self.u64("timeout")?),
+            headers: Box::default(),
             start: match self.u8("start")? {
                 1 => Start::After(self.position()?),
                 2 => Start::Live,

@@ -8,8 +8,8 @@ use rollcall_common::{
 };
 
 use crate::record::{
-    Answer, AttemptReport, Audit, Ending, Found, Head, Origin, Outcome, ParkCause, PauseReason,
-    Plan, Reason, Record, Start, SubscriptionId, Way,
+    Answer, AttemptReport, Audit, Batching, Ending, Found, Head, Origin, Outcome, ParkCause,
+    PauseReason, Plan, Reason, Record, Start, SubscriptionId, Way,
 };
 
 /// Writes fields one behind the other.
@@ -55,8 +55,10 @@ impl Writer<'_> {
             }
             Record::Trimmed { through, below } => self.position(*through).u64(*below).kind(49),
             Record::Arranged { .. }
+            | Record::Batched { .. }
             | Record::Checkpointed { .. }
             | Record::Delivered { .. }
+            | Record::PassedOver { .. }
             | Record::Rewound { .. }
             | Record::Scanned { .. }
             | Record::Subscribed { .. }
@@ -68,8 +70,14 @@ impl Writer<'_> {
 
     fn subscription_record(&mut self, record: &Record) -> u8 {
         match record {
-            Record::Arranged { subscription, plan } => {
+            Record::Arranged { subscription, plan } if plan.headers.is_empty() => {
                 self.subscription(*subscription).plan(plan).kind(50)
+            }
+            Record::Arranged { subscription, plan } => {
+                self.subscription(*subscription).plan(plan).texts(&plan.headers).kind(82)
+            }
+            Record::Batched { subscription, stream, batching } => {
+                self.subscription(*subscription).u32(stream.0).batching(*batching).kind(80)
             }
             Record::Checkpointed { subscription, to } => {
                 self.subscription(*subscription).position(*to).kind(51)
@@ -80,6 +88,9 @@ impl Writer<'_> {
                 .u64(through.0)
                 .position(*floor)
                 .kind(3),
+            Record::PassedOver { subscription, stream, sequence, at } => {
+                self.subscription(*subscription).place(*stream, *sequence, *at).kind(81)
+            }
             Record::Rewound { subscription, to } => {
                 self.subscription(*subscription).position(*to).kind(52)
             }
@@ -201,6 +212,11 @@ impl Writer<'_> {
             self.u32(run.stream.0).u64(run.first.0).position(run.position).u64(run.last.0);
         }
         self
+    }
+
+    pub(super) fn batching(&mut self, batching: Batching) -> &mut Self {
+        let Batching { through, results, bytes } = batching;
+        self.u64(through.0).u32(results).u32(bytes)
     }
 
     pub(super) fn plan(&mut self, plan: &Plan) -> &mut Self {

@@ -207,10 +207,12 @@ impl Model {
             | Record::Arranged { .. }
             | Record::Audited(_)
             | Record::Base(_)
+            | Record::Batched { .. }
             | Record::Checkpointed { .. }
             | Record::Copied { .. }
             | Record::CopiedResult { .. }
             | Record::Delivered { .. }
+            | Record::PassedOver { .. }
             | Record::Rewound { .. }
             | Record::Scanned { .. }
             | Record::Started { .. }
