@@ -265,13 +265,7 @@ impl Model {
                 let detail = || format!("{worker} did not die of {stream:?} {sequence}");
                 return if ok { Ok(()) } else { Err(wrong(Invariant::I10, detail())) };
             }
-            Record::Opened { name, .. } => {
-                let sent = self.arrived.as_ref().is_some_and(|(stream, _)| stream == name);
-                let made = sent && self.settings.create_streams;
-                let ok = made || self.settings.standing_streams.contains(name);
-                let detail = || format!("nobody asks for the stream {name}");
-                return if ok { Ok(()) } else { Err(wrong(Invariant::I10, detail())) };
-            }
+            Record::Opened { name, .. } => return self.may_open(name),
             Record::Accepted { .. }
             | Record::Alert(_)
             | Record::Arranged { .. }
@@ -306,6 +300,16 @@ impl Model {
         }
         let wanted = self.wanted.get(&at);
         Err(wrong(Invariant::I3, format!("{at:?} is {said:?}; what follows is {wanted:?}")))
+    }
+
+    /// Whether somebody asks for a stream that comes into being.
+    fn may_open(&self, name: &rollcall_common::ids::StreamName) -> Result<(), Violation> {
+        let sent = self.arrived.as_ref().is_some_and(|(stream, _)| stream == name);
+        let made = sent && self.settings.create_streams;
+        if made || self.settings.standing_streams.contains(name) {
+            return Ok(());
+        }
+        Err(wrong(Invariant::I10, format!("nobody asks for the stream {name}")))
     }
 
     /// What may be written down though nothing asks for it by itself.
