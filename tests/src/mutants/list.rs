@@ -178,7 +178,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("a silent worker gets work", Seeds, "supervisor/src/dispatcher/worker.rs",
         "self.silent_at.is_none_or(|at| now < at)" => "true"),
     mutant!("a paused subscription sends", Seeds, "supervisor/src/dispatcher/subscription.rs",
-        "self.paused.is_none() && self.sending < self.health.room(at_once)"
+        "!self.stands_still() && self.sending < self.health.room(at_once)"
         => "self.sending < self.health.room(at_once)"),
     mutant!("waits are forgotten at a restart", Seeds, "supervisor/src/dispatcher/stream.rs",
         "due_slots.push((sequence, due));" => "let _ = due;"),
