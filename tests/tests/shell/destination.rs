@@ -80,6 +80,7 @@ fn seen(headers: &HeaderMap, body: Bytes) -> DeliverySeen {
     };
     let number = |name: &str| text(name).parse::<u64>().expect("a number");
     DeliverySeen {
+        generation: 0,
         subscription: SUBSCRIPTION.into(),
         place: (text("rollcall-stream").into(), number("rollcall-sequence")),
         previous: number("rollcall-previous-sequence"),
