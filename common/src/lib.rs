@@ -7,6 +7,7 @@ pub mod chunked;
 pub mod client;
 pub mod dice;
 pub mod exhaustion;
+pub mod files;
 pub mod frame;
 pub mod http;
 pub mod ids;

@@ -40,6 +40,12 @@ pub const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 pub const TOKENS: usize = 1024;
 /// Longest token, in bytes.
 pub const TOKEN_BYTES: usize = 1024;
+/// Largest file with a token or a password that is read, in bytes; per file.
+pub const SECRET_FILE_BYTES: u64 = 64 << 10;
+/// Largest file with certificates or a key that is read, in bytes; per file.
+pub const PEM_FILE_BYTES: u64 = 4 << 20;
+/// Longest that reading a configuration, with all files that it names, may take; per reading.
+pub const CONFIG_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take to send a request's head.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client's connection may be idle between two requests.

@@ -15,7 +15,12 @@ use rustls::{
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{limits::TLS_TIMEOUT, net::Stream, problem::Problem};
+use crate::{
+    files,
+    limits::{PEM_FILE_BYTES, TLS_TIMEOUT},
+    net::Stream,
+    problem::Problem,
+};
 
 /// A connection that a client has made over TLS.
 pub type ServerStream = tokio_rustls::server::TlsStream<Stream>;
@@ -36,7 +41,7 @@ impl Identity {
     /// When a file can't be read, or does not hold what it should. The key is never shown.
     pub fn read(certificate: &Path, key: &Path) -> io::Result<Self> {
         let chain = certificates(certificate)?;
-        let text = std::fs::read(key).map_err(|error| wrong(key, &error))?;
+        let text = files::read(key, PEM_FILE_BYTES).map_err(|error| wrong(key, &error))?;
         // What is wrong with a key is not repeated: it might show a part of it.
         let private = PrivateKeyDer::from_pem_slice(&text)
             .map_err(|_| wrong(key, &"it holds no private key"))?;
@@ -201,7 +206,8 @@ fn with_file(mut roots: RootCertStore, file: &Path) -> io::Result<RootCertStore>
 }
 
 fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let all = CertificateDer::pem_file_iter(file).map_err(|error| wrong(file, &error))?;
+    let text = files::read(file, PEM_FILE_BYTES).map_err(|error| wrong(file, &error))?;
+    let all = CertificateDer::pem_slice_iter(&text);
     let all: Vec<_> = all.collect::<Result<_, _>>().map_err(|error| wrong(file, &error))?;
     if all.is_empty() {
         return Err(wrong(file, &"it holds no certificate"));

@@ -7,9 +7,8 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
@@ -23,7 +22,10 @@ use base64::{
     },
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use rollcall_common::http::OwnHeader;
+use rollcall_common::{
+    files::{self, Absent},
+    http::OwnHeader,
+};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
@@ -145,11 +147,17 @@ impl Secrets {
     /// # Errors
     /// When the file is there and can't be read.
     pub fn open(folder: Option<PathBuf>) -> io::Result<Self> {
-        let kept = match folder.as_ref().map(|folder| fs::read(folder.join(FILE))) {
+        let opened =
+            folder.as_ref().map(|folder| files::open_own(&folder.join(FILE), Absent::Refuse));
+        let kept = match opened {
             None => BTreeMap::new(),
             Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Some(Err(error)) => return Err(error),
-            Some(Ok(bytes)) => read(&bytes)?,
+            Some(Ok(mut file)) => {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes)?;
+                read(&bytes)?
+            }
         };
         Ok(Self { folder, kept: Mutex::new(kept) })
     }
@@ -212,18 +220,12 @@ fn read(bytes: &[u8]) -> io::Result<BTreeMap<Box<str>, Kept>> {
 fn write(folder: &Path, kept: &BTreeMap<Box<str>, Kept>) -> io::Result<()> {
     let all: BTreeMap<_, _> = kept.iter().map(|(name, kept)| (name, Written::of(kept))).collect();
     let new = folder.join([FILE, ".new"].concat());
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&new)?;
-    // One that a crash has left behind may have another mode.
-    file.set_permissions(fs::Permissions::from_mode(MODE))?;
+    let mut file = files::create(&new)?;
     file.write_all(&serde_json::to_vec(&all).map_err(io::Error::other)?)?;
     file.sync_all()?;
     fs::rename(&new, folder.join(FILE))?;
     File::open(folder)?.sync_all()
 }
-
-/// Nobody but the owner reads or writes it.
-const MODE: u32 = 0o600;
 
 #[cfg(test)]
 mod tests {
@@ -263,7 +265,7 @@ mod tests {
         let one = Kept { secrets: vec![secret], ..Kept::default() };
         secrets.set("b", one.clone()).unwrap();
         let file = folder.path().join(FILE);
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, MODE);
+        assert!(!files::is_open_to_others(&file).unwrap());
         let secrets = Secrets::open(path()).unwrap();
         assert_eq!((secrets.of("a"), secrets.of("b")), (all, one));
         secrets.set("b", Kept { secrets: two, ..Kept::default() }).unwrap();
@@ -275,6 +277,24 @@ mod tests {
         fs::write(&file, "whsec_").unwrap();
         let error = Secrets::open(path()).unwrap_err().to_string();
         assert!(!error.contains("whsec"), "{error}");
+    }
+
+    #[test]
+    fn no_link_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = || Some(folder.path().to_owned());
+        let (other, new) = (folder.path().join("other"), folder.path().join("secrets.json.new"));
+        fs::write(&other, "{}").unwrap();
+        std::os::unix::fs::symlink(&other, &new).unwrap();
+        let secrets = Secrets::open(path()).unwrap();
+        let kept = Kept { secrets: vec!["whsec_eA".parse().unwrap()], ..Kept::default() };
+        secrets.set("a", kept).unwrap();
+        assert_eq!(fs::read(&other).unwrap(), b"{}");
+        let file = folder.path().join(FILE);
+        assert!(fs::symlink_metadata(&file).unwrap().is_file());
+        fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink(&other, &file).unwrap();
+        assert!(Secrets::open(path()).is_err(), "nor is what it reads");
     }
 
     #[test]

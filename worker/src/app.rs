@@ -16,6 +16,7 @@ use rollcall_common::{
 use crate::{
     config::{Command, CommandLine, Serve},
     executor::processes_ended,
+    exposure::Exposed,
     running::Ended,
     worker::Worker,
 };
@@ -46,12 +47,17 @@ pub fn main() -> ExitCode {
         Ok(Ended::Stopped) => ExitCode::FAILURE,
         Err(error) => {
             let _ = writeln!(io::stderr(), "worker: {error}");
-            ExitCode::FAILURE
+            let usage = error.is::<Exposed>();
+            if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
 
 async fn serve(settings: Serve) -> Result<Ended, Box<dyn Error>> {
+    // Err: it leads nowhere, which listening there says.
+    if let Ok(addresses) = settings.addresses().await {
+        settings.refuse_strangers(&addresses)?;
+    }
     let (handler, concurrency, what) = settings.handler()?;
     let (trigger, mut shutdown) = Shutdown::new();
     trigger.on_signals()?;

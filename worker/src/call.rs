@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use rollcall_common::{
+    http::{foreign, is_of_a_page},
     limits::{BODY_STALL, KEPT_HEADER_BYTES, KEPT_HEADERS},
     message::{Payload, weight_of},
     problem::{self, Problem},
@@ -30,6 +31,10 @@ pub(crate) fn route(method: &Method, path: &str, headers: &HeaderMap) -> Result<
         let allow = HeaderValue::from_static("POST");
         answer.headers_mut().insert(header::ALLOW, allow);
         return Err(Box::new(answer));
+    }
+    // Nobody's pages call workers; and whoever reaches one may have it work.
+    if is_of_a_page(headers) {
+        return Err(Box::new(refused(&foreign("a browser sent it for a page"))));
     }
     // Two ways to say where the body ends are a way to smuggle a request.
     let framed_twice = headers.contains_key(header::CONTENT_LENGTH)

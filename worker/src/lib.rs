@@ -10,6 +10,7 @@ pub mod tls;
 
 mod answered;
 mod call;
+mod exposure;
 mod heartbeat;
 mod link;
 mod running;

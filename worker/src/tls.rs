@@ -1,10 +1,12 @@
 //! TLS of the `worker` binary: its own certificate, whom it believes, and its token's file.
 
-use std::{fs, io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use clap::Args;
 use rollcall_common::{
+    files,
     http::Trust,
+    limits::SECRET_FILE_BYTES,
     private::Private,
     tls::{self, Acceptor, Authorities, Identity},
 };
@@ -33,6 +35,9 @@ pub struct Security {
     /// Authorities to believe supervisors by, instead of the public ones
     #[arg(long, value_name = "FILE", env = "ROLLCALL_CA_FILE")]
     pub ca_file: Option<PathBuf>,
+    /// Run commands for whoever reaches the address, also beyond loopback
+    #[arg(long, env = "ROLLCALL_INSECURE")]
+    pub insecure: bool,
 }
 
 impl Security {
@@ -42,7 +47,7 @@ impl Security {
     /// When one can't be used.
     pub(crate) fn apply(self, mut worker: Worker) -> io::Result<Worker> {
         let from_file = self.token_file.map(|file| {
-            let said = fs::read_to_string(&file).map_err(|error| {
+            let said = files::read_text(&file, SECRET_FILE_BYTES).map_err(|error| {
                 io::Error::new(error.kind(), format!("{}: {error}", file.display()))
             });
             said.map(|text| Private::new(&text))

@@ -15,6 +15,18 @@ use ipnet::IpNet;
 pub struct Guard {
     networks: Vec<IpNet>,
     hosts: BTreeSet<Box<str>>,
+    bars: Bars,
+}
+
+/// Which addresses are special.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Bars {
+    /// All that are not public.
+    #[default]
+    Special,
+    /// Those at which clouds hand out credentials, and those that only neighbours on the same wire
+    /// have.
+    Credentials,
 }
 
 /// One thing that is allowed although it is special: `10.0.0.0/8`, `127.0.0.1`, `hooks.internal`.
@@ -59,6 +71,14 @@ impl Guard {
         self
     }
 
+    /// The same, with private networks and the machine itself let through: workers are there. What
+    /// stays closed is where clouds hand out credentials, however that is written.
+    #[must_use]
+    pub fn for_workers(mut self) -> Self {
+        self.bars = Bars::Credentials;
+        self
+    }
+
     /// Checks an address that `host` stands for.
     ///
     /// # Errors
@@ -69,9 +89,10 @@ impl Guard {
         if listed || self.hosts.contains(host.to_ascii_lowercase().trim_end_matches('.')) {
             return Ok(());
         }
-        let what = match (plain, address) {
-            (IpAddr::V4(v4), _) => special_v4(v4),
-            (IpAddr::V6(v6), _) => special_v6(v6),
+        let what = match (self.bars, plain) {
+            (Bars::Special, IpAddr::V4(v4)) => special_v4(v4),
+            (Bars::Special, IpAddr::V6(v6)) => special_v6(v6),
+            (Bars::Credentials, plain) => credentials(plain),
         };
         what.map_or(Ok(()), |what| Err(Forbidden { address, what }))
     }
@@ -114,6 +135,47 @@ fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
         _ => None,
     }
 }
+
+/// The IPv4 addresses that an IPv6 address may lead to by a tunnel or a translator that somebody
+/// has set up: 6to4 (RFC 3056), and the prefix for translators of one's own (RFC 8215) in the two
+/// places where they put them (RFC 6052 §2.2).
+fn tunnelled(address: Ipv6Addr) -> Vec<Ipv4Addr> {
+    let of = |bytes: [u8; 4]| Ipv4Addr::from(bytes);
+    let join = |one: u16, other: u16| {
+        let ([a, b], [c, d]) = (one.to_be_bytes(), other.to_be_bytes());
+        [a, b, c, d]
+    };
+    match address.segments() {
+        [0x2002, high, low, ..] => vec![of(join(high, low))],
+        [0x64, 0xff9b, 1, one, two, three, high, low] => {
+            let ([_, c], [d, _]) = (two.to_be_bytes(), three.to_be_bytes());
+            let [a, b] = one.to_be_bytes();
+            vec![of(join(high, low)), of([a, b, c, d])]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Where clouds hand out credentials to whoever asks, and link-local addresses, among which more of
+/// these are.
+fn credentials(address: IpAddr) -> Option<&'static str> {
+    let closed = |v4: Ipv4Addr| match v4.octets() {
+        [169, 254, ..] => special_v4(v4),
+        [100, 100, 100, 200] | [168, 63, 129, 16] | [192, 0, 0, 192] => Some(METADATA),
+        _ => None,
+    };
+    match address {
+        IpAddr::V4(v4) => closed(v4),
+        IpAddr::V6(v6) => match v6.segments() {
+            [0xfd00, 0xec2, ..] | [0xfd20, 0xce, ..] => Some(METADATA),
+            [0xfe80..=0xfebf, ..] => special_v6(v6),
+            _ => tunnelled(v6).into_iter().find_map(closed),
+        },
+    }
+}
+
+/// What such a place is.
+const METADATA: &str = "a cloud's metadata service";
 
 fn special_v4(address: Ipv4Addr) -> Option<&'static str> {
     Some(match address.octets() {
@@ -204,6 +266,54 @@ mod tests {
         ] {
             assert_eq!(what(address), Some(expected), "{address}");
         }
+    }
+
+    #[test]
+    fn workers_are_anywhere_but_where_credentials_are() {
+        let guard = Guard::default().for_workers();
+        let check = |ip: &str| guard.check("host", ip.parse().unwrap()).is_ok();
+        for ip in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "169.254.0.1",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "fe80::1",
+            "febf::1",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "::ffff:169.254.169.254",
+            "::169.254.169.254",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::a9fe:a9fe",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "2002:a9fe:a9fe::1",
+        ] {
+            assert!(!check(ip), "{ip}");
+        }
+        for ip in [
+            "10.0.0.5",
+            "172.16.0.1",
+            "192.168.7.7",
+            "100.64.0.1",
+            "127.0.0.1",
+            "::1",
+            "fd12::1",
+            "::ffff:10.0.0.5",
+            "64:ff9b::10.0.0.5",
+            "8.8.8.8",
+            "2001:db8::1",
+        ] {
+            assert!(check(ip), "{ip}");
+        }
+        let named = Guard::new(["169.254.0.0/16".parse().unwrap()]).for_workers();
+        for ip in ["169.254.169.254", "::ffff:169.254.169.254"] {
+            assert!(named.check("host", ip.parse().unwrap()).is_ok(), "{ip}");
+        }
+        assert!(named.check("host", "fe80::1".parse().unwrap()).is_err());
     }
 
     #[test]

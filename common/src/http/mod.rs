@@ -9,6 +9,7 @@ mod guard;
 mod metered;
 mod own_header;
 mod peer;
+mod site;
 mod socket;
 mod target;
 
@@ -18,5 +19,6 @@ pub use dial::{Route, Trust, allowed, dial};
 pub use guard::{Exception, Forbidden, Guard};
 pub use own_header::{BadHeader, OwnHeader};
 pub use peer::{Peer, Upgraded};
+pub use site::{Site, foreign, is_of_a_page};
 pub use socket::{Acks, Framing, SocketTarget};
 pub use target::{BadTarget, Target};

@@ -41,6 +41,12 @@ impl Access {
         self.tokens.store(Arc::new(tokens.into()));
     }
 
+    /// Whether nobody needs a token.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.tokens.load().is_empty()
+    }
+
     /// The token of a request that has these headers; `None` where nobody needs one.
     ///
     /// # Errors

@@ -69,7 +69,8 @@ impl Edge {
         (handle, shutdown): (&Handle, &Shutdown),
     ) -> Result<Self, SetupFailed> {
         let sizes = Arc::new(arc_swap::ArcSwap::from_pointee(sizes(config)));
-        let registry = Arc::new(Registry::over(network.clone()));
+        let registry =
+            Arc::new(Registry::over(network.clone(), Arc::new(config.server.worker_guard())));
         registry.trust(trusts(config, vault.trust.as_ref()));
         let calls = Calls {
             registry: Arc::clone(&registry),

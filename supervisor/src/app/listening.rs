@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::Router;
 use rollcall_common::{
+    http::Site,
     net::{Listener, Network},
     shutdown::Shutdown,
     task,
@@ -42,6 +43,7 @@ pub(super) struct Bound {
     tcp: Vec<(Listener, Tcp)>,
     tls: Option<Acceptor>,
     crowd: Option<u32>,
+    site: Arc<Site>,
     pub(super) addresses: Addresses,
 }
 
@@ -64,7 +66,8 @@ impl Bound {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let addresses = Addresses { main: main_at, admin: admin_at, tcp: tcp_at, scheme };
         let crowd = config.limits.connections_per_address;
-        Ok(Self { main, admin, tcp, tls, crowd, addresses })
+        let site = Arc::new(server.site());
+        Ok(Self { main, admin, tcp, tls, crowd, site, addresses })
     }
 
     /// What takes TLS connections, to be given new certificates.
@@ -83,7 +86,7 @@ impl Bound {
         let front = |answers| Front {
             intake: Some(Arc::clone(intake)),
             router: router.clone(),
-            gate: Gate { access: Arc::clone(access), answers },
+            gate: Gate { access: Arc::clone(access), answers, site: Arc::clone(&self.site) },
             tls: self.tls.clone(),
             crowd: Crowd::new(self.crowd),
         };

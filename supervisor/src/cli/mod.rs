@@ -12,6 +12,8 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use rollcall_common::{
     client::{Client, ClientError},
+    files,
+    limits::SECRET_FILE_BYTES,
     private::Private,
     shown::visible_lines,
     telemetry,
@@ -62,11 +64,7 @@ enum Command {
     /// Show who did what
     Audit(audit::Options),
     /// Check a configuration and say what is wrong with it
-    CheckConfig {
-        /// The configuration file
-        #[arg(long, env = "ROLLCALL_CONFIG")]
-        config: PathBuf,
-    },
+    CheckConfig(serve::Options),
     /// Print a completion script
     Completions {
         /// For which shell
@@ -176,7 +174,7 @@ impl Server {
         let Some(file) = &self.token_file else {
             return Ok(self.token.clone());
         };
-        let said = std::fs::read_to_string(file)
+        let said = files::read_text(file, SECRET_FILE_BYTES)
             .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
         Ok(Some(Private::new(said.trim_end_matches(['\r', '\n']))))
     }
@@ -249,7 +247,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(async {
         match command {
-            Command::CheckConfig { config } => serve::check(&config),
+            Command::CheckConfig(options) => serve::check(&options).await,
             Command::Completions { shell } => {
                 let mut command = CommandLine::command();
                 clap_complete::generate(shell, &mut command, "supervisor", &mut io::stdout());

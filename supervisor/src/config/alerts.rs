@@ -1,9 +1,10 @@
 //! `[[alerts]]`: who is told of alerts, of which, and how.
 
-use std::{collections::BTreeSet, fs, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use rollcall_common::{
-    limits::{ALERT_REPEAT, ALERT_TIMEOUT, ALERTMANAGER_REPEAT},
+    files,
+    limits::{ALERT_REPEAT, ALERT_TIMEOUT, ALERTMANAGER_REPEAT, SECRET_FILE_BYTES},
     private::Private,
     units::Span,
 };
@@ -391,7 +392,7 @@ fn smtp(node: &Node) -> Checked<Smtp> {
 
 fn password_file(node: &Node) -> Checked<Private> {
     let path = text(node)?;
-    let text = fs::read_to_string(path)
+    let text = files::read_text(path.as_ref(), SECRET_FILE_BYTES)
         .map_err(|error| node.wrong(format!("{} can't be read: {error}", node.shown())))?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(node.wrong(format!("{} is empty; expected a password", node.shown()))),

@@ -1,5 +1,7 @@
 //! What the environment says: `ROLLCALL_SECTION_KEY`, `ROLLCALL_SECTION__NAME__KEY`.
 
+use std::net::{IpAddr, SocketAddr};
+
 use toml::de::DeValue;
 
 use super::{
@@ -17,12 +19,55 @@ pub(super) fn apply(
     let mut variables: Vec<_> = env.into_iter().collect();
     variables.sort();
     for (name, text) in variables {
+        if is_of_a_service(&name, &text) {
+            continue;
+        }
         let Some(path) = path(&name) else { continue };
         let value = value(&name, text);
         if let Err(why) = set(tree, &path, value) {
             problems.add(Place::Variable(name), why);
         }
     }
+}
+
+/// Whether an orchestrator has made a variable for a Service (Kubernetes does, for each one beside
+/// a container, and Docker for linked containers): `NAME_SERVICE_HOST`, `NAME_SERVICE_PORT[_PORT]`,
+/// `NAME_PORT=tcp://ADDRESS:PORT`, `NAME_PORT_7400_TCP[_PROTO|_PORT|_ADDR]`. A Service may be
+/// called `rollcall-server`. Name and value have to fit, so that a mistyped setting is none of
+/// them.
+fn is_of_a_service(name: &str, value: &str) -> bool {
+    let is_host = || value.parse::<IpAddr>().is_ok();
+    let is_port = || value.parse::<u16>().is_ok();
+    let protocols = ["tcp", "udp", "sctp"];
+    let is_url = || {
+        let parts = value.split_once("://");
+        parts.is_some_and(|(protocol, place)| {
+            protocols.contains(&protocol) && place.parse::<SocketAddr>().is_ok()
+        })
+    };
+    if name.ends_with("_SERVICE_HOST") && is_host() {
+        return true;
+    }
+    if (name.ends_with("_SERVICE_PORT") || name.contains("_SERVICE_PORT_")) && is_port() {
+        return true;
+    }
+    if name.ends_with("_PORT") && is_url() {
+        return true;
+    }
+    let Some((_, port)) = name.rsplit_once("_PORT_") else {
+        return false;
+    };
+    let mut parts = port.splitn(3, '_');
+    let number = parts.next().is_some_and(|port| port.parse::<u16>().is_ok());
+    let protocol = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let fits = match parts.next() {
+        None => is_url(),
+        Some("PROTO") => value == protocol,
+        Some("PORT") => is_port(),
+        Some("ADDR") => is_host(),
+        Some(_) => false,
+    };
+    number && protocols.contains(&&*protocol) && fits
 }
 
 /// The path of keys that the variable sets, if it is about a section at all; other variables are

@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use rollcall_common::http::{Exception, Guard};
+use rollcall_common::http::{Exception, Guard, Site, Target};
 use rustls::ServerConfig;
 
 use super::{
     node::Node,
     section::Section,
     tls::{self, Tls},
-    values::{Checked, DAY, boolean, duration, list, text},
+    values::{Checked, DAY, boolean, duration, list, text, url},
 };
 
 /// `[server]`.
@@ -33,6 +33,10 @@ pub struct Server {
     pub allow_destinations: Vec<Exception>,
     /// A file of certificates in PEM that are believed beside the public authorities.
     pub ca_file: Option<PathBuf>,
+    /// Under which URL people's browsers find it, if that is not where it listens.
+    pub public_url: Option<Target>,
+    /// Names by which it is called, beside IP addresses and `localhost`.
+    pub hosts: Vec<Box<str>>,
 }
 
 /// Whether there are tokens.
@@ -54,6 +58,8 @@ impl Default for Server {
             drain_timeout: Duration::from_secs(25),
             allow_destinations: Vec::new(),
             ca_file: None,
+            public_url: None,
+            hosts: Vec::new(),
         }
     }
 }
@@ -79,6 +85,8 @@ impl Server {
         let allowed = section.read("allow_destinations", |node| list(node, exception));
         server.allow_destinations = allowed.unwrap_or_default();
         server.ca_file = section.read("ca_file", |node| Ok(PathBuf::from(text(node)?)));
+        server.public_url = section.read("public_url", url);
+        server.hosts = section.read("hosts", |node| list(node, host)).unwrap_or_default();
         if callers == Callers::Anybody && !server.insecure && !server.knows_clients() {
             let listens = [("listen", Some(server.listen)), ("admin_listen", server.admin_listen)];
             for ((key, address), place) in listens.into_iter().zip(places) {
@@ -111,6 +119,18 @@ impl Server {
         [Some(self.listen), self.admin_listen].into_iter().flatten().all(is_loopback)
     }
 
+    /// The names by which it is called, for whoever needs no token.
+    #[must_use]
+    pub fn site(&self) -> Site {
+        Site::new(self.public_url.clone(), self.hosts.iter().cloned())
+    }
+
+    /// Where workers that register may be: anywhere but where clouds hand out credentials.
+    #[must_use]
+    pub fn worker_guard(&self) -> Guard {
+        Guard::new(self.allow_destinations.iter().cloned()).for_workers()
+    }
+
     /// Where subscriptions of the API may send. A server that only the machine itself reaches may
     /// reach the machine.
     #[must_use]
@@ -134,6 +154,17 @@ pub(super) fn socket_address(node: &Node) -> Checked<SocketAddr> {
     address.ok_or_else(|| {
         node.unfit("an IP address and a port, as \"127.0.0.1:7400\" or \"[::1]:7400\"")
     })
+}
+
+/// A host's name, without a port.
+fn host(node: &Node) -> Checked<Box<str>> {
+    let name = text(node)?.to_ascii_lowercase();
+    let name = name.strip_suffix('.').unwrap_or(&name);
+    let good = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    if !name.is_empty() && name.chars().all(good) {
+        return Ok(name.into());
+    }
+    Err(node.unfit("a host's name without a port, as \"rollcall.internal\""))
 }
 
 fn exception(node: &Node) -> Checked<Exception> {

@@ -1,8 +1,11 @@
 //! `[[tokens]]`: who may do what.
 
-use std::{fs, sync::Arc};
+use std::sync::Arc;
 
-use rollcall_common::limits::{TOKEN_BYTES, TOKENS};
+use rollcall_common::{
+    files,
+    limits::{SECRET_FILE_BYTES, TOKEN_BYTES, TOKENS},
+};
 
 use super::{
     node::Node,
@@ -94,7 +97,7 @@ fn scopes(section: &mut Section<'_>) -> Option<Scopes> {
 
 fn secret_file(node: &Node) -> Checked<String> {
     let path = text(node)?;
-    let said = fs::read_to_string(path)
+    let said = files::read_text(path.as_ref(), SECRET_FILE_BYTES)
         .map_err(|error| node.wrong(format!("{} can't be read: {error}", node.shown())))?;
     checked(node, said.trim_end_matches(['\r', '\n'])).map(str::to_owned)
 }

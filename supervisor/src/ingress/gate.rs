@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use http::{HeaderValue, Request, header};
-use rollcall_common::{problem::Problem, protocol};
+use rollcall_common::{http::Site, problem::Problem, protocol};
 
 use crate::{
     access::{Access, Caller, Need, Scope, Side},
@@ -29,17 +29,26 @@ pub struct Gate {
     pub access: Arc<Access>,
     /// What is answered at all.
     pub answers: Answers,
+    /// By which names the supervisor is called.
+    pub site: Arc<Site>,
 }
 
 impl Gate {
-    /// Lets everything through.
+    /// Lets everything through but what pages of other sites send.
     #[must_use]
     pub fn open() -> Self {
-        Self { access: Arc::new(Access::new(&[])), answers: Answers::All }
+        Self {
+            access: Arc::new(Access::new(&[])),
+            answers: Answers::All,
+            site: Arc::new(Site::default()),
+        }
     }
 
     /// Notes who has made the request; or gives back why it goes no further.
     pub(super) fn admit<B>(&self, request: &mut Request<B>) -> Result<(), Box<Response>> {
+        if self.access.is_open() {
+            self.site.check(request).map_err(|refusal| problem(&refusal))?;
+        }
         let need = Need::of(request.method(), request.uri().path());
         if self.answers == Answers::Data && need.side == Side::Admin {
             let detail = "this is answered at server.admin_listen";
@@ -65,5 +74,28 @@ impl Gate {
         }
         request.extensions_mut().insert(Caller::new(Some(token)));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Scope, Token};
+
+    #[test]
+    fn pages_are_asked_where_they_come_from_as_long_as_nobody_needs_a_token() {
+        let foreign = || {
+            let request = Request::post("/v1/streams/a/messages").header(header::HOST, "a.example");
+            request.header(header::ORIGIN, "https://evil.example").body(()).unwrap()
+        };
+        let gate = Gate::open();
+        assert_eq!(gate.admit(&mut foreign()).unwrap_err().status(), 403);
+        let token = Token::new("a".into(), b"secret", [Scope::Send].into_iter().collect());
+        gate.access.replace(&[Arc::new(token)]);
+        let mut known = foreign();
+        let secret = HeaderValue::from_static("Bearer secret");
+        known.headers_mut().insert(header::AUTHORIZATION, secret);
+        assert!(gate.admit(&mut known).is_ok());
+        assert_eq!(gate.admit(&mut foreign()).unwrap_err().status(), 401);
     }
 }

@@ -16,6 +16,7 @@ use std::{
 };
 
 use rollcall_common::{
+    files,
     ids::Position,
     limits::{VIEW_FILE_ROWS, VIEW_SPILL_ROWS, VIEW_TAIL_ROWS},
 };
@@ -92,7 +93,7 @@ impl Rows {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        fs::create_dir_all(folder)?;
+        files::create_folder(folder)?;
         Ok(Self { folder: Some(folder.to_owned()), ..Self::in_memory() })
     }
 
@@ -303,9 +304,7 @@ impl Rows {
             let file = match self.file_of(at) {
                 Some(file) => file,
                 None => {
-                    let mut options = fs::OpenOptions::new();
-                    let options = options.read(true).write(true).create(true).truncate(true);
-                    let file = Arc::new(options.open(folder.join(name(number)))?);
+                    let file = Arc::new(files::create(&folder.join(name(number)))?);
                     self.files_mut().insert(number, Arc::clone(&file));
                     file
                 }

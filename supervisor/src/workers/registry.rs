@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -13,10 +14,11 @@ use std::{
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use rollcall_common::{
-    http::{Peer, Target, Trust},
-    limits::PROBE_TIMEOUT,
+    http::{Guard, Peer, Route, Target, Trust, allowed},
+    limits::{CONNECT_TIMEOUT, PROBE_TIMEOUT},
     net::Network,
 };
+use tokio::time::timeout;
 
 use super::link::Link;
 use crate::dispatcher::event::Presence;
@@ -76,13 +78,33 @@ pub struct Registry {
     members: DashMap<Arc<str>, Arc<Member>>,
     trusts: ArcSwap<Trusts>,
     network: Network,
+    /// Where workers may be that have registered; `None`: anywhere.
+    guard: Option<Arc<Guard>>,
 }
 
 impl Registry {
-    /// An empty one of workers that are reached over `network`.
+    /// An empty one of workers that are reached over `network`; those that are at no address of
+    /// their own, because they registered, where `guard` lets them be.
     #[must_use]
-    pub fn over(network: Network) -> Self {
-        Self { network, ..Self::default() }
+    pub fn over(network: Network, guard: Arc<Guard>) -> Self {
+        Self { network, guard: Some(guard), ..Self::default() }
+    }
+
+    /// Refuses a worker that can be seen to be where it must not be. One whose name leads nowhere
+    /// may lead somewhere later; where it leads is checked at each connection.
+    ///
+    /// # Errors
+    /// When none of its addresses may be connected to.
+    pub async fn check(&self, id: &str, target: &Target) -> io::Result<()> {
+        let known = self.find(id).is_some_and(|known| known.peer.target() == target);
+        let Some(guard) = self.guard.as_ref().filter(|_| !known) else {
+            return Ok(());
+        };
+        let place = (target.host(), target.port());
+        match timeout(CONNECT_TIMEOUT, allowed(&self.network, place, guard)).await {
+            Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+            Ok(Ok(_) | Err(_)) | Err(_) => Ok(()),
+        }
     }
 
     /// The network over which workers are reached.
@@ -126,7 +148,12 @@ impl Registry {
             return Arc::clone(known);
         }
         let url = target.to_string().into();
-        let peer = Peer::new(target, address).over(self.network.clone());
+        let route = match (address, &self.guard) {
+            (Some(address), _) => Route::Fixed(address),
+            (None, Some(guard)) => Route::Guarded(Arc::clone(guard)),
+            (None, None) => Route::Open,
+        };
+        let peer = Peer::new(target, address).over(self.network.clone()).by(route);
         let peer = trust.cloned().into_iter().fold(peer, Peer::trusting);
         let member = Arc::new(Member {
             peer,
@@ -151,5 +178,36 @@ impl Registry {
     pub fn sweep(&self) {
         let members: Vec<_> = self.members.iter().map(|member| Arc::clone(&member)).collect();
         members.iter().for_each(|member| member.peer.sweep());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use rollcall_common::http::SendError;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_worker_that_registers_is_not_called_where_it_must_not_be() {
+        let registry = Registry::over(Network::default(), Arc::default());
+        let target: Target = "http://127.0.0.1:9/".parse().unwrap();
+        assert!(registry.check("w", &target).await.is_err());
+        // Its name may have led elsewhere when it registered.
+        let member = registry.set(&"w".into(), "p", (target.clone(), None), None);
+        let request = http::Request::new(Full::new(Bytes::new()));
+        let failed = member.peer.send(request, 1).await.unwrap_err();
+        let SendError::Connect(error) = failed else { panic!("{failed}") };
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert!(registry.check("w", &target).await.is_ok(), "a heartbeat is no news");
+        // The configuration's word.
+        let at = Some(([127, 0, 0, 1], 9).into());
+        let member = registry.set(&"c".into(), "p", (target, at), None);
+        let request = http::Request::new(Full::new(Bytes::new()));
+        let SendError::Connect(error) = member.peer.send(request, 1).await.unwrap_err() else {
+            panic!("nobody listens there");
+        };
+        assert_ne!(error.kind(), io::ErrorKind::PermissionDenied);
     }
 }

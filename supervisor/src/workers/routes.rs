@@ -96,6 +96,11 @@ impl Membership {
         if registration.pool.is_empty() || registration.pool == "none" {
             return Err(bad_request("pool is a name, and not \"none\"").into());
         }
+        self.calls
+            .registry
+            .check(&id, &target)
+            .await
+            .map_err(|error| bad_request(format!("url: {target}: {error}")).with("field", "url"))?;
         let version = registration.version.map(String::into_boxed_str);
         let place = (target, None);
         let member = self.calls.registry.set(&id, &registration.pool, place, version);

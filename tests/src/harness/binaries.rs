@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Where `program` is.
-pub(super) fn program(program: &str) -> PathBuf {
+pub fn program(program: &str) -> PathBuf {
     folder().join(program)
 }
 

@@ -13,6 +13,7 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::{sleep, timeout};
 
+pub use binaries::program;
 pub use certificates::{Authority, Files};
 pub use client::{Answer, Client};
 pub use process::{Ended, Process, Signal};

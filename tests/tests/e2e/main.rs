@@ -29,6 +29,7 @@ mod secure;
 mod sinks;
 mod starting;
 mod storage;
+mod strangers;
 mod subscriptions;
 mod tcp;
 

@@ -13,7 +13,7 @@ use clap::Args;
 use http::{HeaderMap, HeaderName, StatusCode};
 use rollcall_common::{
     client::Client,
-    dice,
+    dice, files,
     net::Network,
     protocol,
     shutdown::{Phase, Shutdown},
@@ -140,7 +140,7 @@ impl Scratch {
     fn new() -> io::Result<Self> {
         let name = format!("rollcall-dev-{}-{:08x}", std::process::id(), dice::seed());
         let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path)?;
+        files::create_folder(&path)?;
         Ok(Self(path))
     }
 }

@@ -77,3 +77,62 @@ fn the_environment_is_checked() {
                 expected one of them";
     assert_eq!(of_env(&twice).unwrap_err().to_string(), said);
 }
+
+/// What Kubernetes puts into every container beside a Service.
+fn of_a_service(name: &str, ip: &str, port: &str, protocol: &str) -> Vec<(String, String)> {
+    let address = if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
+    let (url, upper) = (format!("{protocol}://{address}"), protocol.to_ascii_uppercase());
+    [
+        ("SERVICE_HOST".to_owned(), ip),
+        ("SERVICE_PORT".to_owned(), port),
+        ("SERVICE_PORT_HTTP".to_owned(), port),
+        ("SERVICE_PORT_A_PORT_7".to_owned(), port),
+        ("PORT".to_owned(), &url),
+        (format!("PORT_{port}_{upper}"), &url),
+        (format!("PORT_{port}_{upper}_PROTO"), protocol),
+        (format!("PORT_{port}_{upper}_PORT"), port),
+        (format!("PORT_{port}_{upper}_ADDR"), ip),
+    ]
+    .into_iter()
+    .map(|(key, value)| (format!("ROLLCALL_{name}_{key}"), value.to_owned()))
+    .collect()
+}
+
+#[test]
+fn what_an_orchestrator_says_of_services_is_no_setting() {
+    let names = ["LIMITS_MESSAGE_BYTES", "POOLS__DEFAULT", "STREAMS_A_SERVICE", "SERVER_PORT"];
+    let sections = SECTIONS.map(str::to_ascii_uppercase);
+    let mut count = 0;
+    for name in names.into_iter().chain(sections.iter().map(String::as_str)) {
+        for (ip, port, protocol) in
+            [("10.96.14.2", "7400", "tcp"), ("fd00::1", "53", "udp"), ("10.0.0.1", "1", "sctp")]
+        {
+            let variables = of_a_service(name, ip, port, protocol);
+            count += variables.len();
+            let variables: Vec<_> =
+                variables.iter().map(|(name, value)| (&**name, &**value)).collect();
+            let read = of_env(&variables).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(read, Config::default(), "{name}");
+        }
+    }
+    assert_eq!(count, 15 * 3 * 9);
+}
+
+#[test]
+fn a_mistyped_setting_is_nothing_of_a_service() {
+    for (name, value) in [
+        ("ROLLCALL_SERVER_PORT", "7400"),
+        ("ROLLCALL_SERVER_PORT", "http://10.0.0.1:7400"),
+        ("ROLLCALL_SERVER_SERVICE_HOST", "rollcall.internal"),
+        ("ROLLCALL_SERVER_SERVICE_PORT", "none"),
+        ("ROLLCALL_JOURNAL_PORT_7400_TCP", "7400"),
+        ("ROLLCALL_JOURNAL_PORT_7400_TCP_PROTO", "udp"),
+        ("ROLLCALL_JOURNAL_PORT_X_TCP_ADDR", "10.0.0.1"),
+        ("ROLLCALL_JOURNAL_PORT_7400_HTTP_ADDR", "10.0.0.1"),
+        ("ROLLCALL_JOURNAL_PORT_7400_TCP_NAME", "10.0.0.1"),
+        ("ROLLCALL_LIMITS_HOST", "10.0.0.1"),
+    ] {
+        let error = of_env(&[(name, value)]).unwrap_err().to_string();
+        assert!(error.contains(name), "{name}: {error}");
+    }
+}

@@ -164,3 +164,21 @@ fn a_configuration_with_secrets_everywhere_shows_none() {
     let shown = format!("{config:?} {config:#?} {settings:?}").to_lowercase();
     assert!(shown.contains("pagerduty") && !shown.contains("canary"), "{shown}");
 }
+
+#[test]
+fn a_reload_opens_nothing_that_is_closed() {
+    let open = "server.listen = '0.0.0.0:7400'\n";
+    let before = of_text(&format!("{open}{}", token(""))).unwrap();
+    for (new, opens) in [
+        (String::new(), true),
+        ("server.admin_listen = '127.0.0.1:1'\n".to_owned(), true),
+        (token(""), false),
+        (format!("{open}{}", token("")), false),
+    ] {
+        assert_eq!(before.would_open(&of_text(&new).unwrap()), opens, "{new}");
+    }
+    let nobody = of_text("").unwrap();
+    let inside = of_text(&token("")).unwrap();
+    let insecure = of_text(&format!("{open}server.insecure = true\n{}", token(""))).unwrap();
+    assert!(!inside.would_open(&nobody) && !insecure.would_open(&nobody));
+}

@@ -79,9 +79,35 @@ fn line(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, TooLong> {
     Ok(Some(line.freeze()))
 }
 
+/// Whether a connection that begins with this line speaks HTTP: a page in a browser can't choose
+/// how its requests begin, but where they go.
+pub(super) fn is_http(line: &[u8]) -> bool {
+    let mut words = line.split(|byte| *byte == b' ');
+    let method = words.next().is_some_and(|word| word.iter().all(u8::is_ascii_uppercase));
+    let rest = (words.next(), words.next(), words.next());
+    let target = rest.0.is_some_and(|word| word.starts_with(b"/") || word.starts_with(b"http://"));
+    method && target && matches!(rest, (_, Some(b"HTTP/1.1" | b"HTTP/1.0"), None))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_line_is_known() {
+        for (line, http) in [
+            (&b"POST / HTTP/1.1"[..], true),
+            (b"GET /x?y HTTP/1.0", true),
+            (b"PUT http://a/ HTTP/1.1", true),
+            (b"POST / HTTP/1.1 and more", false),
+            (b"post / HTTP/1.1", false),
+            (b"POST it HTTP/1.1", false),
+            (b"{\"a\": 1}", false),
+            (b"", false),
+        ] {
+            assert_eq!(is_http(line), http, "{line:?}");
+        }
+    }
 
     fn all(framing: Framing, bytes: &[u8]) -> (Vec<Bytes>, Option<TooLong>, usize) {
         let mut buffer = BytesMut::from(bytes);

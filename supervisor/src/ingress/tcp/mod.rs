@@ -95,6 +95,8 @@ struct Client {
     /// Room for a large one, and how far that reaches.
     held: Held,
     roomy: usize,
+    /// Whether nothing has come yet.
+    fresh: bool,
 }
 
 /// Why nothing more is read.
@@ -108,7 +110,7 @@ enum Over {
 impl Client {
     fn new(stream: Stream, feed: Feed, shutdown: Shutdown) -> Self {
         let held = feed.intake.room.load().enter();
-        Self { stream, feed, shutdown, buffer: BytesMut::new(), held, roomy: TCP_READ }
+        Self { stream, feed, shutdown, buffer: BytesMut::new(), held, roomy: TCP_READ, fresh: true }
     }
 
     async fn serve(mut self) -> io::Result<()> {
@@ -117,6 +119,11 @@ impl Client {
             let limit = self.feed.intake.sizes.load().message;
             let (batch, wrong) = cut(&mut self.buffer, self.feed.framing, (limit, TCP_BATCH));
             if !batch.is_empty() {
+                let lines = self.feed.framing == Framing::Lines;
+                let first = batch.first().filter(|_| lines && std::mem::take(&mut self.fresh));
+                if first.is_some_and(|line| framing::is_http(line)) {
+                    return self.part("this is no HTTP; each line would be a message").await;
+                }
                 (self.held, self.roomy) = (self.feed.intake.room.load().enter(), TCP_READ);
                 if let Err(text) = self.take_in(batch).await? {
                     return self.part(&text).await;

@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rollcall_common::files::{self, Absent};
+
 use super::error::OpenError;
 
 /// A directory of files that belongs to one journal.
@@ -98,14 +100,14 @@ impl FileDisk {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let failed = |what| move |source| OpenError::Io { what, path: path.to_owned(), source };
         if !path.is_dir() {
-            fs::create_dir_all(path).map_err(failed("create"))?;
+            path.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed("create"))?;
+            files::create_folder(path).map_err(failed("create"))?;
             sync_parents(path).map_err(failed("sync the parents of"))?;
+        } else if files::is_open_to_others(path).map_err(failed("look at"))? {
+            let path = path.display();
+            tracing::warn!(%path, "others may look into the data directory; chmod 700 closes it");
         }
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.join("lock"))
+        let lock = files::open_own(&path.join("lock"), Absent::Make)
             .map_err(failed("open the lock in"))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -139,16 +141,11 @@ impl Disk for FileDisk {
     type File = File;
 
     fn create(&self, name: &str) -> io::Result<File> {
-        File::options()
-            .create(true)
-            .truncate(true)
-            .read(true)
-            .write(true)
-            .open(self.path.join(name))
+        files::create(&self.path.join(name))
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
-        File::options().read(true).write(true).open(self.path.join(name))
+        files::open_own(&self.path.join(name), Absent::Refuse)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
