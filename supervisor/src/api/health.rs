@@ -28,10 +28,14 @@ async fn live(State(api): State<Arc<Api>>) -> Response {
     }
 }
 
-/// It takes messages in.
+/// It takes messages in, for all that is configured.
 async fn ready(State(api): State<Arc<Api>>) -> Response {
     if api.shutdown.phase() > Phase::Running {
         return problem(&stopping());
+    }
+    if !*api.ready.borrow() {
+        let detail = "what is configured is not durable yet";
+        return problem(&Problem::new(503, "starting", "Starting", detail).retry_after(1));
     }
     if api.journal.tail().borrow().failed.is_some() {
         let detail = "the journal has failed";

@@ -73,6 +73,8 @@ pub struct Api {
     pub lane: Lane,
     /// Whoever makes, changes or removes a subscription.
     pub arranging: tokio::sync::Mutex<()>,
+    /// Whether all that is configured is there, durably.
+    pub ready: tokio::sync::watch::Receiver<bool>,
 }
 
 /// The routes of the API.

@@ -13,7 +13,7 @@ use rollcall_common::{
     shutdown::Shutdown,
     time::Clock,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::recovery::Opened;
 use crate::{
@@ -120,7 +120,12 @@ impl Edge {
         })
     }
 
-    pub(super) fn router(&self, opened: &Opened, heartbeat_ms: u64) -> Router {
+    pub(super) fn router(
+        &self,
+        opened: &Opened,
+        heartbeat_ms: u64,
+        ready: watch::Receiver<bool>,
+    ) -> Router {
         let api = Api {
             handle: self.intake.handle.clone(),
             views: Arc::clone(&opened.views),
@@ -134,6 +139,7 @@ impl Edge {
             network: self.network.clone(),
             lane: api::Lane::start(),
             arranging: tokio::sync::Mutex::default(),
+            ready,
         };
         let membership = Membership {
             handle: self.intake.handle.clone(),

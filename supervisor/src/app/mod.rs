@@ -7,7 +7,7 @@ use rollcall_common::{
     shutdown::{Phase, Shutdown, Trigger},
     task,
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use crate::{
     alerts::{Crier, SetupFailed},
@@ -37,6 +37,8 @@ pub use reloading::NotApplied;
 use reloading::{Reloading, warn_of_unconfigured};
 use retention::Keeper;
 
+/// How long a start waits for its first entry to be durable before it answers nevertheless.
+const START_WAIT: Duration = Duration::from_secs(3);
 /// How often idle connections are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Streams whose status is shown together at the start.
@@ -121,7 +123,8 @@ pub async fn start_on(
     let opened_on = (&opened, &vault, ground.network);
     let edges = Edge::new(&config, opened_on, (clock, seeds.u64(..)), (&handle, &shutdown))?;
     let views = Arc::clone(&opened.views);
-    let router = edges.router(&opened, heartbeat_ms(&settings));
+    let mut ready = settle(&handle);
+    let router = edges.router(&opened, heartbeat_ms(&settings), ready.clone());
     let last = opened.recovered.last;
     let journal = Arc::clone(&opened.journal);
     let engine = Engine::new(settings, opened.recovered, seeds.u64(..), clock.now());
@@ -148,11 +151,8 @@ pub async fn start_on(
     keeper.spawn(kept, shutdown.clone());
     sweep(Arc::clone(&edges.registry), Arc::clone(&edges.forwarder), shutdown.clone());
     let (addresses, tls) = (bound.addresses.clone(), bound.tls());
-    // Nobody is answered before all that is configured is there for good. Err: the driver has
-    // ended, and says why.
-    if handle.settled().await.is_ok() {
-        warn_of_unconfigured(&handle).await;
-    }
+    // Err: the disk takes its time, or the driver has ended and says why.
+    let _ = timeout(START_WAIT, ready.wait_for(|ready| *ready)).await;
     bound.serve(&router, &edges.access, &edges.intake, &shutdown);
     let drain_timeout = config.server.drain_timeout;
     let reloading = Reloading {
@@ -168,6 +168,21 @@ pub async fn start_on(
         trust: vault.trust,
     };
     Ok(Running { addresses, handle, views, driver, shutdown, trigger, drain_timeout, reloading })
+}
+
+/// Says when all that is configured is there for good. Until then the process is not ready; but
+/// what is there is answered: a disk that is full or slow is something to be asked about.
+fn settle(handle: &Handle) -> watch::Receiver<bool> {
+    let (settled, ready) = watch::channel(false);
+    let handle = handle.clone();
+    task::spawn("settling", async move {
+        // Err: the driver has ended, and says why.
+        if handle.settled().await.is_ok() {
+            warn_of_unconfigured(&handle).await;
+            settled.send_replace(true);
+        }
+    });
+    ready
 }
 
 fn warn_of_readable_tokens(config: &Config) {

@@ -115,3 +115,22 @@ async fn a_reload_takes_no_token_from_what_is_open() {
     assert_eq!(status().await, 401, "it is as closed as before");
     process.kill().await;
 }
+
+/// A disk that does not answer is something to be asked about: so the process does, and says that
+/// it is not ready.
+#[tokio::test]
+async fn a_start_on_a_slow_disk_is_answered_and_is_not_ready() {
+    let setup = Setup::new(AS_IT_IS);
+    setup.start().await.terminate().await;
+    setup.configure(format!("{AS_IT_IS}[subscriptions.late]\n"));
+    let trace = "trace=fdatasync";
+    let inject = "inject=fdatasync:delay_enter=6000000";
+    let wrapper = ["strace", "-D", "-f", "-o", "/dev/null", "-e", trace, "-e", inject];
+    let supervisor = setup.start_under(&wrapper).await;
+    let ready = supervisor.get("/readyz").await;
+    assert!(ready.problem(503)["type"].as_str().unwrap().ends_with(":starting"));
+    assert_eq!(supervisor.get("/livez").await.status, 200);
+    until("it is ready", || async { supervisor.get("/readyz").await.status == 200 }).await;
+    assert_eq!(supervisor.get("/v1/subscriptions/late").await.status, 200);
+    supervisor.kill().await;
+}
