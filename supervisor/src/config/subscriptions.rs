@@ -1,11 +1,12 @@
 //! `[subscriptions.NAME]`: who gets the results.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use rollcall_common::{
+    files,
     http::{Address, OwnHeader},
     ids::Position,
-    limits::{OWN_HEADERS, REPLAY_RATE, RESULTS_AT_ONCE},
+    limits::{OWN_HEADERS, REPLAY_RATE, RESULTS_AT_ONCE, SECRET_FILE_BYTES},
 };
 
 use super::{
@@ -129,7 +130,7 @@ fn own_header(name: &str, node: &Node) -> Checked<OwnHeader> {
         Value::Table(table) => {
             let path = table.get("file").filter(|_| table.len() == 1).and_then(Node::text);
             let path = path.ok_or_else(|| node.wrong("expected a value, or { file = \"…\" }"))?;
-            let said = fs::read_to_string(path);
+            let said = files::read_text(path.as_ref(), SECRET_FILE_BYTES);
             let said = said.map_err(|error| node.wrong(format!("{path:?}: {error}")))?;
             said.trim_end_matches(['\r', '\n']).to_owned()
         }
