@@ -168,6 +168,8 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 pub const PROBE_STAY: Duration = Duration::from_millis(100);
 /// Attempts of one pool that may wait to be slow enough for a copy.
 pub const HEDGE_QUEUE: usize = 65_536;
+/// Names that are looked up at once, per process: each takes a thread until its name server answers.
+pub const LOOKUPS: usize = 64;
 /// Most addresses of one host that are tried.
 pub const HOST_ADDRESSES: usize = 16;
 /// Longest line by which a plain connection answers a record, in bytes.

@@ -5,6 +5,7 @@
 mod end;
 mod halves;
 mod listener;
+mod lookup;
 mod stream;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
@@ -86,7 +87,7 @@ impl Network {
     /// When its name leads nowhere.
     pub async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         match &self.0 {
-            None => Ok(lookup_host((host, port)).await?.collect()),
+            None => lookup::OF_PROCESS.find(host, port).await,
             Some(medium) => medium.lookup(host, port),
         }
     }
