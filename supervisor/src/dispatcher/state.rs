@@ -308,7 +308,10 @@ impl State {
             if is_sent || !stream.subscriptions.is_empty() {
                 let all = stream.subscriptions.iter().copied();
                 let others = all.filter(|other| *other != subscription);
-                stream.subscriptions = others.chain(is_sent.then_some(subscription)).collect();
+                let linked: BTreeSet<SubscriptionId> =
+                    others.chain(is_sent.then_some(subscription)).collect();
+                // In the order of their numbers, whichever was changed last.
+                stream.subscriptions = linked.into_iter().collect();
             }
         }
     }
