@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{limits::STREAM_NAME_BYTES, time::Time};
 
-/// The name of a stream: 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
+/// The name of a stream: 1 to 128 characters of `A-Z a-z 0-9 . _ -`, and neither `.` nor `..`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct StreamName(Arc<str>);
 
@@ -17,15 +17,30 @@ impl StreamName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A name that a journal has. Once `.` and `..` were names as well.
+    ///
+    /// # Errors
+    /// When it never was one.
+    pub fn recorded(text: &str) -> Result<Self, BadStreamName> {
+        let fits = (1..=STREAM_NAME_BYTES).contains(&text.len());
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
+        if fits && plain { Ok(Self(text.into())) } else { Err(BadStreamName) }
+    }
+}
+
+/// Whether a text is what clients take out of a path (RFC 3986 §5.2.4): nobody could reach what
+/// bears that name.
+#[must_use]
+pub fn is_dots(text: &str) -> bool {
+    matches!(text, "." | "..")
 }
 
 impl FromStr for StreamName {
     type Err = BadStreamName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fits = (1..=STREAM_NAME_BYTES).contains(&text.len());
-        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
-        if fits && plain { Ok(Self(text.into())) } else { Err(BadStreamName) }
+        if is_dots(text) { Err(BadStreamName) } else { Self::recorded(text) }
     }
 }
 
@@ -49,7 +64,10 @@ impl<'de> Deserialize<'de> for StreamName {
 
 /// Text that is not a stream's name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a stream's name is 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-'")]
+#[error(
+    "a stream's name is 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-', and neither \".\" nor \
+     \"..\""
+)]
 pub struct BadStreamName;
 
 /// The number of a stream inside one journal, given at its first message. Dense, from 0.
@@ -151,6 +169,13 @@ mod tests {
     fn stream_names_are_checked() {
         for good in ["a", "orders", "customer.42_x-Y", &"x".repeat(128)] {
             assert_eq!(good.parse::<StreamName>().unwrap().as_str(), good);
+        }
+        for good in ["...", "a..b", ".a"] {
+            assert_eq!(good.parse::<StreamName>().unwrap().as_str(), good);
+        }
+        for dots in [".", ".."] {
+            assert_eq!(dots.parse::<StreamName>(), Err(BadStreamName), "{dots:?}");
+            assert_eq!(StreamName::recorded(dots).unwrap().as_str(), dots);
         }
         for bad in ["", "a/b", "../x", "a b", "ü", "a\0", &"x".repeat(129)] {
             assert_eq!(bad.parse::<StreamName>(), Err(BadStreamName), "{bad:?}");

@@ -150,6 +150,12 @@ impl Clock {
     }
 }
 
+/// Whether a text is a time of RFC 3339.
+#[must_use]
+pub fn is_rfc3339(text: &str) -> bool {
+    text.parse::<Timestamp>().is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use std::{fmt::Display, ops::RangeInclusive};
 
 use rollcall_common::{
     http::{Address, OwnHeader},
-    ids::{Position, Sequence, StreamName},
+    ids::{Position, Sequence, StreamName, is_dots},
     limits::{
         OWN_HEADERS, REASON_BYTES, REPLAY_RATE, RESULTS_AT_ONCE, STREAM_NAME_BYTES,
         SUBSCRIPTION_ITEMS,
@@ -20,7 +20,7 @@ use crate::{
     dispatcher::event::Order,
     record::{Origin, Plan, Start, Way},
     secrets::Kept,
-    web::respond::bad_request,
+    web::{respond::bad_request, without_mark},
 };
 
 /// What is wanted.
@@ -158,7 +158,7 @@ pub(super) fn position(body: &[u8]) -> Result<Position, Box<Problem>> {
 }
 
 fn object(body: &[u8]) -> Result<Map<String, Value>, Box<Problem>> {
-    let value: Value = serde_json::from_slice(body)
+    let value: Value = serde_json::from_slice(without_mark(body))
         .map_err(|error| bad_request(format!("the body is no JSON: {error}")))?;
     if let Value::Object(object) = value {
         return Ok(object);
@@ -207,7 +207,8 @@ fn shown(text: &str, error: &impl Display) -> String {
 
 fn pattern(text: &str) -> Result<Box<str>, String> {
     let good = |c: char| c.is_ascii_alphanumeric() || ".-_*".contains(c);
-    if (1..=STREAM_NAME_BYTES).contains(&text.len()) && text.chars().all(good) {
+    let fits = (1..=STREAM_NAME_BYTES).contains(&text.len()) && text.chars().all(good);
+    if fits && !is_dots(text) {
         return Ok(text.into());
     }
     Err(format!("{text:?} is neither a stream's name nor a pattern with '*'"))

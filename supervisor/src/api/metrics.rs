@@ -1,9 +1,12 @@
 //! Figures for Prometheus.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use axum::{Router, extract::State, response::Response, routing::get};
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{
@@ -15,7 +18,7 @@ use prometheus_client::{
 };
 use rollcall_common::{limits::STUCK_SHOWN, problem::Problem, task};
 
-use super::Api;
+use super::{Api, results::weight};
 use crate::{
     dispatcher::Counters,
     web::respond::{Answer, internal},
@@ -25,12 +28,66 @@ pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new().route("/metrics", get(metrics))
 }
 
-async fn metrics(State(api): State<Arc<Api>>) -> Answer {
-    Answer(api.metrics())
+async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
+    let format = Format::wanted(&headers);
+    Answer(api.metrics().map(|text| format.answer(text)))
+}
+
+/// How figures are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Format {
+    /// OpenMetrics 1.0, for those who ask for it.
+    Open,
+    /// The text format of Prometheus, which all tools read.
+    Text,
+}
+
+impl Format {
+    fn wanted(headers: &HeaderMap) -> Self {
+        let open = weight(headers, "application/openmetrics-text");
+        if open > 0.0 && open >= weight(headers, "text/plain") { Self::Open } else { Self::Text }
+    }
+
+    /// Figures that are written as OpenMetrics, as they are wanted.
+    fn answer(self, open: String) -> Response {
+        let (text, content_type) = match self {
+            Self::Open => (open, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+            Self::Text => (as_text(&open), "text/plain; version=0.0.4; charset=utf-8"),
+        };
+        let mut response = Response::new(text.into());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(header::VARY, HeaderValue::from_static("accept"));
+        response
+    }
+}
+
+/// OpenMetrics in the text format of Prometheus: there a counter is called as its samples are, and
+/// nothing says that it is the end.
+fn as_text(open: &str) -> String {
+    let told =
+        |line: &str| line.strip_prefix("# TYPE ")?.strip_suffix(" counter").map(str::to_owned);
+    let counters: BTreeSet<String> = open.lines().filter_map(told).collect();
+    let mut text = String::with_capacity(open.len());
+    for line in open.lines() {
+        if line == "# EOF" || line.starts_with("# UNIT ") {
+            continue;
+        }
+        let mut words = line.splitn(4, ' ');
+        let said = [words.next(), words.next(), words.next(), words.next()];
+        match said {
+            [Some("#"), Some(what), Some(name), Some(rest)] if counters.contains(name) => {
+                text.push_str(&["# ", what, " ", name, "_total ", rest].concat());
+            }
+            _ => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    text
 }
 
 impl Api {
-    fn metrics(&self) -> Result<Response, Box<Problem>> {
+    fn metrics(&self) -> Result<String, Box<Problem>> {
         let now = self.clock.now();
         let overview = self.views.overview();
         let roll = &overview.roll;
@@ -56,11 +113,7 @@ impl Api {
         self.register_heads(&mut registry);
         let mut text = String::new();
         encode(&mut text, &registry).map_err(|error| internal(&error))?;
-        let mut response = Response::new(text.into());
-        let content_type =
-            HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-        Ok(response)
+        Ok(text)
     }
 }
 
@@ -118,5 +171,63 @@ fn register_counters(registry: &mut Registry, counters: &Counters) {
     ];
     for (name, help, value) in all {
         registry.register(name, help, ConstCounter::new(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_is_the_one_that_is_asked_for() {
+        let wanted = |accept: &str| {
+            let value = HeaderValue::from_str(accept).unwrap();
+            Format::wanted(&HeaderMap::from_iter([(header::ACCEPT, value)]))
+        };
+        let prometheus = "application/openmetrics-text;version=1.0.0,\
+                          application/openmetrics-text;version=0.0.1;q=0.75,\
+                          text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        assert_eq!(wanted(prometheus), Format::Open);
+        assert_eq!(wanted("application/openmetrics-text"), Format::Open);
+        for other in [
+            "text/plain;version=0.0.4",
+            "*/*",
+            "",
+            "application/openmetrics-text;q=0",
+            "application/openmetrics-text;q=0.2, text/plain;q=0.3",
+            "application/json",
+        ] {
+            assert_eq!(wanted(other), Format::Text, "{other}");
+        }
+        assert_eq!(Format::wanted(&HeaderMap::new()), Format::Text);
+    }
+
+    #[test]
+    fn every_figure_has_its_help_and_its_type_in_either_format() {
+        let mut registry = Registry::with_prefix("rollcall");
+        register_counters(&mut registry, &Counters::default());
+        registry.register("streams", "Streams", ConstGauge::new(3_i64));
+        let mut open = String::new();
+        encode(&mut open, &registry).unwrap();
+        assert!(open.ends_with("# EOF\n") && open.contains("# TYPE rollcall_attempts counter"));
+        let text = as_text(&open);
+        assert!(!text.contains("# EOF"));
+        let (mut helped, mut typed) = (BTreeSet::new(), BTreeSet::new());
+        for line in text.lines() {
+            let words: Vec<&str> = line.splitn(4, ' ').collect();
+            match words[..] {
+                ["#", "HELP", name, help] => assert!(!help.is_empty() && helped.insert(name)),
+                ["#", "TYPE", name, kind] => {
+                    assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+                    assert!(typed.insert(name));
+                }
+                [name, value] => {
+                    assert!(helped.contains(name) && typed.contains(name), "{line}");
+                    assert!(value.parse::<u64>().is_ok());
+                }
+                _ => panic!("{line}"),
+            }
+        }
+        assert!(typed.contains("rollcall_attempts_total") && typed.contains("rollcall_streams"));
     }
 }

@@ -30,6 +30,7 @@ use crate::{
     web::{
         actor, read_body,
         respond::{Answer, bad_request, json, refused},
+        without_mark,
     },
 };
 
@@ -361,8 +362,8 @@ impl Api {
         body: Body,
     ) -> Result<Response, Box<Problem>> {
         let body = read_body(headers, body, 8 * REASON_BYTES).await?;
-        let wanted: Wanted =
-            serde_json::from_slice(&body).map_err(|error| bad_request(error.to_string()))?;
+        let wanted: Wanted = serde_json::from_slice(without_mark(&body))
+            .map_err(|error| bad_request(error.to_string()))?;
         match &wanted.stream {
             Some(name) => caller.must_see(&named(Some(name)))?,
             None => caller.sees_everything("a decision that names no stream")?,

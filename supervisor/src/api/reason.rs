@@ -5,7 +5,7 @@ use http::HeaderMap;
 use rollcall_common::{limits::REASON_BYTES, problem::Problem};
 use serde::Deserialize;
 
-use crate::web::{actor, read_body, respond::bad_request};
+use crate::web::{actor, read_body, respond::bad_request, without_mark};
 
 /// Who, and why.
 pub(super) struct Because {
@@ -27,8 +27,8 @@ pub(super) async fn because(headers: &HeaderMap, body: Body) -> Result<Because, 
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Because { by, reason: "".into() });
     }
-    let given: Given =
-        serde_json::from_slice(&body).map_err(|error| bad_request(error.to_string()))?;
+    let given: Given = serde_json::from_slice(without_mark(&body))
+        .map_err(|error| bad_request(error.to_string()))?;
     Ok(Because { by, reason: checked(given.reason)? })
 }
 

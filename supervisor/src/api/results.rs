@@ -148,13 +148,13 @@ fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
 }
 
 /// How much a reader wants a type that it names (RFC 9110 §12.5.1); 0 when it doesn't.
-fn weight(headers: &HeaderMap, wanted: &str) -> f32 {
+pub(super) fn weight(headers: &HeaderMap, wanted: &str) -> f32 {
     let accepted = headers.get_all(header::ACCEPT).iter();
     let items = accepted.filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
     let weights = items.filter_map(|item| {
         let mut parts = item.split(';').map(str::trim);
         parts.next().filter(|name| name.eq_ignore_ascii_case(wanted))?;
-        let quality = parts.find_map(|part| part.strip_prefix("q="));
+        let quality = parts.find_map(|part| part.strip_prefix(['q', 'Q'])?.strip_prefix('='));
         Some(quality.map_or(1.0, |text| text.parse().unwrap_or(0.0)))
     });
     weights.fold(0.0, f32::max)
@@ -285,6 +285,7 @@ mod tests {
             "application/json",
             "text/event-streams",
             "text/event-stream;q=0",
+            "text/event-stream;Q=0",
             "text/event-stream; q=0.1, application/json",
         ] {
             assert!(!events(&[unwanted]), "{unwanted}");

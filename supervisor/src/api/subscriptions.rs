@@ -248,7 +248,8 @@ impl Api {
         (by, body): (Box<str>, &[u8]),
     ) -> Result<Response, Box<Problem>> {
         if name.parse::<StreamName>().is_err() {
-            let text = "a name has 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-'";
+            let text = "a name has 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-', and is \
+                        neither \".\" nor \"..\"";
             return Err(wrong("name", text));
         }
         let wanted = Wanted::read(body)?;

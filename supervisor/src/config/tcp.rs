@@ -50,11 +50,9 @@ fn read(mut section: Section<'_>, reach: Reach) -> Option<Tcp> {
         word(node, &[("lines", Framing::Lines), ("length", Framing::Length)])
     });
     let content_type = section.read("content_type", |node| {
-        let said = text(node)?;
-        if said.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-            return Ok(Box::<str>::from(said));
-        }
-        Err(node.unfit("a type in visible ASCII, as \"application/json\""))
+        let plain = |said: &&str| said.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        let said = node.text().filter(plain).map(Box::<str>::from);
+        said.ok_or_else(|| node.unfit("a type in visible ASCII, as \"application/json\", or none"))
     });
     for (key, place) in ["listen", "stream"].into_iter().zip(&said) {
         if place.is_none() {

@@ -4,6 +4,7 @@ use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use rollcall_common::{
     http::{Address, BadTarget, Target},
+    ids::is_dots,
     limits::STREAM_NAME_BYTES,
     units::{Size, Span},
 };
@@ -166,12 +167,19 @@ pub(super) fn list<T: PartialEq>(
 
 /// The name of a pool or a subscription.
 pub(super) fn name(text: &str) -> Result<(), String> {
+    reachable(text)?;
     spelled(text, ".-_").ok_or_else(|| bad_name("'.', '_' and '-'"))
 }
 
 /// A stream's name, with `*` for any run of characters.
 pub(super) fn pattern(text: &str) -> Result<(), String> {
+    reachable(text)?;
     spelled(text, ".-_*").ok_or_else(|| bad_name("'.', '_', '-' and '*' (any run of characters)"))
+}
+
+/// Clients take `.` and `..` out of a path.
+fn reachable(text: &str) -> Result<(), String> {
+    if is_dots(text) { Err(format!("bad name; {text:?} is none")) } else { Ok(()) }
 }
 
 fn spelled(text: &str, marks: &str) -> Option<()> {

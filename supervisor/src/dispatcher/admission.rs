@@ -52,8 +52,12 @@ impl Dispatcher {
             || self.settings.stream(&arrival.stream).max_backlog,
             |stream| self.state.stream(stream).settings.max_backlog,
         );
-        if backlog + u64::try_from(fresh).unwrap_or(u64::MAX) > limit {
-            return Err(Reply::Backlogged { limit });
+        let fresh = u64::try_from(fresh).unwrap_or(u64::MAX);
+        if fresh > limit {
+            return Err(Reply::NeverFits { limit });
+        }
+        if backlog + fresh > limit {
+            return Err(Reply::Backlogged { limit, waiting: backlog });
         }
         let stream = known.unwrap_or_else(|| self.open(&arrival.stream));
         for (message, taken) in arrival.messages.iter().zip(&taken) {

@@ -171,6 +171,8 @@ pub enum Reply {
     Backlogged {
         /// The bound.
         limit: u64,
+        /// How many there are.
+        waiting: u64,
     },
     /// A key was seen with other content.
     Conflict {
@@ -190,6 +192,11 @@ pub enum Reply {
     Full,
     /// The message has its result already.
     HasResult,
+    /// There are more messages than the stream may ever have unreleased.
+    NeverFits {
+        /// How many it may have.
+        limit: u64,
+    },
     /// The message is not parked.
     NotParked,
     /// An answer about a subscription.

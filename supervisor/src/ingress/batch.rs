@@ -14,7 +14,7 @@ use super::{
     cloudevents::{self, Mode},
     headers::single,
 };
-use crate::web::respond::bad_request;
+use crate::web::{respond::bad_request, without_mark};
 
 /// One message of a batch.
 #[derive(Debug)]
@@ -32,10 +32,11 @@ pub(super) fn split(
     limit: usize,
 ) -> Result<Vec<Item>, Box<Problem>> {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let text = &body.slice_ref(without_mark(body));
     let items = match (Mode::of(content_type), &*essence) {
-        (Mode::Batch, _) => events(body, limit)?,
+        (Mode::Batch, _) => events(text, limit)?,
         (_, "application/x-ndjson" | "application/jsonl" | "application/ndjson") => {
-            lines(body, limit)?
+            lines(text, limit)?
         }
         (_, FRAMES) => frames(headers, body, limit)?,
         _ => return Err(unsupported(content_type)),
@@ -130,6 +131,17 @@ mod tests {
     fn lines_are_messages() {
         let got = bodies("application/x-ndjson", b"{\"a\":1}\r\n\n2\n\"x\"").unwrap();
         assert_eq!(got, [&b"{\"a\":1}"[..], b"2", b"\"x\""]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        let got = bodies("application/x-ndjson", b"\xef\xbb\xbf{\"a\":1}\n2\n").unwrap();
+        assert_eq!(got, [&b"{\"a\":1}"[..], b"2"]);
+        // It stands at the beginning only.
+        let problem = bodies("application/x-ndjson", b"1\n\xef\xbb\xbf2\n").unwrap_err();
+        assert_eq!(problem.members["line"], 2);
+        let got = bodies(FRAMES, b"\0\0\0\x03\xef\xbb\xbf").unwrap();
+        assert_eq!(got, [&b"\xef\xbb\xbf"[..]]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use rollcall_common::{
     protocol::IDEMPOTENCY_KEY,
 };
 
+use super::structured;
 use crate::web::{beside, respond::bad_request};
 
 /// The body's type; empty where the sender names none.
@@ -21,11 +22,12 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, B
         return Ok(None);
     };
     let text = text.trim();
-    let key = match text.strip_prefix('"') {
-        Some(rest) => unquote(rest).ok_or_else(|| {
+    let key = if text.starts_with('"') {
+        structured::string(text).ok_or_else(|| {
             bad_request("Idempotency-Key begins with a quote and is no quoted string")
-        })?,
-        None => text.to_owned(),
+        })?
+    } else {
+        text.to_owned()
     };
     if key.is_empty() || key.len() > KEY_BYTES {
         return Err(bad_request(format!("Idempotency-Key has 1 to {KEY_BYTES} bytes")).into());
@@ -33,24 +35,20 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Box<str>>, B
     Ok(Some(key.into()))
 }
 
-/// The rest of a structured-field string (RFC 9651 §3.3.3) after its opening quote.
-fn unquote(rest: &str) -> Option<String> {
-    let inner = rest.strip_suffix('"')?;
-    let mut key = String::with_capacity(inner.len());
-    let mut chars = inner.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => key.push(chars.next().filter(|next| ['"', '\\'].contains(next))?),
-            '"' => return None,
-            _ => key.push(c),
-        }
-    }
-    Some(key)
-}
-
 /// `ce-*`, `traceparent` and `tracestate`, which travel with the message.
 pub(super) fn kept(headers: &HeaderMap) -> Result<Headers, Box<Problem>> {
     beside::keep(headers, is_kept).map_err(|detail| bad_request(detail).into())
+}
+
+/// `traceparent` and `tracestate`, which travel with each message of a batch.
+pub(super) fn kept_of_batch(headers: &HeaderMap) -> Result<Headers, Box<Problem>> {
+    if let Some(name) = headers.keys().find(|name| name.as_str().starts_with("ce-")) {
+        let detail = format!(
+            "{name} is an attribute of one event; the events of a batch have theirs in the body"
+        );
+        return Err(bad_request(detail).into());
+    }
+    kept(headers)
 }
 
 /// `Prefer: wait=N` (RFC 7240): how many seconds.
@@ -98,6 +96,9 @@ mod tests {
         assert_eq!(key(b"abc").unwrap().as_deref(), Some("abc"));
         assert_eq!(key(b"\"abc\"").unwrap().as_deref(), Some("abc"));
         assert_eq!(key(br#""a\"b\\""#).unwrap().as_deref(), Some(r#"a"b\"#));
+        assert_eq!(key(b" \"abc\"; a=b ").unwrap().as_deref(), Some("abc"));
+        // A key without quotes is what it is.
+        assert_eq!(key(b"a;b=c").unwrap().as_deref(), Some("a;b=c"));
         for bad in [&b""[..], b"\"\"", b"\"abc", br#""a"b""#, br#""a\x""#, b"\xff"] {
             assert!(key(bad).is_err(), "{bad:?}");
         }

@@ -165,7 +165,7 @@ impl Intake {
     ) -> Result<Response, Refused> {
         let stream = self.admit(stream)?;
         let content_type = headers::content_type(headers)?;
-        let kept = headers::kept(headers)?;
+        let kept = headers::kept_of_batch(headers)?;
         let sizes = **self.sizes.load();
         let mut room = self.room.load().enter();
         let body = read_rationed(headers, body, sizes.batch, |bytes| room.take(bytes)).await?;

@@ -14,6 +14,7 @@ mod linger;
 pub mod listener;
 mod pace;
 mod room;
+mod structured;
 pub mod tcp;
 #[cfg(test)]
 mod tests;

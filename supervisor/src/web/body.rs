@@ -80,6 +80,13 @@ pub async fn read_rationed(
     Ok(first.unwrap_or_else(|| rest.freeze()))
 }
 
+/// A text without the byte order mark that some editors and exports put before it, which is no part
+/// of JSON and may be passed over (RFC 8259 §8.1).
+#[must_use]
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
 /// Compressed bodies are not taken: they would be kept, and handed on, as they are.
 fn refuse_encoded(headers: &HeaderMap) -> Result<(), Box<Problem>> {
     let mut all = headers.get_all(header::CONTENT_ENCODING).iter();

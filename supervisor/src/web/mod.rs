@@ -14,7 +14,7 @@ mod sizes;
 
 pub use actor::actor;
 pub use attribute::decode_attribute;
-pub use body::{read_body, read_rationed};
+pub use body::{read_body, read_rationed, without_mark};
 pub use keys::check_query;
 pub use order::{whole_of_all, whole_of_stream};
 pub use result::{LINE_BYTES, ResultBody};

@@ -89,10 +89,14 @@ pub fn refused(on: &str, reply: &Reply) -> Problem {
             let detail = format!("alert {on} is resolved already");
             Problem::new(409, "alert-resolved", "Alert resolved", detail)
         }
-        Reply::Backlogged { limit } => {
-            let detail = format!("{on} has {limit} unreleased messages, which is its bound");
+        Reply::Backlogged { limit, waiting } => {
+            let detail = format!(
+                "{on} has {waiting} unreleased messages, and may have {limit} (max_backlog): there is \
+                 no room for these as well"
+            );
             Problem::new(429, "backlog-full", "Too many unreleased messages", detail)
                 .with("limit_messages", *limit)
+                .with("waiting_messages", *waiting)
                 .retry_after(1)
         }
         Reply::Conflict { index, sequence } => {
@@ -108,6 +112,14 @@ pub fn refused(on: &str, reply: &Reply) -> Problem {
         Reply::HasResult => {
             let detail = format!("{on} has its result already, and keeps it");
             Problem::new(409, "has-result", "It has its result", detail)
+        }
+        Reply::NeverFits { limit } => {
+            let detail = format!(
+                "{on} may have {limit} unreleased messages (max_backlog), and these are more: they \
+                 would never fit"
+            );
+            Problem::new(413, "batch-too-large", "Batch too large", detail)
+                .with("limit_messages", *limit)
         }
         Reply::NotParked => {
             Problem::new(409, "not-parked", "Not parked", format!("{on} is not parked"))

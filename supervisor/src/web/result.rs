@@ -172,7 +172,7 @@ impl<'a> Data<'a> {
             return Self::Absent;
         }
         let json = is_json(content_type) && !is_deep(text);
-        let json = if json { Self::json(text.trim()) } else { None };
+        let json = if json { Self::json(text.trim_start_matches('\u{feff}').trim()) } else { None };
         json.unwrap_or(Self::Text(text))
     }
 
@@ -257,6 +257,7 @@ mod tests {
         assert_eq!(data("application/json", b"{\"a\":\n1}"), r#","data":{"a": 1}"#);
         assert_eq!(data("application/problem+json; x=y", b" 1 "), r#","data":1"#);
         assert_eq!(data("application/json", b"{"), r#","data":"{""#);
+        assert_eq!(data("application/json", b"\xef\xbb\xbf{}"), r#","data":{}"#);
         assert_eq!(data("text/plain", b"a\"b\n"), r#","data":"a\"b\n""#);
         assert_eq!(data("text/plain", b""), r#","data":"""#);
         assert_eq!(data("", b""), "");

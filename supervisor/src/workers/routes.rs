@@ -12,6 +12,7 @@ use axum::{
 use http::StatusCode;
 use rollcall_common::{
     http::Target,
+    ids::is_dots,
     limits::WORKER_ID_BYTES,
     link,
     problem::Problem,
@@ -24,7 +25,10 @@ use super::calls::Calls;
 use crate::{
     dispatcher::{Event, worker::Standing},
     driver::Handle,
-    web::respond::{Answer, bad_request, json},
+    web::{
+        respond::{Answer, bad_request, json},
+        without_mark,
+    },
 };
 
 /// What workers register with.
@@ -71,10 +75,13 @@ async fn drain(State(membership): State<Arc<Membership>>, Path(id): Path<String>
 
 fn parse_id(id: &str) -> Result<Arc<str>, Box<Problem>> {
     let plain = |c: char| c.is_ascii_graphic() && c != '/';
-    if (1..=WORKER_ID_BYTES).contains(&id.len()) && id.chars().all(plain) {
+    if (1..=WORKER_ID_BYTES).contains(&id.len()) && id.chars().all(plain) && !is_dots(id) {
         return Ok(id.into());
     }
-    let detail = format!("a worker's id is 1 to {WORKER_ID_BYTES} visible ASCII characters, no /");
+    let detail = format!(
+        "a worker's id is 1 to {WORKER_ID_BYTES} visible ASCII characters, no /, and neither \".\" nor \
+         \"..\""
+    );
     Err(bad_request(detail).into())
 }
 
@@ -86,8 +93,8 @@ fn unknown(id: &str) -> Box<Problem> {
 impl Membership {
     async fn register(&self, id: &str, body: &[u8]) -> Result<Response, Box<Problem>> {
         let id = parse_id(id)?;
-        let registration: Registration =
-            serde_json::from_slice(body).map_err(|error| bad_request(error.to_string()))?;
+        let registration: Registration = serde_json::from_slice(without_mark(body))
+            .map_err(|error| bad_request(error.to_string()))?;
         let target: Target =
             registration.url.parse().map_err(|error| bad_request(format!("{error}")))?;
         if registration.concurrency == Some(0) {

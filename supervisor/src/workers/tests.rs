@@ -12,7 +12,10 @@ use rollcall_common::{
 };
 use uuid::Uuid;
 
-use super::{checks, link, plain::answer};
+use super::{
+    checks, link,
+    plain::{answer, is_result},
+};
 use crate::dispatcher::WorkerReply;
 
 fn headers() -> impl Strategy<Value = HeaderMap> {
@@ -99,12 +102,12 @@ proptest! {
         let (status, body) = (StatusCode::from_u16(status).unwrap(), Bytes::from(body));
         let read = answer(Reply { status, headers: headers.clone(), body: body.clone() }, &[]);
         checks::reply(&read);
-        let WorkerReply::Answer { status: said, payload, .. } = read else {
+        let WorkerReply::Answer { status: said, outcome, payload, .. } = read else {
             // It says something that is no text, or says it twice.
             return Ok(());
         };
         prop_assert_eq!((said, payload.body), (status.as_u16(), body));
-        if (200..300).contains(&said) {
+        if is_result(said, outcome) {
             let kept = payload.headers.iter().map(|(name, value)| (&**name, value.as_bytes()));
             let wanted = headers.iter().filter(|(name, _)| Payload::keeps(name.as_str()));
             let wanted = wanted.map(|(name, value)| (name.as_str(), value.as_bytes()));

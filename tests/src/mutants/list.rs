@@ -190,14 +190,23 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("a result is read from its neighbour", Test("views::"), "supervisor/src/views/row.rs",
         "u32_at(20)?" => "u32_at(20)?.saturating_sub(1)"),
     mutant!("attributes of a passed event are lost", Seeds, "supervisor/src/record/answer.rs",
-        "headers: message.headers.clone()," => "headers: Box::default(),"),
+        "message.headers.clone()" => "Box::default()"),
     mutant!("headers of a result are not written", Test("are_written_as_they_always_were"),
         "supervisor/src/record/codec/write.rs",
-        "if headers.is_empty() { bare }" => "if headers.len() < 99 { bare }"),
+        "headers.is_empty()" => "headers.len() < 99"),
+    mutant!("a batch that never fits is told to come again", Test("taken_in_whole_or_not_at_all"),
+        "supervisor/src/dispatcher/admission.rs", "fresh > limit" => "fresh > limit + 9"),
+    mutant!("long ids of events are cut off", Test("long_names_are_keys_all_the_same"),
+        "supervisor/src/ingress/cloudevents.rs", "Sha256::digest(whole).into()"
+        => "Sha256::digest(&whole[..1000]).into()"),
+    mutant!("attributes are decoded without a look", Test("are_percent_decoded_once"),
+        "supervisor/src/ingress/cloudevents.rs", "value.to_str().ok().and_then(decode_attribute)"
+        => "value.to_str().ok().map(str::to_owned)"),
+    mutant!("dots are a name", Test("stream_names_are_checked"), "common/src/ids.rs",
+        "is_dots(text)" => "false"),
     mutant!("an empty answer loses its attributes", Seeds,
         "supervisor/src/dispatcher/outcome.rs",
-        "204 => Payload { headers: payload.headers, ..Payload::default() }"
-        => "204 => Payload::default()"),
+        "Payload { headers: payload.headers, ..Payload::default() }" => "Payload::default()"),
     mutant!("a batch grows when it is sent again", Seeds,
         "supervisor/src/dispatcher/delivery.rs",
         "entry.lanes.get(&stream).filter(|lane| lane.batching.is_none())"

@@ -154,13 +154,20 @@ impl World {
                 self.requests[request].open = false;
                 self.note(Something::Conflict);
             }
-            Reply::Backlogged { .. } => self.note(Something::Backlogged),
+            Reply::Backlogged { limit, waiting } => {
+                let count = entry.items.len() as u64;
+                if waiting + count <= *limit {
+                    return Err(wrong(format!("request {request} of {count}: {reply:?}")));
+                }
+                self.note(Something::Backlogged);
+            }
             Reply::Full => self.note(Something::SpaceLow),
             Reply::AlertResolved
             | Reply::Conflict { .. }
             | Reply::DecidedMany { .. }
             | Reply::Done
             | Reply::HasResult
+            | Reply::NeverFits { .. }
             | Reply::NotParked
             | Reply::UnknownAlert
             | Reply::Subscription(_)

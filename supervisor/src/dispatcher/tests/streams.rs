@@ -151,7 +151,12 @@ fn a_batch_is_taken_in_whole_or_not_at_all() {
     let mut desk = Desk::new(settings, 0);
     desk.fill("a", 2);
     let records = desk.records.len();
-    assert_eq!(desk.send("a", &[("", 0), ("", 0)]), Reply::Backlogged { limit: 3 });
+    let refused = desk.send("a", &[("", 0), ("", 0)]);
+    assert_eq!(refused, Reply::Backlogged { limit: 3, waiting: 2 });
+    // What is larger than the bound itself is not told to come again, and makes no stream.
+    for stream in ["a", "new"] {
+        assert_eq!(desk.send(stream, &[("", 0); 4]), Reply::NeverFits { limit: 3 });
+    }
     assert_eq!(desk.records.len(), records);
     desk.fill("a", 1);
 }

@@ -212,7 +212,9 @@ impl Client {
                     self.answer(&taken).await?;
                 }
                 // All or nothing: fewer may fit.
-                Ok(Reply::Backlogged { .. }) if at_once > 1 => at_once = at_once.div_ceil(2),
+                Ok(Reply::Backlogged { .. } | Reply::NeverFits { .. }) if at_once > 1 => {
+                    at_once = at_once.div_ceil(2);
+                }
                 Ok(Reply::Backlogged { .. } | Reply::Full) => sleep(WAIT).await,
                 Ok(other) => return Ok(Err(refused(self.feed.stream.as_str(), &other).detail)),
             }

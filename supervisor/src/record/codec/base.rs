@@ -167,7 +167,7 @@ impl Fields {
             }
             45 => Base::Stream(BaseStream {
                 stream: self.stream()?,
-                name: self.text()?.parse().map_err(|_| "stream name")?,
+                name: self.stream_name()?,
                 next: self.sequence()?,
                 released: self.sequence()?,
                 skips: self.u32("skips")?,

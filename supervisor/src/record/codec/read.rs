@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf as _, Bytes};
 use rollcall_common::{
-    ids::{MessageId, Position, Sequence, StreamId},
+    ids::{MessageId, Position, Sequence, StreamId, StreamName},
     message::{Headers, Key, Message, Payload},
     time::Time,
 };
@@ -79,7 +79,7 @@ impl Fields {
         Ok(match kind {
             5 => {
                 let stream = self.stream()?;
-                Record::Opened { stream, name: self.text()?.parse().map_err(|_| "stream name")? }
+                Record::Opened { stream, name: self.stream_name()? }
             }
             7 => Record::Paused { stream: self.stream()?, at: self.time()? },
             8 => Record::Resumed { stream: self.stream()?, at: self.time()? },
@@ -149,6 +149,10 @@ impl Fields {
 
     pub(super) fn stream(&mut self) -> Read<StreamId> {
         self.u32("stream").map(StreamId)
+    }
+
+    pub(super) fn stream_name(&mut self) -> Read<StreamName> {
+        StreamName::recorded(&self.text()?).map_err(|_| "stream name")
     }
 
     pub(super) fn position(&mut self) -> Read<Position> {
