@@ -22,10 +22,18 @@ pub const BATCH_BYTES: u64 = 16 << 20;
 pub const INTAKE_BYTES: u64 = 256 << 20;
 /// Most messages in one batch intake.
 pub const BATCH_MESSAGES: usize = 65_536;
-/// Largest request head that an HTTP listener reads.
-pub const HEAD_BYTES: usize = 32 << 10;
-/// Most headers in a request.
-pub const HEADERS: usize = 100;
+/// Largest request head that an HTTP listener reads, per request: events of 64 KiB fit into it.
+pub const HEAD_BYTES: usize = 80 << 10;
+/// Bytes of one request's head for which there is always room, per connection.
+pub const SMALL_HEAD_BYTES: usize = 16 << 10;
+/// Bytes of heads that are larger, all together, per listener.
+pub const LARGE_HEADS_BYTES: u64 = 64 << 20;
+/// Bytes that are read ahead, and that wait to be written, per connection of an HTTP listener.
+pub const CONNECTION_BYTES: usize = 96 << 10;
+/// Longest target of a request.
+pub const TARGET_BYTES: usize = 16 << 10;
+/// Most headers in a request, or in an answer to us: those that are kept, and others.
+pub const HEADERS: usize = 300;
 /// Connections to one listener.
 pub const CONNECTIONS: usize = 16_384;
 /// Connections that wait to be accepted, as far as the system allows (`net.core.somaxconn`): a

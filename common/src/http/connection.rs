@@ -60,7 +60,10 @@ pub(super) async fn handshake(
     let meter = Meter::default();
     meter.await_head();
     let stream = Metered::new(stream, meter.clone());
-    let handshake = http1::Builder::new().handshake(TokioIo::new(stream)).await;
+    let handshake = http1::Builder::new()
+        .max_headers(crate::limits::HEADERS)
+        .handshake(TokioIo::new(stream))
+        .await;
     let (sender, driver) = handshake.map_err(io::Error::other)?;
     Ok(Connection { sender, driver: driver.with_upgrades().boxed().fuse(), meter })
 }

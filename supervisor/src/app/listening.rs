@@ -89,6 +89,7 @@ impl Bound {
             gate: Gate { access: Arc::clone(access), answers, site: Arc::clone(&self.site) },
             tls: self.tls.clone(),
             crowd: Crowd::new(self.crowd),
+            heads: Front::heads(),
         };
         let main = if self.admin.is_some() { Answers::Data } else { Answers::All };
         task::spawn("listener", listener::serve(self.main, front(main), shutdown.clone()));

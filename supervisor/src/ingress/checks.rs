@@ -9,40 +9,45 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use rollcall_common::{
     frame,
-    limits::{HEAD_BYTES, KEPT_HEADER_BYTES, KEPT_HEADERS, KEY_BYTES},
+    limits::{
+        CONNECTION_BYTES, HEAD_BYTES, HEADERS, KEPT_HEADER_BYTES, KEPT_HEADERS, KEY_BYTES,
+        LARGE_HEADS_BYTES,
+    },
     message::weight_of,
 };
 use tokio::{io::AsyncReadExt as _, runtime};
 
 use super::{
     batch, cloudevents,
-    guard::{self, Tape, Taped},
+    guard::{Guarded, Requests},
     headers,
     linger::{Linger, Unread},
     pace::{Pace, Turns},
+    room::Room,
 };
 
 /// The most that a body may have here.
 const BODY_BYTES: usize = 1 << 20;
 
 /// A connection on which these bytes come, in two reads, is served to its end. A first request
-/// that is let through has `Content-Length` or `Transfer-Encoding`, not both, and what its headers
-/// and its body say is read or refused.
+/// that is let through has `Content-Length` or `Transfer-Encoding`, not both; what headers and
+/// bodies say is read or refused; and hyper never answers by itself. Gives back how each request
+/// was refused, if it was.
 ///
 /// # Panics
 /// When that is not so, or there is no runtime to be had.
-pub fn connection(bytes: &[u8], cut: usize) {
+pub fn connection(bytes: &[u8], cut: usize) -> Vec<Option<u16>> {
     let (first, rest) = bytes.split_at(cut.min(bytes.len()));
-    let (tape, turns) = (Tape::default(), Turns::default());
-    let taken = Mutex::new(None);
+    let (requests, turns) = (Requests::default(), Turns::default());
+    let taken = Mutex::new(Vec::new());
     let service = service_fn(async |request: Request<Incoming>| {
         turns.turn();
-        let checked = guard::check(&request, &tape);
+        let refusal = requests.begin().map(|problem| problem.status);
         let (head, body) = request.into_parts();
         if let Ok(mut taken) = taken.lock() {
-            taken.get_or_insert(checked.is_ok());
+            taken.push(refusal);
         }
-        if checked.is_ok() {
+        if refusal.is_none() {
             headers(&head.headers);
             if let Ok(body) = Limited::new(body, BODY_BYTES).collect().await
                 && let Ok(kind) = headers::content_type(&head.headers)
@@ -50,27 +55,37 @@ pub fn connection(bytes: &[u8], cut: usize) {
                 batch(&kind, &head.headers, &body.to_bytes(), BODY_BYTES);
             }
         }
-        tape.go_on();
+        requests.end();
         turns.turn();
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
     });
     let runtime = runtime::Builder::new_current_thread().enable_time().build();
     let Ok(runtime) = runtime else { unreachable!("no runtime") };
-    runtime.block_on(async {
-        let stream = tokio::io::join(first.chain(rest), tokio::io::sink());
-        let (tape, pace) = (tape.clone(), Pace::new(turns.clone()));
-        let io = Taped { stream, tape, pace, linger: Linger::new(Unread::default()) };
+    let answers = runtime.block_on(async {
+        let (mut ours, theirs) = tokio::io::duplex(BODY_BYTES);
+        let stream = tokio::io::join(first.chain(rest), theirs);
+        let ends = (Pace::new(turns.clone()), Linger::new(Unread::default()));
+        let io = Guarded::new(stream, requests.clone(), Room::new(LARGE_HEADS_BYTES), ends);
         let mut builder = http1::Builder::new();
-        builder.header_read_timeout(None).max_buf_size(2 * HEAD_BYTES).half_close(true);
-        // Err: it is no HTTP.
+        builder.header_read_timeout(None).max_headers(HEADERS).half_close(true);
+        builder.max_buf_size(CONNECTION_BYTES).max_header_size(HEAD_BYTES);
+        // Err: a body is none, which its request is told.
         let _ = builder.serve_connection(TokioIo::new(io), service).await;
+        let mut answers = Vec::new();
+        // Err: it can't be: it is in memory.
+        let _ = ours.read_to_end(&mut answers).await;
+        answers
     });
-    let is_taken = taken.into_inner().is_ok_and(|taken| taken == Some(true));
+    let answers = String::from_utf8_lossy(&answers);
+    let by_itself = answers.lines().any(|line| line.starts_with("HTTP/1.1 4"));
+    assert!(!by_itself, "{answers} to {}", String::from_utf8_lossy(bytes));
+    let taken = taken.into_inner().unwrap_or_default();
     let both = names(bytes, "content-length") && names(bytes, "transfer-encoding");
-    assert!(!is_taken || !both, "{}", String::from_utf8_lossy(bytes));
+    assert!(!both || taken.first() != Some(&None), "{}", String::from_utf8_lossy(bytes));
+    taken
 }
 
-/// Whether the first head has a header of this name. hyper has seen to it that it is well-formed.
+/// Whether the first head has a header of this name. It is checked where it is well-formed.
 fn names(bytes: &[u8], name: &str) -> bool {
     let start = bytes.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or_default();
     let lines = bytes.get(start..).unwrap_or_default().split(|byte| *byte == b'\n').skip(1);

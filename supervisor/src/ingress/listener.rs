@@ -4,7 +4,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use hyper::{
     body::{Body as _, Incoming},
     server::conn::http1,
@@ -12,8 +12,9 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use rollcall_common::{
-    limits::{CONNECTIONS, HEAD_BYTES, HEADERS},
+    limits::{CONNECTION_BYTES, CONNECTIONS, HEAD_BYTES, HEADERS, LARGE_HEADS_BYTES},
     net::{Listener, Stream},
+    problem::{self, Problem},
     shutdown::{Phase, Shutdown},
     task,
     tls::{self, Acceptor},
@@ -27,12 +28,13 @@ use tower::ServiceExt as _;
 use super::{
     crowd::Crowd,
     gate::Gate,
-    guard::{self, Tape, Taped},
+    guard::{Guarded, Requests},
     intake::Intake,
     linger::{Linger, Unread},
     pace::{Pace, Turns},
+    room::Room,
 };
-use crate::web::{check_query, respond::problem};
+use crate::web::{check_query, respond};
 
 /// How long to wait when the system has no descriptor left for a connection.
 const EXHAUSTED_WAIT: Duration = Duration::from_millis(100);
@@ -50,13 +52,22 @@ pub struct Front {
     pub tls: Option<Acceptor>,
     /// How many connections an address may have.
     pub crowd: Crowd,
+    /// How many bytes of large heads may be on their way in.
+    pub heads: Room,
 }
 
 impl Front {
     /// In front of a router that anybody may speak to.
     #[must_use]
     pub fn open(router: Router) -> Self {
-        Self { intake: None, router, gate: Gate::open(), tls: None, crowd: Crowd::default() }
+        let (gate, crowd, heads) = (Gate::open(), Crowd::default(), Self::heads());
+        Self { intake: None, router, gate, tls: None, crowd, heads }
+    }
+
+    /// The usual room for large heads.
+    #[must_use]
+    pub fn heads() -> Room {
+        Room::new(LARGE_HEADS_BYTES)
     }
 }
 
@@ -114,10 +125,17 @@ async fn welcome(stream: Stream, peer: SocketAddr, front: Arc<Front>, shutdown: 
 
 /// Says that an address has as many connections as it may.
 async fn turn_away(mut stream: Stream) {
-    let head = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\
-                Connection: close\r\n\r\n";
+    let detail = "this address has as many connections as it may";
+    let body = Problem::new(503, "too-many-connections", "Too many connections", detail).to_json();
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: {}\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n",
+        problem::CONTENT_TYPE,
+        body.len()
+    );
+    let answer = [head.into_bytes(), body].concat();
     // Err: it has gone, or takes nothing.
-    let _ = tokio::time::timeout(EXHAUSTED_WAIT, stream.write_all(head.as_bytes())).await;
+    let _ = tokio::time::timeout(EXHAUSTED_WAIT, stream.write_all(&answer)).await;
 }
 
 async fn connection(
@@ -125,25 +143,31 @@ async fn connection(
     front: Arc<Front>,
     mut shutdown: Shutdown,
 ) {
-    let tape = Tape::default();
+    let requests = Requests::default();
     let turns = Turns::default();
     let pace = Pace::new(turns.clone());
     let unread = Unread::default();
     let linger = Linger::new(unread.clone());
-    let io = TokioIo::new(Taped { stream, tape: tape.clone(), pace, linger });
+    let room = front.heads.clone();
+    let io = TokioIo::new(Guarded::new(stream, requests.clone(), room, (pace, linger)));
     let draining = shutdown.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (front, tape, draining) = (Arc::clone(&front), tape.clone(), draining.clone());
+        let (front, requests, draining) = (Arc::clone(&front), requests.clone(), draining.clone());
         let (turns, unread) = (turns.clone(), unread.clone());
         async move {
             turns.turn();
             unread.clear();
             let has_body = !request.body().is_end_stream();
-            let mut response = respond(request, &front, &tape).await?;
-            if has_body && response.status().as_u16() >= 400 {
+            let refusal = requests.begin();
+            let more = has_body || refusal.is_some();
+            let mut response = match refusal {
+                Some(refusal) => respond::problem(&refusal),
+                None => answer(request, &front).await?,
+            };
+            if more && response.status().as_u16() >= 400 {
                 unread.set();
             }
-            tape.go_on();
+            requests.end();
             turns.turn();
             if draining.phase() > Phase::Running {
                 let close = HeaderValue::from_static("close");
@@ -157,7 +181,7 @@ async fn connection(
         // lose them when what follows is no request.
         .header_read_timeout(None)
         .max_headers(HEADERS)
-        .max_buf_size(2 * HEAD_BYTES)
+        .max_buf_size(CONNECTION_BYTES)
         .max_header_size(HEAD_BYTES)
         .half_close(true)
         .serve_connection(io, service);
@@ -169,19 +193,18 @@ async fn connection(
     }
 }
 
-async fn respond(
+async fn answer(
     mut request: Request<Incoming>,
     front: &Front,
-    tape: &Tape,
 ) -> Result<Response, std::convert::Infallible> {
-    if let Err(refusal) = guard::check(&request, tape) {
-        return Ok(problem(&refusal));
+    if request.method() == Method::OPTIONS {
+        return Box::pin(options(request.uri().path(), front)).await;
     }
     if let Err(refusal) = front.gate.admit(&mut request) {
         return Ok(*refusal);
     }
     if let Err(refusal) = check_query(request.method(), request.uri()) {
-        return Ok(problem(&refusal));
+        return Ok(respond::problem(&refusal));
     }
     let request = match &front.intake {
         None => request,
@@ -192,4 +215,28 @@ async fn respond(
     };
     // Boxed: the routes' future would make that of every message as large.
     Box::pin(front.router.clone().oneshot(request.map(Body::new))).await
+}
+
+/// Says what may be asked of a path: plain health checks want no more than an answer, and have no
+/// token. Browsers are told nothing.
+async fn options(path: &str, front: &Front) -> Result<Response, std::convert::Infallible> {
+    let mut allowed = String::new();
+    if path.starts_with('/') {
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = Method::OPTIONS;
+        *request.uri_mut() = path.parse().unwrap_or_default();
+        // No path knows this method, and what answers then says which ones it knows.
+        let known = front.router.clone().oneshot(request).await?;
+        let all = known.headers().get_all(header::ALLOW).iter();
+        allowed = all.filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",");
+    }
+    if allowed.is_empty() {
+        "GET,HEAD,POST,PUT,DELETE".clone_into(&mut allowed);
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    if let Ok(allowed) = HeaderValue::try_from(allowed + ",OPTIONS") {
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
+    Ok(response)
 }

@@ -4,10 +4,12 @@
 mod batch;
 #[cfg(any(test, feature = "checks"))]
 pub mod checks;
+mod chunks;
 mod cloudevents;
 mod crowd;
 mod gate;
 mod guard;
+mod head;
 mod headers;
 mod intake;
 mod linger;

@@ -204,6 +204,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         => "value.to_str().ok().map(str::to_owned)"),
     mutant!("dots are a name", Test("stream_names_are_checked"), "common/src/ids.rs",
         "is_dots(text)" => "false"),
+    mutant!("two framings of one body pass", Test("can_be_read_in_two_ways"),
+        "supervisor/src/ingress/head.rs", "(self.chunked, self.length)"
+        => "(self.chunked, self.length.filter(|_| !self.chunked))"),
+    mutant!("a body of chunks ends too soon", Test("a_body_ends_behind_its_last_chunk"),
+        "supervisor/src/ingress/chunks.rs", "self.at == At::End && *byte == b'\n'"
+        => "self.at == At::Trailers"),
+    mutant!("a refusal overtakes an answer", Test("told_apart_wherever_reads_end"),
+        "supervisor/src/ingress/guard.rs", "known.served == known.given" => "true"),
     mutant!("an empty answer loses its attributes", Seeds,
         "supervisor/src/dispatcher/outcome.rs",
         "Payload { headers: payload.headers, ..Payload::default() }" => "Payload::default()"),

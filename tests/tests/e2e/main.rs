@@ -13,6 +13,7 @@ mod destinations;
 mod escalation;
 mod hardening;
 mod health;
+mod http;
 mod intake;
 mod isolation;
 mod journal;
