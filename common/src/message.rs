@@ -70,13 +70,16 @@ pub struct Key {
 
 impl Key {
     /// The key of an event that has no other: what its source and its id make. Control characters
-    /// keep it apart from any key that a header can carry; a long one is its digest.
+    /// keep it apart from any key that a header can carry; one that is long or strange is its digest.
     #[must_use]
     pub fn of_event(source: &str, id: &str, digest: impl FnOnce(&str) -> [u8; 32]) -> Box<str> {
         let whole = format!("\u{1}{source}\u{1}{id}");
-        if whole.len() <= KEY_BYTES {
+        let plain = !source.contains('\u{1}') && !id.contains('\u{1}');
+        if plain && whole.len() <= KEY_BYTES {
             return whole.into();
         }
+        // Two that differ are never the same text.
+        let whole = format!("{}{whole}", source.len());
         let digits = digest(&whole).into_iter().map(|byte| format!("{byte:02x}"));
         format!("\u{2}{}", digits.collect::<String>()).into()
     }
@@ -157,6 +160,15 @@ mod tests {
             [0xab; 32]
         });
         assert_eq!(*long, format!("\u{2}{}", "ab".repeat(32)));
+        let whole_of = |source, id| {
+            let mut seen = String::new();
+            let _ = Key::of_event(source, id, |whole| {
+                whole.clone_into(&mut seen);
+                [0; 32]
+            });
+            seen
+        };
+        assert_ne!(whole_of("a\u{1}b", "c"), whole_of("a", "b\u{1}c"));
         for text in [short, long] {
             assert_eq!(Key { text, fingerprint: [0; 16] }.given(), None);
         }

@@ -116,7 +116,8 @@ fn request(
     *request.uri_mut() = peer.uri();
     let headers = request.headers_mut();
     if !content_type.is_empty() {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(content_type).ok()?);
+        headers
+            .insert(header::CONTENT_TYPE, HeaderValue::from_bytes(content_type.as_bytes()).ok()?);
     }
     beside::put(headers, beside)?;
     identify(headers, first, envelope, &body)?;

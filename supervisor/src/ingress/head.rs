@@ -161,15 +161,26 @@ impl Said {
             }
             self.length = Some(length);
         } else if is(b"transfer-encoding") {
-            if self.chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                let detail = "a body comes plain or in chunks; other encodings are not taken off";
-                let title = "Not implemented";
-                return Err(Box::new(Problem::new(501, "transfer-encoding", title, detail)));
-            }
-            self.chunked = true;
+            self.encode(value)?;
         } else if is(b"host") {
             self.hosts += 1;
         }
+        Ok(())
+    }
+
+    fn encode(&mut self, value: &[u8]) -> Checked<()> {
+        let value = value.trim_ascii();
+        let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default();
+        if self.chunked || !last.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+            // Nobody can say where the body ends (RFC 9112 §6.3).
+            return Err(ambiguous("a body's last transfer encoding is chunked, once"));
+        }
+        if last.len() < value.len() {
+            let detail = "a body comes plain or in chunks; other encodings are not taken off";
+            let title = "Not implemented";
+            return Err(Box::new(Problem::new(501, "transfer-encoding", title, detail)));
+        }
+        self.chunked = true;
         Ok(())
     }
 
@@ -255,9 +266,14 @@ mod tests {
         ] {
             assert_eq!(status(&format!("{START}{more}\r\n")), 400, "{more:?}");
         }
-        for more in ["gzip, chunked", "gzip", "chunked, chunked", "identity"] {
-            assert_eq!(status(&format!("{START}Transfer-Encoding: {more}\r\n\r\n")), 501);
+        for (more, expected) in
+            [("gzip, chunked", 501), ("gzip,Chunked ", 501), ("gzip", 400), ("identity", 400)]
+        {
+            let head = format!("{START}Transfer-Encoding: {more}\r\n\r\n");
+            assert_eq!(status(&head), expected, "{more}");
         }
+        let twice = "Transfer-Encoding: chunked\r\n".repeat(2);
+        assert_eq!(status(&format!("{START}{twice}\r\n")), 400);
         assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), 400);
         assert_eq!(status("GET / HTTP/1.0\r\n\r\n"), 200);
         assert_eq!(status("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), 400);

@@ -294,7 +294,7 @@ fn with_result(result: &ReleasedResult, seconds: u64) -> Response {
     let payload = &result.answer.payload;
     let mut response = Response::new(Body::from(payload.body.clone()));
     let headers = response.headers_mut();
-    if let Ok(content_type) = HeaderValue::from_str(&payload.content_type)
+    if let Ok(content_type) = HeaderValue::from_bytes(payload.content_type.as_bytes())
         && !payload.content_type.is_empty()
     {
         headers.insert(header::CONTENT_TYPE, content_type);

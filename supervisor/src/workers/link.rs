@@ -413,7 +413,7 @@ fn described(answer: &link::Answer<'_>) -> Result<(Box<str>, Headers), String> {
         headers.append(name, HeaderValue::try_from(*value).map_err(|error| error.to_string())?);
     }
     if !answer.content_type.is_empty() {
-        let value = HeaderValue::try_from(answer.content_type);
+        let value = HeaderValue::from_bytes(answer.content_type.as_bytes());
         headers.insert(header::CONTENT_TYPE, value.map_err(|error| error.to_string())?);
     }
     plain::described(&headers)

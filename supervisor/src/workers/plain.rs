@@ -89,7 +89,8 @@ pub(super) fn answer(reply: Reply, trace: &[(Box<str>, Box<str>)]) -> WorkerRepl
 /// The type of an answer's body, and what else is kept of what is said of it; or why it can't be.
 pub(super) fn described(headers: &HeaderMap) -> Result<(Box<str>, Headers), String> {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let content_type = types.next().map(HeaderValue::to_str).transpose();
+    let content_type = types.next().map(|value| std::str::from_utf8(value.as_bytes()));
+    let content_type = content_type.transpose();
     let content_type = content_type.map_err(|_| "its Content-Type is no text".to_owned())?;
     if types.next().is_some() {
         return Err("it has more than one Content-Type".to_owned());

@@ -51,14 +51,14 @@ async fn what_is_wrong_with_a_head_is_a_problem_too() {
     let supervisor = setup.start().await;
     let url = supervisor.client().url().to_owned();
     let start = "POST /v1/streams/a/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n";
-    let many: String = (0..5000).fold(String::new(), |mut text, n| {
+    let many: String = (0..4000).fold(String::new(), |mut text, n| {
         write!(text, "X-{n}: y\r\n").unwrap();
         text
     });
     for (name, status, bound, request) in [
         ("large", 431, "limit_bytes", format!("{start}X: {}\r\n\r\nx", "y".repeat(500_000))),
-        ("many", 431, "limit_headers", format!("{start}{}\r\nx", &many[..50_000])),
-        ("many and large", 431, "limit_bytes", format!("{start}{many}{many}\r\nx")),
+        ("many", 431, "limit_headers", format!("{start}{many}\r\nx")),
+        ("many and large", 431, "limit_bytes", format!("{start}{many}{many}{many}\r\nx")),
         ("target", 414, "limit_bytes", format!("GET /{} HTTP/1.0\r\n\r\n", "y".repeat(20_000))),
         ("name", 400, "", format!("{start}Bad Header: y\r\n\r\nx")),
         ("no colon", 400, "", format!("{start}nonsense\r\n\r\nx")),
@@ -66,7 +66,7 @@ async fn what_is_wrong_with_a_head_is_a_problem_too() {
         ("two lengths", 400, "", format!("{start}Transfer-Encoding: chunked\r\n\r\nx")),
         ("version", 505, "", "GET / HTTP/2.0\r\n\r\n".to_owned()),
         ("tls", 400, "", "\u{16}\u{3}\u{1}\n\n".to_owned()),
-        ("encoding", 501, "", format!("{start}Transfer-Encoding: gzip\r\n\r\nx")),
+        ("encoding", 501, "", format!("{start}Transfer-Encoding: gzip, chunked\r\n\r\nx")),
     ] {
         let (_, answer) = exchange(&url, request).await;
         let (got, head, body) = parts(&answer);
