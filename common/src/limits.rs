@@ -110,8 +110,8 @@ pub const VIEW_TAIL_ROWS: usize = 65_536;
 pub const VIEW_SPILL_ROWS: usize = 8192;
 /// Places in one file of the index of positions.
 pub const VIEW_FILE_ROWS: u64 = 1 << 20;
-/// Messages of a stream between its last slot and one that a person has decided, from which on that
-/// one gets no slot: per decision.
+/// Messages of a stream between the last answer that waits for its turn and the next one, from which
+/// on that one is noted by itself: per stream.
 pub const SPARSE_SLOTS: u64 = 1024;
 /// Most history of one message's attempts that is kept.
 pub const ATTEMPT_HISTORY: usize = 32;
@@ -238,8 +238,13 @@ pub const SLACK_TEXT_CHARS: usize = 3000;
 /// Default for how long a stream may stand still before there is an alert (`hold_alert_after`).
 pub const HOLD_ALERT_AFTER: Duration = Duration::from_secs(300);
 
-/// Live alerts about single messages; if more are parked, one alert speaks for the rest.
+/// Live alerts about messages that fail or are suspected, and about streams with parked ones: per
+/// journal. If more streams have parked messages, one alert speaks for the rest.
 pub const MESSAGE_ALERTS: usize = 1000;
+/// Alerts of which one target is told at once: per target. Then they are told one after the other.
+pub const NOTICE_BURST: u32 = 40;
+/// How often a target is told of one more, then: per target.
+pub const NOTICE_EVERY: Duration = Duration::from_secs(30);
 /// Resolved alerts that are kept to be looked at.
 pub const ALERTS_RESOLVED: usize = 1000;
 /// Live alerts about workers that can't be connected to, per process.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rollcall_common::task;
+use rollcall_common::{shown::visible, task};
 
 use super::{AlertView, Failure, Notice, Senders};
 use crate::{
@@ -57,7 +57,9 @@ impl Crier {
             subscription: None,
             worker: None,
             title: "the journal has failed; the supervisor ends".to_owned(),
-            detail: detail.to_owned(),
+            detail: shown(detail),
+            count: 1,
+            span: None,
             since: now,
             until: None,
         };
@@ -76,6 +78,11 @@ impl Crier {
     }
 }
 
+/// Whoever is told sees nothing that acts: words of alerts come from anywhere.
+fn shown(text: &str) -> String {
+    visible(text).into_owned()
+}
+
 fn view(alert: AlertStatus, journal: &str) -> AlertView {
     AlertView {
         id: alert.id.0.to_string(),
@@ -85,10 +92,12 @@ fn view(alert: AlertStatus, journal: &str) -> AlertView {
         kind: alert.kind,
         stream: alert.stream.map(|name| name.to_string()),
         sequence: alert.sequence.map(|sequence| sequence.0),
-        subscription: alert.subscription.as_deref().map(str::to_owned),
-        worker: alert.worker.as_deref().map(str::to_owned),
-        title: alert.title.into(),
-        detail: alert.detail.into(),
+        subscription: alert.subscription.as_deref().map(shown),
+        worker: alert.worker.as_deref().map(shown),
+        title: shown(&alert.title),
+        detail: shown(&alert.detail),
+        count: alert.count,
+        span: alert.span.map(|(first, last)| (first.0, last.0)),
         since: alert.since,
         until: alert.until,
     }

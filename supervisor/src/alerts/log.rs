@@ -77,6 +77,8 @@ mod tests {
             sequence: Some(3),
             subscription: None,
             worker: None,
+            count: 1,
+            span: None,
             title: "orders stands still".to_owned(),
             detail: "a\nb".to_owned(),
             since: Time::default(),

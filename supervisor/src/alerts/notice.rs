@@ -46,6 +46,10 @@ pub struct AlertView {
     pub title: String,
     /// At length.
     pub detail: String,
+    /// How often it has happened.
+    pub count: u32,
+    /// The first and the last message, where it is about several of a stream.
+    pub span: Option<(u64, u64)>,
     /// When it came up.
     pub since: Time,
     /// When it was over.
@@ -67,6 +71,9 @@ struct Body<'a> {
     worker: Option<&'a str>,
     title: &'a str,
     detail: &'a str,
+    count: u32,
+    first: Option<u64>,
+    last: Option<u64>,
     since: Time,
 }
 
@@ -91,6 +98,9 @@ impl Notice {
             worker: alert.worker.as_deref(),
             title: &alert.title,
             detail: &alert.detail,
+            count: alert.count,
+            first: alert.span.map(|(first, _)| first),
+            last: alert.span.map(|(_, last)| last),
             since: alert.since,
         })
     }

@@ -51,11 +51,11 @@ fn is_name(word: &str) -> bool {
     hex || word.bytes().any(|b| b.is_ascii_digit())
 }
 
-/// A status stays, and of what ends with a dot the dot.
+/// The number of a status stays, and of what ends with a dot the dot.
 fn mask(short: &mut String, word: &str) {
     let bare = word.trim_end_matches('.');
-    let status = bare.len() == 3 && bare.bytes().all(|b| b.is_ascii_digit());
-    short.push_str(if status { bare } else { "#" });
+    let kept = short.ends_with("status ");
+    short.push_str(if kept { bare } else { "#" });
     short.extend(word.chars().skip(bare.chars().count()));
 }
 
@@ -80,6 +80,7 @@ mod tests {
             ("id 0192d3c4-aaaa-7bbb-8ccc-0123456789ab is gone", "id # is gone"),
             ("deadbeef is a name, dead is a word", "# is a name, dead is a word"),
             ("an \"open quotation", "an \"open quotation"),
+            ("no article 123 here", "no article # here"),
             ("ä\nb", "ä b"),
             ("", ""),
         ] {

@@ -344,6 +344,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_commands_hold_together() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
     fn traffic_takes_time() {
         let every = |text| CommandLine::try_parse_from(["supervisor", "dev", "--every", text]);
         assert!(every("0s").is_err());

@@ -53,9 +53,9 @@ enum Act {
 /// What a subscription is to do.
 #[derive(Args, Debug)]
 struct Wanted {
-    /// Its destination; several are tried in order. None: it is read by pulling
-    #[arg(long)]
-    url: Vec<String>,
+    /// The URL of its destination; several are tried in order. None: it is read by pulling
+    #[arg(long, value_name = "URL")]
+    to: Vec<String>,
     /// The streams, as patterns with `*`; all, if none is given
     #[arg(long, value_delimiter = ',')]
     streams: Vec<String>,
@@ -205,7 +205,7 @@ async fn order(name: &str, server: &Server, act: &str, body: Value) -> Result<Ex
 }
 
 async fn set(name: &str, wanted: &Wanted) -> Result<ExitCode, Failure> {
-    let Wanted { url, streams, start, batch, more, server } = wanted;
+    let Wanted { to, streams, start, batch, more, server } = wanted;
     let mut body = json!({});
     if let Some(more) = more {
         body = serde_json::from_str(more)
@@ -215,7 +215,7 @@ async fn set(name: &str, wanted: &Wanted) -> Result<ExitCode, Failure> {
         return Err(Failure::usage("--more is an object: {\"name\": value}"));
     };
     let mut put = |name: &str, value: Value| members.insert(name.to_owned(), value);
-    match &url[..] {
+    match &to[..] {
         [] => {}
         [one] => drop(put("url", json!(one))),
         all => drop(put("url", json!(all))),

@@ -191,12 +191,14 @@ impl Alert {
             Subject::Gap(_) => "position_gap",
             Subject::Held(_) => "stream_held",
             Subject::Lag(_) => "subscription_lagging",
+            Subject::Parked(_) => "message_parked",
             Subject::Message(..) if self.is_parking() => "message_parked",
             Subject::Message(..) => "message_failing",
             Subject::Outage(_) => "pool_outage",
             Subject::Poison(..) => "poison_suspected",
             Subject::Pool(_) => "no_worker",
             Subject::Unreachable(_) => "worker_unreachable",
+            Subject::Storm => "alert_storm",
             Subject::Worker(_) => "worker_ejected",
         }
     }
@@ -225,6 +227,10 @@ pub struct AlertStatus {
     pub title: Box<str>,
     /// What else a person wants to know.
     pub detail: Box<str>,
+    /// How often it has happened: parked messages of the stream, failures of the message.
+    pub count: u32,
+    /// The first and the last of the stream's parked messages.
+    pub span: Option<(Sequence, Sequence)>,
     /// Since when.
     pub since: Time,
     /// When its cause was gone.
@@ -242,8 +248,10 @@ pub(super) struct Alerts {
     /// Those that are, the oldest first.
     resolved: VecDeque<AlertId>,
     last: u64,
-    /// Live ones about a message.
+    /// Live ones about messages.
     messages: usize,
+    /// Those of them about a stream's parked ones.
+    parked: usize,
 }
 
 impl Alerts {
@@ -282,14 +290,22 @@ impl Alerts {
         AlertId(self.last + 1)
     }
 
-    /// Whether messages may have more alerts of their own.
-    pub(super) fn has_room_for_messages(&self) -> bool {
-        self.messages < MESSAGE_ALERTS
+    /// How many more alerts there may be about messages.
+    pub(super) fn room_for_messages(&self) -> usize {
+        MESSAGE_ALERTS.saturating_sub(self.messages)
     }
 
-    /// Whether so few messages have alerts that the flood is over.
-    pub(super) fn flood_is_over(&self) -> bool {
-        self.messages < MESSAGE_ALERTS / 2
+    /// Live ones about a stream's parked messages.
+    pub(super) fn of_parked(&self) -> usize {
+        self.parked
+    }
+
+    /// How many ask for somebody, and how bad the worst of them is.
+    pub(super) fn firing(&self) -> (usize, Option<Severity>) {
+        let live = self.live.values().filter_map(|id| self.all.get(id));
+        let firing = live.filter(|alert| alert.stage == AlertStage::Firing);
+        let firing = firing.filter(|alert| alert.subject != Subject::Storm);
+        firing.fold((0, None), |(count, worst), alert| (count + 1, worst.max(Some(alert.severity))))
     }
 
     /// The number of the last one that there was.
@@ -304,7 +320,7 @@ impl Alerts {
 
     /// Records that make them all again.
     pub(super) fn export(&self) -> Vec<AlertRecord> {
-        let Self { all, resolved, live: _, last: _, messages: _ } = self;
+        let Self { all, resolved, live: _, last: _, messages: _, parked: _ } = self;
         let mut records = Vec::new();
         // One that is over makes room for the next of its cause.
         for (id, alert) in resolved.iter().filter_map(|id| Some((*id, all.get(id)?))) {
@@ -318,8 +334,9 @@ impl Alerts {
 
     /// Every fact of them, one a line: see [`State::facts`](super::State::facts).
     pub(super) fn facts(&self) -> Vec<String> {
-        let Self { all, live, resolved, last, messages } = self;
-        let mut facts = vec![format!("alerts: last {last}, of messages {messages}, {resolved:?}")];
+        let Self { all, live, resolved, last, messages, parked } = self;
+        let counts = format!("of messages {messages}, of parked ones {parked}");
+        let mut facts = vec![format!("alerts: last {last}, {counts}, {resolved:?}")];
         facts.extend(all.iter().map(|(id, alert)| format!("alert {id:?}: {alert:?}")));
         facts.extend(live.iter().map(|(subject, id)| format!("live {subject:?}: {id:?}")));
         facts
@@ -364,7 +381,8 @@ impl Alerts {
             return;
         }
         self.last = self.last.max(id.0);
-        self.messages += usize::from(matches!(subject, Subject::Message(..)));
+        self.messages += usize::from(is_of_messages(subject));
+        self.parked += usize::from(matches!(subject, Subject::Parked(_)));
         self.live.insert(subject.clone(), id);
         let alert = Alert {
             subject: subject.clone(),
@@ -387,7 +405,8 @@ impl Alerts {
         alert.stage = AlertStage::Resolved;
         alert.until = Some(at);
         if self.live.remove(&alert.subject).is_some() {
-            self.messages -= usize::from(matches!(alert.subject, Subject::Message(..)));
+            self.messages -= usize::from(is_of_messages(&alert.subject));
+            self.parked -= usize::from(matches!(alert.subject, Subject::Parked(_)));
             self.resolved.push_back(id);
         }
         while self.resolved.len() > ALERTS_RESOLVED {
@@ -396,4 +415,9 @@ impl Alerts {
             }
         }
     }
+}
+
+/// Whether there may be very many of it, because there are very many messages.
+const fn is_of_messages(subject: &Subject) -> bool {
+    matches!(subject, Subject::Message(..) | Subject::Parked(_) | Subject::Poison(..))
 }

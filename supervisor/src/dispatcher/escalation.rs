@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rollcall_common::{
     ids::{Sequence, StreamId},
-    limits::REASON_BYTES,
+    limits::{MESSAGE_ALERTS, REASON_BYTES},
     time::Time,
 };
 
@@ -80,15 +80,14 @@ impl Dispatcher {
                 for subject in self.state.alerts.among(all) {
                     self.resolve_alert(&subject, at);
                 }
+                self.parking_over(stream, at);
             }
             Signal::Parked(stream, sequence, at) => self.escalate_parking(stream, sequence, at),
             Signal::Settled(stream, sequence, at) => {
                 if !self.state.alerts.is_quiet() {
                     self.resolve_alert(&Subject::Message(stream, sequence), at);
                     self.resolve_alert(&Subject::Poison(stream, sequence), at);
-                    if self.state.alerts.flood_is_over() {
-                        self.resolve_alert(&Subject::Flood, at);
-                    }
+                    self.parking_over(stream, at);
                 }
             }
         }
@@ -110,37 +109,69 @@ impl Dispatcher {
     }
 
     fn escalate_parking(&mut self, stream: StreamId, sequence: Sequence, at: Time) {
-        let entry = self.state.stream(stream);
-        if entry.settings.on_exhausted == OnExhausted::Skip {
-            // Nobody is waited for.
-            return self.resolve_alert(&Subject::Message(stream, sequence), at);
-        }
-        let subject = Subject::Message(stream, sequence);
-        let known = self.state.alerts.find(&subject).is_some();
-        if !known && !self.state.alerts.has_room_for_messages() {
-            let detail = "see the list of parked messages";
-            return self.raise(Subject::Flood, (Severity::Critical, 1), detail.to_owned(), at);
-        }
-        let entry = self.state.stream(stream);
-        let Some((slot, parking)) = entry.slot(sequence).and_then(|s| Some((s, s.parking()?)))
-        else {
-            return;
-        };
-        let (reason, failures) = (parking.reason.clone(), slot.failures);
-        let behind = entry.next.0 - 1 - sequence.0;
-        let detail = format!("{reason}{}; {behind} wait behind it", self.story(stream, sequence));
-        self.raise(subject, (Severity::Error, failures), detail, at);
+        // That it fails is told no more: it waits for a person, or for nobody.
+        self.resolve_alert(&Subject::Message(stream, sequence), at);
+        self.escalate_parked(stream, at);
     }
 
-    /// Parked messages that have no alert, because their stream would not have waited for a person
-    /// until now.
+    /// A stream may have parked messages of which nobody is told: all of one stream are one alert.
     pub(super) fn escalate_parked(&mut self, stream: StreamId, now: Time) {
-        let parked: Vec<Sequence> = self.state.stream(stream).parked.iter().collect();
-        for sequence in parked {
-            if self.state.alerts.find(&Subject::Message(stream, sequence)).is_none() {
-                self.escalate_parking(stream, sequence, now);
+        let entry = self.state.stream(stream);
+        let subject = Subject::Parked(stream);
+        let skips = entry.settings.on_exhausted == OnExhausted::Skip;
+        if skips || entry.parked.is_empty() || self.state.alerts.find(&subject).is_some() {
+            return;
+        }
+        if self.state.alerts.room_for_messages() == 0 {
+            let detail = "the list of parked messages has all of them";
+            return self.raise(Subject::Flood, (Severity::Critical, 1), detail.to_owned(), now);
+        }
+        let count = u32::try_from(entry.parked.len()).unwrap_or(u32::MAX);
+        let detail = self.parked_detail(stream);
+        self.raise(subject, (Severity::Error, count), detail, now);
+    }
+
+    /// What a person wants to know of the first parked message of a stream.
+    pub(super) fn parked_detail(&self, stream: StreamId) -> String {
+        let entry = self.state.stream(stream);
+        let first = entry.parked.iter().next();
+        let parking = first.and_then(|first| Some((first, entry.slot(first)?.parking()?)));
+        let Some((first, parking)) = parking else {
+            return String::new();
+        };
+        let behind = entry.next.0 - 1 - first.0;
+        format!("{}{}; {behind} wait behind it", parking.reason, self.story(stream, first))
+    }
+
+    /// A stream's parked messages may all be decided. Where more streams had some than have alerts
+    /// of their own, others get theirs now.
+    fn parking_over(&mut self, stream: StreamId, now: Time) {
+        if self.state.stream(stream).parked.is_empty() {
+            self.resolve_alert(&Subject::Parked(stream), now);
+        }
+        if self.state.alerts.find(&Subject::Flood).is_none() {
+            return;
+        }
+        let room = self.state.alerts.room_for_messages();
+        if self.state.parked.len() > self.state.alerts.of_parked() {
+            // Not for each one that goes: looking for the next ones is a look at all.
+            if room < MESSAGE_ALERTS / 4 {
+                return;
+            }
+            let alerts = &self.state.alerts;
+            let untold = |stream: &StreamId| {
+                let holds = self.state.stream(*stream).settings.on_exhausted == OnExhausted::Hold;
+                holds && alerts.find(&Subject::Parked(*stream)).is_none()
+            };
+            let all = self.state.parked.iter().copied();
+            let next: Vec<StreamId> = all.filter(untold).take(room).collect();
+            let left = next.len() == room;
+            next.into_iter().for_each(|stream| self.escalate_parked(stream, now));
+            if left {
+                return;
             }
         }
+        self.resolve_alert(&Subject::Flood, now);
     }
 
     /// Who tried, and what came of it.
@@ -160,7 +191,7 @@ impl Dispatcher {
         &mut self,
         subject: Subject,
         (severity, count): (Severity, u32),
-        mut detail: String,
+        detail: String,
         now: Time,
     ) {
         let (alert, severity) = match self.state.alerts.find(&subject) {
@@ -168,10 +199,7 @@ impl Dispatcher {
             Some((id, known)) => (id, known.severity.max(severity)),
             None => (self.state.alerts.next_id(), severity),
         };
-        while detail.len() > REASON_BYTES {
-            detail.pop();
-        }
-        let (at, detail) = (now, detail.into());
+        let (at, detail) = (now, cut(detail).into());
         let record = AlertRecord::Raised { alert, at, subject, severity, count, detail };
         self.commit(Record::Alert(record));
         self.consider(alert);
@@ -198,6 +226,19 @@ impl Dispatcher {
 
     /// Sets the soft side of alerts that were folded from a journal.
     pub(super) fn resume_alerts(&mut self, now: Time) {
+        // Of what is parked each message had an alert once, and now the stream has.
+        let told = |subject: &&Subject| matches!(subject, Subject::Message(..));
+        let told: Vec<Subject> = self.state.alerts.subjects().filter(told).cloned().collect();
+        for subject in told {
+            let parked = subject.stream().zip(subject.sequence());
+            let parked = parked.is_some_and(|(stream, at)| self.parking(stream, at).is_some());
+            if parked {
+                self.resolve_alert(&subject, now);
+            }
+        }
+        for stream in self.state.parked.clone() {
+            self.escalate_parked(stream, now);
+        }
         self.adopt_targets(now);
         if !self.state.alerts.is_quiet() {
             self.worry(now);
@@ -237,4 +278,12 @@ impl Dispatcher {
         self.raise(Subject::AnswersDiverge(stream), (Severity::Warning, 1), detail, now);
         self.worry(now);
     }
+}
+
+/// A detail, as long as one may be.
+pub(super) fn cut(mut detail: String) -> String {
+    while detail.len() > REASON_BYTES {
+        detail.pop();
+    }
+    detail
 }

@@ -244,6 +244,11 @@ impl Dispatcher {
                 !teller.is_idle_with_work(|at| self.timers.has(at, Timer::Target)),
                 "{name} has something to be told, and nobody tells"
             );
+            let every = self.settings.notice_every;
+            ensure!(
+                !teller.holds_for_ever(every, |at| self.timers.has(at, Timer::Target)),
+                "{name} is never told what was held back"
+            );
         }
         let worried = self.look_at.is_none_or(|at| self.timers.has(at, Timer::Look));
         ensure!(worried, "nobody looks at what is amiss");

@@ -47,6 +47,11 @@ impl Sequences {
         self.0.iter().flat_map(|some| some.0.iter().copied())
     }
 
+    /// The highest of them.
+    pub(super) fn last(&self) -> Option<Sequence> {
+        self.0.as_ref()?.0.last().copied()
+    }
+
     /// Those above `sequence`, the lowest first.
     pub(super) fn above(&self, sequence: Sequence) -> impl Iterator<Item = Sequence> {
         let range = (Bound::Excluded(sequence), Bound::Unbounded);

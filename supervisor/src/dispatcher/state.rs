@@ -46,6 +46,8 @@ pub struct State {
     pub(super) recent: VecDeque<(StreamId, Sequence)>,
     pub(super) subscriptions: BTreeMap<SubscriptionId, Subscription>,
     pub(super) alerts: Alerts,
+    /// Streams that have parked messages.
+    pub(super) parked: BTreeSet<StreamId>,
     /// What people did, the newest last.
     pub(super) audit: VecDeque<Audit>,
     pub(super) next_subscription: u32,
@@ -161,7 +163,7 @@ impl State {
             }
             Record::Retried { stream, sequence, at, .. } => {
                 self.last = self.last.max(*at);
-                self.stream_mut(*stream).parked.remove(*sequence);
+                self.unpark(*stream, *sequence);
                 self.slot(*stream, *sequence).start_over();
             }
             Record::Suspected { stream, sequence, at, worker } => {
@@ -393,11 +395,23 @@ impl State {
 
     fn park(&mut self, stream: StreamId, sequence: Sequence, parking: Parking) {
         self.stream_mut(stream).parked.insert(sequence);
+        self.parked.insert(stream);
         let slot = self.slot(stream, sequence);
         slot.state = SlotState::Parked(Box::new(parking));
         slot.due = None;
         let held = slot.held.take();
         self.held_bytes -= held.map_or(0, |held| held.message.weight());
+    }
+
+    /// A message is parked no more, if it was.
+    fn unpark(&mut self, stream: StreamId, sequence: Sequence) {
+        let parked = &mut self.stream_mut(stream).parked;
+        if !parked.is_empty() {
+            parked.remove(sequence);
+            if parked.is_empty() {
+                self.parked.remove(&stream);
+            }
+        }
     }
 
     /// The slot of a message that a record speaks of.
@@ -407,9 +421,8 @@ impl State {
     }
 
     fn settle(&mut self, stream: StreamId, sequence: Sequence, outcome: Outcome) {
-        let entry = self.stream_mut(stream);
-        entry.parked.remove(sequence);
-        let held = entry.finish(sequence, outcome);
+        self.unpark(stream, sequence);
+        let held = self.stream_mut(stream).finish(sequence, outcome);
         self.held_bytes -= held.map_or(0, |held| held.message.weight());
     }
 

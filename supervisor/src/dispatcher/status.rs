@@ -12,7 +12,6 @@ use super::{
     Dispatcher,
     health::Rate,
     slot::{Divergence, Parking, SlotState},
-    state::index,
     worker::Worker,
 };
 use crate::record::{AttemptReport, Gap, Origin, PauseReason, Plan, SubscriptionId};
@@ -347,8 +346,8 @@ impl Dispatcher {
         &self,
         (first, after): (StreamId, Sequence),
     ) -> impl Iterator<Item = (StreamId, Sequence, &Parking, u32)> {
-        let streams = self.state.streams.iter_from(index(first));
-        (first.0..).map(StreamId).zip(streams).flat_map(move |(id, stream)| {
+        self.state.parked.range(first..).flat_map(move |id| {
+            let (id, stream) = (*id, self.state.stream(*id));
             let after = if id == first { after } else { Sequence(0) };
             stream.parked.above(after).filter_map(move |sequence| {
                 let slot = stream.slot(sequence)?;

@@ -6,7 +6,6 @@ use std::{collections::VecDeque, sync::Arc};
 
 use rollcall_common::{
     ids::{Sequence, StreamName},
-    limits::SPARSE_SLOTS,
     time::Time,
 };
 
@@ -37,7 +36,7 @@ pub(super) struct Stream {
     pub(super) head_since: Time,
     /// `slots[i]` is message `released + 1 + i`.
     pub(super) slots: VecDeque<Slot>,
-    /// Messages far beyond the last slot that have their result.
+    /// Messages beyond the last slot that have their result.
     pub(super) decided: Decided,
     /// Answered, not yet their turn.
     pub(super) waiting: u32,
@@ -161,7 +160,9 @@ impl Stream {
         assert!(sequence > self.released, "such records are of unreleased messages");
         assert!(!self.is_done(sequence), "a message gets one result");
         self.waiting += 1;
-        if sequence.0 - self.beyond().0.min(sequence.0) >= SPARSE_SLOTS {
+        // One that was never dispatched is a person's decision: slots are for what workers have.
+        let reached = sequence < self.cursor || sequence == self.released.next();
+        if !reached && self.slot(sequence).is_none() {
             self.decided.insert(sequence, outcome);
             return None;
         }

@@ -180,7 +180,8 @@ impl Dispatcher {
             self.park((stream, sequence), (ParkCause::Poison, &reason), now);
             // A stream that skips has done so by now: nobody is waited for.
             let slot = self.state.stream(stream).slot(sequence);
-            if slot.is_some_and(|slot| matches!(slot.state, SlotState::Parked(_))) {
+            let room = self.state.alerts.room_for_messages() > 0;
+            if room && slot.is_some_and(|slot| matches!(slot.state, SlotState::Parked(_))) {
                 let subject = Subject::Poison(stream, sequence);
                 self.raise(subject, (Severity::Error, 0), reason, now);
             }

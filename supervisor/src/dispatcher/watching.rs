@@ -56,6 +56,7 @@ impl Dispatcher {
             amiss |= match &subject {
                 Subject::AnswersDiverge(stream) => self.look_at_divergence(*stream, now),
                 Subject::Disk => self.look_at_disk(now),
+                Subject::Storm => self.look_at_storm(now),
                 Subject::Worker(id) => self.look_at_worker(id, now),
                 Subject::Unreachable(id) => {
                     self.look_at_absence(id, now);
@@ -68,6 +69,7 @@ impl Dispatcher {
                 | Subject::Held(_)
                 | Subject::Message(..)
                 | Subject::Outage(_)
+                | Subject::Parked(_)
                 | Subject::Poison(..)
                 | Subject::Pool(_) => false,
             };

@@ -56,16 +56,21 @@ pub enum Subject {
     Held(StreamId),
     /// A subscription is far behind.
     Lag(SubscriptionId),
-    /// A message fails, or is parked.
+    /// A message fails. (In journals of before, an alert of this cause that is worse than a warning
+    /// says that it is parked.)
     Message(StreamId, Sequence),
     /// A pool fails whatever it is given.
     Outage(Arc<str>),
+    /// Messages of a stream are parked.
+    Parked(StreamId),
     /// Workers died during a message's attempts.
     Poison(StreamId, Sequence),
     /// A pool has work and no worker that could take it.
     Pool(Arc<str>),
     /// A worker can't be connected to.
     Unreachable(Arc<str>),
+    /// So many alerts fire at once that they are told one after the other.
+    Storm,
     /// A worker was taken out for failing.
     Worker(Arc<str>),
 }
@@ -77,6 +82,7 @@ impl Subject {
         if let Self::AnswersDiverge(stream)
         | Self::Held(stream)
         | Self::Message(stream, _)
+        | Self::Parked(stream)
         | Self::Poison(stream, _) = self
         {
             return Some(*stream);

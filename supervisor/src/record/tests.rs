@@ -245,6 +245,8 @@ fn of_people() -> impl Strategy<Value = Record> {
         subscription().prop_map(Subject::Destination),
         Just(Subject::Disk),
         Just(Subject::Flood),
+        Just(Subject::Storm),
+        stream().prop_map(Subject::Parked),
         subscription().prop_map(Subject::Gap),
         stream().prop_map(Subject::Held),
         subscription().prop_map(Subject::Lag),

@@ -82,7 +82,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "self.slots.pop_front();" => "self.slots.swap_remove_back(0);"),
     mutant!("positions have holes", Seeds, "supervisor/src/dispatcher/state.rs",
         "self.head = self.head.next();" => "self.head = self.head.next().next();"),
-    mutant!("a skip is not remembered as one", Seeds, "supervisor/src/dispatcher/state.rs",
+    mutant!("a skip is not remembered as one", Seeds, "supervisor/src/dispatcher/slot.rs",
         "outcome == Outcome::Skipped" => "false"),
     mutant!("a stream that holds skips", Seeds, "supervisor/src/dispatcher/answers.rs",
         "entry.settings.on_exhausted != OnExhausted::Skip || entry.paused" => "entry.paused"),

@@ -9,12 +9,13 @@ use std::{
 };
 
 mod list;
+mod people;
 mod snapshots;
 
 /// All faults that are planted. Their numbers are their places, from 1 on.
 #[must_use]
 pub fn mutants() -> Vec<Mutant> {
-    [list::MUTANTS, snapshots::MUTANTS].concat()
+    [list::MUTANTS, people::MUTANTS, snapshots::MUTANTS].concat()
 }
 
 /// The variable that says which fault is on, by its number.

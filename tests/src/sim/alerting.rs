@@ -80,6 +80,9 @@ impl World {
             NoticeKind::Resolved => Something::AlertResolved,
             NoticeKind::Worse => Something::AlertWorse,
         });
+        if alert.kind == "alert_storm" {
+            self.note(Something::AlertStorm);
+        }
         self.heard.insert(place, (kind, alert.severity));
         self.told(process, &alert, target, Ok(()));
         Ok(())
@@ -143,7 +146,7 @@ impl World {
             let known = live().any(|alert| {
                 alert.kind == "message_parked"
                     && alert.stream.as_ref() == name
-                    && alert.sequence == Some(sequence)
+                    && alert.span.is_some_and(|(first, last)| first <= sequence && sequence <= last)
             });
             if holds && !known {
                 return Err(wrong(format!("{name:?} {sequence} is parked, and nobody is told")));

@@ -152,6 +152,8 @@ impl Scenario {
         }
         let settings = Settings {
             alert_targets: alerting::targets(rng),
+            notice_burst: [1, 2, 40][rng.usize(..3)],
+            notice_every: Duration::from_secs([1, 5, 30][rng.usize(..3)]),
             pools: pools.iter().map(|name| (name.clone(), pool(rng))).collect(),
             deliveries_at_once: rng.usize(1..=4),
             recent: [4, 64, 65_536][rng.usize(..3)],

@@ -27,6 +27,7 @@ somethings! {
     AlertFired = "somebody was told that an alert fires",
     AlertRepeated = "somebody was told again",
     AlertResolved = "somebody was told that an alert is over",
+    AlertStorm = "somebody was told that very many alerts fire at once",
     AlertSeen = "somebody was told that somebody has seen an alert",
     AlertWorse = "somebody was told that an alert got worse",
     Away = "destination was away",

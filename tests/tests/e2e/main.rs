@@ -20,6 +20,7 @@ mod journal;
 mod load;
 mod membership;
 mod memory;
+mod night;
 mod overload;
 mod pains;
 mod people;

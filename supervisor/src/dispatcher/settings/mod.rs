@@ -4,7 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use rollcall_common::{
-    backoff::Ladder, ids::StreamName, limits::HOLD_ALERT_AFTER, protocol::DEFAULT_POOL,
+    backoff::Ladder,
+    ids::StreamName,
+    limits::{HOLD_ALERT_AFTER, NOTICE_BURST, NOTICE_EVERY},
+    protocol::DEFAULT_POOL,
 };
 
 mod pattern;
@@ -157,6 +160,10 @@ pub struct Settings {
     pub pools: Vec<(Arc<str>, PoolSettings)>,
     /// Who is told of alerts.
     pub alert_targets: Vec<AlertTarget>,
+    /// Alerts of which one target may be told at once.
+    pub notice_burst: u32,
+    /// How often it may be told of one more, then.
+    pub notice_every: Duration,
     /// How often a registered worker is to be heard.
     pub heartbeat: Duration,
     /// Requests to one push subscription's destination at once (one per stream at most).
@@ -176,6 +183,8 @@ impl Default for Settings {
             default_stream: Arc::default(),
             pools: Vec::new(),
             alert_targets: Vec::new(),
+            notice_burst: NOTICE_BURST,
+            notice_every: NOTICE_EVERY,
             heartbeat: Duration::from_secs(2),
             deliveries_at_once: 64,
             recent: 65_536,

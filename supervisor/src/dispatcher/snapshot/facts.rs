@@ -20,6 +20,7 @@ impl State {
             floor,
             subscriptions,
             alerts,
+            parked,
             audit,
             next_subscription,
             last,
@@ -44,6 +45,7 @@ impl State {
             tell_subscription(id, subscription, &mut all);
         }
         all.extend(alerts.facts());
+        all.extend(lines("with parked ones", parked));
         all.extend(lines("audit", audit));
         all
     }

@@ -244,6 +244,8 @@ impl State {
             subscriptions: _,
             alerts,
             audit: _,
+            // What the slots say again.
+            parked: _,
             // What lies before the snapshot is gone for those who begin there.
             spent: _,
             floor: _,
@@ -341,6 +343,9 @@ impl State {
             }
             Base::Slot { stream, sequence, slot } => {
                 self.stream_mut(*stream).import_slot(*sequence, slot);
+                if !self.stream(*stream).parked.is_empty() {
+                    self.parked.insert(*stream);
+                }
             }
             Base::Stream(base) => {
                 let BaseStream { stream, name, next, released, skips, paused, head_since } = base;

@@ -135,12 +135,13 @@ fn a_ladder_has_rungs_by_failures_and_by_age() {
     let failing = hear(&mut desk);
     assert_eq!((&*failing.target, failing.alert.kind), ("chat", "message_failing"));
     fail(&mut desk, 3);
-    let told: Vec<_> = (0..2).map(|_| hear(&mut desk)).collect();
+    let told: Vec<_> = (0..3).map(|_| hear(&mut desk)).collect();
     let told: Vec<_> = told.iter().map(|n| (&*n.target, n.kind, n.alert.kind)).collect();
     assert_eq!(
         told,
         [
-            ("chat", NoticeKind::Worse, "message_parked"),
+            ("chat", NoticeKind::Resolved, "message_failing"),
+            ("chat", NoticeKind::Firing, "message_parked"),
             ("pager", NoticeKind::Firing, "message_parked")
         ]
     );
@@ -312,32 +313,46 @@ fn answers_that_differ_are_told() {
     assert!(desk.notices.iter().any(|notice| notice.kind == NoticeKind::Resolved));
 }
 
-#[test]
-fn a_flood_of_parked_messages_does_not_become_a_flood_of_alerts() {
-    let mut desk = desk(parks_at(1), vec![target("t")], 1);
-    for _ in 0..12 {
-        desk.fill("a", 100);
-    }
-    for _ in 0..1_200 {
+/// Lets the next messages be parked.
+fn park(desk: &mut Desk, count: usize) {
+    for _ in 0..count {
         if desk.dispatches.is_empty() {
             desk.fetch_all();
         }
         let dispatch = desk.wait_for_dispatch();
-        let payload = Default::default();
         let reply = WorkerReply::Answer {
             status: 200,
             outcome: Some(rollcall_common::protocol::Outcome::Park),
             reason: "look at it".into(),
             retry_after: None,
-            payload,
+            payload: Default::default(),
         };
         desk.tell(Event::Answered { attempt: dispatch.attempt, reply });
     }
+}
+
+/// Decides the same of the first parked messages.
+fn skip_first(desk: &mut Desk, count: usize) {
+    let places: Vec<_> = desk.dispatcher.parked().map(|(stream, at, ..)| (stream, at)).collect();
+    let decision = Decision::Skip { reason: "old".into() };
+    let bulk = Bulk { places: places[..count].to_vec(), decision, by: "ann".into() };
+    desk.tell(Event::DecidedMany { request: RequestId(5), bulk });
+    let count = u64::try_from(count).unwrap();
+    assert_eq!(desk.replies.pop().unwrap(), Reply::DecidedMany { count });
+}
+
+#[test]
+fn parked_messages_of_one_stream_are_one_alert() {
+    let mut desk = desk(parks_at(1), vec![target("t")], 1);
+    desk.fill("a", 300);
+    park(&mut desk, 300);
     let alerts = live(&desk);
-    assert_eq!(alerts.len(), 1_001);
-    assert_eq!(alerts.iter().filter(|alert| alert.sequence.is_none()).count(), 1);
-    let out = desk.notices.len();
-    assert!(out <= 4, "{out} notices at once");
+    assert_eq!((alerts.len(), alerts[0].count), (1, 300));
+    let span = alerts[0].span.map(|(first, last)| (first.0, last.0));
+    assert_eq!((span, alerts[0].sequence.unwrap().0), (Some((1, 300)), 1));
+    assert!(alerts[0].title.contains("300 messages of a"), "{}", alerts[0].title);
+    assert_eq!(hear(&mut desk).kind, NoticeKind::Firing);
+    assert!(desk.notices.is_empty(), "it is told once");
     let places: Vec<_> = desk.dispatcher.parked().map(|(stream, at, ..)| (stream, at)).collect();
     for (number, place) in places.iter().enumerate() {
         let after = desk.dispatcher.parked_after(*place).map(|(stream, at, ..)| (stream, at));
@@ -345,16 +360,83 @@ fn a_flood_of_parked_messages_does_not_become_a_flood_of_alerts() {
     }
     let decision = Decision::Retry { reason: "fixed".into() };
     let bulk =
-        || Bulk { places: places[..900].to_vec(), decision: decision.clone(), by: "ann".into() };
-    for count in [900, 0] {
+        || Bulk { places: places[..200].to_vec(), decision: decision.clone(), by: "ann".into() };
+    for count in [200, 0] {
         desk.tell(Event::DecidedMany { request: RequestId(5), bulk: bulk() });
         let reply = desk.replies.pop().unwrap();
         assert_eq!(reply, Reply::DecidedMany { count }, "what is parked no more is left alone");
     }
-    assert_eq!(desk.dispatcher.parked().count(), 300);
-    assert_eq!(live(&desk).iter().filter(|alert| alert.sequence.is_none()).count(), 0);
     let audited = desk.dispatcher.audited().filter(|audit| &*audit.act == "retry").count();
-    assert_eq!(audited, 900);
+    assert_eq!(audited, 200);
+    let alerts = live(&desk);
+    assert_eq!((alerts.len(), alerts[0].count, alerts[0].sequence.unwrap().0), (1, 100, 201));
+    skip_first(&mut desk, 100);
+    assert!(live(&desk).is_empty());
+    assert_eq!(hear(&mut desk).kind, NoticeKind::Resolved);
+}
+
+#[test]
+fn a_flood_of_parked_streams_has_one_alert_for_the_rest_until_each_has_its_own() {
+    let mut desk = desk(parks_at(1), vec![], 1);
+    for number in 0..1_200 {
+        desk.fill(&format!("s{number}"), 1);
+    }
+    park(&mut desk, 1_200);
+    let rest = |desk: &Desk| {
+        let alerts = live(desk);
+        let rest = alerts.iter().find(|alert| alert.stream.is_none());
+        (alerts.len(), rest.map(|alert| alert.title.clone()))
+    };
+    let (count, title) = rest(&desk);
+    assert_eq!(count, 1_001);
+    assert!(title.unwrap().contains("200 more streams"));
+    skip_first(&mut desk, 100);
+    assert_eq!(rest(&desk).0, 901);
+    skip_first(&mut desk, 150);
+    assert_eq!(rest(&desk), (950, None), "those that had none have theirs");
+    skip_first(&mut desk, 950);
+    assert!(live(&desk).is_empty());
+    desk.dispatcher.verify().unwrap();
+}
+
+#[test]
+fn a_storm_of_alerts_is_told_as_one_and_then_one_after_the_other() {
+    let mut desk = desk(parks_at(1), vec![target("t")], 1);
+    for number in 0..200 {
+        desk.fill(&format!("s{number}"), 1);
+    }
+    park(&mut desk, 200);
+    let mut told = Vec::new();
+    let mut hear_all = |desk: &mut Desk| {
+        let before = told.len();
+        while !desk.notices.is_empty() {
+            let notice = hear(desk);
+            told.push((notice.alert.kind, notice.kind));
+        }
+        told.len() - before
+    };
+    assert_eq!(hear_all(&mut desk), 41);
+    assert_eq!(live(&desk).len(), 201, "all of them are in the list");
+    desk.wait(secs(1));
+    assert_eq!(hear_all(&mut desk), 0);
+    for _ in 0..3 {
+        desk.wait(secs(30));
+        assert_eq!(hear_all(&mut desk), 1, "one more every half a minute");
+    }
+    skip_first(&mut desk, 200);
+    for _ in 0..2 {
+        hear_all(&mut desk);
+        desk.wait(secs(2));
+    }
+    let of = |kind, what| told.iter().filter(|one| **one == (kind, what)).count();
+    assert_eq!(of("alert_storm", NoticeKind::Firing), 1);
+    assert_eq!(of("alert_storm", NoticeKind::Resolved), 1);
+    assert_eq!(of("message_parked", NoticeKind::Firing), 43);
+    assert_eq!(of("message_parked", NoticeKind::Resolved), 43, "whoever heard of it hears its end");
+    assert!(live(&desk).is_empty());
+    desk.wait(secs(10_000));
+    assert!(desk.notices.is_empty());
+    desk.dispatcher.verify().unwrap();
 }
 
 #[test]

@@ -70,14 +70,18 @@ impl Writer<'_> {
             Subject::Worker(_) => 11,
             Subject::Outage(_) => 72,
             Subject::Unreachable(_) => 73,
+            Subject::Parked(_) => 90,
+            Subject::Storm => 91,
         };
         self.0.put_u8(tag);
         match subject {
-            Subject::AnswersDiverge(stream) | Subject::Held(stream) => self.u32(stream.0),
+            Subject::AnswersDiverge(stream) | Subject::Held(stream) | Subject::Parked(stream) => {
+                self.u32(stream.0)
+            }
             Subject::Destination(subscription)
             | Subject::Gap(subscription)
             | Subject::Lag(subscription) => self.u32(subscription.0),
-            Subject::Disk | Subject::Flood => self,
+            Subject::Disk | Subject::Flood | Subject::Storm => self,
             Subject::Message(stream, sequence) | Subject::Poison(stream, sequence) => {
                 self.u32(stream.0).u64(sequence.0)
             }
@@ -149,6 +153,8 @@ impl Fields {
             11 => Subject::Worker(self.text()?.into()),
             72 => Subject::Outage(self.text()?.into()),
             73 => Subject::Unreachable(self.text()?.into()),
+            90 => Subject::Parked(self.stream()?),
+            91 => Subject::Storm,
             _ => return Err("subject"),
         })
     }

@@ -74,6 +74,8 @@ fn notice(what: NoticeKind) -> Notice {
         sequence: Some(42),
         subscription: None,
         worker: None,
+        count: 1,
+        span: None,
         title: "orders.eu/42 is parked".to_owned(),
         detail: "attempts are used up: status 500".to_owned(),
         since,

@@ -50,6 +50,9 @@ async fn a_webhook_gets_the_alert_as_the_contract_shows_it() {
         "worker": null,
         "title": "orders.eu/42 is parked",
         "detail": "attempts are used up: status 500",
+        "count": 1,
+        "first": null,
+        "last": null,
         "since": "2023-11-14T22:13:20.000Z",
     });
     assert_eq!(receiver.bodies(), [expected]);
