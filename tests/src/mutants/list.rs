@@ -164,7 +164,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "Record::Failed { stream, sequence, due: at, report }"
         => "Record::Failed { stream, sequence, due: report.ended_at, report }"),
     mutant!("a parked message calls nobody", Seeds, "supervisor/src/dispatcher/escalation.rs",
-        "self.raise(subject, (Severity::Error, failures), detail, at);"
+        "self.raise(subject, (Severity::Error, count), detail, now);"
         => "let _ = (subject, failures, detail);"),
     mutant!("nobody is told that an alert is over", Seeds, "supervisor/src/dispatcher/alert.rs",
         "told.stage != AlertStage::Resolved" => "false"),
