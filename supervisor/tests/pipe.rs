@@ -9,9 +9,9 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
     thread::{self, sleep},
     time::{Duration, Instant},
 };
@@ -266,15 +266,51 @@ fn a_second_run_goes_on_where_the_first_was_killed() {
 }
 
 #[test]
-fn a_line_that_failed_stays_failed() {
+fn a_line_that_failed_stays_failed_until_it_is_tried_again() {
+    let directory = tempdir().unwrap();
+    let (data, path) = (directory.path().join("data"), directory.path().to_str().unwrap());
+    let script = r#"read n; echo $n >> "$0/ran"; [ $n != 2 -a $n != 4 ] || [ -e "$0/$n" ] || exit 1
+        echo $n"#;
+    let again = ["--data", data.to_str().unwrap(), "--", "sh", "-c", script, path];
+    let retried = [&["--retry-failed"][..], &again].concat();
+    let ran = || {
+        let text = fs::read_to_string(directory.path().join("ran")).unwrap_or_default();
+        fs::write(directory.path().join("ran"), "").unwrap();
+        let mut ran: Vec<String> = text.lines().map(str::to_owned).collect();
+        ran.sort_unstable();
+        ran
+    };
+    for expected in [&["1", "2", "3", "4", "5"][..], &[]] {
+        let (code, out, errors) = text(&run(&again, numbers(5)));
+        assert_eq!((code, &*out), (Some(1), "1\n\n3\n\n5\n"));
+        assert!(errors.contains("line 2 failed after 1 attempt"), "{errors}");
+        assert_eq!(ran(), expected);
+    }
+    fs::write(directory.path().join("2"), "").unwrap();
+    let (code, out, errors) = text(&run(&retried, numbers(5)));
+    assert_eq!((code, &*out, ran().join(" ")), (Some(1), "1\n2\n3\n\n5\n", "2 4".to_owned()));
+    assert!(errors.contains("line 4 failed") && !errors.contains("line 2 failed"), "{errors}");
+    // What came of it is kept, and what is new is done.
+    let (code, out, _) = text(&run(&again, numbers(6)));
+    assert_eq!((code, &*out, ran().join(" ")), (Some(1), "1\n2\n3\n\n5\n6\n", "6".to_owned()));
+    fs::write(directory.path().join("4"), "").unwrap();
+    assert_eq!(ok(&run(&retried, numbers(6))), numbers(6));
+    assert_eq!(ran(), ["4"]);
+    assert_eq!(ok(&run(&again, numbers(6))), numbers(6));
+    assert!(ran().is_empty());
+}
+
+#[test]
+fn another_command_is_refused_by_name() {
     let directory = tempdir().unwrap();
     let data = directory.path().to_str().unwrap();
-    let failing = ["--data", data, "--", "sh", "-c", "read n; [ $n != 2 ] && echo $n"];
-    for arguments in [&failing[..], &["--data", data, "--", "cat"]] {
-        let (code, out, errors) = text(&run(arguments, numbers(3)));
-        assert_eq!((code, &*out), (Some(1), "1\n\n3\n"));
-        assert!(errors.contains("line 2 failed after 1 attempt"), "{errors}");
+    assert_eq!(ok(&run(&["--data", data, "--", "tr", "1", "a b"], "1\n")), "a\n");
+    for other in [&["--", "cat"][..], &["--exec-stream", "--", "tr", "1", "a b"]] {
+        let (code, out, errors) = text(&run(&[&["--data", data][..], other].concat(), "1\n"));
+        assert_eq!((code, &*out), (Some(2), ""));
+        assert!(errors.contains("another command: tr 1 'a b';"), "{errors}");
     }
+    assert_eq!(ok(&run(&["--data", data, "--", "tr", "1", "a b"], "1\n2\n")), "a\n2\n");
 }
 
 #[test]
@@ -291,33 +327,63 @@ fn another_input_is_refused() {
     assert!(errors.contains("line 2"), "{errors}");
 }
 
+/// A run with two jobs, of which the first line is done and the next two are under way until the
+/// file `go` is there. Its input stays open.
+fn under_way(folder: &Path, arguments: &[&str]) -> (Child, ChildStdin, BufReader<ChildStdout>) {
+    let script = r#"read n; [ $n = 1 ] || { echo $$ >> "$0/ids"; until [ -e "$0/go" ]; do
+        sleep 0.01; done; }; echo $n"#;
+    let tail = ["--jobs", "2", "--", "sh", "-c", script, folder.to_str().unwrap()];
+    let mut child = command(&[arguments, &tail].concat()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(numbers(5).as_bytes()).unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    stdout.read_line(&mut first).unwrap();
+    assert_eq!(first, "1\n");
+    until("two are under way", || count(&folder.join("ids")) == 2);
+    (child, stdin, stdout)
+}
+
 #[test]
-fn a_signal_ends_it_and_its_processes() {
-    let directory = tempdir().unwrap();
-    let (data, ids) = (directory.path().join("data"), directory.path().join("ids"));
-    let script = "read n; [ $n = 1 ] || { echo $$ >> \"$0\"; sleep 1000; }; echo $n";
+fn a_signal_lets_what_is_under_way_finish_and_begins_nothing() {
     for name in ["INT", "TERM"] {
-        let arguments = ["--jobs", "2", "--data", data.to_str().unwrap(), "--", "sh", "-c", script];
-        let mut child = command(&arguments);
-        let mut child = child.arg(&ids).spawn().unwrap();
-        // It stays open: more may come.
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(numbers(5).as_bytes()).unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut first = String::new();
-        stdout.read_line(&mut first).unwrap();
-        assert_eq!(first, "1\n");
-        until("two of them sleep", || count(&ids) == 2);
+        let directory = tempdir().unwrap();
+        let (child, _open, mut rest) = under_way(directory.path(), &[]);
         signal(name, child.id());
+        // It may not end before they do.
+        sleep(Duration::from_millis(200));
+        fs::write(directory.path().join("go"), "").unwrap();
+        let mut out = String::new();
+        rest.read_to_string(&mut out).unwrap();
         let (code, _, errors) = text(&watched(child));
-        assert_eq!((code, &*errors), (Some(1), ""));
-        for id in fs::read_to_string(&ids).unwrap().lines() {
-            assert!(!alive(id));
-        }
-        fs::remove_file(&ids).unwrap();
+        assert_eq!((code, &*out), (Some(1), "2\n3\n"), "{name}: {errors}");
+        assert!(errors.contains("interrupted after result 3"), "{errors}");
+        assert_eq!(count(&directory.path().join("ids")), 2);
     }
-    let arguments = ["--data", data.to_str().unwrap(), "--", "cat"];
-    assert_eq!(ok(&run(&arguments, numbers(5))), numbers(5));
+}
+
+#[test]
+fn a_second_signal_ends_it_and_its_processes_and_a_second_run_goes_on() {
+    let directory = tempdir().unwrap();
+    let data = directory.path().join("data");
+    let arguments = ["--data", data.to_str().unwrap()];
+    let (child, _open, mut rest) = under_way(directory.path(), &arguments);
+    signal("TERM", child.id());
+    signal("INT", child.id());
+    let mut out = String::new();
+    rest.read_to_string(&mut out).unwrap();
+    let (code, _, errors) = text(&watched(child));
+    assert_eq!((code, &*out, &*errors), (Some(1), "", ""));
+    for id in fs::read_to_string(directory.path().join("ids")).unwrap().lines() {
+        until("its processes end", || !alive(id));
+    }
+    fs::remove_file(directory.path().join("ids")).unwrap();
+    let (child, _open, mut rest) = under_way(directory.path(), &arguments);
+    fs::write(directory.path().join("go"), "").unwrap();
+    signal("TERM", child.id());
+    rest.read_to_string(&mut out).unwrap();
+    assert!(watched(child).status.code().is_some());
+    assert!(out.starts_with("2\n3\n"), "{out}");
 }
 
 #[test]
@@ -367,22 +433,80 @@ fn what_is_read_ahead_has_a_bound() {
         taken += 1;
     }
     assert!((5_000..20_000).contains(&taken), "{taken}");
+    // Its first line would be waited for.
     signal("TERM", child.id());
+    signal("INT", child.id());
     assert_eq!(watched(child).status.code(), Some(1));
     feeder.join().unwrap();
 }
 
 #[test]
-fn a_line_over_the_limit_is_named() {
+fn a_line_over_the_limit_fails_and_the_others_are_done() {
     let mut input = b"a\n".to_vec();
     input.resize((1 << 20) + 3, b'x');
-    for end in [&b""[..], b"\nb\n"] {
-        let (code, out, errors) = text(&run(&["--", "cat"], [&input[..], end].concat()));
-        assert_eq!((code, &*out), (Some(1), "a\n"));
-        assert!(errors.contains("line 2 is longer than 1048576 bytes"), "{errors}");
+    for (end, rest) in [(&b""[..], ""), (b"\nb\n", "b\n")] {
+        for kind in [&["--", "cat"][..], &["--exec-stream", "--", "cat"]] {
+            let (code, out, errors) = text(&run(kind, [&input[..], end].concat()));
+            assert_eq!((code, out), (Some(1), format!("a\n\n{rest}")));
+            assert!(errors.contains("line 2 failed") && errors.contains("--max-line"), "{errors}");
+        }
     }
+    let more = ["--max-line", "2 MiB", "--", "wc", "-c"];
+    assert_eq!(ok(&run(&more, &input)).replace(' ', ""), "2\n1048578\n");
     input.pop();
     assert_eq!(ok(&run(&["--", "wc", "-c"], &input)).replace(' ', ""), "2\n1048577\n");
+    let (code, out, _) = text(&run(&["--max-line", "0", "--", "cat"], "a\n\n"));
+    assert_eq!((code, &*out), (Some(1), "\n\n"));
+}
+
+#[test]
+fn lines_may_be_arguments_end_otherwise_and_go_together() {
+    assert_eq!(ok(&run(&["--", "echo", "<{}>", "{}"], "a b\nc\n")), "<a b> a b\n<c> c\n");
+    assert_eq!(ok(&run(&["-0", "--", "echo", "{}"], "a\nb\0c")), "a\nb\nc\n");
+    assert_eq!(ok(&run(&["-0", "--", "od", "-An", "-c"], "a\0")).trim(), r"a  \0");
+    assert_eq!(ok(&run(&["-N", "2", "--", "wc", "-l"], numbers(3))).replace(' ', ""), "2\n1\n");
+    let together = ["-N", "2", "--", "printf", "<%s>", "{}", "a{}"];
+    assert_eq!(ok(&run(&together, numbers(3))), "<1><2><a1 2>\n<3><a3>\n");
+    let script = "read n; read m; [ $n != 3 ]";
+    let (code, out, errors) = text(&run(&["-N", "2", "--", "sh", "-c", script], numbers(5)));
+    assert_eq!((code, &*out), (Some(1), "\n\n\n"));
+    assert!(errors.contains("lines 3 to 4 failed"), "{errors}");
+}
+
+/// The first line is slow; so are not those behind it, and each of their results is large.
+#[test]
+fn results_that_wait_are_bounded_in_bytes() {
+    let directory = tempdir().unwrap();
+    let script = r#"read n; [ $n = 1 ] && until [ -e "$0/go" ]; do sleep 0.01; done
+        echo >> "$0/done"; head -c 8000000 /dev/zero | tr '\\0' x"#;
+    let path = directory.path().to_str().unwrap();
+    let mut child = command(&["--jobs", "2", "--", "sh", "-c", script, path]).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(numbers(40).as_bytes()).unwrap();
+    let finished = directory.path().join("done");
+    // 64 MiB of them may wait.
+    until("enough wait", || count(&finished) >= 9);
+    let mut seen = 0;
+    until("it stands", || {
+        sleep(Duration::from_millis(500));
+        let before = std::mem::replace(&mut seen, count(&finished));
+        before == seen
+    });
+    assert!((9..=12).contains(&seen), "{seen}");
+    fs::write(directory.path().join("go"), "").unwrap();
+    let output = watched(child);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 40 * 8_000_001));
+}
+
+/// As `xargs` does: fewer at once, and no line fails for it.
+#[test]
+fn what_finds_no_descriptor_waits() {
+    let pipe = env!("CARGO_BIN_EXE_supervisor");
+    let script = format!("ulimit -n 96; exec {pipe} pipe --jobs 100 -- sh -c 'sleep 0.05; cat'");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = shell.stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(numbers(100).as_bytes()).unwrap();
+    assert_eq!(ok(&watched(child)), numbers(100));
 }
 
 #[test]
@@ -407,6 +531,10 @@ fn wrong_usage_ends_with_2() {
         &["--url", "nowhere"],
         &["--url", "http://127.0.0.1:1", "--", "cat"],
         &["--unknown", "--", "cat"],
+        &["--retry-failed", "--", "cat"],
+        &["--max-line", "17 MiB", "--", "cat"],
+        &["-N", "0", "--", "cat"],
+        &["-N", "2", "--exec-stream", "--", "cat"],
     ] {
         let (code, _, errors) = text(&run(wrong, ""));
         assert_eq!(code, Some(2), "{wrong:?}: {errors}");

@@ -171,6 +171,21 @@ pub struct Mailbox {
 }
 
 impl Mailbox {
+    /// Passes on to another driver what comes here, with each event that is told as `change` leaves
+    /// it, until one of the two is gone.
+    pub async fn pass_on(mut self, to: &Handle, mut change: impl FnMut(&mut Event)) {
+        while let Some(mut command) = self.commands.recv().await {
+            match &mut command {
+                Command::Tell(event) => change(event),
+                Command::TellAll(events) => events.iter_mut().for_each(&mut change),
+                Command::Ask(..) | Command::Look(_) | Command::Settle(_) | Command::Stop => {}
+            }
+            if to.sender.send(command).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Lets everybody see since when the journal has been at its oldest entry, if it is at one.
     pub(super) fn show_unsynced(&self, since: Option<Time>) {
         self.unsynced_since.store(since.map_or(0, Time::as_micros), Ordering::Relaxed);

@@ -47,6 +47,8 @@ pub struct Exec {
     output_limit: usize,
     errors: Errors,
     longest: Option<Duration>,
+    /// What ends the lines of a body that stands among the arguments; absent: it is the input.
+    blanks: Option<u8>,
     patience: Patience,
     room: Arc<Room>,
 }
@@ -74,6 +76,7 @@ impl Exec {
             output_limit: usize::try_from(MESSAGE_BYTES).unwrap_or(usize::MAX),
             errors: Errors::Kept,
             longest: None,
+            blanks: None,
             patience: Patience::Short,
             room: Room::new(),
         })
@@ -114,6 +117,14 @@ impl Exec {
         self
     }
 
+    /// Puts the message where `{}` stands among the arguments, instead of on standard input. A `{}`
+    /// of its own becomes as many arguments as the message has lines, which end with this byte.
+    #[must_use]
+    pub fn fill_blanks(mut self, line_end: u8) -> Self {
+        self.blanks = Some(line_end);
+        self
+    }
+
     /// Waits as long as it takes for room on the machine; otherwise a message that finds none soon
     /// is sent away.
     #[must_use]
@@ -123,9 +134,13 @@ impl Exec {
     }
 
     fn command(&self, request: &Request) -> Command {
-        let mut command = self.program.command();
-        // Without a body there is nothing to feed, and one pipe less.
-        let stdin = if request.body.is_empty() { Stdio::null() } else { Stdio::piped() };
+        let mut command = match self.blanks {
+            Some(line_end) => self.program.filled(&request.body, line_end).command(),
+            None => self.program.command(),
+        };
+        // Where there is nothing to feed, it is one pipe less.
+        let unfed = request.body.is_empty() || self.blanks.is_some();
+        let stdin = if unfed { Stdio::null() } else { Stdio::piped() };
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         describe(&mut command, request);
         command

@@ -3,12 +3,18 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::{
+        ffi::{OsStrExt as _, OsStringExt as _},
+        fs::PermissionsExt as _,
+    },
     path::{Path, PathBuf},
 };
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
+
+/// What stands for a message among a command's arguments.
+const BLANK: &[u8] = b"{}";
 
 /// A command, found on the machine.
 #[derive(Clone, Debug)]
@@ -50,6 +56,29 @@ impl Program {
         name.to_string_lossy().into_owned()
     }
 
+    /// Whether `{}` stands in one of its arguments.
+    #[must_use]
+    pub fn has_blanks(&self) -> bool {
+        self.arguments.iter().any(|argument| find(argument.as_bytes(), BLANK).is_some())
+    }
+
+    /// The same with `text` where `{}` stands. An argument that is nothing else becomes one for
+    /// each of the text's lines; elsewhere there are spaces between them.
+    pub(super) fn filled(&self, text: &[u8], line_end: u8) -> Self {
+        let mut arguments = Vec::new();
+        let spaced: Vec<u8> =
+            text.iter().map(|byte| if *byte == line_end { b' ' } else { *byte }).collect();
+        for argument in &self.arguments {
+            if argument == OsStr::from_bytes(BLANK) {
+                let lines = text.split(|byte| *byte == line_end);
+                arguments.extend(lines.map(|line| OsStr::from_bytes(line).to_owned()));
+            } else {
+                arguments.push(replaced(argument.as_bytes(), &spaced));
+            }
+        }
+        Self { arguments, ..self.clone() }
+    }
+
     /// The command, ready for more settings. It has no access to the worker's own token, and it
     /// leads a process group, so that what it starts can be ended with it.
     #[must_use]
@@ -63,6 +92,22 @@ impl Program {
             .kill_on_drop(true);
         command
     }
+}
+
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
+}
+
+fn replaced(argument: &[u8], text: &[u8]) -> OsString {
+    let (mut whole, mut rest) = (Vec::new(), argument);
+    while let Some(at) = find(rest, BLANK) {
+        let (before, after) = rest.split_at(at);
+        whole.extend_from_slice(before);
+        whole.extend_from_slice(text);
+        rest = after.get(BLANK.len()..).unwrap_or_default();
+    }
+    whole.extend_from_slice(rest);
+    OsString::from_vec(whole)
 }
 
 /// Once at the start instead of at each spawn: it saves a walk through `PATH` for every message.

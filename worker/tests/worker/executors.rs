@@ -82,6 +82,23 @@ async fn exec_need_not_read_its_input_and_may_be_stopped_by_its_output() {
 }
 
 #[tokio::test]
+async fn the_message_may_stand_among_the_arguments() {
+    let words = ["printf", "<%s>", "{}", "a{}b{}", "{"];
+    let exec = Exec::new(words).unwrap();
+    assert!(exec.program().has_blanks());
+    let reply = exec.fill_blanks(b'\n').handle(message("x y\nz")).await;
+    assert_eq!(reply, Reply::ok("<x y><z><ax y zbx y z><{>"));
+    let unfed = sh("cat; echo $0").fill_blanks(b'\n').handle(message("a")).await;
+    assert_eq!(unfed, Reply::ok("sh\n"), "there is nothing on its input");
+    // What no command can be given is the message's fault.
+    for unfit in ["x".repeat(1 << 18), "a\0b".to_owned()] {
+        let exec = Exec::new(["true", "{}"]).unwrap().fill_blanks(b'\n');
+        let reply = exec.handle(message(&unfit)).await;
+        assert_eq!(reply.status.as_u16(), 422, "{reply:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_process_leaves_behind_holds_nothing_up() {
     let reply = sh("sleep 1000 & echo $!").handle(message("")).await;
     let pid = String::from_utf8(reply.body.to_vec()).unwrap();

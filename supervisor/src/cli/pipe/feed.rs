@@ -1,6 +1,6 @@
 //! Lines in: read, and sent in; never too far ahead of what has been printed.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, io, sync::Arc};
 
 use bytes::Bytes;
 use rollcall_common::{
@@ -8,12 +8,12 @@ use rollcall_common::{
     ids::MessageId,
     message::{Key, Message},
 };
-use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use super::{
     AHEAD_BYTES, AHEAD_LINES, Failure, Stop,
-    input::{Input, InputError},
+    again::Again,
+    input::{Input, Item, fingerprint},
     machine::Machine,
 };
 use crate::{
@@ -24,6 +24,8 @@ use crate::{
 
 /// The lines' content type.
 const TYPE: &str = "text/plain";
+/// The content type of what stands for a line that is too long. Its body says how long it is.
+pub(super) const TOO_LONG: &str = "application/vnd.rollcall.too-long";
 
 /// How far the input has been taken in.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -78,9 +80,9 @@ impl<'a> Feed<'a> {
     pub(super) async fn run(mut self, mut input: Input) -> Result<Option<Failure>, Stop> {
         let failure = loop {
             let room = self.room().await;
-            match input.lines(room).await {
-                Ok(lines) if lines.is_empty() => break None,
-                Ok(lines) => self.submit(lines).await?,
+            match input.items(room).await {
+                Ok(items) if items.is_empty() => break None,
+                Ok(items) => self.submit(items).await?,
                 Err(error) => break Some(self.unread(&error)),
             }
         };
@@ -133,12 +135,14 @@ impl<'a> Feed<'a> {
         }
     }
 
-    async fn submit(&mut self, lines: Vec<Bytes>) -> Result<(), Stop> {
+    async fn submit(&mut self, items: Vec<Item>) -> Result<(), Stop> {
         let first = self.lines + 1;
         let entry = self.tail.borrow().next;
-        let bytes = lines.iter().map(Bytes::len).sum();
-        let numbered = (first..).zip(lines);
-        let messages: Vec<_> = numbered.map(|(line, body)| self.message(line, body)).collect();
+        let numbered = (first..).zip(items);
+        let messages: Vec<_> = numbered.map(|(line, item)| self.message(line, item)).collect();
+        let bytes = messages.iter().map(|message| message.body.len()).sum();
+        let again = (self.machine.orders.retry_failed && first <= self.machine.known.lines)
+            .then(|| messages.clone());
         self.lines += u64::try_from(messages.len()).unwrap_or(u64::MAX);
         let stream = self.machine.stream.clone();
         let reply = self.machine.handle.submit(stream, messages).await?;
@@ -162,21 +166,33 @@ impl<'a> Feed<'a> {
             let text = format!("line {first} was not taken in: {reply:?}");
             return Err(Failure { text, code: 1 }.into());
         }
+        if let Some(again) = again {
+            // Before it is printed: who prints waits for what is tried again.
+            Again::of(self.machine).submit(first, again).await?;
+        }
         self.ahead.push_back(Batch { last: self.lines, bytes, entry });
         self.ahead_bytes += bytes;
         self.confirm();
         Ok(())
     }
 
-    fn message(&mut self, line: u64, body: Bytes) -> Arc<Message> {
-        let key = (self.machine.kind == JournalKind::Local)
-            .then(|| Key { text: format!("line {line}").into(), fingerprint: fingerprint(&body) });
+    fn message(&mut self, line: u64, item: Item) -> Arc<Message> {
+        let local = self.machine.kind == JournalKind::Local;
+        let key =
+            |fingerprint| local.then(|| Key { text: format!("line {line}").into(), fingerprint });
+        let (content_type, key, body) = match item {
+            Item::Whole(body) => (TYPE, key(fingerprint(&body)), body),
+            Item::TooLong { bytes, fingerprint } => {
+                (TOO_LONG, key(fingerprint), Bytes::from(bytes.to_string()))
+            }
+        };
         let id = MessageId::new(self.machine.clock.now(), &mut self.rng);
-        Arc::new(Message { id, key, content_type: TYPE.into(), headers: Box::default(), body })
+        let content_type = content_type.into();
+        Arc::new(Message { id, key, content_type, headers: Box::default(), body })
     }
 
-    fn unread(&self, error: &InputError) -> Failure {
-        Failure { text: format!("line {} {error}", self.lines + 1), code: 1 }
+    fn unread(&self, error: &io::Error) -> Failure {
+        Failure { text: format!("line {} can't be read: {error}", self.lines + 1), code: 1 }
     }
 
     fn too_short(&self) -> Failure {
@@ -187,10 +203,4 @@ impl<'a> Feed<'a> {
         );
         Failure::usage(text)
     }
-}
-
-fn fingerprint(body: &Bytes) -> [u8; 16] {
-    let mut digest = [0; 16];
-    digest.iter_mut().zip(Sha256::digest(body)).for_each(|(short, byte)| *short = byte);
-    digest
 }

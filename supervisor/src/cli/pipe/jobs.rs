@@ -11,9 +11,13 @@ use rollcall_common::{
     task,
 };
 use rollcall_worker::{AnyHandler, Handler as _, Reply, Request};
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::machine::{Machine, Orders, POOL};
+use super::{
+    feed::TOO_LONG,
+    machine::{Machine, Orders, POOL},
+    waiting::Waiting,
+};
 use crate::{
     dispatcher::{AttemptId, Delivery, Dispatch, Event, Notice, WorkerReply},
     driver::{Edges, Gone, Handle},
@@ -23,8 +27,13 @@ use crate::{
 /// How the processes run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Style {
-    /// One for each line.
-    PerLine,
+    /// One for each line, which comes with its end.
+    PerLine {
+        /// What that is.
+        line_end: u8,
+    },
+    /// One for each line, which stands among its arguments.
+    Argument,
     /// Each takes line after line.
     Kept,
 }
@@ -46,6 +55,7 @@ struct Job {
     handler: AnyHandler,
     style: Style,
     timeout: Option<Duration>,
+    waiting: Option<Arc<Waiting>>,
     handle: Handle,
     idle: Arc<Idle>,
     way_in: mpsc::Sender<Dispatch>,
@@ -53,10 +63,10 @@ struct Job {
 
 impl Jobs {
     pub(super) fn start(
-        handler: &AnyHandler,
-        style: Style,
+        (handler, style): (&AnyHandler, Style),
         orders: &Orders,
         handle: &Handle,
+        waiting: Option<&Arc<Waiting>>,
     ) -> Self {
         let idle = Arc::new(Idle::default());
         let start = |_| {
@@ -66,6 +76,7 @@ impl Jobs {
                 handler: handler.clone(),
                 style,
                 timeout: orders.timeout,
+                waiting: waiting.cloned(),
                 handle: handle.clone(),
                 idle: Arc::clone(&idle),
                 way_in,
@@ -147,34 +158,36 @@ impl Job {
 
     async fn attempt(&self, dispatch: &Dispatch) -> WorkerReply {
         let content_type = dispatch.message.content_type.clone();
-        let work = self.handler.handle(self.request(dispatch));
-        let reply = match self.timeout {
-            None => work.await,
-            Some(longest) => timeout(longest, work).await.unwrap_or_else(|_| {
-                Reply::retry(format!("no answer within {}", rollcall_common::units::Span(longest)))
-            }),
+        let reply = if &*content_type == TOO_LONG {
+            too_long(&dispatch.message)
+        } else {
+            self.handler.handle(self.request(dispatch)).await
         };
+        let is_ok = reply.is_ok();
         let Reply { status, outcome, reason, content_type: stated, retry_after, body, .. } = reply;
         let seconds = retry_after.and_then(|seconds| seconds.parse().ok());
+        // Only bodies come out.
+        let content_type = stated.unwrap_or(content_type);
+        let mut payload = Payload { content_type, headers: Headers::default(), body };
+        if let Some(waiting) = self.waiting.as_ref().filter(|_| is_ok) {
+            waiting.keep(dispatch.sequence.0, &mut payload);
+        }
         WorkerReply::Answer {
             status: status.as_u16(),
             outcome,
             reason: reason.unwrap_or_default(),
             retry_after: seconds.map(Duration::from_secs),
-            // Only bodies come out.
-            payload: Payload {
-                content_type: stated.unwrap_or(content_type),
-                headers: Headers::default(),
-                body,
-            },
+            payload,
         }
     }
 
     fn request(&self, dispatch: &Dispatch) -> Request {
         let Message { id, content_type, body, .. } = &*dispatch.message;
-        if self.style == Style::Kept {
-            return Request { body: body.clone(), ..Request::default() };
-        }
+        let body = match self.style {
+            Style::Kept => return Request { body: body.clone(), ..Request::default() },
+            Style::Argument => body.clone(),
+            Style::PerLine { line_end } => terminated(body, line_end),
+        };
         let id: Box<str> = id.to_string().into();
         Request {
             stream: dispatch.stream_name.as_str().into(),
@@ -186,16 +199,22 @@ impl Job {
             timeout: self.timeout,
             reason: dispatch.reason.as_str().into(),
             content_type: content_type.clone(),
-            body: terminated(body),
+            body,
             ..Request::default()
         }
     }
 }
 
+/// What a line comes to that is too long.
+pub(super) fn too_long(message: &Message) -> Reply {
+    let bytes = String::from_utf8_lossy(&message.body);
+    Reply::park(format!("it has {bytes} bytes, which is more than --max-line"))
+}
+
 /// A line as programs expect it, with its end.
-fn terminated(line: &Bytes) -> Bytes {
+fn terminated(line: &Bytes, line_end: u8) -> Bytes {
     let mut whole = BytesMut::with_capacity(line.len() + 1);
     whole.put_slice(line);
-    whole.put_u8(b'\n');
+    whole.put_u8(line_end);
     whole.freeze()
 }

@@ -5,22 +5,36 @@ use std::{io, sync::Arc};
 use rollcall_common::ids::{Position, Sequence};
 use tokio::sync::watch;
 
-use super::{Failure, Stop, feed::Confirmed, machine::Machine, progress::Progress, writer::Writer};
-use crate::{
-    record::{Answer, Outcome},
-    views::ReleasedResult,
+use super::{
+    Failure, READ_BYTES, Stop,
+    again::{Again, Retried, has_failed},
+    feed::Confirmed,
+    machine::Machine,
+    progress::Progress,
+    waiting::Waiting,
+    writer::Writer,
 };
+use crate::{config::JournalKind, record::Answer, views::ReleasedResult};
 
 /// Results that are looked at together.
 const AT_ONCE: u64 = 1024;
 /// Bytes that are written at once, about.
 const BLOCK: usize = 64 << 10;
-/// Bytes that are read back from the journal at once, about.
-const READ_BYTES: usize = 4 << 20;
+
+/// What was printed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Printed {
+    /// Lines.
+    pub(super) lines: u64,
+    /// Those of them that have failed.
+    pub(super) failed: u64,
+}
 
 /// Prints results.
 pub(super) struct Printer<'a> {
     machine: &'a Machine,
+    /// Where results' bodies are; absent: in the journal.
+    waiting: Option<Arc<Waiting>>,
     confirmed: watch::Receiver<Confirmed>,
     /// Every printed line is said here.
     printed: &'a watch::Sender<u64>,
@@ -35,11 +49,13 @@ pub(super) struct Printer<'a> {
 impl<'a> Printer<'a> {
     pub(super) fn new(
         machine: &'a Machine,
+        waiting: Option<Arc<Waiting>>,
         confirmed: watch::Receiver<Confirmed>,
         printed: &'a watch::Sender<u64>,
     ) -> Self {
         Self {
             machine,
+            waiting,
             confirmed,
             printed,
             head: machine.views.head(),
@@ -50,9 +66,14 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// Prints the results of all lines; gives back how many failed.
-    pub(super) async fn run(mut self, writer: Writer) -> Result<u64, Stop> {
-        let printed = self.print(&writer).await;
+    /// Prints the results of all lines, or, when it is `over`, of those that are there; gives back
+    /// what it has printed.
+    pub(super) async fn run(
+        mut self,
+        writer: Writer,
+        over: watch::Receiver<bool>,
+    ) -> Result<Printed, Stop> {
+        let printed = self.print(&writer, over).await;
         let written = writer.finish().await;
         match (printed, written) {
             (_, Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Err(Stop::Deaf),
@@ -61,33 +82,43 @@ impl<'a> Printer<'a> {
                 Err(Failure { text, code: 1 }.into())
             }
             (Err(stop), Ok(())) => Err(stop),
-            (Ok(()), Ok(())) => Ok(self.failed),
+            (Ok(()), Ok(())) => Ok(Printed { lines: self.line, failed: self.failed }),
         }
     }
 
-    async fn print(&mut self, writer: &Writer) -> Result<(), Stop> {
+    async fn print(
+        &mut self,
+        writer: &Writer,
+        mut over: watch::Receiver<bool>,
+    ) -> Result<(), Stop> {
         loop {
             // What changes after this look wakes the wait below.
             let confirmed = *self.confirmed.borrow_and_update();
+            let is_over = *over.borrow_and_update();
             self.head.mark_unchanged();
             let results = self.results(confirmed.lines).await?;
+            let mut taken = 0;
             for result in &results {
-                self.take(result);
+                if !self.take(result).await? {
+                    break;
+                }
+                taken += 1;
                 if self.block.len() >= BLOCK {
                     self.flush(writer).await?;
                 }
             }
-            if !results.is_empty() {
+            if taken > 0 {
                 continue;
             }
             self.flush(writer).await?;
-            if confirmed.ended && self.line == confirmed.lines {
+            if is_over || confirmed.ended && self.line == confirmed.lines {
                 return Ok(());
             }
             // Err: whoever says it outlives this.
             tokio::select! {
                 _ = self.head.changed() => {}
                 _ = self.confirmed.changed() => {}
+                _ = over.changed() => {}
             }
         }
     }
@@ -109,17 +140,35 @@ impl<'a> Printer<'a> {
         Ok(read.map_err(Failure::from)?)
     }
 
-    fn take(&mut self, result: &ReleasedResult) {
-        self.line = result.sequence.0;
-        let answer = &result.answer;
-        let body = &answer.payload.body;
+    /// Takes a result into the block; false: it is not there yet.
+    async fn take(&mut self, result: &ReleasedResult) -> Result<bool, Stop> {
+        let line = result.sequence.0;
+        let mut failed = has_failed(result);
+        let again = if failed && self.machine.kind == JournalKind::Local {
+            Again::of(self.machine).result(line).await?
+        } else {
+            Retried::Never
+        };
+        let newest = match &again {
+            Retried::Never => result,
+            Retried::Open => return Ok(false),
+            Retried::Done(newest) => {
+                failed = has_failed(newest);
+                &**newest
+            }
+        };
+        self.line = line;
+        let answer = &newest.answer;
+        let kept = self.waiting.as_ref().map(|waiting| waiting.take(line));
+        let body = kept.as_ref().filter(|_| !failed).unwrap_or(&answer.payload.body);
         self.block.extend_from_slice(body.strip_suffix(b"\n").unwrap_or(body));
         self.block.push(b'\n');
-        // A worker may say that a line has no result; that is no failure.
-        if answer.outcome == Outcome::Skipped && answer.worker.is_empty() {
+        if failed {
             self.failed += 1;
-            self.progress.say(&failure(self.line, answer));
+            let together = self.machine.orders.together.get();
+            self.progress.say(&failure(line, together, answer));
         }
+        Ok(true)
     }
 
     async fn flush(&mut self, writer: &Writer) -> Result<(), Stop> {
@@ -133,9 +182,16 @@ impl<'a> Printer<'a> {
     }
 }
 
-fn failure(line: u64, answer: &Answer) -> String {
+/// In words; so many lines go together.
+fn failure(number: u64, together: usize, answer: &Answer) -> String {
     let reason = answer.history.last().map_or(&*answer.reason, |attempt| &*attempt.detail);
     let attempts = answer.attempts;
     let plural = if attempts == 1 { "" } else { "s" };
-    format!("supervisor: line {line} failed after {attempts} attempt{plural}: {reason}")
+    let together = u64::try_from(together).unwrap_or(u64::MAX);
+    let last = number.saturating_mul(together);
+    let lines = match last - (together - 1) {
+        first if first == last => format!("line {last}"),
+        first => format!("lines {first} to {last}"),
+    };
+    format!("supervisor: {lines} failed after {attempts} attempt{plural}: {reason}")
 }
