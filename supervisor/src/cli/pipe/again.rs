@@ -11,7 +11,10 @@ use tokio::task::spawn_blocking;
 
 use super::{Failure, READ_BYTES, Stop, machine::Machine};
 use crate::{
-    dispatcher::{Event, Reply, event::Bulk},
+    dispatcher::{
+        Dispatcher, Event, Reply,
+        event::{Bulk, Decision},
+    },
     record::Outcome,
     views::ReleasedResult,
 };
@@ -44,18 +47,16 @@ impl<'a> Again<'a> {
         let Some(stream) = self.0.views.find(&self.0.stream) else {
             return Ok(());
         };
-        let reopen = move |request| {
-            let bulk = Bulk {
-                stream: Some(stream),
-                matching: "".into(),
-                after: None,
-                limit: usize::MAX,
-                by: "pipe".into(),
-                reason: "--retry-failed".into(),
-            };
-            Event::RetriedMany { request, bulk }
+        let parked = move |dispatcher: &Dispatcher| -> Vec<_> {
+            let all = dispatcher.parked_after((stream, Sequence(0)));
+            let ours = all.take_while(|(of, ..)| *of == stream);
+            ours.map(|(_, sequence, ..)| (stream, sequence)).collect()
         };
-        self.0.handle.ask(reopen).await?;
+        for places in self.0.handle.look(parked).await?.chunks(AT_ONCE) {
+            let decision = Decision::Retry { reason: "--retry-failed".into() };
+            let bulk = Bulk { places: places.to_vec(), decision, by: "pipe".into() };
+            self.0.handle.ask(move |request| Event::DecidedMany { request, bulk }).await?;
+        }
         Ok(())
     }
 

@@ -202,7 +202,7 @@ fn read(chunks: &mpsc::Sender<io::Result<Vec<u8>>>) {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use proptest::{collection::vec, prelude::*};
 
     use super::*;
 
@@ -242,7 +242,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_input_is_cut_alike_however_it_comes(
-            input in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'a'), Just(0)], 0..60),
+            input in vec(prop_oneof![Just(b'\n'), Just(b'a'), Just(0)], 0..60),
             (longest, together, piece) in (0_usize..6, 1_usize..4, 1_usize..10),
         ) {
             let rules = rules(longest, together);
