@@ -264,7 +264,8 @@ pub(super) async fn run(options: Options) -> Result<ExitCode, Failure> {
     let (machine, mut driver) = Machine::start(orders, (handle, mailbox), crew.edges()).await?;
     let input = Input::start(options.rules())?;
     let ended = tokio::select! {
-        ended = work((&machine, &crew), waiting, input, shutdown.clone()) => ended,
+        // Boxed: it holds all that is going on.
+        ended = Box::pin(work((&machine, &crew), waiting, input, shutdown.clone())) => ended,
         () = shutdown.reached(Phase::Now) => Ok(Ending::Stopped),
     };
     // Processes first: what they still say is not to be written down as failures.
