@@ -5,7 +5,10 @@ use std::{fmt, num::NonZeroU64, str::FromStr, sync::Arc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{limits::STREAM_NAME_BYTES, time::Time};
+use crate::{
+    limits::{LARGEST_NUMBER, STREAM_NAME_BYTES, STREAMS},
+    time::Time,
+};
 
 /// The name of a stream: 1 to 128 characters of `A-Z a-z 0-9 . _ -`, and neither `.` nor `..`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -65,8 +68,8 @@ impl<'de> Deserialize<'de> for StreamName {
 /// Text that is not a stream's name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "a stream's name is 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-', and neither \".\" nor \
-     \"..\""
+    "a stream's name is 1 to 128 characters of A-Z, a-z, 0-9, '.', '_' and '-', and neither \".\" \
+     nor \"..\""
 )]
 pub struct BadStreamName;
 
@@ -74,10 +77,50 @@ pub struct BadStreamName;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct StreamId(pub u32);
 
+impl StreamId {
+    /// The number of the stream that is opened after `count` others.
+    ///
+    /// # Panics
+    /// When there is no number left: [`STREAMS`] refuses long before, and two streams under one
+    /// number would be one.
+    #[must_use]
+    pub fn after(count: usize) -> Self {
+        assert!(count <= STREAMS, "a journal has at most {STREAMS} streams");
+        Self(u32::try_from(count).expect("the number of streams is bounded"))
+    }
+
+    /// The number after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// Reads a number from outside: digits alone, and at most [`LARGEST_NUMBER`], so that counting on
+/// from it can't overflow.
+///
+/// # Errors
+/// When it is no such number.
+pub fn parse_number(text: &str) -> Result<u64, BadNumber> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|number| digits && *number <= LARGEST_NUMBER);
+    number.ok_or(BadNumber)
+}
+
+/// Text that is no number, or a number that is too large.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("expected a whole number of at most {LARGEST_NUMBER}")]
+pub struct BadNumber;
+
+fn deserialize_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = u64::deserialize(deserializer)?;
+    if number <= LARGEST_NUMBER { Ok(number) } else { Err(serde::de::Error::custom(BadNumber)) }
+}
+
 /// The 1-based, gap-free number of a message in its stream: arrival order.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
-pub struct Sequence(pub u64);
+pub struct Sequence(#[serde(deserialize_with = "deserialize_number")] pub u64);
 
 impl Sequence {
     /// The first message of a stream.
@@ -85,8 +128,22 @@ impl Sequence {
 
     /// The sequence after this one.
     #[must_use]
-    pub fn next(self) -> Self {
-        Self(self.0 + 1)
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// The sequence before this one; 0 stands before the first.
+    #[must_use]
+    pub const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+}
+
+impl FromStr for Sequence {
+    type Err = BadNumber;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_number(text).map(Self)
     }
 }
 
@@ -102,13 +159,27 @@ impl fmt::Display for Sequence {
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]
 #[serde(transparent)]
-pub struct Position(pub u64);
+pub struct Position(#[serde(deserialize_with = "deserialize_number")] pub u64);
 
 impl Position {
     /// The position after this one.
     #[must_use]
-    pub fn next(self) -> Self {
-        Self(self.0 + 1)
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// The position before this one; 0 stands before the first.
+    #[must_use]
+    pub const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+}
+
+impl FromStr for Position {
+    type Err = BadNumber;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_number(text).map(Self)
     }
 }
 
@@ -180,6 +251,30 @@ mod tests {
         for bad in ["", "a/b", "../x", "a b", "ü", "a\0", &"x".repeat(129)] {
             assert_eq!(bad.parse::<StreamName>(), Err(BadStreamName), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn numbers_from_outside_leave_room_to_count_on() {
+        let largest = LARGEST_NUMBER.to_string();
+        assert_eq!("0".parse(), Ok(Position(0)));
+        assert_eq!(largest.parse(), Ok(Sequence(LARGEST_NUMBER)));
+        assert_eq!(serde_json::from_str::<Position>(&largest).unwrap().0, LARGEST_NUMBER);
+        let beyond = ["9223372036854775808", "18446744073709551615", "18446744073709551616"];
+        for bad in beyond.into_iter().chain(["", "+1", "-1", "1.0", " 1", "1e3", "x"]) {
+            assert_eq!(bad.parse::<Position>(), Err(BadNumber), "{bad:?}");
+            assert_eq!(bad.parse::<Sequence>(), Err(BadNumber), "{bad:?}");
+        }
+        for bad in beyond {
+            assert!(serde_json::from_str::<Sequence>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn counting_ends_at_the_ends() {
+        assert_eq!(Position(u64::MAX).next(), Position(u64::MAX));
+        assert_eq!(Sequence(u64::MAX).next(), Sequence(u64::MAX));
+        assert_eq!((Position(0).before(), Sequence(0).before()), (Position(0), Sequence(0)));
+        assert_eq!(StreamId::after(7), StreamId(7));
     }
 
     #[test]

@@ -91,8 +91,23 @@ pub const INTAKE_QUEUE: usize = 3072;
 pub const COMMIT_STALL: Duration = Duration::from_secs(2);
 /// Events that the driver takes in one turn.
 pub const DRIVER_TURN: usize = 512;
-/// Bytes of one journal entry after which the driver ends its turn.
+/// Bytes of one journal entry after which it ends, and the next one begins.
 pub const TURN_BYTES: usize = 1 << 20;
+/// The largest entry that a journal takes, in bytes. What has to be in one entry, as a batch has,
+/// is refused when it would be larger.
+pub const ENTRY_BYTES: usize = 32 << 20;
+/// Bytes of an entry that are left for what else the same turn has to say.
+pub const ENTRY_RESERVE: usize = 256 << 10;
+/// Timers, streams and heads that one call of the dispatcher works off, per journal; the rest has
+/// its turn right after it.
+pub const WORK_AT_ONCE: usize = 512;
+/// Messages of one stream without a processing step that pass at once.
+pub const PASSED_AT_ONCE: usize = 65_536;
+/// Streams of one journal. What would make another one is refused.
+pub const STREAMS: usize = 16_000_000;
+/// The largest sequence, position or number of another kind that is taken from outside: there is
+/// room to count on from it.
+pub const LARGEST_NUMBER: u64 = u64::MAX >> 1;
 /// Bytes handed to the journal and not yet durable, beyond which the driver takes no more in.
 pub const UNSYNCED_BYTES: usize = 64 << 20;
 /// Bytes of messages and results that are copied in one turn, before the journal is trimmed.
@@ -110,8 +125,8 @@ pub const VIEW_TAIL_ROWS: usize = 65_536;
 pub const VIEW_SPILL_ROWS: usize = 8192;
 /// Places in one file of the index of positions.
 pub const VIEW_FILE_ROWS: u64 = 1 << 20;
-/// Messages of a stream between the last answer that waits for its turn and the next one, from which
-/// on that one is noted by itself: per stream.
+/// Messages of a stream between the last answer that waits for its turn and the next one, from
+/// which on that one is noted by itself: per stream.
 pub const SPARSE_SLOTS: u64 = 1024;
 /// Most history of one message's attempts that is kept.
 pub const ATTEMPT_HISTORY: usize = 32;
@@ -176,7 +191,8 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 pub const PROBE_STAY: Duration = Duration::from_millis(100);
 /// Attempts of one pool that may wait to be slow enough for a copy.
 pub const HEDGE_QUEUE: usize = 65_536;
-/// Names that are looked up at once, per process: each takes a thread until its name server answers.
+/// Names that are looked up at once, per process: each takes a thread until its name server has
+/// answered.
 pub const LOOKUPS: usize = 64;
 /// Most addresses of one host that are tried.
 pub const HOST_ADDRESSES: usize = 16;
@@ -186,8 +202,8 @@ pub const ACK_BYTES: u64 = 4096;
 pub const RESULTS_AT_ONCE: u32 = 10_000;
 /// Bytes of results' bodies, per request to a destination, after which it takes no further result.
 pub const DELIVERY_BYTES: u32 = 1 << 20;
-/// Full batches of a stream that are fixed at a time, per subscription: one record says so for all of
-/// them, and a change of `batch` takes effect behind them.
+/// Full batches of a stream that are fixed at a time, per subscription: one record says so for all
+/// of them, and a change of `batch` takes effect behind them.
 pub const BATCHES_AHEAD: u32 = 16;
 /// Headers of its own, per subscription.
 pub const OWN_HEADERS: usize = 32;
@@ -245,6 +261,8 @@ pub const MESSAGE_ALERTS: usize = 1000;
 pub const NOTICE_BURST: u32 = 40;
 /// How often a target is told of one more, then: per target.
 pub const NOTICE_EVERY: Duration = Duration::from_secs(30);
+/// Live alerts about single streams that stand still; one alert says how many more there are.
+pub const HELD_ALERTS: usize = 500;
 /// Resolved alerts that are kept to be looked at.
 pub const ALERTS_RESOLVED: usize = 1000;
 /// Live alerts about workers that can't be connected to, per process.
@@ -261,6 +279,11 @@ pub const AUDIT_KEPT: usize = 1000;
 const _: () = {
     assert!(MESSAGE_BYTES <= BATCH_BYTES && BATCH_BYTES <= INTAKE_BYTES);
     assert!(INTAKE_QUEUE < DRIVER_QUEUE);
-    assert!(TURN_BYTES <= UNSYNCED_BYTES);
+    assert!(TURN_BYTES <= UNSYNCED_BYTES && ENTRY_BYTES <= UNSYNCED_BYTES);
+    assert!(TURN_BYTES + ENTRY_RESERVE < ENTRY_BYTES);
+    // One message of the largest size, and all that may stand beside it.
+    assert!(LARGEST_BODY <= 24 << 20 && ENTRY_BYTES - TURN_BYTES - ENTRY_RESERVE >= 28 << 20);
+    assert!(KEPT_HEADER_BYTES + HEAD_BYTES + KEY_BYTES < 1 << 20);
+    assert!(STREAMS < 1 << 31);
     assert!(KEY_BYTES < HEAD_BYTES);
 };

@@ -1,5 +1,7 @@
 //! What travels: a message on its way in, and an answer on its way out.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{ids::MessageId, limits::KEY_BYTES};
@@ -10,6 +12,9 @@ pub const OCTET_STREAM: &str = "application/octet-stream";
 /// Headers that travel with a body, names in lower case, in the order in which they came.
 pub type Headers = Box<[(Box<str>, Box<str>)]>;
 
+/// The same, where several messages have them.
+pub type SharedHeaders = Arc<[(Box<str>, Box<str>)]>;
+
 /// A message, as taken in. Nothing of it changes afterwards.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Message {
@@ -17,10 +22,11 @@ pub struct Message {
     pub id: MessageId,
     /// The producer's idempotency key, if it gave one.
     pub key: Option<Key>,
-    /// The body's type, as received; empty when its sender named none.
-    pub content_type: Box<str>,
-    /// `ce-*`, `traceparent` and `tracestate`, as received.
-    pub headers: Headers,
+    /// The body's type, as received; empty when its sender named none. Messages of one request
+    /// share it.
+    pub content_type: Arc<str>,
+    /// `ce-*`, `traceparent` and `tracestate`, as received. Messages of one request share them.
+    pub headers: SharedHeaders,
     /// The body.
     pub body: Bytes,
 }
@@ -38,6 +44,12 @@ impl Message {
     pub fn trace(&self) -> Headers {
         self.headers.iter().filter(|(name, _)| is_trace(name)).cloned().collect()
     }
+}
+
+/// Headers that are shared; most messages have none, and those need no room.
+#[must_use]
+pub fn shared(headers: Headers) -> SharedHeaders {
+    if headers.is_empty() { Arc::default() } else { headers.into() }
 }
 
 /// Bytes of names and values.
@@ -70,7 +82,8 @@ pub struct Key {
 
 impl Key {
     /// The key of an event that has no other: what its source and its id make. Control characters
-    /// keep it apart from any key that a header can carry; one that is long or strange is its digest.
+    /// keep it apart from any key that a header can carry; one that is long or strange is its
+    /// digest.
     #[must_use]
     pub fn of_event(source: &str, id: &str, digest: impl FnOnce(&str) -> [u8; 32]) -> Box<str> {
         let whole = format!("\u{1}{source}\u{1}{id}");

@@ -7,11 +7,13 @@ pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;
+#[forbid(clippy::disallowed_types)]
 pub mod dispatcher;
 pub mod driver;
 pub mod egress;
 pub mod ingress;
 pub mod journal;
+#[forbid(clippy::disallowed_types)]
 pub mod record;
 pub mod secrets;
 pub mod views;

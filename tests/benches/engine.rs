@@ -90,7 +90,7 @@ fn message(sequence: u64) -> Message {
         id: MessageId(Uuid::from_u128(u128::from(sequence))),
         key: None,
         content_type: OCTET_STREAM.into(),
-        headers: Box::default(),
+        headers: Arc::default(),
         body: Bytes::from_static(b"a body"),
     }
 }

@@ -77,7 +77,7 @@ fn codecs(c: &mut Criterion) {
                 id: MessageId(Uuid::from_u128(u128::from(sequence))),
                 key: None,
                 content_type: OCTET_STREAM.into(),
-                headers: Box::default(),
+                headers: Arc::default(),
                 body: body.clone(),
             }),
         })

@@ -63,6 +63,82 @@ fn crates_depend_downwards_only() {
     }
 }
 
+/// What the core may use of `common`: words and arithmetic. A clock, a socket, a thread or a task
+/// is to be had through everything else.
+const CORE_USES: &[&str] =
+    &["backoff", "chunked", "ids", "limits", "message", "protocol", "time", "units"];
+/// What it may use of the standard library, and the crates that it may use.
+const CORE_STD: &[&str] = &[
+    "borrow",
+    "cell",
+    "cmp",
+    "collections",
+    "convert",
+    "fmt",
+    "hash",
+    "iter",
+    "mem",
+    "num",
+    "ops",
+    "slice",
+    "str",
+    "string",
+    "sync",
+    "time",
+    "vec",
+];
+const CORE_CRATES: &[&str] = &[
+    "arc_swap",
+    "bytes",
+    "crate",
+    "proptest",
+    "rollcall_common",
+    "self",
+    "sha2",
+    "std",
+    "super",
+    "uuid",
+];
+
+#[test]
+fn the_core_imports_only_what_is_on_the_list() {
+    let mut wrong = Vec::new();
+    for folder in ["supervisor/src/dispatcher", "supervisor/src/record"] {
+        for file in sources(folder) {
+            let code = code_of(&file);
+            for (root, list) in [("rollcall_common", CORE_USES), ("std", CORE_STD)] {
+                for name in names_after(&code, &format!("{root}::")) {
+                    if !list.contains(&&*name) {
+                        wrong.push(format!("{}: {root}::{name}", file.display()));
+                    }
+                }
+            }
+            let modules: Vec<String> = code
+                .lines()
+                .filter_map(|line| {
+                    line.trim_start().strip_prefix("mod ").or_else(|| line.strip_prefix("pub mod "))
+                })
+                .filter_map(name_at)
+                .collect();
+            let imports = code.lines().filter_map(|line| line.trim_start().strip_prefix("use "));
+            for name in imports.filter_map(name_at) {
+                let foreign = name.chars().all(|c| !c.is_uppercase());
+                let known = CORE_CRATES.contains(&&*name) || modules.contains(&name);
+                if foreign && !known {
+                    wrong.push(format!("{}: use {name}", file.display()));
+                }
+            }
+            for word in ["Clock", "Instant", "SystemTime"] {
+                let used = code.split(|c: char| !c.is_alphanumeric()).any(|token| token == word);
+                if used {
+                    wrong.push(format!("{}: {word}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn the_dispatcher_is_pure() {
     let banned = ["tokio", "std::fs", "std::net", "std::thread", "Instant::now", "SystemTime"];
@@ -282,9 +358,14 @@ fn level_of(module: &str) -> Option<usize> {
 
 /// The modules of the crate that a file names after `crate::`.
 fn imports(code: &str) -> BTreeSet<String> {
+    names_after(code, "crate::")
+}
+
+/// The names that follow this word anywhere in the code.
+fn names_after(code: &str, word: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let code: String = code.lines().filter(|line| is_code(line)).collect::<Vec<_>>().join("\n");
-    for (at, word) in code.match_indices("crate::") {
+    for (at, word) in code.match_indices(word) {
         let after = &code[at + word.len()..];
         match after.strip_prefix('{') {
             Some(list) => found.extend(first_names(list)),

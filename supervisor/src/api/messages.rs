@@ -40,8 +40,8 @@ async fn message(
 
 /// A path's sequence.
 pub(super) fn parse_sequence(text: &str) -> Result<Sequence, Box<Problem>> {
-    let number = text.parse::<u64>().ok().filter(|number| *number > 0);
-    number.map(Sequence).ok_or_else(|| {
+    let sequence = text.parse().ok().filter(|sequence| *sequence >= Sequence::FIRST);
+    sequence.ok_or_else(|| {
         Box::new(bad_request(format!("{text:?} is no sequence: a whole number from 1 on")))
     })
 }
@@ -183,7 +183,7 @@ impl Api {
             return Ok(None);
         }
         let views = Arc::clone(&self.views);
-        let before = Sequence(sequence.0 - 1);
+        let before = sequence.before();
         let read = move || views.stream_results(stream, before, 1, usize::MAX);
         let results = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
         Ok(results.map_err(|error| internal(&error))?.pop())

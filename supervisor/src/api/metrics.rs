@@ -157,6 +157,7 @@ fn register_counters(registry: &mut Registry, counters: &Counters) {
         ("released", "Results released", counters.released),
         ("delivered", "Results that destinations took", counters.delivered),
         ("deliveries_failed", "Requests that destinations did not take", counters.undelivered),
+        ("quarantined", "Streams and subscriptions found inconsistent", counters.quarantined),
         ("position_gaps", "Results found missing when they were handed out", counters.gaps),
         ("snapshots", "Snapshots written to the journal", counters.snapshots),
         ("copied", "Messages and results copied before a trim", counters.copied),

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use axum::{Router, response::Response, routing::get};
 use rollcall_common::{
     http::Guard,
-    ids::{StreamId, StreamName},
+    ids::{StreamId, StreamName, parse_number},
     net::Network,
     problem::Problem,
     shutdown::Shutdown,
@@ -142,9 +142,11 @@ fn number<T: std::str::FromStr>(
     })
 }
 
-/// A number of digits alone: what is parsed otherwise takes a sign too.
+/// A number of digits alone, that is not too large to count on from it: what is parsed otherwise
+/// takes a sign too.
 fn parse_digits<T: std::str::FromStr>(text: &str) -> Option<T> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+    parse_number(text).ok()?;
+    text.parse().ok()
 }
 
 /// How many are asked for in a query: at least one, `usual` when it does not say, and never more

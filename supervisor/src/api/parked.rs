@@ -171,7 +171,7 @@ impl Row {
             reason: parking.reason.clone(),
             attempts,
             at: parking.at,
-            behind: dispatcher.stream_status(place.0).next.0 - 1 - place.1.0,
+            behind: dispatcher.stream_status(place.0).next.before().0.saturating_sub(place.1.0),
         })
     }
 

@@ -100,6 +100,7 @@ impl Bound {
         for (listener, Tcp { stream, framing, content_type, .. }) in self.tcp {
             let intake = Arc::clone(intake);
             let crowd = Crowd::new(self.crowd);
+            let content_type = content_type.into();
             let feed = Feed { intake, stream, framing, content_type, crowd };
             task::spawn("tcp-listener", tcp::serve(listener, feed, shutdown.clone()));
         }

@@ -55,7 +55,7 @@ pub enum AppError {
     #[error("the journal can't be opened: {0}")]
     Open(#[from] OpenError),
     /// What the journal says can't be made out.
-    #[error(transparent)]
+    #[error("{0}; {MEND}")]
     Recover(#[from] RecoverError),
     /// The folder of the views can't be made.
     #[error("the index in {0} can't be written: {1}")]
@@ -76,6 +76,10 @@ pub enum AppError {
     #[error("starting was broken off: {0}")]
     Broken(String),
 }
+
+/// What is to be done about a journal that can't be made out.
+const MEND: &str =
+    "nothing was changed: put a copy of its folder back, or begin with another folder";
 
 /// A supervisor that runs.
 #[derive(Debug)]

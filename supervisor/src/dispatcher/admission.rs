@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use rollcall_common::{
     ids::{Sequence, StreamId, StreamName},
-    limits::CACHE_BYTES,
     message::Message,
     time::Time,
 };
@@ -16,7 +15,10 @@ use super::{
     slot::Held,
     state::{Seen, digest},
 };
-use crate::record::Record;
+use crate::record::{
+    Record,
+    codec::{Beside, accepted_bytes},
+};
 
 impl Dispatcher {
     pub(super) fn arrived(&mut self, arrival: &Arrival, now: Time) {
@@ -45,6 +47,10 @@ impl Dispatcher {
             self.counters.duplicates += u64::try_from(taken.len()).unwrap_or(u64::MAX);
             return Ok(taken);
         }
+        self.fits_into_an_entry(arrival, &taken)?;
+        if known.is_none() && self.state.streams.len() >= self.settings.bounds.streams {
+            return Err(Reply::TooManyStreams { limit: self.settings.bounds.streams });
+        }
         if self.space == Space::Low {
             return Err(Reply::Full);
         }
@@ -71,10 +77,22 @@ impl Dispatcher {
             self.commit(Record::Accepted { stream, sequence, at: now, message });
             self.hold_in_window(stream, sequence, held);
         }
+        if arrival.messages.len() > 1 {
+            self.cut();
+        }
         self.dirty.insert(stream);
         self.enqueue(stream);
         self.watch_head(stream);
         Ok(taken)
+    }
+
+    /// Messages of one request are in one entry, so that all of them are there or none.
+    fn fits_into_an_entry(&self, arrival: &Arrival, taken: &[Taken]) -> Result<(), Reply> {
+        let limit = self.settings.bounds.batch_bytes();
+        let fresh = arrival.messages.iter().zip(taken).filter(|(_, taken)| !taken.duplicate);
+        let bytes = fresh.map(|(message, _)| accepted_bytes(&Beside::of(message), &message.body));
+        let bytes = bytes.fold(0_usize, usize::saturating_add);
+        if bytes <= limit { Ok(()) } else { Err(Reply::TooLarge { bytes, limit }) }
     }
 
     /// Gives each message its place; changes nothing yet, since one message may refuse them all.
@@ -112,14 +130,14 @@ impl Dispatcher {
     fn hold_in_window(&mut self, stream: StreamId, sequence: Sequence, held: Held) {
         let entry = self.state.stream(stream);
         let soon = sequence <= entry.window_end() && entry.pool.is_some();
-        if soon && self.state.held_bytes < CACHE_BYTES {
+        if soon && self.state.held_bytes < self.settings.bounds.cache_bytes {
             self.state.hold(stream, sequence, held);
         }
     }
 
     /// Brings a stream into being.
     pub(super) fn open(&mut self, name: &StreamName) -> StreamId {
-        let stream = StreamId(u32::try_from(self.state.streams.len()).unwrap_or(u32::MAX));
+        let stream = StreamId::after(self.state.streams.len());
         self.commit(Record::Opened { stream, name: name.clone() });
         self.assign_pool(stream);
         stream

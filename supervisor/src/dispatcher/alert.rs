@@ -189,7 +189,7 @@ impl Alert {
             Subject::Disk => "disk_low",
             Subject::Flood => "message_parked",
             Subject::Gap(_) => "position_gap",
-            Subject::Held(_) => "stream_held",
+            Subject::Held(_) | Subject::HeldFlood => "stream_held",
             Subject::Lag(_) => "subscription_lagging",
             Subject::Parked(_) => "message_parked",
             Subject::Message(..) if self.is_parking() => "message_parked",
@@ -252,6 +252,8 @@ pub(super) struct Alerts {
     messages: usize,
     /// Those of them about a stream's parked ones.
     parked: usize,
+    /// Live ones about a stream that stands still.
+    held: usize,
 }
 
 impl Alerts {
@@ -308,6 +310,11 @@ impl Alerts {
         firing.fold((0, None), |(count, worst), alert| (count + 1, worst.max(Some(alert.severity))))
     }
 
+    /// Live ones about a stream that stands still.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     /// The number of the last one that there was.
     pub(super) fn last(&self) -> u64 {
         self.last
@@ -320,7 +327,7 @@ impl Alerts {
 
     /// Records that make them all again.
     pub(super) fn export(&self) -> Vec<AlertRecord> {
-        let Self { all, resolved, live: _, last: _, messages: _, parked: _ } = self;
+        let Self { all, resolved, live: _, last: _, messages: _, parked: _, held: _ } = self;
         let mut records = Vec::new();
         // One that is over makes room for the next of its cause.
         for (id, alert) in resolved.iter().filter_map(|id| Some((*id, all.get(id)?))) {
@@ -334,8 +341,8 @@ impl Alerts {
 
     /// Every fact of them, one a line: see [`State::facts`](super::State::facts).
     pub(super) fn facts(&self) -> Vec<String> {
-        let Self { all, live, resolved, last, messages, parked } = self;
-        let counts = format!("of messages {messages}, of parked ones {parked}");
+        let Self { all, live, resolved, last, messages, parked, held } = self;
+        let counts = format!("of messages {messages}, of parked ones {parked}, {held} held");
         let mut facts = vec![format!("alerts: last {last}, {counts}, {resolved:?}")];
         facts.extend(all.iter().map(|(id, alert)| format!("alert {id:?}: {alert:?}")));
         facts.extend(live.iter().map(|(subject, id)| format!("live {subject:?}: {id:?}")));
@@ -383,6 +390,7 @@ impl Alerts {
         self.last = self.last.max(id.0);
         self.messages += usize::from(is_of_messages(subject));
         self.parked += usize::from(matches!(subject, Subject::Parked(_)));
+        self.held += usize::from(matches!(subject, Subject::Held(_)));
         self.live.insert(subject.clone(), id);
         let alert = Alert {
             subject: subject.clone(),
@@ -407,6 +415,7 @@ impl Alerts {
         if self.live.remove(&alert.subject).is_some() {
             self.messages -= usize::from(is_of_messages(&alert.subject));
             self.parked -= usize::from(matches!(alert.subject, Subject::Parked(_)));
+            self.held -= usize::from(matches!(alert.subject, Subject::Held(_)));
             self.resolved.push_back(id);
         }
         while self.resolved.len() > ALERTS_RESOLVED {

@@ -218,9 +218,9 @@ impl Dispatcher {
         self.enqueue(stream);
     }
 
-    /// A parked head is skipped, where the stream's settings say so.
+    /// A parked head is skipped, where the stream's settings say so, and the next one as well.
     pub(super) fn settle_head(&mut self, stream: StreamId, now: Time) {
-        loop {
+        for _ in 0..self.settings.bounds.work.max(1) {
             let entry = self.state.stream(stream);
             if entry.settings.on_exhausted != OnExhausted::Skip || entry.paused {
                 return;
@@ -241,7 +241,9 @@ impl Dispatcher {
             let sequence = entry.released.next();
             self.counters.skipped += 1;
             self.commit(Record::Answered { stream, sequence, at: now, answer: Arc::new(answer) });
+            self.cut();
         }
+        self.defer(stream);
     }
 
     /// A try that does not count: another worker now, or, when all have turned the message away,

@@ -101,6 +101,7 @@ impl Dispatcher {
             if self.parking(stream, sequence).is_some() {
                 let reply = self.decide((stream, sequence), (&by, decision.clone()), None, now);
                 count += u64::from(reply == Reply::Done);
+                self.cut();
             }
         }
         self.effects.push_back(Effect::Reply(request, Reply::DecidedMany { count }));

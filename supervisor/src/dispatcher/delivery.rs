@@ -253,18 +253,18 @@ impl Dispatcher {
 
     /// Looks at what comes next for a subscription that catches up.
     pub(super) fn look_ahead(&mut self, subscription: SubscriptionId) {
-        let Some(entry) = self.state.subscriptions.get(&subscription) else {
-            return;
-        };
-        let Some(after) = entry.scan.filter(|_| !entry.scanning) else {
-            return;
-        };
-        let life = entry.life;
-        if let Some(found) = self.state.recent_after(after, entry) {
-            self.commit_scan(subscription, self.state.head, found);
-        } else if let Some(entry) = self.state.subscriptions.get_mut(&subscription) {
-            entry.scanning = true;
-            self.effects.push_back(Effect::Scan { subscription, life, after });
+        let items = self.settings.bounds.items();
+        while let Some(entry) = self.state.subscriptions.get(&subscription)
+            && let Some(after) = entry.scan.filter(|_| !entry.scanning)
+        {
+            let life = entry.life;
+            if let Some((to, found)) = self.state.recent_after(after, entry, items) {
+                self.commit_scan(subscription, to, found);
+                self.cut();
+            } else if let Some(entry) = self.state.subscriptions.get_mut(&subscription) {
+                entry.scanning = true;
+                self.effects.push_back(Effect::Scan { subscription, life, after });
+            }
         }
     }
 
@@ -273,6 +273,9 @@ impl Dispatcher {
         self.commit(Record::Scanned { subscription, to, found });
         if let Some(entry) = self.state.subscriptions.get_mut(&subscription) {
             streams.into_iter().for_each(|stream| entry.line_up(stream));
+            if entry.paused == Some(PauseReason::Inconsistent) {
+                self.worry(self.state.last_time());
+            }
         }
     }
 

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use rollcall_common::{
     ids::{Sequence, StreamId},
-    limits::CACHE_BYTES,
     message::Message,
     time::Time,
 };
@@ -17,7 +16,7 @@ use super::{
     event::Presence,
     pool::PoolKey,
     settings::Hedging,
-    slot::{Held, SlotState},
+    slot::{Held, Slot, SlotState},
     stream::Turn,
     timers::Timer,
     worker::WorkerKey,
@@ -177,20 +176,27 @@ impl Dispatcher {
         }
     }
 
-    /// Messages came back from the journal.
+    /// Messages came back from the journal. The first one that was asked for may have its result
+    /// meanwhile; if it has none and is not among them, it is nowhere.
     pub(super) fn fetched(
         &mut self,
-        stream: StreamId,
+        (stream, first): (StreamId, Sequence),
         messages: Vec<(Sequence, Time, Arc<Message>)>,
+        now: Time,
     ) {
         for (sequence, accepted_at, message) in messages {
             // At least the one that is needed, however full the memory is.
             let needed = self.state.stream(stream).again.contains(sequence);
-            if needed || self.state.held_bytes < CACHE_BYTES {
+            if needed || self.state.held_bytes < self.settings.bounds.cache_bytes {
                 self.state.hold(stream, sequence, Held { accepted_at, message });
             }
         }
-        self.state.stream_mut(stream).turn = Turn::None;
+        let entry = self.state.stream_mut(stream);
+        entry.turn = Turn::None;
+        let open = entry.slot(first).is_some_and(Slot::is_without_message);
+        if open && entry.pool.is_some() && entry.again.contains(first) && !entry.paused {
+            return self.quarantine_stream((stream, first), now);
+        }
         self.enqueue(stream);
     }
 
@@ -223,15 +229,26 @@ impl Dispatcher {
             return;
         }
         let mut runs: Vec<(Sequence, Sequence)> = Vec::new();
-        while let Some(sequence) = entry.take_passing() {
+        let mut left = self.settings.bounds.passes.max(1);
+        while left > 0
+            && let Some(sequence) = entry.take_passing()
+        {
+            left -= 1;
             match runs.last_mut() {
                 Some((_, last)) if last.next() == sequence => *last = sequence,
                 _ => runs.push((sequence, sequence)),
             }
         }
         let at = self.state.last_time();
+        let many = runs.len() > 1;
         for (first, last) in runs {
             self.commit(Record::Passed { stream, first, last, at });
+            if many {
+                self.cut();
+            }
+        }
+        if left == 0 {
+            self.defer(stream);
         }
         // What is at the head now may have been parked when the stream still had workers.
         self.settle_head(stream, at);

@@ -29,6 +29,8 @@ pub enum Effect {
         /// Its worker.
         worker: Arc<str>,
     },
+    /// What stands before this and what follows need not be in one entry of the journal.
+    Cut,
     /// Hand results of one stream to a subscription's destination.
     Deliver(Delivery),
     /// Hand a message to a worker.
@@ -199,6 +201,18 @@ pub enum Reply {
     },
     /// The message is not parked.
     NotParked,
+    /// The messages of the request do not fit into one entry of the journal.
+    TooLarge {
+        /// How many bytes they take up there.
+        bytes: usize,
+        /// How many they may.
+        limit: usize,
+    },
+    /// There are as many streams as there may be.
+    TooManyStreams {
+        /// The bound.
+        limit: usize,
+    },
     /// An answer about a subscription.
     Subscription(SubscriptionReply),
     /// There is no such alert.

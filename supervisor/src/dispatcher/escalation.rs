@@ -194,8 +194,21 @@ impl Dispatcher {
         detail: String,
         now: Time,
     ) {
+        let known = self.state.alerts.find(&subject);
+        if !known.is_some_and(|(_, one)| one.severity >= severity && one.count >= count) {
+            self.restate(subject, (severity, count), detail, now);
+        }
+    }
+
+    /// Raises an alert, or says how it stands now.
+    pub(super) fn restate(
+        &mut self,
+        subject: Subject,
+        (severity, count): (Severity, u32),
+        detail: String,
+        now: Time,
+    ) {
         let (alert, severity) = match self.state.alerts.find(&subject) {
-            Some((_, known)) if known.severity >= severity && known.count >= count => return,
             Some((id, known)) => (id, known.severity.max(severity)),
             None => (self.state.alerts.next_id(), severity),
         };

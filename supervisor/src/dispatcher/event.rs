@@ -86,10 +86,10 @@ pub enum Event {
     },
     /// Nothing new is to be dispatched: the process is on its way down.
     Drain,
-    /// Messages were read back from the journal.
+    /// Messages were read back from the journal, or are not needed any more.
     Fetched {
-        /// Their stream.
-        stream: StreamId,
+        /// Their stream, and the first that was asked for.
+        at: (StreamId, Sequence),
         /// The messages, in order, with the moments at which they were taken in.
         messages: Vec<(Sequence, Time, Arc<Message>)>,
     },

@@ -64,7 +64,7 @@ impl Dispatcher {
             let empty = BTreeMap::new();
             let flying = counting.get(&id).unwrap_or(&empty);
             self.verify_slots(id, stream, flying)?;
-            self.verify_turn(stream)?;
+            self.verify_turn(id, stream)?;
             sizes.streams.push((stream.slot_count(), stream.in_flight));
             held_bytes += stream.held_bytes();
         }
@@ -165,14 +165,16 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn verify_turn(&self, stream: &Stream) -> Result<(), String> {
+    fn verify_turn(&self, id: StreamId, stream: &Stream) -> Result<(), String> {
         let name = &stream.name;
         let Some(pool) = stream.pool else {
             let passed = stream.cursor == stream.next && stream.again.is_empty();
-            ensure!(stream.paused || passed, "{name}: messages that could pass stay");
+            let later = stream.paused || self.is_deferred(id);
+            ensure!(later || passed, "{name}: messages that could pass stay");
             return Ok(());
         };
         match stream.turn {
+            _ if self.is_deferred(id) => {}
             Turn::Fetching => {}
             Turn::None => ensure!(
                 !stream.wants_turn(),
@@ -234,7 +236,7 @@ impl Dispatcher {
             let watched = alarm.is_some_and(|at| self.timers.has(at, Timer::Held(id)));
             let told = self.state.alerts.find(&Subject::Held(id)).is_some();
             ensure!(
-                stream.backlog() == 0 || watched || told,
+                stream.backlog() == 0 || watched || told || self.held_beyond.contains(&id),
                 "{}: nobody would notice if it stood still",
                 stream.name
             );
@@ -250,6 +252,9 @@ impl Dispatcher {
                 "{name} is never told what was held back"
             );
         }
+        let beyond = self.held_beyond.is_empty()
+            || self.look_at.is_some() && self.state.alerts.find(&Subject::HeldFlood).is_some();
+        ensure!(beyond, "streams stand still, and no alert counts them");
         let worried = self.look_at.is_none_or(|at| self.timers.has(at, Timer::Look));
         ensure!(worried, "nobody looks at what is amiss");
         Ok(())

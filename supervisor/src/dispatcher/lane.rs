@@ -67,6 +67,15 @@ impl Lane {
         (self.tries, self.rejections, self.error) = (0, 0, None);
     }
 
+    /// What is before `first` is not there any more, be it done or not.
+    pub(super) fn go_on_from(&mut self, first: Sequence) {
+        self.next = self.next.max(first);
+        self.last = first.before();
+        // What was refused, or was to be sent together, is gone.
+        self.rejections = 0;
+        self.batching = None;
+    }
+
     /// Whether the destination has all of it. Such a lane stays while its sender is at it, and
     /// while the subscription catches up: a sender reads on where no scan has been yet, and what
     /// it has delivered there must not be sent again when the scan comes by.

@@ -6,7 +6,7 @@
 //! - [`Dispatcher::handle`] takes one event and the time. It runs to its end and is never
 //!   re-entered. Time never goes back.
 //! - [`Dispatcher::handle_timeout`] is called when the time of [`Dispatcher::poll_timeout`] has
-//!   come.
+//!   come. It does a bounded part of what is due; what is left is due at once.
 //! - After either, [`Dispatcher::poll_effect`] is called until it gives `None`, and then one timer
 //!   is set for [`Dispatcher::poll_timeout`].
 //! - An [`Effect::Append`] has been applied to the [`State`] already. Effects that speak to the
@@ -29,8 +29,10 @@ mod answers;
 mod attempts;
 mod batch;
 mod budget;
+mod contradiction;
 mod decided;
 mod decisions;
+mod deferred;
 mod delivery;
 mod dispatching;
 pub mod effect;
@@ -44,6 +46,7 @@ mod names;
 mod notices;
 mod outcome;
 mod pool;
+mod quarantine;
 mod reach;
 mod roster;
 mod sequences;
@@ -80,6 +83,7 @@ pub use subscription::Subscription;
 
 use crate::record::Record;
 use attempts::Attempt;
+use deferred::Deferred;
 use escalation::Signal;
 use notices::Teller;
 use roster::Roster;
@@ -113,6 +117,8 @@ pub struct Dispatcher {
     next_attempt: u64,
     timers: Timers,
     effects: VecDeque<Effect>,
+    /// What is left to be done of what was too much for one call.
+    deferred: Deferred,
     /// Streams whose status may have changed.
     dirty: BTreeSet<StreamId>,
     counters: Counters,
@@ -122,6 +128,8 @@ pub struct Dispatcher {
     look_at: Option<Time>,
     /// Pools that have work and nobody for it.
     unserved: Unserved,
+    /// Streams that stand still and have no alert of their own.
+    held_beyond: BTreeSet<StreamId>,
     /// When streams last had a late answer that differs.
     diverged_at: BTreeMap<StreamId, Time>,
     /// The journal's room.
@@ -148,11 +156,13 @@ impl Dispatcher {
             next_attempt: 1,
             timers: Timers::default(),
             effects: VecDeque::new(),
+            deferred: Deferred::default(),
             dirty: BTreeSet::new(),
             counters: Counters::default(),
             tellers: BTreeMap::new(),
             look_at: None,
             unserved: Unserved::default(),
+            held_beyond: BTreeSet::new(),
             diverged_at: BTreeMap::new(),
             space: Space::Enough,
             draining: false,
@@ -187,7 +197,7 @@ impl Dispatcher {
                 }
             }
             Event::Drain => self.draining = true,
-            Event::Fetched { stream, messages } => self.fetched(stream, messages),
+            Event::Fetched { at, messages } => self.fetched(at, messages, now),
             Event::GapFound { subscription, gap } => self.gap_found(subscription, gap),
             Event::Ordered { request, name, by, order } => {
                 self.ordered(request, (&name, &by), order, now);
@@ -230,26 +240,35 @@ impl Dispatcher {
         self.pump(now);
     }
 
-    /// Does what is due.
+    /// Does what is due, or a part of it: then more is due at once.
     pub fn handle_timeout(&mut self, now: Time) {
-        while let Some(timer) = self.timers.pop_due(now) {
-            match timer {
-                Timer::Alert(alert) => self.consider(alert),
-                Timer::Attempt(attempt) => self.timed_out(attempt, now),
-                Timer::Destination(subscription) => self.destination_due(subscription, now),
-                Timer::Forget(attempt) => self.forget(attempt, now),
-                Timer::Held(stream) => self.head_due(stream, now),
-                Timer::Hedge(pool) => self.hedge_due(pool, now),
-                Timer::Lane(subscription, stream) => self.lane_due(subscription, stream, now),
-                Timer::Look => self.look(now),
-                Timer::Reach(worker) => self.reach(worker, now),
-                // Its pause is over, so pumping asks it again.
-                Timer::Target => {}
-                Timer::Retry(stream, sequence) => self.retry_due(stream, sequence, now),
-                Timer::Worker(worker) => self.roster.refit(worker, now),
-            }
+        for _ in 0..self.settings.bounds.work.max(1) {
+            let Some(timer) = self.timers.pop_due(now) else {
+                break;
+            };
+            self.timer_due(timer, now);
+            self.cut();
         }
+        self.work_off(now);
         self.pump(now);
+    }
+
+    fn timer_due(&mut self, timer: Timer, now: Time) {
+        match timer {
+            Timer::Alert(alert) => self.consider(alert),
+            Timer::Attempt(attempt) => self.timed_out(attempt, now),
+            Timer::Destination(subscription) => self.destination_due(subscription, now),
+            Timer::Forget(attempt) => self.forget(attempt, now),
+            Timer::Held(stream) => self.head_due(stream, now),
+            Timer::Hedge(pool) => self.hedge_due(pool, now),
+            Timer::Lane(subscription, stream) => self.lane_due(subscription, stream, now),
+            Timer::Look => self.look(now),
+            Timer::Reach(worker) => self.reach(worker, now),
+            // Its pause is over, so pumping asks it again.
+            Timer::Target => {}
+            Timer::Retry(stream, sequence) => self.retry_due(stream, sequence, now),
+            Timer::Worker(worker) => self.roster.refit(worker, now),
+        }
     }
 
     /// The next thing to be done.
@@ -257,10 +276,10 @@ impl Dispatcher {
         self.effects.pop_front()
     }
 
-    /// When [`Dispatcher::handle_timeout`] is to be called.
+    /// When [`Dispatcher::handle_timeout`] is to be called. The beginning of time: at once.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.timers.next()
+        if self.deferred.is_empty() { self.timers.next() } else { Some(Time::default()) }
     }
 
     /// What is folded from the journal.
@@ -309,13 +328,15 @@ impl Dispatcher {
         for pool in self.roster.pool_keys() {
             self.roster.pool_mut(pool).queue.clear();
         }
-        let streams = u32::try_from(self.state.streams.len()).unwrap_or(u32::MAX);
-        for stream in (0..streams).map(StreamId) {
+        for stream in self.state.stream_ids() {
             self.assign_pool(stream);
-            self.settle_head(stream, now);
-            self.enqueue(stream);
-            self.escalate_parked(stream, now);
-            self.state.stream_mut(stream).head_watch = Alarm::default();
+            let entry = self.state.stream_mut(stream);
+            entry.head_watch = Alarm::default();
+            if !entry.parked.is_empty() || entry.pool.is_none() && entry.backlog() > 0 {
+                self.defer(stream);
+            } else {
+                self.enqueue(stream);
+            }
             self.watch_head(stream);
         }
         self.adopt_targets(now);
@@ -323,8 +344,7 @@ impl Dispatcher {
 
     /// Sets the soft side of a state that was folded from a journal.
     fn resume(&mut self, now: Time) {
-        let streams = u32::try_from(self.state.streams.len()).unwrap_or(u32::MAX);
-        for stream in (0..streams).map(StreamId) {
+        for stream in self.state.stream_ids() {
             let due = self.state.stream(stream).due_slots();
             for (sequence, due) in due {
                 self.timers.set(due, Timer::Retry(stream, sequence));
@@ -340,9 +360,11 @@ impl Dispatcher {
     fn adopt_names(&mut self, now: Time) {
         let settings = Arc::clone(&self.settings);
         for name in &settings.standing_streams {
-            if self.state.find_stream(name.as_str()).is_none() {
+            let room = self.state.streams.len() < settings.bounds.streams;
+            if room && self.state.find_stream(name.as_str()).is_none() {
                 let stream = self.open(name);
                 self.dirty.insert(stream);
+                self.cut();
             }
         }
         self.adopt_subscriptions(&settings.subscriptions, now);

@@ -360,6 +360,7 @@ impl Dispatcher {
             }
             Subject::Gap(_) => format!("subscription {name} was handed results with a hole"),
             Subject::Held(_) => format!("stream {of} stands still"),
+            Subject::HeldFlood => "very many streams stand still".to_owned(),
             Subject::Lag(_) => format!("subscription {name} is far behind"),
             Subject::Message(_, n) if alert.kind() == "message_parked" => {
                 format!("{of}/{n} is parked")

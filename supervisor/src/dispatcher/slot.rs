@@ -108,6 +108,11 @@ pub(super) struct Suspicion {
 }
 
 impl Slot {
+    /// Whether it is to be dispatched, and its message is not at hand.
+    pub(super) fn is_without_message(&self) -> bool {
+        matches!(self.state, SlotState::Idle) && self.held.is_none()
+    }
+
     pub(super) fn new() -> Self {
         Self {
             state: SlotState::Idle,

@@ -94,6 +94,11 @@ impl State {
         self.streams.len()
     }
 
+    /// The streams' numbers.
+    pub(super) fn stream_ids(&self) -> impl Iterator<Item = StreamId> + use<> {
+        (0..StreamId::after(self.streams.len()).0).map(StreamId)
+    }
+
     /// The name of a stream.
     #[must_use]
     pub fn stream_name(&self, stream: StreamId) -> Option<&StreamName> {
@@ -210,7 +215,7 @@ impl State {
     }
 
     fn apply_to_subscriptions(&mut self, record: &Record) {
-        let head = self.head;
+        let (head, floor) = (self.head, self.floor);
         match record {
             Record::Arranged { subscription, plan } => self.arrange(*subscription, plan),
             Record::Batched { subscription, stream, batching } => {
@@ -229,7 +234,7 @@ impl State {
                 self.with(*subscription, |entry| entry.rewind(*to, head));
             }
             Record::Scanned { subscription, to, found } => {
-                self.with(*subscription, |entry| entry.scanned(*to, found, head));
+                self.with(*subscription, |entry| entry.scanned(*to, found, (head, floor)));
             }
             Record::Subscribed { subscription, name, streams, after } => {
                 let plan = Plan::new(Origin::Configuration, Way::Push);
@@ -329,18 +334,22 @@ impl State {
         &self,
         after: Position,
         wanted: &Subscription,
-    ) -> Option<Vec<Found>> {
-        let behind = usize::try_from(self.head.0 - after.0).ok()?;
+        limit: usize,
+    ) -> Option<(Position, Vec<Found>)> {
+        let behind = usize::try_from(self.head.0.saturating_sub(after.0)).ok()?;
         let skip = self.recent.len().checked_sub(behind)?;
         let mut runs: BTreeMap<StreamId, Found> = BTreeMap::new();
-        for (position, (stream, sequence)) in (after.0 + 1..).zip(self.recent.iter().skip(skip)) {
+        let mut to = after;
+        for (stream, sequence) in self.recent.iter().skip(skip).take(limit) {
+            to = to.next();
+            let position = to;
             if self.stream_name(*stream).is_some_and(|name| wanted.wants(name)) {
-                let (position, first) = (Position(position), *sequence);
+                let first = *sequence;
                 let fresh = Found { stream: *stream, first, position, last: first };
                 runs.entry(*stream).or_insert(fresh).last = *sequence;
             }
         }
-        Some(runs.into_values().collect())
+        Some((to, runs.into_values().collect()))
     }
 
     pub(super) fn stream(&self, stream: StreamId) -> &Stream {
@@ -374,7 +383,7 @@ impl State {
 
     /// Adds a stream; its number is how many there were.
     pub(super) fn add(&mut self, entry: Stream) {
-        let stream = StreamId(u32::try_from(self.streams.len()).unwrap_or(u32::MAX));
+        let stream = StreamId::after(self.streams.len());
         self.streams.push(entry);
         self.names.add(&self.streams, stream);
     }

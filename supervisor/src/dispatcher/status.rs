@@ -51,6 +51,8 @@ pub struct Counters {
     pub undelivered: u64,
     /// Places where a result was missing when results were handed out.
     pub gaps: u64,
+    /// Streams and subscriptions that were paused because they contradict the journal.
+    pub quarantined: u64,
     /// Workers taken out.
     pub ejections: u64,
     /// Notices of alerts that were taken.

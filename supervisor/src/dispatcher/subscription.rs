@@ -47,8 +47,8 @@ pub struct Subscription {
     pub(super) life: u32,
     /// How often it was rewound.
     pub(super) generation: u32,
-    /// Results that a person had it go on without: kept for a while also when they lie behind, since
-    /// what is sent next says what was sent before it.
+    /// Results that a person had it go on without: kept for a while also when they lie behind,
+    /// since what is sent next says what was sent before it.
     pub(super) passed_over: BTreeSet<(StreamId, Sequence)>,
     // Soft from here on.
     /// Streams whose sender is still out although its lane is gone.
@@ -120,7 +120,7 @@ impl Subscription {
         }
         let looked_at = self.scan.unwrap_or(head);
         match self.floors.first() {
-            Some((floor, _)) => Position(floor.0 - 1).min(looked_at),
+            Some((floor, _)) => floor.before().min(looked_at),
             None => looked_at,
         }
     }
@@ -262,14 +262,22 @@ impl Subscription {
     /// A result was released.
     pub(super) fn released(&mut self, stream: StreamId, sequence: Sequence, position: Position) {
         if self.scan.is_none() {
-            self.extend(Found { stream, first: sequence, position, last: sequence });
+            self.extend(Found { stream, first: sequence, position, last: sequence }, Hole::Broken);
         }
     }
 
-    /// Results up to `to` were looked at.
-    pub(super) fn scanned(&mut self, to: Position, found: &[Found], head: Position) {
+    /// Results up to `to` were looked at; `floor` is the last position that is no longer kept.
+    pub(super) fn scanned(
+        &mut self,
+        to: Position,
+        found: &[Found],
+        (head, floor): (Position, Position),
+    ) {
+        // A look that begins below what is kept goes on with the first that is.
+        let below = self.scan.is_some_and(|after| after < floor);
+        let hole = if below { Hole::Trimmed } else { Hole::Broken };
         for run in found {
-            self.extend(*run);
+            self.extend(*run, hole);
         }
         self.scan = Some(to).filter(|to| *to < head);
         if self.scan.is_none() {
@@ -327,21 +335,39 @@ impl Subscription {
         self.scan = Some(after).filter(|after| self.plan.way == Way::Push && *after < head);
     }
 
-    fn extend(&mut self, run: Found) {
-        if let Some(lane) = self.lanes.get_mut(&run.stream) {
-            assert_eq!(lane.last.next(), run.first, "a lane has no hole");
-            let was_empty = lane.is_empty();
-            lane.last = run.last;
-            if was_empty && !lane.is_empty() {
-                // Its sender may have been past the first of these.
-                lane.floor = lane.floor.max(run.position);
-                self.floors.insert((lane.floor, run.stream));
-            }
+    fn extend(&mut self, run: Found, hole: Hole) {
+        let Some(lane) = self.lanes.get_mut(&run.stream) else {
+            self.lanes.insert(run.stream, Lane::new(run));
+            self.floors.insert((run.position, run.stream));
             return;
+        };
+        let whole = run.first <= lane.last.next();
+        if !whole {
+            // All that the lane had, and what lay between, is gone: it goes on with these.
+            self.floors.remove(&(lane.floor, run.stream));
+            lane.go_on_from(run.first);
         }
-        self.lanes.insert(run.stream, Lane::new(run));
-        self.floors.insert((run.position, run.stream));
+        let was_empty = lane.is_empty();
+        lane.last = lane.last.max(run.last);
+        if was_empty && !lane.is_empty() {
+            // Its sender may have been past the first of these.
+            lane.floor = lane.floor.max(run.position);
+            self.floors.insert((lane.floor, run.stream));
+        }
+        if !whole && hole == Hole::Broken {
+            self.paused.get_or_insert(PauseReason::Inconsistent);
+            self.recall();
+        }
     }
+}
+
+/// What it means when results of a stream are missing between what a lane has and what comes next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Hole {
+    /// Something is wrong with this subscription: it stands, until a person has looked at it.
+    Broken,
+    /// They are no longer kept, and retention did not wait for the subscription.
+    Trimmed,
 }
 
 fn patterns(plan: &Plan) -> Vec<Pattern> {

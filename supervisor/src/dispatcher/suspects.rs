@@ -105,6 +105,7 @@ impl Dispatcher {
             self.suspects.deaths.insert(worker, death);
             for place in probe.broken {
                 self.charge(place, worker, now);
+                self.cut();
             }
             self.judge(worker, now);
         }

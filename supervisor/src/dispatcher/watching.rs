@@ -43,6 +43,7 @@ impl Dispatcher {
         let mut amiss = false;
         for pool in self.roster.pool_keys() {
             amiss |= self.look_at_pool(pool, now);
+            self.cut();
         }
         amiss |= self.look_at_unreachable(now);
         let ids: Vec<SubscriptionId> = self.state.subscriptions.keys().copied().collect();
@@ -50,6 +51,7 @@ impl Dispatcher {
             amiss |= self.look_at_destination(id, now);
             amiss |= self.look_at_lag(id, now);
             amiss |= self.look_at_gap(id, now);
+            self.cut();
         }
         let live: BTreeSet<Subject> = self.state.alerts.subjects().cloned().collect();
         for subject in live {
@@ -65,6 +67,7 @@ impl Dispatcher {
                 Subject::Destination(id) | Subject::Gap(id) | Subject::Lag(id) => {
                     self.look_at_removed(&subject, *id, now)
                 }
+                Subject::HeldFlood => self.look_at_held(now),
                 Subject::Flood
                 | Subject::Held(_)
                 | Subject::Message(..)
@@ -73,6 +76,7 @@ impl Dispatcher {
                 | Subject::Poison(..)
                 | Subject::Pool(_) => false,
             };
+            self.cut();
         }
         if amiss {
             self.worry(now);
@@ -163,6 +167,9 @@ impl Dispatcher {
 
     /// Whether a hole was found, and nobody has looked at it.
     fn look_at_gap(&mut self, id: SubscriptionId, now: Time) -> bool {
+        if self.look_at_quarantine(id, now) {
+            return true;
+        }
         let gap = self.state.subscriptions.get(&id).and_then(|entry| entry.gap.clone());
         match &gap {
             Some(gap) => {
@@ -222,6 +229,17 @@ impl Dispatcher {
     }
 
     fn raise_held(&mut self, stream: StreamId, severity: Severity, now: Time) {
+        let subject = Subject::Held(stream);
+        let known = self.state.alerts.find(&subject).is_some();
+        if !known && self.state.alerts.held() >= self.settings.bounds.held_alerts {
+            // One alert says how many they are; it is brought up to date once a second.
+            self.held_beyond.insert(stream);
+            if self.state.alerts.find(&Subject::HeldFlood).is_none() {
+                self.state_held_beyond(now);
+            }
+            return self.worry(now);
+        }
+        self.held_beyond.remove(&stream);
         let entry = self.state.stream(stream);
         let (head, since, waiting) = (entry.released.next(), entry.head_since, entry.waiting);
         let cause = self.stream_status(stream).cause.map_or("waiting", Cause::as_str);
@@ -229,13 +247,52 @@ impl Dispatcher {
             "message {head} has been the oldest since {since} ({cause}); {waiting} answers wait \
              behind it"
         );
-        self.raise(Subject::Held(stream), (severity, 1), detail, now);
+        self.raise(subject, (severity, 1), detail, now);
+    }
+
+    /// Whether streams stand still that have no alert of their own. Those for which there is room
+    /// meanwhile get one.
+    fn look_at_held(&mut self, now: Time) -> bool {
+        let room = self.settings.bounds.held_alerts.saturating_sub(self.state.alerts.held());
+        for _ in 0..room.min(self.settings.bounds.work) {
+            let Some(stream) = self.held_beyond.pop_first() else {
+                break;
+            };
+            let entry = self.state.stream(stream);
+            let worse = entry.settings.hold_alert_after.saturating_mul(HELD_WORSE);
+            let is_worse = now.since(entry.head_since) >= worse;
+            let severity = if is_worse { Severity::Error } else { Severity::Warning };
+            self.raise_held(stream, severity, now);
+            self.cut();
+        }
+        if self.held_beyond.is_empty() {
+            self.resolve_alert(&Subject::HeldFlood, now);
+            return false;
+        }
+        self.state_held_beyond(now);
+        true
+    }
+
+    /// Says how many streams stand still that have no alert of their own.
+    fn state_held_beyond(&mut self, now: Time) {
+        let count = u32::try_from(self.held_beyond.len()).unwrap_or(u32::MAX);
+        let known = self.state.alerts.find(&Subject::HeldFlood);
+        if known.is_some_and(|(_, alert)| alert.count == count) {
+            return;
+        }
+        let all = self.state.alerts.held();
+        let detail = format!(
+            "{count} more streams stand still than the {all} that have an alert of their own; see \
+             the list of streams"
+        );
+        self.restate(Subject::HeldFlood, (Severity::Error, count), detail, now);
     }
 
     /// A stream's head moved.
     pub(super) fn head_moved(&mut self, stream: StreamId, at: Time) {
         if !self.state.alerts.is_quiet() {
             self.resolve_alert(&Subject::Held(stream), at);
+            self.held_beyond.remove(&stream);
         }
         self.watch_head(stream);
     }

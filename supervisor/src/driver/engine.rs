@@ -7,7 +7,6 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 use rollcall_common::{
     ids::{Position, Sequence, StreamId},
-    limits::TURN_BYTES,
     time::Time,
 };
 
@@ -87,8 +86,12 @@ pub struct Said {
 pub struct Engine {
     dispatcher: Dispatcher,
     encoder: Encoder,
-    /// What this turn says to the outside.
+    /// What this entry says to the outside.
     saying: Said,
+    /// Entries of this turn that are full, each with what it says.
+    closed: VecDeque<(Bytes, Said)>,
+    /// What the entry says that was given out last.
+    closing: Option<Said>,
     /// What an earlier turn said, emptied: a busy turn says so much that its room is worth keeping.
     spare: Said,
     /// Work for workers: it overlaps with the writing down.
@@ -109,6 +112,8 @@ impl Engine {
             dispatcher: Dispatcher::new(settings, recovered.state, seed, now),
             encoder: Encoder::default(),
             saying: Said::default(),
+            closed: VecDeque::new(),
+            closing: None,
             spare: Said::default(),
             dispatches: VecDeque::new(),
             probes: VecDeque::new(),
@@ -148,16 +153,16 @@ impl Engine {
         self.dispatcher.poll_timeout()
     }
 
-    /// Whether the entry in hand is large enough to end the turn.
+    /// Whether an entry of this turn is full: the turn is to end.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.encoder.len() >= TURN_BYTES
+        !self.closed.is_empty()
     }
 
-    /// The entry in hand, as far as it is written.
-    #[must_use]
-    pub fn written(&self) -> &[u8] {
-        self.encoder.bytes()
+    /// The entries of this turn, the last one as far as it is written.
+    pub fn written(&self) -> impl Iterator<Item = &[u8]> {
+        let closed = self.closed.iter().map(|(payload, _)| &**payload);
+        closed.chain((!self.encoder.is_empty()).then(|| self.encoder.bytes()))
     }
 
     /// Whether a snapshot is being written: until it is, turns are ended and [`Engine::export`]
@@ -167,12 +172,13 @@ impl Engine {
         self.dispatcher.is_exporting()
     }
 
-    /// Fills the turn's entry with the next parts of the snapshot, up to about `bytes`.
+    /// Fills the turn's entry with the next parts of the snapshot, up to about `bytes`, and at most
+    /// until it is full.
     pub fn export(&mut self, bytes: usize) {
         while self.is_exporting() {
             self.dispatcher.export();
             self.collect();
-            if self.encoder.len() >= bytes {
+            if self.is_full() || self.encoder.len() >= bytes {
                 return;
             }
         }
@@ -188,21 +194,27 @@ impl Engine {
         self.probes.pop_front()
     }
 
-    /// Ends the turn: the entry to append, if there were records. [`Engine::appended`] follows.
+    /// Ends the turn: the next entry to append. [`Engine::appended`] follows each, and the `None`
+    /// that comes when there is no more.
     pub fn finish_turn(&mut self) -> Option<Bytes> {
-        for stream in self.dispatcher.take_dirty() {
-            let status = self.dispatcher.stream_status(stream);
-            self.saying.changes.push(Change::Status { stream, status });
+        if let Some((payload, said)) = self.closed.pop_front() {
+            self.closing = Some(said);
+            return Some(payload);
         }
-        (!self.encoder.is_empty()).then(|| self.encoder.finish())
+        self.say_statuses();
+        (!self.encoder.is_empty()).then(|| self.finish_entry())
     }
 
-    /// Says which entry the turn's records became; `None` if it had none. What the turn says
-    /// waits for it, and a turn without records for all before it: a refusal or a repeated
+    /// Says which entry the records became; `None` if there were none. What was said with them
+    /// waits for it, and what was said without records for all before it: a refusal or a repeated
     /// answer rests on what was written earlier.
     pub fn appended(&mut self, ticket: Option<Ticket>) {
         if let Some(ticket) = ticket {
             self.appended = ticket.0;
+        }
+        if let Some(said) = self.closing.take() {
+            self.held.push_back(Said { entry: self.appended, ..said });
+            return;
         }
         if !self.saying.changes.is_empty() || !self.saying.outward.is_empty() {
             let fresh = std::mem::take(&mut self.spare);
@@ -226,6 +238,36 @@ impl Engine {
         self.spare = said;
     }
 
+    /// How streams stand now, as far as they may stand otherwise than before.
+    fn say_statuses(&mut self) {
+        for stream in self.dispatcher.take_dirty() {
+            let status = self.dispatcher.stream_status(stream);
+            self.saying.changes.push(Change::Status { stream, status });
+        }
+    }
+
+    /// The payload of the entry in hand.
+    ///
+    /// # Panics
+    /// When it is larger than the journal takes: what the dispatcher writes down between two
+    /// [`Effect::Cut`] is bounded, so that this can't be.
+    fn finish_entry(&mut self) -> Bytes {
+        let payload = self.encoder.finish();
+        let most = self.dispatcher.settings().bounds.entry_bytes;
+        assert!(payload.len() <= most, "an entry of {} bytes, at most {most}", payload.len());
+        payload
+    }
+
+    /// Ends the entry in hand, if it is large enough.
+    fn cut(&mut self) {
+        if self.encoder.len() >= self.dispatcher.settings().bounds.turn_bytes {
+            let payload = self.finish_entry();
+            let fresh = std::mem::take(&mut self.spare);
+            self.closed.push_back((payload, std::mem::replace(&mut self.saying, fresh)));
+        }
+    }
+
+    /// Takes in what the dispatcher made of one call.
     fn collect(&mut self) {
         while let Some(effect) = self.dispatcher.poll_effect() {
             match effect {
@@ -238,6 +280,7 @@ impl Engine {
                 Effect::Cancel { attempt, worker } => {
                     self.saying.outward.push(Outward::Cancel { attempt, worker });
                 }
+                Effect::Cut => self.cut(),
                 Effect::Deliver(delivery) => self.saying.outward.push(Outward::Deliver(delivery)),
                 Effect::Dispatch(dispatch) => self.dispatches.push_back(dispatch),
                 Effect::Fetch { stream, first, last } => {
@@ -259,6 +302,11 @@ impl Engine {
                 }
             }
         }
+        if self.encoder.len() >= self.dispatcher.settings().bounds.turn_bytes {
+            // Nothing follows, so that the streams stand as this entry has it.
+            self.say_statuses();
+            self.cut();
+        }
     }
 }
 
@@ -277,7 +325,8 @@ impl Recovered {
     /// Takes in the next entry; what readers see of it goes to `publish`.
     ///
     /// # Errors
-    /// When the entry holds no records that this program can read.
+    /// When the entry holds no records that this program can read, or that can't follow those
+    /// before them.
     pub fn take(
         &mut self,
         entry: &Entry,
@@ -286,6 +335,9 @@ impl Recovered {
     ) -> Result<(), DecodeError> {
         let mut released = Vec::new();
         for (index, record) in (0_u32..).zip(decode(&entry.payload)?) {
+            if let Some(why) = self.state.contradiction(&record) {
+                return Err(DecodeError::Contradiction { index, why });
+            }
             self.state.apply(&record, settings, &mut released);
             if !self.state.is_rooted() {
                 let change = Change::of_base(&record);

@@ -104,7 +104,7 @@ impl fmt::Debug for Driver {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DriverError {
     /// Nothing can be written down any more.
-    #[error("the journal has failed: {0}")]
+    #[error("the journal has failed: {0}; look at its disk, and start again")]
     Journal(Arc<str>),
 }
 
@@ -140,18 +140,20 @@ impl Driver {
     pub async fn run(mut self) -> Result<(), DriverError> {
         let mut commands = Vec::with_capacity(DRIVER_TURN);
         loop {
-            // Before anything else: under load the mailbox is never empty.
+            // Before anything else: under load the mailbox is never empty. It is a part of what is
+            // due, so that the mailbox has its turn as well.
             let now = self.clock.now();
-            if self.engine.poll_timeout().is_some_and(|at| at <= now) {
+            if self.has_room() && self.engine.poll_timeout().is_some_and(|at| at <= now) {
                 self.engine.handle_timeout(now);
             }
             self.end_turn()?;
             if self.stopping && self.unsynced.is_empty() {
                 return Ok(());
             }
-            let deadline = earlier(self.engine.poll_timeout(), self.showing.due());
+            let room = self.has_room();
+            let due = self.engine.poll_timeout().filter(|_| room);
+            let deadline = earlier(due, self.showing.due());
             let wait = deadline.map(|at| at.since(now)).unwrap_or_default();
-            let room = self.unsynced_bytes < UNSYNCED_BYTES;
             tokio::select! {
                 biased;
                 changed = self.tail.changed() => {
@@ -169,6 +171,11 @@ impl Driver {
                 () = tokio::time::sleep(wait), if deadline.is_some() => {}
             }
         }
+    }
+
+    /// Whether the journal is near enough that more may be handed to it.
+    fn has_room(&self) -> bool {
+        self.unsynced_bytes < UNSYNCED_BYTES
     }
 
     fn take(&mut self, commands: &mut Vec<Command>) -> Result<(), DriverError> {
@@ -218,22 +225,22 @@ impl Driver {
         while let Some(worker) = self.engine.poll_probe() {
             self.edges.probe(worker);
         }
-        let ticket = match self.engine.finish_turn() {
-            Some(payload) => {
-                let bytes = payload.len();
-                let appended = self.journal.append(payload, self.epoch);
-                let ticket =
-                    appended.map_err(|error| DriverError::Journal(error.to_string().into()))?;
-                self.unsynced.push_back((ticket.0, bytes, self.clock.now()));
-                self.show_unsynced();
-                self.unsynced_bytes += bytes;
-                Some(ticket)
-            }
-            None => None,
-        };
-        let entry = ticket.map(|ticket| ticket.0);
+        let mut entry = None;
+        while let Some(payload) = self.engine.finish_turn() {
+            let bytes = payload.len();
+            let appended = self.journal.append(payload, self.epoch);
+            let ticket =
+                appended.map_err(|error| DriverError::Journal(error.to_string().into()))?;
+            self.unsynced.push_back((ticket.0, bytes, self.clock.now()));
+            self.unsynced_bytes += bytes;
+            entry = Some(ticket.0);
+            self.engine.appended(Some(ticket));
+        }
+        if entry.is_some() {
+            self.show_unsynced();
+        }
         self.showing.note(self.engine.dispatcher(), entry, self.clock.now());
-        self.engine.appended(ticket);
+        self.engine.appended(None);
         let next = self.tail.borrow().next;
         self.speak(next);
         Ok(())

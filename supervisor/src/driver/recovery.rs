@@ -28,7 +28,7 @@ pub enum RecoverError {
     #[error("the journal begins with entry {0}: the files before it are missing")]
     Beheaded(EntryNumber),
     /// An entry holds what this program can't read.
-    #[error("entry {0} of the journal can't be read: {1}")]
+    #[error("entry {0} of the journal can't be taken in: {1}")]
     Decode(EntryNumber, DecodeError),
     /// The views can't be written.
     #[error("the index of the journal can't be written: {0}")]

@@ -72,7 +72,7 @@ pub(super) struct Trip<'a> {
 impl<'a> Trip<'a> {
     pub(super) fn new(forwarder: &'a Forwarder, delivery: Delivery) -> Self {
         let next = delivery.first;
-        let reported = Sequence(next.0 - 1);
+        let reported = next.before();
         let reported_at = forwarder.clock.now();
         let (above, overdue) = (Position(0), Box::pin(sleep(REPORT_AFTER)));
         Self { forwarder, delivery, next, above, reported, reported_at, overdue, count: 0 }
@@ -201,7 +201,7 @@ impl<'a> Trip<'a> {
         let batch = self.delivery.batching.map(|batching| batching.results);
         let piece = batch.and_then(|batch| usize::try_from(batch).ok());
         let limit = READ_AHEAD.max(PIECES * piece.unwrap_or_else(|| destination.piece()));
-        let mut results = self.read_after(Sequence(self.next.0 - 1), limit).await?;
+        let mut results = self.read_after(self.next.before(), limit).await?;
         while let Some(last) = results.last()
             && self.delivery.batching.is_some_and(|batching| last.sequence < batching.through)
             && self.request(destination, &results).is_none()
@@ -259,7 +259,7 @@ impl<'a> Trip<'a> {
                 self.push(destination, &wanted).await
         {
             if let Some(refused) = wanted.get(taken) {
-                self.advance(Sequence(refused.sequence.0 - 1));
+                self.advance(refused.sequence.before());
             }
             return Err((refusal, detail));
         }
@@ -329,7 +329,7 @@ impl<'a> Trip<'a> {
 
     /// Tells the dispatcher how far the lane is.
     async fn report(&mut self) {
-        let done = Sequence(self.next.0 - 1);
+        let done = self.next.before();
         if done > self.reported {
             (self.reported, self.reported_at) = (done, self.forwarder.clock.now());
             self.overdue.set(sleep(REPORT_AFTER));
@@ -341,7 +341,7 @@ impl<'a> Trip<'a> {
     fn progress(&self, then: Then) -> Event {
         let more = then == Then::Stays;
         let (subscription, stream) = (self.delivery.subscription, self.delivery.stream);
-        let through = Sequence(self.next.0 - 1);
+        let through = self.next.before();
         let views = &self.forwarder.views;
         // Where the next one is not released yet, it can only come after all that was before.
         let head = *views.head().borrow();

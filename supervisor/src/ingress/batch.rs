@@ -1,5 +1,7 @@
 //! Many messages in one body, in three formats. All are read before any is taken in.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use rollcall_common::{
@@ -14,12 +16,19 @@ use super::{
     cloudevents::{self, Mode},
     headers::single,
 };
-use crate::web::{respond::bad_request, without_mark};
+use crate::{
+    dispatcher::settings::Bounds,
+    record::codec::{Beside, accepted_bytes},
+    web::{
+        respond::{bad_request, too_large_together},
+        without_mark,
+    },
+};
 
 /// One message of a batch.
 #[derive(Debug)]
 pub(super) struct Item {
-    pub(super) content_type: Box<str>,
+    pub(super) content_type: Arc<str>,
     pub(super) key: Option<Box<str>>,
     pub(super) body: Bytes,
 }
@@ -52,8 +61,22 @@ pub(super) fn split(
     Ok(items)
 }
 
+/// Bytes that the messages take up in the journal's entry, in which all of them are, or none.
+pub(super) fn entry_bytes(
+    items: &[Item],
+    kept: &[(Box<str>, Box<str>)],
+) -> Result<usize, Box<Problem>> {
+    let limit = Bounds::default().batch_bytes();
+    let each = items.iter().map(|Item { content_type, key, body }| {
+        accepted_bytes(&Beside { key: key.as_deref(), content_type, headers: kept }, body)
+    });
+    let bytes = each.fold(0_usize, usize::saturating_add);
+    if bytes <= limit { Ok(bytes) } else { Err(too_large_together(bytes, limit).into()) }
+}
+
 fn lines(body: &Bytes, limit: usize) -> Result<Vec<Item>, Box<Problem>> {
     let mut items = Vec::new();
+    let content_type: Arc<str> = "application/json".into();
     let mut start = 0;
     for (number, line) in (1_u64..).zip(body.split(|byte| *byte == b'\n')) {
         let from = start;
@@ -73,13 +96,14 @@ fn lines(body: &Bytes, limit: usize) -> Result<Vec<Item>, Box<Problem>> {
         let text = std::str::from_utf8(line).map_err(|error| refused(&error))?;
         serde_json::from_str::<IgnoredAny>(text).map_err(|error| refused(&error))?;
         let body = body.slice(from..from + line.len());
-        items.push(Item { content_type: "application/json".into(), key: None, body });
+        items.push(Item { content_type: Arc::clone(&content_type), key: None, body });
     }
     Ok(items)
 }
 
 fn events(body: &Bytes, limit: usize) -> Result<Vec<Item>, Box<Problem>> {
     let mut items = Vec::new();
+    let content_type: Arc<str> = cloudevents::STRUCTURED.into();
     for (index, event) in cloudevents::batch(body)?.into_iter().enumerate() {
         let event = event.get().as_bytes();
         if event.len() > limit {
@@ -87,7 +111,7 @@ fn events(body: &Bytes, limit: usize) -> Result<Vec<Item>, Box<Problem>> {
             return Err(problem.with("index", index).into());
         }
         let key = cloudevents::structured(event).map_err(|problem| problem.with("index", index))?;
-        let content_type = cloudevents::STRUCTURED.into();
+        let content_type = Arc::clone(&content_type);
         items.push(Item { content_type, key: Some(key), body: body.slice_ref(event) });
     }
     Ok(items)
@@ -101,7 +125,8 @@ fn frames(headers: &HeaderMap, body: &Bytes, limit: usize) -> Result<Vec<Item>, 
         }
         FrameError::Truncated { index } => bad_request(error.to_string()).with("index", index),
     })?;
-    let item = |body| Item { content_type: content_type.into(), key: None, body };
+    let content_type: Arc<str> = content_type.into();
+    let item = |body| Item { content_type: Arc::clone(&content_type), key: None, body };
     Ok(frames.into_iter().map(item).collect())
 }
 
@@ -158,6 +183,30 @@ mod tests {
         assert_eq!(got, [&b"hi"[..], b""]);
         assert_eq!(bodies(FRAMES, b"\0\0\0\x03hi").unwrap_err().status, 400);
         assert_eq!(bodies(FRAMES, b"\xff\xff\xff\xffhi").unwrap_err().status, 413);
+    }
+
+    #[test]
+    fn a_batch_is_as_large_as_what_is_written_down_of_it() {
+        let frames = Bytes::from(vec![0; 4 * 1000]);
+        let limit = Bounds::default().batch_bytes();
+        let long = |bytes: usize| "x".repeat(bytes);
+        for (type_bytes, header_bytes) in [(10, 0), (10, 500), (40_000, 0), (100, 40_000)] {
+            let value = long(type_bytes).parse().unwrap();
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE_OF_FRAMES, value)]);
+            let items = split(FRAMES, &headers, &frames, 8).unwrap();
+            assert!(items.iter().all(|one| Arc::ptr_eq(&one.content_type, &items[0].content_type)));
+            let kept = [("tracestate".into(), long(header_bytes).into())];
+            let least = 1000 * (type_bytes + header_bytes);
+            match entry_bytes(&items, &kept) {
+                Ok(bytes) => assert!((least..=limit).contains(&bytes), "{bytes}"),
+                Err(problem) => {
+                    assert!(least + 1000 * 100 > limit);
+                    assert_eq!(problem.status, 413);
+                    assert!(problem.kind.ends_with("batch-too-large"), "{}", problem.kind);
+                    assert_eq!(problem.members["limit_bytes"], limit);
+                }
+            }
+        }
     }
 
     #[test]

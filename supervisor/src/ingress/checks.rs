@@ -107,7 +107,7 @@ pub fn headers(headers: &HeaderMap) {
     if let Ok(kept) = headers::kept(headers) {
         let bytes = weight_of(&kept);
         assert!(kept.len() <= KEPT_HEADERS && bytes <= KEPT_HEADER_BYTES, "{kept:?}");
-        for (_, value) in &kept {
+        for (_, value) in &*kept {
             let is_one = HeaderValue::from_str(value).is_ok() && !value.contains(['\r', '\n']);
             assert!(is_one, "{value:?}");
         }

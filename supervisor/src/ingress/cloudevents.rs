@@ -247,7 +247,8 @@ mod tests {
             br#"{"specversion":"1.0","id":"7","id":"8","source":"/s","type":"t"}"#,
             br#"{"specversion":"1.0","id":"7","source":"/s","type":"t","data":1,"data":2}"#,
             b"{\"specversion\":\"1.0\",\"id\":\"7\",\"source\":\"/s\",\"type\":\"\xff\"}",
-            b"{\"specversion\":\"1.0\",\"id\":\"7\",\"source\":\"/s\",\"type\":\"t\",\"data\":\"\xff\"}",
+            b"{\"specversion\":\"1.0\",\"id\":\"7\",\"source\":\"/s\",\"type\":\"t\",\
+              \"data\":\"\xff\"}",
         ] {
             assert!(structured(bad).is_err(), "{}", String::from_utf8_lossy(bad));
         }

@@ -1,5 +1,7 @@
 //! What a message's request headers say: its type, its key, and what is passed on.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use rollcall_common::{
     limits::KEY_BYTES,
@@ -12,7 +14,7 @@ use super::structured;
 use crate::web::{beside, respond::bad_request};
 
 /// The body's type; empty where the sender names none.
-pub(super) fn content_type(headers: &HeaderMap) -> Result<Box<str>, Box<Problem>> {
+pub(super) fn content_type(headers: &HeaderMap) -> Result<Arc<str>, Box<Problem>> {
     Ok(single(headers, &header::CONTENT_TYPE)?.unwrap_or_default().into())
 }
 

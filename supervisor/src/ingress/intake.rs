@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 use rollcall_common::{
     ids::{MessageId, Sequence, StreamName},
     limits::LONGEST_WAIT,
-    message::{Headers, Key, Message, OCTET_STREAM, compact},
+    message::{Key, Message, OCTET_STREAM, SharedHeaders, compact, shared},
     problem::Problem,
     protocol,
     shutdown::{Phase, Shutdown},
@@ -132,11 +132,11 @@ impl Intake {
         &self,
         stream: &str,
         headers: &HeaderMap,
-        (content_type, body): (Box<str>, Incoming),
+        (content_type, body): (Arc<str>, Incoming),
     ) -> Result<Response, Refused> {
         let stream = self.admit(stream)?;
         let key = headers::idempotency_key(headers)?;
-        let kept = headers::kept(headers)?;
+        let kept = shared(headers::kept(headers)?);
         let event = cloudevents::binary(headers)?;
         let mut room = self.room.load().enter();
         let limit = self.sizes.load().message;
@@ -165,11 +165,14 @@ impl Intake {
     ) -> Result<Response, Refused> {
         let stream = self.admit(stream)?;
         let content_type = headers::content_type(headers)?;
-        let kept = headers::kept_of_batch(headers)?;
+        let kept = shared(headers::kept_of_batch(headers)?);
         let sizes = **self.sizes.load();
         let mut room = self.room.load().enter();
         let body = read_rationed(headers, body, sizes.batch, |bytes| room.take(bytes)).await?;
         let items = batch::split(&content_type, headers, &body, sizes.message)?;
+        // What stands beside each message counts as well: it is written down with each.
+        let bytes = batch::entry_bytes(&items, &kept)?;
+        room.take(bytes.saturating_sub(body.len()))?;
         let messages = items.into_iter().map(|item| self.message(item, kept.clone())).collect();
         let taken = self.submit(stream.clone(), messages).await?;
         let sequences = || taken.iter().map(|taken| taken.sequence);
@@ -199,7 +202,7 @@ impl Intake {
     }
 
     /// A message of what has come in.
-    pub(super) fn message(&self, item: Item, headers: Headers) -> Arc<Message> {
+    pub(super) fn message(&self, item: Item, headers: SharedHeaders) -> Arc<Message> {
         let Item { content_type, key, body } = item;
         let key = key.map(|text| Key { text, fingerprint: fingerprint(&content_type, &body) });
         let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
@@ -241,7 +244,7 @@ impl Intake {
             }
         }
         let views = Arc::clone(&self.views);
-        let before = Sequence(sequence.0 - 1);
+        let before = sequence.before();
         let read = tokio::task::spawn_blocking(move || {
             views.stream_results(stream, before, 1, usize::MAX)
         });

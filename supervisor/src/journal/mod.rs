@@ -13,15 +13,13 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use rollcall_common::ids::Epoch;
+pub use rollcall_common::limits::ENTRY_BYTES;
 use tokio::sync::watch;
 
 #[cfg(test)]
 mod conformance;
 pub mod local;
 pub mod memory;
-
-/// The largest entry that a journal takes, in bytes.
-pub const ENTRY_BYTES: usize = 32 << 20;
 
 /// The 1-based, gap-free number of an entry: one append is one entry.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -54,6 +54,8 @@ pub enum Subject {
     Gap(SubscriptionId),
     /// A stream's head stands still.
     Held(StreamId),
+    /// More streams stand still than have an alert of their own.
+    HeldFlood,
     /// A subscription is far behind.
     Lag(SubscriptionId),
     /// A message fails. (In journals of before, an alert of this cause that is worse than a warning

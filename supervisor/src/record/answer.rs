@@ -72,8 +72,8 @@ impl Answer {
             history: Vec::new(),
             attempts: 0,
             payload: Payload {
-                content_type: message.content_type.clone(),
-                headers: message.headers.clone(),
+                content_type: (*message.content_type).into(),
+                headers: (*message.headers).into(),
                 body: message.body.clone(),
             },
         }

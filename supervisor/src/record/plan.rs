@@ -103,6 +103,8 @@ pub enum Start {
 pub enum PauseReason {
     /// Its destination said that it is gone (`410`).
     Gone,
+    /// What is known of it contradicts the journal.
+    Inconsistent,
     /// A person told it to.
     Person,
 }
@@ -113,6 +115,7 @@ impl PauseReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Gone => "gone",
+            Self::Inconsistent => "inconsistent",
             Self::Person => "person",
         }
     }

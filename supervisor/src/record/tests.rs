@@ -19,7 +19,7 @@ use super::{
         Base, BaseKey, BaseLane, BaseMore, BaseSlot, BaseState, BaseStream, BaseSubscription, Begun,
     },
     checks::{self, result_in},
-    codec::{Cursor, DecodeError, Encoder, decode, glance},
+    codec::{Beside, Cursor, DecodeError, Encoder, accepted_bytes, decode, glance},
 };
 
 fn text() -> impl Strategy<Value = Box<str>> {
@@ -68,7 +68,13 @@ fn message() -> impl Strategy<Value = Arc<Message>> {
         .prop_map(|(text, fingerprint)| Key { text: text.into(), fingerprint });
     (id(), proptest::option::of(key), text(), headers(), body()).prop_map(
         |(id, key, content_type, headers, body)| {
-            Arc::new(Message { id, key, content_type, headers: headers.into(), body })
+            Arc::new(Message {
+                id,
+                key,
+                content_type: content_type.into(),
+                headers: headers.into(),
+                body,
+            })
         },
     )
 }
@@ -211,7 +217,11 @@ fn plan() -> impl Strategy<Value = Arc<Plan>> {
 }
 
 fn of_subscriptions() -> impl Strategy<Value = Record> {
-    let reason = prop::sample::select(vec![PauseReason::Gone, PauseReason::Person]);
+    let reason = prop::sample::select(vec![
+        PauseReason::Gone,
+        PauseReason::Inconsistent,
+        PauseReason::Person,
+    ]);
     prop_oneof![
         (subscription(), plan())
             .prop_map(|(subscription, plan)| Record::Arranged { subscription, plan }),
@@ -312,6 +322,10 @@ fn slot() -> impl Strategy<Value = Box<BaseSlot>> {
     )
 }
 
+fn pause_reason() -> impl Strategy<Value = PauseReason> {
+    prop::sample::select(vec![PauseReason::Gone, PauseReason::Inconsistent, PauseReason::Person])
+}
+
 fn of_snapshots() -> impl Strategy<Value = Record> {
     let key = (sequence(), id(), any::<[u8; 16]>(), any::<[u8; 16]>()).prop_map(
         |(sequence, id, digest, fingerprint)| BaseKey { sequence, id, digest, fingerprint },
@@ -321,7 +335,7 @@ fn of_snapshots() -> impl Strategy<Value = Record> {
     let name = "[A-Za-z0-9._-]{1,128}".prop_map(|name| name.parse().unwrap());
     let numbers = (sequence(), sequence(), any::<u32>(), any::<bool>(), time());
     let scan = proptest::option::of(position());
-    let reasons = prop::sample::select(vec![PauseReason::Gone, PauseReason::Person]);
+    let reasons = pause_reason();
     let paused = proptest::option::of(reasons);
     prop_oneof![
         of_people().prop_filter_map("it is neither", |record| {
@@ -457,6 +471,15 @@ proptest! {
             let part = glance(&payload[..end], &Cursor::START);
             prop_assert!(part.is_err() || part == Ok(None));
         }
+    }
+
+    #[test]
+    fn the_size_of_a_message_is_known_before_it_is_written(message in message()) {
+        let bytes = accepted_bytes(&Beside::of(&message), &message.body);
+        let (stream, sequence, at) = (StreamId(1), Sequence(2), Time::from_micros(3));
+        let payload = encoded(&[Record::Accepted { stream, sequence, at, message }]);
+        // The version stands before the first one.
+        prop_assert_eq!(1 + bytes, payload.len());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use rollcall_common::{
 use super::{
     ReadFailed, Views,
     entries::Entries,
-    lookup::LOOKS,
+    lookup::{LOOKS, placed},
     reader::{ReleasedResult, Wanted},
     walk::{self, Way},
 };
@@ -161,9 +161,9 @@ impl Views {
                 let found = self.rows.range(Position(after), LOOK_ROWS)?;
                 let floor = self.rows.floor();
                 if after < floor.0 {
-                    return Err(ReadFailed::Gone { first: floor.0 + 1 });
+                    return Err(ReadFailed::Gone { first: floor.next().0 });
                 }
-                course.next = self.wanted((after + 1..).map(Position).zip(found)).into();
+                course.next = self.wanted(placed(Position(after), found)).into();
             }
             Source::Stream(stream) => {
                 let Some(newest) = self.newest(stream) else {

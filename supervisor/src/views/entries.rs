@@ -198,7 +198,7 @@ mod tests {
                 id: MessageId(Uuid::nil()),
                 key: None,
                 content_type: "".into(),
-                headers: Box::default(),
+                headers: Arc::default(),
                 body: vec![0; OPEN_BYTES / 2].into(),
             };
             let (sequence, message) = (Sequence(number), Arc::new(message));

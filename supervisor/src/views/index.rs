@@ -159,8 +159,7 @@ impl Index {
     pub(super) fn show_all(&mut self, open: &Open) {
         self.forget_to_show();
         open.names.reset(&open.board);
-        self.touched =
-            (0..u32::try_from(self.streams.len()).unwrap_or(u32::MAX)).map(StreamId).collect();
+        self.touched = (0..StreamId::after(self.streams.len()).0).map(StreamId).collect();
         self.show_places(open);
     }
 
@@ -253,7 +252,7 @@ impl Index {
     }
 
     fn open(&mut self, open: &Open, name: StreamName, released: (Sequence, u32)) {
-        let stream = StreamId(u32::try_from(self.streams.len()).unwrap_or(u32::MAX));
+        let stream = StreamId::after(self.streams.len());
         open.board.add(name);
         self.fresh.push(stream);
         self.streams.push(StreamView::new(released));

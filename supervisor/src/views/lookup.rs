@@ -62,7 +62,7 @@ impl Views {
     /// When the result at a position was released, if it is kept. It may read a page of a file.
     #[must_use]
     pub fn released_at(&self, position: Position) -> Option<Time> {
-        let found = self.rows.range(Position(position.0.saturating_sub(1)), 1);
+        let found = self.rows.range(position.before(), 1);
         let first = self.noted(found)?.into_iter().next();
         first.filter(|_| position > self.rows.floor()).map(|recent| recent.row.at)
     }
@@ -140,10 +140,9 @@ impl Views {
             let found = self.rows.range(after, limit)?;
             let floor = self.rows.floor();
             if after < floor {
-                return Err(ReadFailed::Gone { first: floor.0 + 1 });
+                return Err(ReadFailed::Gone { first: floor.next().0 });
             }
-            let positions = (after.0 + 1..).map(Position);
-            self.reader.results(self.wanted(positions.zip(found)), bytes)
+            self.reader.results(self.wanted(placed(after, found)), bytes)
         })
     }
 
@@ -241,6 +240,15 @@ impl Views {
     pub(super) fn noted<T>(&self, found: io::Result<T>) -> Option<T> {
         found.inspect_err(|error| tracing::error!(%error, "the index can't be read")).ok()
     }
+}
+
+/// Results that follow each other, with their positions: they begin after `after`.
+pub(super) fn placed(
+    after: Position,
+    found: Vec<Recent>,
+) -> impl Iterator<Item = (Position, Recent)> {
+    // Counted only as far as there is something: a reader may ask for what comes after the end.
+    found.into_iter().zip(after.next().0..).map(|(recent, at)| (Position(at), recent))
 }
 
 /// Looks and reads again where the journal was trimmed between the two.

@@ -158,7 +158,7 @@ impl Rows {
     /// Rows after `after`, in order, at most `limit`.
     pub(super) fn range(&self, after: Position, limit: usize) -> io::Result<Vec<Recent>> {
         let mut found: Vec<Recent> = Vec::new();
-        let mut next = after.0.max(self.floor().0) + 1;
+        let mut next = after.max(self.floor()).next().0;
         while found.len() < limit {
             if next > self.before() {
                 let tail = self.tail();

@@ -105,7 +105,7 @@ fn chain(
     loop {
         let (sequence, previous) = (at.1.row.sequence, at.1.row.previous);
         found.push_front(at);
-        if sequence.0 == after.0 + 1 {
+        if sequence == after.next() {
             return Ok(Way::Found(found));
         }
         let before = if previous > floor { get(previous, &mut block)? } else { None };

@@ -20,7 +20,7 @@ pub fn whole_of_stream(
             return (index, Some(gap(result, next.0, result.sequence.0)));
         }
         if result.position <= above {
-            return (index, Some(gap(result, above.0 + 1, result.position.0)));
+            return (index, Some(gap(result, above.next().0, result.position.0)));
         }
         (next, above) = (next.next(), result.position);
     }

@@ -76,6 +76,18 @@ pub fn internal(error: &dyn std::error::Error) -> Problem {
     Problem::new(500, "internal", "Internal error", "the supervisor's log says more")
 }
 
+/// Messages that go in together take up too much in the journal.
+#[must_use]
+pub fn too_large_together(bytes: usize, limit: usize) -> Problem {
+    let detail = format!(
+        "with what stands beside each message, they take up {bytes} bytes in the journal, and may \
+         take up {limit}; send them in several batches"
+    );
+    Problem::new(413, "batch-too-large", "Batch too large", detail)
+        .with("limit_bytes", limit)
+        .with("bytes", bytes)
+}
+
 /// What the dispatcher's refusal is to the outside; `on` is what the request was about: a stream,
 /// a message (`orders/17`), or an alert.
 #[must_use]
@@ -91,8 +103,8 @@ pub fn refused(on: &str, reply: &Reply) -> Problem {
         }
         Reply::Backlogged { limit, waiting } => {
             let detail = format!(
-                "{on} has {waiting} unreleased messages, and may have {limit} (max_backlog): there is \
-                 no room for these as well"
+                "{on} has {waiting} unreleased messages, and may have {limit} (max_backlog): there \
+                 is no room for these as well"
             );
             Problem::new(429, "backlog-full", "Too many unreleased messages", detail)
                 .with("limit_messages", *limit)
@@ -123,6 +135,12 @@ pub fn refused(on: &str, reply: &Reply) -> Problem {
         }
         Reply::NotParked => {
             Problem::new(409, "not-parked", "Not parked", format!("{on} is not parked"))
+        }
+        Reply::TooLarge { bytes, limit } => too_large_together(*bytes, *limit),
+        Reply::TooManyStreams { limit } => {
+            let detail = format!("{on} would be one stream more than the {limit} that may be");
+            Problem::new(507, "too-many-streams", "Too many streams", detail)
+                .with("limit_streams", *limit)
         }
         Reply::UnknownAlert => {
             let detail = format!("there is no alert {on}");

@@ -79,8 +79,8 @@ fn parse_id(id: &str) -> Result<Arc<str>, Box<Problem>> {
         return Ok(id.into());
     }
     let detail = format!(
-        "a worker's id is 1 to {WORKER_ID_BYTES} visible ASCII characters, no /, and neither \".\" nor \
-         \"..\""
+        "a worker's id is 1 to {WORKER_ID_BYTES} visible ASCII characters, no /, and neither \".\" \
+         nor \"..\""
     );
     Err(bad_request(detail).into())
 }

@@ -134,7 +134,7 @@ impl Machine {
             id: MessageId(Uuid::from_u128(u128::from(number))),
             key: None,
             content_type: OCTET_STREAM.into(),
-            headers: Box::default(),
+            headers: Arc::default(),
             body: self.body.clone(),
         };
         let messages = vec![Arc::new(message)];

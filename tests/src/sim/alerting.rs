@@ -49,6 +49,9 @@ impl World {
     /// A notice reaches its target, or nobody is there.
     pub(super) fn at_target(&mut self, process: u32, notice: Notice) -> Step {
         let Notice { alert, target, kind, .. } = notice;
+        if alert.kind == "stream_held" && alert.stream.is_none() {
+            self.note(Something::HeldBeyond);
+        }
         let away = self.scenario.faults.target;
         if self.happens(away) {
             self.note(Something::TargetAway);

@@ -72,7 +72,8 @@ impl World {
         } else {
             "plain"
         };
-        let size = if self.rng.u8(..50) == 0 { 4_000 } else { 200 };
+        let large = if self.scenario.is_small() { 600 } else { 4_000 };
+        let size = if self.rng.u8(..50) == 0 { large } else { 200 };
         let padding = "x".repeat(self.rng.usize(..size));
         let key = self.happens(keyed).then(|| format!("k{number}").into());
         let body = format!("{kind} {stream} {number} {padding}").into();
@@ -119,8 +120,8 @@ impl World {
                 Arc::new(Message {
                     id: MessageId::new(self.now, &mut self.rng),
                     key: item.key.map(|text| Key { text, fingerprint }),
-                    content_type,
-                    headers,
+                    content_type: content_type.into(),
+                    headers: headers.into(),
                     body: item.body,
                 })
             })
@@ -161,6 +162,14 @@ impl World {
                 }
                 self.note(Something::Backlogged);
             }
+            // What is too large together goes in one by one.
+            Reply::TooLarge { .. } if entry.items.len() > 1 => {
+                self.requests[request].open = false;
+                self.note(Something::TooLarge);
+                for item in entry.items {
+                    self.request(entry.stream, vec![item], Duration::ZERO);
+                }
+            }
             Reply::Full => self.note(Something::SpaceLow),
             Reply::AlertResolved
             | Reply::Conflict { .. }
@@ -169,6 +178,8 @@ impl World {
             | Reply::HasResult
             | Reply::NeverFits { .. }
             | Reply::NotParked
+            | Reply::TooLarge { .. }
+            | Reply::TooManyStreams { .. }
             | Reply::UnknownAlert
             | Reply::Subscription(_)
             | Reply::UnknownMessage

@@ -7,8 +7,8 @@ use rollcall_supervisor::{
     dispatcher::{
         Slow,
         settings::{
-            BudgetSettings, Hedging, OnExhausted, Pattern, PoolSettings, Processing, Settings,
-            StreamOverlay, StreamSettings, StreamTable,
+            Bounds, BudgetSettings, Hedging, OnExhausted, Pattern, PoolSettings, Processing,
+            Settings, StreamOverlay, StreamSettings, StreamTable,
         },
     },
     driver::keeping::Rules,
@@ -137,6 +137,8 @@ impl Scenario {
         let pools: Vec<Arc<str>> =
             ["default", "slow"].into_iter().take(rng.usize(1..=2)).map(Arc::from).collect();
         let memory = rng.u8(..8) == 0;
+        // A part of the seeds has no room for anything.
+        let small = rng.u8(..4) == 0;
         let faults = faults(rng, memory);
         let mut budget = rng.u32(40..=400);
         let mut streams = Vec::new();
@@ -145,7 +147,9 @@ impl Scenario {
             let group = if rng.bool() { "a" } else { "b" };
             let text = format!("{group}.{index}");
             let name: StreamName = text.parse().expect("a good name");
-            treatment.push(stream(rng, &pools));
+            let one = stream(rng, &pools);
+            let window = if small { one.window.min(2) } else { one.window };
+            treatment.push(StreamSettings { window, ..one });
             let messages = rng.u32(1..=budget.max(1));
             budget = budget.saturating_sub(messages);
             streams.push(StreamPlan { name, messages, leave_parked: rng.u8(..10) == 0 });
@@ -157,6 +161,7 @@ impl Scenario {
             pools: pools.iter().map(|name| (name.clone(), pool(rng))).collect(),
             deliveries_at_once: rng.usize(1..=4),
             recent: [4, 64, 65_536][rng.usize(..3)],
+            bounds: if small { bounds(rng) } else { Bounds::default() },
             ..Settings::default()
         };
         let mut scenario = Self {
@@ -184,12 +189,31 @@ impl Scenario {
         self.settings.create_streams = create;
     }
 
+    /// Whether there is hardly room for anything.
+    pub(super) fn is_small(&self) -> bool {
+        self.settings.bounds != Bounds::default()
+    }
+
     /// Brings the settings up to date with how the streams are to be treated.
     pub(super) fn lay_out(&mut self) {
         let streams = self.streams.iter().zip(&self.treatment);
         let overlays =
             streams.map(|(plan, treatment)| (Pattern::new(plan.name.as_str()), overlay(treatment)));
         self.settings.streams = StreamTable::new(overlays);
+    }
+}
+
+/// Entries of 4 KiB, and calls that do one thing at a time.
+fn bounds(rng: &mut fastrand::Rng) -> Bounds {
+    Bounds {
+        entry_bytes: 4 << 10,
+        turn_bytes: [1, 200, 700][rng.usize(..3)],
+        reserve_bytes: [300, 2_400][rng.usize(..2)],
+        work: rng.usize(1..=4),
+        passes: rng.usize(1..=4),
+        held_alerts: rng.usize(0..=2),
+        cache_bytes: [0, 500][rng.usize(..2)],
+        ..Bounds::default()
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) struct Server {
     mailbox: VecDeque<Event>,
     /// What goes to workers at the end of the turn.
     dispatches: VecDeque<Dispatch>,
-    /// How many of the entry's records the model has seen.
+    /// How many of the turn's records the model has seen.
     judged: usize,
     turn_due: Option<Time>,
     low: bool,
@@ -189,7 +189,14 @@ impl World {
         };
         if server.engine.poll_timeout().is_some_and(|at| at <= now) {
             self.model.expect(&Told::Timeout, now);
-            server.engine.handle_timeout(now);
+            let mut calls = 0;
+            while server.engine.poll_timeout().is_some_and(|at| at <= now) {
+                server.engine.handle_timeout(now);
+                calls += 1;
+            }
+            if calls > 1 {
+                self.note(Something::WorkedInParts);
+            }
             self.judge()?;
         }
         self.end_turn()?;
@@ -237,12 +244,13 @@ impl World {
             return Ok(());
         };
         let mut records = Vec::new();
-        let written = server.engine.written();
-        if !written.is_empty() {
-            let all = decode(&Bytes::copy_from_slice(written)).map_err(|error| damaged(&error))?;
-            let seen = std::mem::replace(&mut server.judged, all.len());
-            records.extend(all.into_iter().skip(seen));
+        let mut all = Vec::new();
+        for written in server.engine.written() {
+            let payload = Bytes::copy_from_slice(written);
+            all.extend(decode(&payload).map_err(|error| damaged(&error))?);
         }
+        let seen = std::mem::replace(&mut server.judged, all.len());
+        records.extend(all.into_iter().skip(seen));
         let from = server.dispatches.len();
         while let Some(dispatch) = server.engine.poll_dispatch() {
             server.dispatches.push_back(dispatch);
@@ -294,12 +302,21 @@ impl World {
         let Some(server) = &mut self.server else {
             return Ok(());
         };
-        let mut ticket = None;
         server.judged = 0;
-        if let Some(payload) = server.engine.finish_turn() {
+        let mut entries = 0;
+        while let Some(payload) = self.server.as_mut().and_then(|one| one.engine.finish_turn()) {
+            entries += 1;
+            let bounds = self.scenario.settings.bounds;
+            if payload.len() > bounds.entry_bytes {
+                let detail = format!("an entry of {} bytes, {bounds:?}", payload.len());
+                return Err(Violation { invariant: Invariant::I7, detail }.into());
+            }
+            let Some(server) = &mut self.server else {
+                return Ok(());
+            };
             let appended = server.store.journal().append(payload.clone(), server.epoch);
             let number = appended.map_err(|error| damaged(&error))?;
-            ticket = Some(number);
+            server.engine.appended(Some(number));
             let entry = (number.0, payload);
             self.ledger.appended(entry, &self.scenario.settings, &mut self.sometimes)?;
             let on_disk = matches!(server.store, Store::Disk(_));
@@ -308,13 +325,18 @@ impl World {
                 let span = Duration::from_micros(self.rng.u64(10..200));
                 self.after(span, What::Write(self.incarnation));
             }
+            // The process may end between two entries of one turn.
+            self.tick()?;
+        }
+        if entries > 1 {
+            self.note(Something::TurnCut);
         }
         self.check_turn(&dispatches)?;
         self.check_budget(&dispatches)?;
         let Some(server) = &mut self.server else {
             return Ok(());
         };
-        server.engine.appended(ticket);
+        server.engine.appended(None);
         let next = server.store.journal().tail().borrow().next;
         self.tick()?;
         self.speak(next)
@@ -335,6 +357,10 @@ impl World {
             Violation { invariant: Invariant::I8, detail }
         };
         let sizes = dispatcher.verify().map_err(broken)?;
+        let quarantined = dispatcher.counters().quarantined;
+        if quarantined > 0 {
+            return Err(broken(format!("{quarantined} streams or subscriptions are inconsistent")));
+        }
         let bound = |detail| Violation { invariant: Invariant::I7, detail };
         if sizes.held_bytes > CACHE_BYTES || sizes.timers > 20_000 || sizes.attempts > 20_000 {
             return Err(bound(format!("{sizes:?}")));
@@ -489,7 +515,9 @@ impl World {
                 }
                 self.deliver(delivery);
             }
-            Outward::Fetch { stream, first, last } => return self.fetch(stream, first, last),
+            Outward::Fetch { stream, first, last } => {
+                self.after(hop, What::Read(self.incarnation, (stream, first, last)));
+            }
             Outward::Recall { subscription, life } => {
                 server.recalled.insert(subscription, life);
             }
@@ -514,20 +542,21 @@ impl World {
         Ok(())
     }
 
-    fn fetch(&mut self, stream: StreamId, first: Sequence, last: Sequence) -> Step {
-        let hop = self.hop();
-        let Some(server) = &self.server else {
+    /// Messages are read: later than they were asked for, so that they may have their results.
+    pub(super) fn read_messages(
+        &mut self,
+        process: u32,
+        (stream, first, last): (StreamId, Sequence, Sequence),
+    ) -> Step {
+        let Some(server) = self.server.as_ref().filter(|_| process == self.incarnation) else {
             return Ok(());
         };
         let read = server.views.messages(stream, first..=last, FETCH_BYTES);
         let messages = read.map_err(|error| damaged(&error))?;
-        if messages.is_empty() {
-            return Err(damaged(&format!(
-                "fetch of {stream:?} {first}..={last}: nothing is there"
-            )));
-        }
-        self.note(Something::Fetched);
-        self.tell_after(hop, Event::Fetched { stream, messages });
+        let found =
+            if messages.is_empty() { Something::FetchedTooLate } else { Something::Fetched };
+        self.note(found);
+        self.tell_after(Duration::ZERO, Event::Fetched { at: (stream, first), messages });
         Ok(())
     }
 

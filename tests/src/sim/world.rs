@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use rollcall_common::time::Time;
+use rollcall_common::{
+    ids::{Sequence, StreamId},
+    time::Time,
+};
 use rollcall_supervisor::{
     dispatcher::{Dispatch, Event, Notice, Reply, WorkerReply, settings::OnExhausted},
     journal::{local::sim_disk::SimDisk, memory::MemoryJournal},
@@ -64,6 +67,8 @@ pub(super) enum What {
     Pull,
     /// A sender goes on along its lane.
     Push(u32, Box<Parcel>),
+    /// Messages are read back from the journal.
+    Read(u32, (StreamId, Sequence, Sequence)),
     /// A worker is started again.
     Revive(usize),
     /// A client sends.
@@ -282,6 +287,7 @@ impl World {
             What::People => self.people(),
             What::Pull => self.pull(),
             What::Push(process, parcel) => self.push(process, *parcel),
+            What::Read(process, wanted) => self.read_messages(process, wanted),
             What::Revive(worker) => {
                 self.revive(worker);
                 Ok(())

@@ -188,7 +188,7 @@ impl<'a> Feed<'a> {
         };
         let id = MessageId::new(self.machine.clock.now(), &mut self.rng);
         let content_type = content_type.into();
-        Arc::new(Message { id, key, content_type, headers: Box::default(), body })
+        Arc::new(Message { id, key, content_type, headers: Arc::default(), body })
     }
 
     fn unread(&self, error: &io::Error) -> Failure {

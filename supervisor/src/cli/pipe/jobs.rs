@@ -167,7 +167,7 @@ impl Job {
         let Reply { status, outcome, reason, content_type: stated, retry_after, body, .. } = reply;
         let seconds = retry_after.and_then(|seconds| seconds.parse().ok());
         // Only bodies come out.
-        let content_type = stated.unwrap_or(content_type);
+        let content_type = stated.unwrap_or_else(|| (*content_type).into());
         let mut payload = Payload { content_type, headers: Headers::default(), body };
         if let Some(waiting) = self.waiting.as_ref().filter(|_| is_ok) {
             waiting.keep(dispatch.sequence.0, &mut payload);
@@ -198,7 +198,7 @@ impl Job {
             max_attempts: Some(dispatch.max_attempts),
             timeout: self.timeout,
             reason: dispatch.reason.as_str().into(),
-            content_type: content_type.clone(),
+            content_type: (**content_type).into(),
             body,
             ..Request::default()
         }

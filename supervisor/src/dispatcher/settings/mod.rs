@@ -10,9 +10,11 @@ use rollcall_common::{
     protocol::DEFAULT_POOL,
 };
 
+mod bounds;
 mod pattern;
 mod table;
 
+pub use bounds::Bounds;
 pub use pattern::Pattern;
 pub use table::{Processing, StreamOverlay, StreamTable};
 
@@ -171,6 +173,8 @@ pub struct Settings {
     /// How many of the newest releases are kept at hand, so that a subscription that catches up
     /// can join the present without a gap.
     pub recent: usize,
+    /// How much one call, and one entry of the journal, may hold.
+    pub bounds: Bounds,
 }
 
 impl Default for Settings {
@@ -188,6 +192,7 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(2),
             deliveries_at_once: 64,
             recent: 65_536,
+            bounds: Bounds::default(),
         }
     }
 }

@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 
 use rollcall_common::{
     ids::{Position, Sequence, StreamId, StreamName},
-    limits::SNAPSHOT_ITEMS,
     time::Time,
 };
 
@@ -94,7 +93,7 @@ impl Dispatcher {
             export.next = next;
         }
         let Some(base) = export.waiting.pop_front() else {
-            let streams = u32::try_from(self.state.streams.len()).unwrap_or(u32::MAX);
+            let StreamId(streams) = StreamId::after(self.state.streams.len());
             self.commit(Record::Base(Base::Ended { streams, parts: export.parts }));
             self.counters.snapshots += 1;
             self.effects.push_back(Effect::Reply(export.request, Reply::Done));
@@ -106,17 +105,18 @@ impl Dispatcher {
     }
 
     fn take_apart(&self, stage: Stage) -> (Vec<Base>, Stage) {
+        let items = self.settings.bounds.items();
         match stage {
             Stage::Alerts => (self.state.export_alerts(), Stage::Ended),
             Stage::Ended => (Vec::new(), Stage::Ended),
             Stage::Stream(stream) => {
-                (self.state.export_stream(stream), self.stage(StreamId(stream.0 + 1)))
+                (self.state.export_stream(stream, items), self.stage(stream.next()))
             }
             Stage::Subscription(id) => {
                 let later = SubscriptionId(id.0 + 1)..;
                 let after = self.state.subscriptions.range(later).next().map(|(id, _)| *id);
                 let after = after.map_or(Stage::Alerts, Stage::Subscription);
-                (self.state.export_subscription(id), after)
+                (self.state.export_subscription(id, items), after)
             }
         }
     }
@@ -136,6 +136,7 @@ impl Dispatcher {
             if matches!(copy, Record::Copied { .. } | Record::CopiedResult { .. }) {
                 self.counters.copied += 1;
                 self.commit(copy);
+                self.cut();
             }
         }
         self.effects.push_back(Effect::Reply(request, Reply::Done));
@@ -264,7 +265,7 @@ impl State {
         })
     }
 
-    fn export_stream(&self, id: StreamId) -> Vec<Base> {
+    fn export_stream(&self, id: StreamId, items: usize) -> Vec<Base> {
         let stream = self.stream(id);
         let mut bases = vec![Base::Stream(stream.export(id))];
         bases.extend(stream.numbered_slots().filter_map(|(sequence, slot)| {
@@ -284,7 +285,7 @@ impl State {
             let (id, fingerprint) = (*message, *fingerprint);
             keys.push(BaseKey { sequence: *sequence, id, digest: *digest, fingerprint });
         }
-        let keys = keys.chunks(SNAPSHOT_ITEMS);
+        let keys = keys.chunks(items);
         bases.extend(keys.map(|keys| Base::Keys { stream: id, keys: keys.to_vec() }));
         bases
     }
@@ -294,7 +295,7 @@ impl State {
         alerts.chain(self.audit.iter().cloned().map(Base::Audit)).collect()
     }
 
-    fn export_subscription(&self, id: SubscriptionId) -> Vec<Base> {
+    fn export_subscription(&self, id: SubscriptionId, items: usize) -> Vec<Base> {
         let Some(subscription) = self.subscriptions.get(&id) else {
             return Vec::new();
         };
@@ -304,10 +305,10 @@ impl State {
         if more != (BaseMore { subscription: id, ..BaseMore::default() }) {
             bases.push(Base::More(more));
         }
-        let lanes = lanes.chunks(SNAPSHOT_ITEMS);
+        let lanes = lanes.chunks(items);
         bases.extend(lanes.map(|lanes| Base::Lanes { subscription: id, lanes: lanes.to_vec() }));
         let batches = subscription.export_batches();
-        bases.extend(batches.chunks(SNAPSHOT_ITEMS).map(|batches| {
+        bases.extend(batches.chunks(items).map(|batches| {
             let (subscription, batches) = (id, batches.to_vec());
             Base::Batches { subscription, batches }
         }));

@@ -453,6 +453,7 @@ fn a_skipping_stream_calls_nobody_until_it_holds() {
         ..Settings::default()
     };
     desk.tell(Event::Settings(Arc::new(settings)));
+    desk.wait(Duration::ZERO);
     let alert = hear(&mut desk).alert;
     assert_eq!((alert.kind, alert.sequence.unwrap().0), ("message_parked", 2));
     desk.answer(first.attempt, 200);

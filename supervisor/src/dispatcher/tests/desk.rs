@@ -104,6 +104,7 @@ impl Desk {
             match effect {
                 Effect::Append(record) => self.records.push(record),
                 Effect::Cancel { attempt, .. } => self.cancelled.push(attempt),
+                Effect::Cut => {}
                 Effect::Deliver(delivery) => self.deliveries.push(delivery),
                 Effect::Dispatch(dispatch) => self.dispatches.push(dispatch),
                 Effect::Fetch { stream, first, last } => self.fetches.push((stream, first, last)),
@@ -162,7 +163,7 @@ impl Desk {
             id: MessageId(Uuid::from_u128(self.ids)),
             key,
             content_type: "text/plain".into(),
-            headers: Box::default(),
+            headers: Arc::default(),
             body: Bytes::from(format!("m{}", self.ids)),
         })
     }
@@ -179,7 +180,7 @@ impl Desk {
                 wanted.then(|| (*sequence, *at, Arc::clone(message)))
             });
             let messages = messages.collect();
-            self.tell(Event::Fetched { stream, messages });
+            self.tell(Event::Fetched { at: (stream, first), messages });
         }
     }
 

@@ -3,6 +3,7 @@
 mod alerts;
 mod answers;
 mod batches;
+mod bounds;
 mod configured;
 mod delivery;
 mod desk;
@@ -10,6 +11,7 @@ mod destinations;
 mod health;
 mod poison;
 mod pools;
+mod quarantine;
 mod snapshot;
 mod streams;
 mod subscriptions;

@@ -48,7 +48,7 @@ pub struct Feed {
     /// How they are told apart.
     pub framing: Framing,
     /// Their type.
-    pub content_type: Box<str>,
+    pub content_type: Arc<str>,
     /// How many connections an address may have.
     pub crowd: Crowd,
 }
@@ -212,7 +212,9 @@ impl Client {
                     self.answer(&taken).await?;
                 }
                 // All or nothing: fewer may fit.
-                Ok(Reply::Backlogged { .. } | Reply::NeverFits { .. }) if at_once > 1 => {
+                Ok(Reply::Backlogged { .. } | Reply::NeverFits { .. } | Reply::TooLarge { .. })
+                    if at_once > 1 =>
+                {
                     at_once = at_once.div_ceil(2);
                 }
                 Ok(Reply::Backlogged { .. } | Reply::Full) => sleep(WAIT).await,
@@ -225,7 +227,7 @@ impl Client {
     fn message(&self, body: Bytes) -> Arc<Message> {
         let content_type = self.feed.content_type.clone();
         let item = Item { content_type, key: None, body };
-        self.feed.intake.message(item, Box::default())
+        self.feed.intake.message(item, Arc::default())
     }
 
     async fn answer(&mut self, taken: &[Taken]) -> io::Result<()> {

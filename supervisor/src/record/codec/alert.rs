@@ -72,6 +72,7 @@ impl Writer<'_> {
             Subject::Unreachable(_) => 73,
             Subject::Parked(_) => 90,
             Subject::Storm => 91,
+            Subject::HeldFlood => 60,
         };
         self.0.put_u8(tag);
         match subject {
@@ -81,7 +82,7 @@ impl Writer<'_> {
             Subject::Destination(subscription)
             | Subject::Gap(subscription)
             | Subject::Lag(subscription) => self.u32(subscription.0),
-            Subject::Disk | Subject::Flood | Subject::Storm => self,
+            Subject::Disk | Subject::Flood | Subject::HeldFlood | Subject::Storm => self,
             Subject::Message(stream, sequence) | Subject::Poison(stream, sequence) => {
                 self.u32(stream.0).u64(sequence.0)
             }
@@ -155,6 +156,7 @@ impl Fields {
             73 => Subject::Unreachable(self.text()?.into()),
             90 => Subject::Parked(self.stream()?),
             91 => Subject::Storm,
+            60 => Subject::HeldFlood,
             _ => return Err("subject"),
         })
     }

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use rollcall_common::message::Message;
 
 use super::Record;
 
@@ -34,6 +35,14 @@ pub enum DecodeError {
         index: usize,
         /// Which field.
         what: &'static str,
+    },
+    /// A record can't follow those before it.
+    #[error("record {index} contradicts those before it: {why}")]
+    Contradiction {
+        /// Which record of the entry, from 0.
+        index: u32,
+        /// Why.
+        why: &'static str,
     },
     /// A newer version wrote them.
     #[error("records of version {0}; this program reads up to {VERSION}")]
@@ -175,6 +184,40 @@ impl Cursor {
 
 /// Bytes of a record's kind and length.
 const RECORD_HEAD: usize = 5;
+
+/// What stands beside a message's body, as far as it takes up room.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a> {
+    /// The sender's key, if there is one.
+    pub key: Option<&'a str>,
+    /// The body's type.
+    pub content_type: &'a str,
+    /// What else is kept.
+    pub headers: &'a [(Box<str>, Box<str>)],
+}
+
+impl<'a> Beside<'a> {
+    /// What stands beside this message's body.
+    #[must_use]
+    pub fn of(message: &'a Message) -> Self {
+        let key = message.key.as_ref().map(|key| &*key.text);
+        Self { key, content_type: &message.content_type, headers: &message.headers }
+    }
+}
+
+/// Bytes that [`Record::Accepted`] takes up in an entry.
+#[must_use]
+pub fn accepted_bytes(beside: &Beside<'_>, body: &[u8]) -> usize {
+    const LENGTH: usize = 4;
+    const PLACE: usize = 4 + 8 + 8;
+    const ID: usize = 16;
+    const FINGERPRINT: usize = 16;
+    let Beside { key, content_type, headers } = beside;
+    let headers = headers.iter().map(|(name, value)| 2 * LENGTH + name.len() + value.len());
+    let key = key.map_or(0, |key| key.len() + FINGERPRINT);
+    let texts = LENGTH + key + LENGTH + content_type.len() + LENGTH + headers.sum::<usize>();
+    RECORD_HEAD + PLACE + ID + texts + LENGTH + body.len()
+}
 
 fn check_version(payload: &[u8]) -> Result<(), DecodeError> {
     match payload.first() {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Buf as _, Bytes};
 use rollcall_common::{
     ids::{MessageId, Position, Sequence, StreamId, StreamName},
-    message::{Headers, Key, Message, Payload},
+    message::{Headers, Key, Message, Payload, shared},
     time::Time,
 };
 use uuid::Uuid;
@@ -194,6 +194,11 @@ impl Fields {
         std::str::from_utf8(&body).map(Into::into).map_err(|_| "text")
     }
 
+    fn shared_text(&mut self) -> Read<Arc<str>> {
+        let body = self.body()?;
+        std::str::from_utf8(&body).map(Into::into).map_err(|_| "text")
+    }
+
     pub(super) fn many<T>(&mut self, mut read: impl FnMut(&mut Self) -> Read<T>) -> Read<Vec<T>> {
         let count = self.u32("count")?;
         let mut items = Vec::new();
@@ -246,6 +251,7 @@ impl Fields {
         Ok(match self.u8("pause")? {
             1 => PauseReason::Gone,
             2 => PauseReason::Person,
+            60 => PauseReason::Inconsistent,
             _ => return Err("pause"),
         })
     }
@@ -286,8 +292,8 @@ impl Fields {
         Ok(Message {
             id: self.id()?,
             key: self.key()?,
-            content_type: self.text()?,
-            headers: self.headers()?,
+            content_type: self.shared_text()?,
+            headers: shared(self.headers()?),
             body: self.body()?,
         })
     }

@@ -131,6 +131,7 @@ impl Writer<'_> {
         self.0.put_u8(match reason {
             PauseReason::Gone => 1,
             PauseReason::Person => 2,
+            PauseReason::Inconsistent => 60,
         });
         self
     }

@@ -15,7 +15,10 @@ use rollcall_supervisor::{
         settings::OnExhausted,
     },
     driver::engine::Engine,
-    record::{Outcome, ParkCause, Reason, Record},
+    record::{
+        Outcome, ParkCause, Reason, Record,
+        codec::{Beside, accepted_bytes},
+    },
 };
 
 use super::{At, Model, Stand, Try, Wanted, wrong};
@@ -374,9 +377,11 @@ impl Model {
                 None => fresh.push(message),
             }
         }
+        let bytes = fresh.iter().map(|one| accepted_bytes(&Beside::of(one), &one.body));
+        let large = bytes.sum::<usize>() > self.settings.bounds.batch_bytes();
         let room = self.settings.stream(name).max_backlog;
         let full = next - 1 - released + fresh.len() as u64 > room;
-        let refused = conflict || (!fresh.is_empty() && (full || self.low));
+        let refused = conflict || (!fresh.is_empty() && (large || full || self.low));
         let fresh: Vec<_> = (next..).zip(if refused { Vec::new() } else { fresh }).collect();
         if fresh == accepted {
             return Ok(());

@@ -273,7 +273,8 @@ impl Model {
             }
             let settings = self.settings.stream(&stream.name);
             let skips = settings.on_exhausted == OnExhausted::Skip && !stream.paused;
-            if skips && self.stand((number, stream.released + 1)) == Stand::Parked {
+            let later = dispatcher.is_deferred(StreamId(number));
+            if skips && !later && self.stand((number, stream.released + 1)) == Stand::Parked {
                 let detail = format!("the head of {} is to be skipped", stream.name);
                 return Err(wrong(Invariant::I8, detail));
             }

@@ -312,6 +312,7 @@ impl Play {
                 Effect::Append(_)
                 // The loser works on, as one does that is called over plain HTTP.
                 | Effect::Cancel { .. }
+                | Effect::Cut
                 | Effect::Deliver(_)
                 | Effect::Recall { .. }
                 | Effect::Reply(..)
@@ -403,7 +404,7 @@ fn message(id: u128) -> Arc<Message> {
         id: MessageId(Uuid::from_u128(id)),
         key: None,
         content_type: "text/plain".into(),
-        headers: Box::default(),
+        headers: Arc::default(),
         body: Bytes::from_static(b"x"),
     })
 }

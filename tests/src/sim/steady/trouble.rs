@@ -91,7 +91,7 @@ impl Play {
             Some((Sequence(sequence), self.now, Arc::clone(message)))
         });
         let messages = messages.collect();
-        self.after(HOP, What::Tell(Event::Fetched { stream, messages }));
+        self.after(HOP, What::Tell(Event::Fetched { at: (stream, first), messages }));
     }
 
     /// A worker dies, with all that it has.
