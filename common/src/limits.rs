@@ -223,6 +223,8 @@ pub const SUBSCRIPTION_BODY: usize = 256 << 10;
 pub const POSITIONS_PER_LOOK: usize = 50_000;
 /// Most subscriptions; those of the configuration count, and are never refused.
 pub const SUBSCRIPTIONS: usize = 1024;
+/// The pause after a connection for which this machine has no room.
+pub const NO_ROOM_PAUSE: Duration = Duration::from_secs(1);
 /// How long a process group that is asked to end (`SIGTERM`) may take before it is killed.
 pub const TERM_GRACE: Duration = Duration::from_secs(2);
 /// Default for how long a worker process that drains waits for what runs (`worker serve --drain`).

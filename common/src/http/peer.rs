@@ -22,6 +22,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::connection::{CallError, Connection, Reply, SendError, before_any_byte, handshake};
 use crate::{
+    exhaustion::is_exhausted,
     http::{Route, Target, Trust, dial},
     limits::{CONNECT_TIMEOUT, IDLE_CONNECTION, IDLE_CONNECTIONS, PROBE_STAY},
     net::{Network, Stream},
@@ -205,8 +206,11 @@ impl Peer {
     /// Whether a new connection comes up in time, and stays for [`PROBE_STAY`]. Nothing is said on
     /// it.
     pub async fn probe(&self, longest: Duration) -> bool {
-        let Ok(Ok(mut stream)) = tokio::time::timeout(longest, self.dial()).await else {
-            return false;
+        let mut stream = match tokio::time::timeout(longest, self.dial()).await {
+            Ok(Ok(stream)) => stream,
+            // This machine has no room to look, which says nothing against the peer.
+            Ok(Err(error)) => return is_exhausted(&error),
+            Err(_) => return false,
         };
         // The system still takes connections for a process that is on its way down, and closes
         // them a moment later.

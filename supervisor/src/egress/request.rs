@@ -4,9 +4,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use rollcall_common::{
+    exhaustion::is_exhausted,
     http::{OwnHeader, Peer, Reply, SendError},
     ids::{Epoch, Sequence},
-    limits::MESSAGE_BYTES,
+    limits::{MESSAGE_BYTES, NO_ROOM_PAUSE},
     protocol,
     time::Time,
 };
@@ -67,6 +68,10 @@ pub(super) async fn push(
             Err(SendError::Stale) => continue,
             Err(error) => {
                 let refusal = match &error {
+                    // This machine has no room for a connection, which says nothing of it.
+                    SendError::Connect(error) if is_exhausted(error) => {
+                        Refusal::Away { retry_after: Some(NO_ROOM_PAUSE) }
+                    }
                     SendError::Connect(_) => Refusal::Away { retry_after: None },
                     SendError::Broken(_)
                     | SendError::Stale

@@ -102,6 +102,11 @@ impl<'a> Trip<'a> {
                     self.advance(Sequence(first - 1));
                     continue;
                 }
+                Err(error) if error.is_for_lack_of_room() => {
+                    tracing::warn!(%error, "no room to read results; trying on");
+                    sleep(CALL_BACK).await;
+                    continue;
+                }
                 Err(error) => {
                     tracing::error!(%error, "results can't be read; the process ends");
                     rollcall_common::telemetry::flush();

@@ -3,6 +3,7 @@
 use std::{io, sync::Arc};
 
 use rollcall_common::{
+    exhaustion::is_exhausted,
     ids::{Position, Sequence, StreamName},
     message::{Message, compact},
     time::Time,
@@ -70,6 +71,22 @@ pub enum ReadFailed {
     /// A record is not the one that the index says.
     #[error("entry {} holds another record than expected at {}", .0.entry, .0.index)]
     Unexpected(Place),
+}
+
+impl ReadFailed {
+    /// Whether the machine has no room to read, which passes: no descriptor, no memory.
+    #[must_use]
+    pub fn is_for_lack_of_room(&self) -> bool {
+        match self {
+            Self::Index(error) | Self::Journal(ReadError::Io(error)) => is_exhausted(error),
+            Self::Gone { .. }
+            | Self::Nowhere(_)
+            | Self::Journal(ReadError::Trimmed { .. } | ReadError::Damaged(_))
+            | Self::Decode(_)
+            | Self::Stopped(_)
+            | Self::Unexpected(_) => false,
+        }
+    }
 }
 
 /// Reads what the index points to.

@@ -3,12 +3,15 @@
 
 use std::borrow::Cow;
 
+use std::io;
+
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use rollcall_common::{
+    exhaustion::is_exhausted,
     http::{Reply, SendError},
-    limits::REASON_BYTES,
+    limits::{NO_ROOM_PAUSE, REASON_BYTES},
     message::{Headers, Key, Payload, compact},
     protocol,
 };
@@ -26,11 +29,24 @@ pub(super) async fn call(member: &Member, dispatch: &Dispatch, limit: usize) -> 
     };
     match member.peer.send(request, limit).await {
         Ok(reply) => answer(reply, &dispatch.message.trace()),
+        Err(SendError::Connect(error)) if is_exhausted(&error) => no_room(&error),
         Err(error @ SendError::Connect(_)) => WorkerReply::Unreachable(text(&error)),
         Err(SendError::Stale) => WorkerReply::Stale,
         Err(error @ (SendError::Broken(_) | SendError::Truncated(_) | SendError::TooLarge(_))) => {
             WorkerReply::Broken(text(&error))
         }
+    }
+}
+
+/// This machine has no room for a connection, which is nobody's fault. It is as if the worker was
+/// busy: nothing counts, and there is a pause before the next call.
+fn no_room(error: &io::Error) -> WorkerReply {
+    WorkerReply::Answer {
+        status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+        outcome: None,
+        reason: format!("the supervisor has no room for a connection: {error}").into(),
+        retry_after: Some(NO_ROOM_PAUSE),
+        payload: Payload::default(),
     }
 }
 
@@ -129,4 +145,20 @@ pub(super) fn said(bytes: &[u8]) -> Box<str> {
     let start = bytes.get(..REASON_BYTES.min(bytes.len())).unwrap_or_default();
     let text = String::from_utf8_lossy(start);
     text.chars().filter(|c| !c.is_control()).collect::<String>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_machine_lacks_is_not_the_workers_fault() {
+        // EMFILE
+        let WorkerReply::Answer { status, outcome, retry_after, .. } =
+            no_room(&io::Error::from_raw_os_error(24))
+        else {
+            panic!("it is not taken for busy");
+        };
+        assert_eq!((status, outcome, retry_after), (503, None, Some(NO_ROOM_PAUSE)));
+    }
 }

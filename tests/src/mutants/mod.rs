@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+mod commands;
 mod list;
 mod people;
 mod snapshots;
@@ -15,7 +16,7 @@ mod snapshots;
 /// All faults that are planted. Their numbers are their places, from 1 on.
 #[must_use]
 pub fn mutants() -> Vec<Mutant> {
-    [list::MUTANTS, people::MUTANTS, snapshots::MUTANTS].concat()
+    [list::MUTANTS, people::MUTANTS, snapshots::MUTANTS, commands::MUTANTS].concat()
 }
 
 /// The variable that says which fault is on, by its number.
