@@ -15,7 +15,7 @@ macro_rules! mutant {
 /// Those of the message's way.
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("a backlog has no bound", Seeds, "supervisor/src/dispatcher/admission.rs",
-        "backlog + u64::try_from(fresh).unwrap_or(u64::MAX) > limit" => "false"),
+        "backlog + fresh > limit" => "false"),
     mutant!("a key that was seen counts for nothing", Seeds,
         "supervisor/src/dispatcher/admission.rs",
         "stream.and_then(|stream| self.state.keys.get(&(stream, digest)))" => "None"),
@@ -193,9 +193,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "message.headers.clone()" => "Box::default()"),
     mutant!("headers of a result are not written", Test("are_written_as_they_always_were"),
         "supervisor/src/record/codec/write.rs",
-        "headers.is_empty()" => "headers.len() < 99"),
+        "self.headers(headers).kind(with_headers)" => "self.kind(bare)"),
     mutant!("a batch that never fits is told to come again", Test("taken_in_whole_or_not_at_all"),
-        "supervisor/src/dispatcher/admission.rs", "fresh > limit" => "fresh > limit + 9"),
+        "supervisor/src/dispatcher/admission.rs", "Reply::NeverFits { limit }"
+        => "Reply::Backlogged { limit, waiting: backlog }"),
     mutant!("long ids of events are cut off", Test("long_names_are_keys_all_the_same"),
         "supervisor/src/ingress/cloudevents.rs", "Sha256::digest(whole).into()"
         => "Sha256::digest(&whole[..1000]).into()"),
@@ -208,7 +209,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "supervisor/src/ingress/head.rs", "(self.chunked, self.length)"
         => "(self.chunked, self.length.filter(|_| !self.chunked))"),
     mutant!("a body of chunks ends too soon", Test("a_body_ends_behind_its_last_chunk"),
-        "supervisor/src/ingress/chunks.rs", "self.at == At::End && *byte == b'\n'"
+        "supervisor/src/ingress/chunks.rs", "self.at == At::End && *byte == b'\\n'"
         => "self.at == At::Trailers"),
     mutant!("a refusal overtakes an answer", Test("told_apart_wherever_reads_end"),
         "supervisor/src/ingress/guard.rs", "known.served == known.given" => "true"),
