@@ -67,7 +67,8 @@ impl<'a> Night<'a> {
                 let parts = word.trim().split(' ').map(|part| self.plain_word(part));
                 words.push(parts.collect::<Vec<_>>().join(" "));
             }
-            let indent = if line.starts_with("  ") { "  " } else { "" };
+            // How far a column is indented depends on the widest of its ages.
+            let indent = if line.starts_with("  supervisor ") { "  " } else { "" };
             format!("{indent}{}\n", words.join("  "))
         });
         lines.collect()
