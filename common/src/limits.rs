@@ -36,6 +36,17 @@ pub const TARGET_BYTES: usize = 16 << 10;
 pub const HEADERS: usize = 300;
 /// Connections to one listener.
 pub const CONNECTIONS: usize = 16_384;
+/// How long a connection has been idle, between two requests, that gives way to another one when a
+/// listener has as many as it may.
+pub const IDLE_GIVES_WAY: Duration = Duration::from_secs(5);
+/// Connections to one listener beyond [`CONNECTIONS`] (or beyond those of an address), each for one
+/// request: for health checks and for messages that come in.
+pub const RESERVED_CONNECTIONS: usize = 256;
+/// How many of these one address may have.
+pub const RESERVED_PER_ADDRESS: u32 = 32;
+/// Connections to one listener that are told at once that there is no place; more are closed
+/// without being heard out.
+pub const TURNED_AWAY: usize = 256;
 /// Connections that wait to be accepted, as far as the system allows (`net.core.somaxconn`): a
 /// client whose connection finds no room tries again after a second (RFC 6298 §2.1).
 pub const UNACCEPTED: u32 = 4096;
@@ -60,10 +71,17 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const IDLE_CLIENT: Duration = Duration::from_secs(300);
 /// How long a client's body may stand still.
 pub const BODY_STALL: Duration = Duration::from_secs(20);
+/// How long all of a client's body may take to come: what is reserved for it is held so long.
+pub const BODY_TIME: Duration = Duration::from_secs(300);
+/// How long a client may take nothing of what is sent to it.
+pub const WRITE_STALL: Duration = Duration::from_secs(300);
 /// How long a client that was answered before it had sent all may go on sending, for nothing.
 pub const LINGER: Duration = Duration::from_secs(10);
 /// Connections to one `[[tcp]]` listener.
 pub const TCP_CONNECTIONS: usize = 1024;
+/// How long a plain connection has been idle that gives way to another one when there are as many
+/// as there may be.
+pub const TCP_GIVES_WAY: Duration = Duration::from_secs(60);
 /// How long a plain connection may be silent between two messages.
 pub const TCP_IDLE: Duration = Duration::from_secs(3600);
 /// How long one message may take to come over a plain connection.
@@ -136,6 +154,23 @@ pub const DELIVERY_READS: usize = 4;
 pub const LATE_ANSWER: Duration = Duration::from_secs(600);
 /// Longest `Prefer: wait`, and longest long poll.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
+/// Readers of results at once, per process: pages, long polls and feeds, until all of their answer
+/// is sent. (Half of the [`CONNECTIONS`] of one listener, at most, so that others find a place.)
+pub const READERS: usize = 4096;
+/// Senders that wait for their message's result at once (`Prefer: wait`), per process; others are
+/// answered as soon as it is durable.
+pub const WAITING_SENDERS: usize = 4096;
+/// Bytes that were made ready for readers and are not sent yet, per process; what is beyond is made
+/// again when it is wanted. One text alone may be larger. Beside it each reader has a slice
+/// ([`SLICE_BYTES`]) that its connection has not taken.
+pub const READER_BYTES: usize = 32 << 20;
+/// Readers whose first results are read from the journal at once, per process.
+pub const READER_READS: usize = 4;
+/// Filters of readers that wait, of which it is remembered which streams fit them, per process;
+/// those that somebody waits with are remembered in any case.
+pub const READER_FILTERS: usize = 1024;
+/// Streams of which it is remembered which of these filters they fit, per process.
+pub const READER_STREAMS: usize = 65_536;
 /// Streams that wait for somebody of which everybody sees which they are.
 pub const STUCK_SHOWN: usize = 100;
 /// Parked messages in a page, where the reader does not say: per request.
@@ -288,4 +323,6 @@ const _: () = {
     assert!(KEPT_HEADER_BYTES + HEAD_BYTES + KEY_BYTES < 1 << 20);
     assert!(STREAMS < 1 << 31);
     assert!(KEY_BYTES < HEAD_BYTES);
+    assert!(READERS + WAITING_SENDERS <= CONNECTIONS / 2);
+    assert!(CHUNK_BYTES < READER_BYTES);
 };

@@ -18,12 +18,12 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     files,
     limits::{PEM_FILE_BYTES, TLS_TIMEOUT},
-    net::Stream,
+    net::{Presence, Stream, Watched},
     problem::Problem,
 };
 
 /// A connection that a client has made over TLS.
-pub type ServerStream = tokio_rustls::server::TlsStream<Stream>;
+pub type ServerStream = tokio_rustls::server::TlsStream<Watched>;
 
 /// The first byte of every TLS connection: a record that holds a handshake (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 22;
@@ -141,7 +141,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// When there is no agreement, or none in time.
-    pub async fn accept(&self, stream: Stream) -> io::Result<ServerStream> {
+    pub async fn accept(&self, stream: Stream) -> io::Result<(ServerStream, Presence)> {
         let handshake = async {
             let mut first = [0];
             match stream.peek(&mut first).await? {
@@ -149,7 +149,9 @@ impl Acceptor {
                 _ if first != [HANDSHAKE] => return Err(refuse_plain(stream).await),
                 _ => {}
             }
-            TlsAcceptor::from(self.0.load_full()).accept(stream).await
+            let (stream, presence) = stream.watched();
+            let stream = TlsAcceptor::from(self.0.load_full()).accept(stream).await?;
+            Ok((stream, presence))
         };
         timeout(TLS_TIMEOUT, handshake).await.map_err(|_| {
             io::Error::new(io::ErrorKind::TimedOut, "the handshake was not done in time")

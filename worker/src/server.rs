@@ -129,7 +129,7 @@ impl Server {
         match self.tls.clone() {
             None => self.converse(stream).await,
             Some(tls) => match tls.accept(stream).await {
-                Ok(stream) => self.converse(stream).await,
+                Ok((stream, _)) => self.converse(stream).await,
                 Err(error) => tls::note_refusal(peer, &error),
             },
         }

@@ -6,6 +6,7 @@ mod end;
 mod halves;
 mod listener;
 mod lookup;
+mod presence;
 mod stream;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
@@ -16,6 +17,7 @@ use tokio::net::{TcpStream, ToSocketAddrs, lookup_host};
 pub use end::End;
 pub use halves::{ReadHalf, WriteHalf};
 pub use listener::{Accepts, Listener};
+pub use presence::{Presence, Watched, WatchedTcp};
 pub use stream::{Stream, Wire};
 
 /// What a network has to be able to do that is not the system's.

@@ -1,19 +1,20 @@
 //! An endless feed of server-sent events.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use http::{HeaderValue, header};
-use rollcall_common::{ids::StreamName, problem::Problem, shutdown::Phase};
+use rollcall_common::{ids::StreamName, net::Presence, problem::Problem, shutdown::Phase};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Api,
-    ahead::{Ahead, Chunk, Form, Left},
-    results::Feed,
-    slices::Slices,
+    ahead::{Ahead, Left},
+    form::Form,
+    results::{Feed, Patience},
 };
-use crate::views::Source;
+use crate::views::{Interest, Source};
 
 /// How long a feed says nothing before it says that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -26,10 +27,35 @@ struct Events {
     api: Arc<Api>,
     feed: Feed,
     ahead: Ahead,
-    ready: Chunk,
-    slices: Slices,
     /// Whether its reader has been told that it is at the head.
     caught_up: bool,
+    listener: Listener,
+}
+
+/// Who reads a feed.
+pub(super) struct Listener {
+    presence: Presence,
+    /// It has closed its own side, and was sent something since: if it is gone, its connection
+    /// breaks by that.
+    closed: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Listener {
+    pub(super) fn new(presence: Presence, place: OwnedSemaphorePermit) -> Self {
+        Self { presence, closed: false, _place: place }
+    }
+
+    /// Waits until there is reason to doubt that it is there.
+    async fn doubted(&self) {
+        if self.closed { self.presence.broken().await } else { self.presence.closed().await }
+    }
+
+    /// Whether it is to be sent a sign of life; `None`: it is gone.
+    fn wants_a_sign(&mut self) -> Option<()> {
+        self.closed |= self.presence.is_closed();
+        (!self.presence.is_broken()).then_some(())
+    }
 }
 
 impl Api {
@@ -39,33 +65,35 @@ impl Api {
         self: &Arc<Self>,
         feed: Feed,
         after: u64,
+        listener: Listener,
     ) -> Result<Response, Box<Problem>> {
         let api = Arc::clone(self);
         let mut ahead = Ahead::new(self, feed.clone(), (Form::Events, Left::ALL), after);
         // A feed that can't begin says so; later it can only end.
-        let ready = ahead.next().await?;
-        let events =
-            Events { api, feed, ahead, ready, slices: Slices::default(), caught_up: false };
+        ahead.next().await?;
+        let events = Events { api, feed, ahead, caught_up: false, listener };
         Ok(feed_of(events, async |mut events: Events| Some((events.next().await?, events))))
     }
 
     /// The results of a stream that comes into being with its first message, and has none yet: its
     /// reader is at the head, and stays until there is one.
-    pub(super) fn events_to_come(self: &Arc<Self>, name: StreamName) -> Response {
-        let coming = Coming::Announced { api: Arc::clone(self), name };
+    pub(super) fn events_to_come(
+        self: &Arc<Self>,
+        name: StreamName,
+        listener: Listener,
+    ) -> Response {
+        let coming = Coming::Announced { api: Arc::clone(self), name, listener };
         feed_of(coming, Coming::next)
     }
 }
 
 /// An endless answer, text by text.
-fn feed_of<T: Send + 'static, F: Future<Output = Option<(Bytes, T)>> + Send + 'static>(
-    feed: T,
-    mut next: impl FnMut(T) -> F + Send + 'static,
-) -> Response {
-    let texts = futures_util::stream::unfold(feed, move |feed| {
-        let next = next(feed);
-        async { next.await.map(|(text, feed)| (Ok::<_, std::convert::Infallible>(text), feed)) }
-    });
+fn feed_of<T, F>(feed: T, next: impl FnMut(T) -> F + Send + 'static) -> Response
+where
+    T: Send + 'static,
+    F: Future<Output = Option<(io::Result<Bytes>, T)>> + Send + 'static,
+{
+    let texts = futures_util::stream::unfold(feed, next);
     let mut response = Response::new(Body::from_stream(texts));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -81,68 +109,67 @@ fn caught_up(after: u64) -> Bytes {
 /// A feed of a stream that may not be there yet.
 enum Coming {
     /// Its reader has not been told that it is at the head.
-    Announced { api: Arc<Api>, name: StreamName },
+    Announced { api: Arc<Api>, name: StreamName, listener: Listener },
     /// The stream is not there.
-    Awaited { api: Arc<Api>, name: StreamName },
+    Awaited { api: Arc<Api>, name: StreamName, listener: Listener },
     /// It is.
     There(Box<Events>),
 }
 
 impl Coming {
     /// What comes next; `None`: it ends.
-    async fn next(self) -> Option<(Bytes, Self)> {
-        let (api, name) = match self {
-            Self::Announced { api, name } => {
-                return Some((caught_up(0), Self::Awaited { api, name }));
+    async fn next(self) -> Option<(io::Result<Bytes>, Self)> {
+        let (api, name, mut listener) = match self {
+            Self::Announced { api, name, listener } => {
+                return Some((Ok(caught_up(0)), Self::Awaited { api, name, listener }));
             }
-            Self::Awaited { api, name } => (api, name),
+            Self::Awaited { api, name, listener } => (api, name, listener),
             Self::There(mut events) => return Some((events.next().await?, Self::There(events))),
         };
-        // A stream has nothing to be read before something was released.
-        let (mut head, mut draining) = (api.views.head(), api.shutdown.clone());
+        let mut draining = api.shutdown.clone();
+        let waiting = api.views.wait_for(Interest::Coming(name.clone()));
+        let patience = tokio::time::sleep(KEEP_ALIVE);
+        tokio::pin!(patience);
         loop {
-            head.mark_unchanged();
             if let Some(stream) = api.views.find(&name) {
                 let feed = Feed::All(Source::Stream(stream));
                 let ahead = Ahead::new(&api, feed.clone(), (Form::Events, Left::ALL), 0);
-                let (ready, slices, caught_up) = (Chunk::none(0), Slices::default(), true);
-                let mut events = Box::new(Events { api, feed, ahead, ready, slices, caught_up });
+                let events = Events { api, feed, ahead, caught_up: true, listener };
+                let mut events = Box::new(events);
                 return Some((events.next().await?, Self::There(events)));
             }
             tokio::select! {
                 biased;
                 () = draining.reached(Phase::Draining) => return None,
-                changed = head.changed() => changed.ok()?,
-                () = tokio::time::sleep(KEEP_ALIVE) => {
-                    return Some((Bytes::from_static(ALIVE), Self::Awaited { api, name }));
-                }
+                () = waiting.woken() => continue,
+                () = listener.doubted() => {}
+                () = patience.as_mut() => {}
             }
+            listener.wants_a_sign()?;
+            let sign = Ok(Bytes::from_static(ALIVE));
+            return Some((sign, Self::Awaited { api, name, listener }));
         }
     }
 }
 
 impl Events {
     /// What comes next; `None`: it ends.
-    async fn next(&mut self) -> Option<Bytes> {
-        if let Some(slice) = self.slices.next().await {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        if let Some(slice) = self.ahead.slice().await {
             return Some(slice);
-        }
-        let ready = std::mem::take(&mut self.ready);
-        if ready.count > 0 {
-            self.slices.put(ready.text);
-            return self.slices.next().await;
         }
         let after = self.ahead.after();
         if !self.caught_up && after >= self.api.newest(&self.feed) {
             self.caught_up = true;
-            return Some(caught_up(after));
+            return Some(Ok(caught_up(after)));
         }
-        let chunk = self.api.wait_for(&self.feed, &mut self.ahead, KEEP_ALIVE).await.ok()?;
+        let patience = Patience { wait: KEEP_ALIVE, over: self.listener.doubted() };
+        let chunk = self.api.wait_for(&self.feed, &mut self.ahead, patience).await.ok()?;
         if chunk.count > 0 {
-            self.slices.put(chunk.text);
-            return self.slices.next().await;
+            return self.ahead.slice().await;
         }
+        self.listener.wants_a_sign()?;
         let running = self.api.shutdown.phase() == Phase::Running;
-        running.then(|| Bytes::from_static(ALIVE))
+        running.then(|| Ok(Bytes::from_static(ALIVE)))
     }
 }

@@ -20,7 +20,7 @@ use super::Api;
 use crate::{
     dispatcher::MessageState,
     record::{self, AttemptReport, Head},
-    views::{ReadFailed, ReleasedResult, Views},
+    views::{Interest, ReadFailed, ReleasedResult, Views},
     web::respond::{Answer, bad_request, internal, json},
 };
 
@@ -111,10 +111,10 @@ impl Api {
         sequence: Sequence,
     ) -> Result<Option<ReleasedResult>, Box<Problem>> {
         let decided = self.handle.look(move |d| sequence <= d.stream_status(stream).released);
-        let visible = self.views.when_released(stream, sequence);
+        let visible = self.views.wait_for(Interest::Message(stream, sequence));
         if decided.await? && self.views.position(stream, sequence).is_none() {
             // Err: the journal has failed, and the process ends.
-            let _ = timeout(VISIBLE, visible).await;
+            let _ = timeout(VISIBLE, visible.woken()).await;
         }
         self.released_result(stream, sequence).await
     }

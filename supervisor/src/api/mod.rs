@@ -8,21 +8,24 @@ mod arranging;
 mod bodies;
 mod decisions;
 mod events;
+mod form;
 mod health;
 mod lane;
 mod messages;
 mod metrics;
 mod page;
 mod parked;
+mod prepared;
+mod readers;
 pub mod reading;
 mod reason;
 mod results;
 mod signature;
-mod slices;
 mod streams;
 mod subscriptions;
 
 pub use lane::Lane;
+pub use readers::Readers;
 use std::sync::Arc;
 
 use axum::{Router, response::Response, routing::get};
@@ -71,6 +74,8 @@ pub struct Api {
     pub network: Network,
     /// Who reads much at once.
     pub lane: Lane,
+    /// Places of those who read results.
+    pub readers: Readers,
     /// Whoever makes, changes or removes a subscription.
     pub arranging: tokio::sync::Mutex<()>,
     /// Whether all that is configured is there, durably.

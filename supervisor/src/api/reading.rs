@@ -1,8 +1,10 @@
 //! One subscription's results, as its reader gets them: those of its streams, by position.
 
+use std::sync::Arc;
+
 use rollcall_common::{
     ids::{Position, StreamName},
-    limits::{PAGE_BYTES, POSITIONS_PER_LOOK},
+    limits::{CHUNK_BYTES, POSITIONS_PER_LOOK},
     problem::Problem,
 };
 
@@ -23,7 +25,7 @@ const READ: usize = 256;
 pub struct Reading {
     /// `None`: of no subscription, but of all streams that a caller may see.
     subscription: Option<SubscriptionId>,
-    patterns: Vec<Pattern>,
+    pub(super) patterns: Arc<[Pattern]>,
     /// Where it begins.
     pub checkpoint: Position,
     /// Results up to here are replayed; `None`: nobody asks.
@@ -85,7 +87,7 @@ impl Reading {
 
     /// Of all streams that fit one of these patterns, from the beginning.
     pub(super) fn of_streams(patterns: &[Pattern]) -> Self {
-        let patterns = patterns.to_vec();
+        let patterns = patterns.into();
         Self { subscription: None, patterns, checkpoint: Position(0), replay_until: None }
     }
 
@@ -105,7 +107,7 @@ impl Reading {
             return Err(ReadFailed::Gone { first: first.0 });
         }
         let mut looked = Looked { results: Vec::new(), to: after, gap: None };
-        let mut room = PAGE_BYTES;
+        let mut room = CHUNK_BYTES;
         let most = Position(after.0.saturating_add(u64::try_from(POSITIONS_PER_LOOK).unwrap_or(0)));
         while looked.results.len() < limit && looked.to < most && room > 0 {
             // Where nothing is wanted for long, nothing is read.

@@ -5,28 +5,31 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Path, Query, State},
+    extract::{FromRequestParts, Path, Query, State, rejection::QueryRejection},
     response::Response,
     routing::get,
 };
-use http::{HeaderMap, header};
+use http::{HeaderMap, header, request::Parts};
 use rollcall_common::{
-    ids::{Position, Sequence},
+    ids::{Position, Sequence, StreamName},
     limits::{LONGEST_WAIT, PAGE_RESULTS},
+    net::Presence,
     problem::Problem,
     shutdown::Phase,
 };
 
 use super::{
     Api,
-    ahead::{Ahead, Chunk, Form, Left},
+    ahead::{Ahead, Chunk, Left},
+    events::Listener,
+    form::Form,
     limit, number,
     page::Page,
     reading::Reading,
 };
 use crate::{
     access::Caller,
-    views::{ReadFailed, Source},
+    views::{Interest, ReadFailed, Source},
     web::{
         ResultBody,
         respond::{Answer, internal},
@@ -46,34 +49,49 @@ pub(super) fn routes() -> Router<Arc<Api>> {
         .route("/v1/subscriptions/{name}/results", get(subscription_results))
 }
 
-type Parameters = Query<BTreeMap<String, String>>;
-
-async fn all_results(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    Query(query): Parameters,
+/// How a reader asks: by its query and headers, over its connection.
+struct Asked {
+    query: BTreeMap<String, String>,
     headers: HeaderMap,
-) -> Answer {
+    presence: Presence,
+}
+
+impl<S: Sync> FromRequestParts<S> for Asked {
+    type Rejection = QueryRejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let Query(query) = Query::try_from_uri(&parts.uri)?;
+        let presence = parts.extensions.get::<Presence>().cloned().unwrap_or_default();
+        Ok(Self { query, headers: parts.headers.clone(), presence })
+    }
+}
+
+/// For how long a reader waits for its first result.
+pub(super) struct Patience<O> {
+    pub(super) wait: Duration,
+    /// It does not wait beyond this.
+    pub(super) over: O,
+}
+
+async fn all_results(State(api): State<Arc<Api>>, caller: Caller, asked: Asked) -> Answer {
     let some = caller.bounds().map(|patterns| Arc::new(Reading::of_streams(patterns)));
     let feed = some.map_or(Feed::All(Source::All), Feed::Some);
-    Answer(api.results(feed, &query, &headers).await)
+    Answer(api.results(feed, asked).await)
 }
 
 async fn stream_results(
     State(api): State<Arc<Api>>,
     Path(stream): Path<String>,
-    Query(query): Parameters,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Answer {
     Answer(match api.stream(&stream) {
         Ok((_, stream)) => {
             let feed = Feed::All(Source::Stream(stream));
-            api.results(feed, &query, &headers).await
+            api.results(feed, asked).await
         }
         Err(refusal) => match stream.parse() {
-            Ok(name) if wants_events(&headers) && api.makes_streams().await => {
-                // A stream that is not there has no results yet.
-                begin(&query, &headers, 0).map(|_| api.events_to_come(name))
+            Ok(name) if wants_events(&asked.headers) && api.makes_streams().await => {
+                api.stream_to_come(name, asked)
             }
             Ok(_) | Err(_) => Err(refusal),
         },
@@ -84,11 +102,10 @@ async fn subscription_results(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(name): Path<String>,
-    Query(query): Parameters,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Answer {
     Answer(match api.reading(&caller, &name).await {
-        Ok(reading) => api.results(Feed::Some(Arc::new(reading)), &query, &headers).await,
+        Ok(reading) => api.results(Feed::Some(Arc::new(reading)), asked).await,
         Err(refusal) => Err(refusal),
     })
 }
@@ -116,6 +133,15 @@ impl Feed {
         match self {
             Self::All(_) => 0,
             Self::Some(reading) => reading.checkpoint.0,
+        }
+    }
+
+    /// What its reader waits for at the head.
+    fn interest(&self) -> Interest {
+        match self {
+            Self::All(Source::All) => Interest::All,
+            Self::All(Source::Stream(stream)) => Interest::Stream(*stream),
+            Self::Some(reading) => Interest::Matching(Arc::clone(&reading.patterns)),
         }
     }
 
@@ -194,53 +220,75 @@ impl Api {
     async fn results(
         self: &Arc<Self>,
         feed: Feed,
-        query: &BTreeMap<String, String>,
-        headers: &HeaderMap,
+        Asked { query, headers, presence }: Asked,
     ) -> Result<Response, Box<Problem>> {
-        let begun = begin(query, headers, self.newest(&feed))?;
+        let begun = begin(&query, &headers, self.newest(&feed))?;
         let after = begun.unwrap_or_else(|| feed.beginning());
-        if wants_events(headers) {
-            return self.events(feed, after).await;
+        if wants_events(&headers) {
+            let listener = Listener::new(presence, self.readers.enter()?);
+            return self.events(feed, after, listener).await;
         }
         let limit = limit(query.get("limit"), PAGE, PAGE_RESULTS)?;
         let wait = Duration::from_secs(number("wait", query.get("wait"))?.unwrap_or(0));
-        let form = if accepts(headers, "application/x-ndjson") { Form::Lines } else { Form::List };
+        let _place = self.readers.enter()?;
+        let form = if accepts(&headers, "application/x-ndjson") { Form::Lines } else { Form::List };
         let mut ahead = Ahead::new(self, feed.clone(), (form, Left::of_page(limit)), after);
-        let first = self.wait_for(&feed, &mut ahead, wait).await?;
+        let patience = Patience { wait: wait.min(LONGEST_WAIT), over: presence.closed() };
+        let first = self.wait_for(&feed, &mut ahead, patience).await?;
         let api = Arc::clone(self);
-        let page = Page { form, newest: move || api.newest(&feed) };
-        Ok(page.begin(first, ahead))
+        let page = Page { form, newest: move || api.newest(&feed), _place };
+        page.begin(first, ahead).await.map_err(|error| internal(&error).into())
     }
 
-    /// The first results that there are; it waits for one, if there is none and it may.
+    /// A feed of a stream that is not there, so that it has no results yet.
+    fn stream_to_come(
+        self: &Arc<Self>,
+        name: StreamName,
+        Asked { query, headers, presence }: Asked,
+    ) -> Result<Response, Box<Problem>> {
+        begin(&query, &headers, 0)?;
+        let listener = Listener::new(presence, self.readers.enter()?);
+        Ok(self.events_to_come(name, listener))
+    }
+
+    /// The first results that there are; it waits for one, if there is none and it may. A reader
+    /// whose time is over goes on behind all that it does not want.
     pub(super) async fn wait_for(
         &self,
         feed: &Feed,
         ahead: &mut Ahead,
-        wait: Duration,
+        Patience { wait, over }: Patience<impl Future<Output = ()>>,
     ) -> Result<Chunk, Box<Problem>> {
-        let mut head = self.views.head();
+        let waiting = self.views.wait_for(feed.interest());
         let mut draining = self.shutdown.clone();
-        let patience = tokio::time::sleep(wait.min(LONGEST_WAIT));
+        let patience = async {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = draining.reached(Phase::Draining) => {}
+                () = over => {}
+            }
+        };
         tokio::pin!(patience);
+        let mut is_over = wait.is_zero();
         loop {
-            head.mark_unchanged();
-            let (before, early) = (ahead.after(), ahead.is_under_way());
+            let early = ahead.is_under_way();
             let chunk = ahead.next().await?;
-            // What was looked at in vain is told: one request looks at a bounded number.
-            let looked_on = chunk.to > before && chunk.to < self.newest(feed);
-            if chunk.count > 0 || looked_on {
+            if chunk.count > 0 || is_over {
                 return Ok(chunk);
             }
-            if early {
-                // There may be something meanwhile.
-                continue;
-            }
+            // Behind what was read early, or looked at in vain, there may be more.
+            let at_head = !early && chunk.to >= self.newest(feed);
             tokio::select! {
                 biased;
-                () = patience.as_mut() => return Ok(chunk),
-                () = draining.reached(Phase::Draining) => return Ok(chunk),
-                changed = head.changed() => if changed.is_err() { return Ok(chunk) },
+                () = patience.as_mut() => is_over = true,
+                () = waiting.woken(), if at_head => continue,
+                () = std::future::ready(()), if !at_head => continue,
+            }
+            let head = self.views.head().borrow().0;
+            if matches!(feed, Feed::Some(_)) && at_head && !waiting.is_concerned() {
+                // All that was released up to there concerns others.
+                ahead.pass(head);
+                return Ok(Chunk::none(ahead.after()));
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
 use axum::Router;
 use rollcall_common::{
     http::{Guard, Route, Trust},
-    limits::DELIVERY_READS,
+    limits::{DELIVERY_READS, WAITING_SENDERS},
     net::Network,
     shutdown::Shutdown,
     time::Clock,
@@ -101,6 +101,7 @@ impl Edge {
             clock,
             rng: Mutex::new(fastrand::Rng::with_seed(seed)),
             shutdown: shutdown.clone(),
+            waiting: Semaphore::new(WAITING_SENDERS),
         };
         let crier = Arc::new(Crier {
             senders: arc_swap::ArcSwap::from_pointee(senders(config, clock)?),
@@ -138,6 +139,7 @@ impl Edge {
             guard: Arc::clone(&self.guard),
             network: self.network.clone(),
             lane: api::Lane::start(),
+            readers: api::Readers::default(),
             arranging: tokio::sync::Mutex::default(),
             ready,
         };

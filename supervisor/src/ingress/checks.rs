@@ -64,7 +64,7 @@ pub fn connection(bytes: &[u8], cut: usize) -> Vec<Option<u16>> {
     let answers = runtime.block_on(async {
         let (mut ours, theirs) = tokio::io::duplex(BODY_BYTES);
         let stream = tokio::io::join(first.chain(rest), theirs);
-        let ends = (Pace::new(turns.clone()), Linger::new(Unread::default()));
+        let ends = (Pace::new(turns.clone(), None), Linger::new(Unread::default()));
         let io = Guarded::new(stream, requests.clone(), Room::new(LARGE_HEADS_BYTES), ends);
         let mut builder = http1::Builder::new();
         builder.header_read_timeout(None).max_headers(HEADERS).half_close(true);

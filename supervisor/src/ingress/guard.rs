@@ -23,6 +23,7 @@ use super::{
     linger::Linger,
     pace::Pace,
     room::{Held, Room},
+    write_stall::WriteStall,
 };
 
 /// What hyper gets instead of a head that is refused.
@@ -202,6 +203,7 @@ pub(super) struct Guarded<S> {
     stream: S,
     pace: Pace,
     linger: Linger,
+    stall: WriteStall,
     follower: Follower,
     /// What hyper gets next: a head whose beginning was held, and what came with its end.
     ready: BytesMut,
@@ -211,7 +213,8 @@ impl<S> Guarded<S> {
     pub(super) fn new(stream: S, requests: Requests, room: Room, ends: (Pace, Linger)) -> Self {
         let follower = Follower::new(requests, room);
         let (pace, linger) = ends;
-        Self { stream, pace, linger, follower, ready: BytesMut::new() }
+        let (stall, ready) = (WriteStall::default(), BytesMut::new());
+        Self { stream, pace, linger, stall, follower, ready }
     }
 
     /// Follows what a read has brought behind `before`; what hyper does not get is taken back.
@@ -306,11 +309,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.stall.watch(written, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.stall.watch(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -323,7 +328,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
+        self.stall.watch(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {

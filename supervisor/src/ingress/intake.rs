@@ -15,6 +15,7 @@ use rollcall_common::{
     ids::{MessageId, Sequence, StreamName},
     limits::LONGEST_WAIT,
     message::{Key, Message, OCTET_STREAM, SharedHeaders, compact, shared},
+    net::Presence,
     problem::Problem,
     protocol,
     shutdown::{Phase, Shutdown},
@@ -22,7 +23,7 @@ use rollcall_common::{
 };
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     batch::{self, Item},
@@ -34,7 +35,7 @@ use crate::{
     dispatcher::{Reply, Taken},
     driver::{Handle, Pressure},
     record::Outcome,
-    views::{ReleasedResult, Views},
+    views::{Interest, ReleasedResult, Views},
     web::{
         Sizes, beside, read_rationed,
         respond::{internal, json, problem, refused, stopping},
@@ -58,6 +59,8 @@ pub struct Intake {
     pub rng: Mutex<fastrand::Rng>,
     /// Nothing is taken in while the process drains.
     pub shutdown: Shutdown,
+    /// Places of those who wait for a result.
+    pub waiting: Semaphore,
 }
 
 /// The paths of the way in, for what comes to them with another method than `POST`.
@@ -96,6 +99,11 @@ impl<'a> Sent<'a> {
     }
 }
 
+/// Whether a request sends messages.
+pub(super) fn is_for(method: &Method, path: &str) -> bool {
+    Sent::by(method, path).is_some()
+}
+
 impl Intake {
     /// Answers a request that sends messages; gives back any other. It stands before the routes:
     /// nothing comes as often, and they copy a request's headers and box what answers it.
@@ -105,10 +113,13 @@ impl Intake {
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
+        presence: &Presence,
     ) -> Result<Response, Request<Incoming>> {
         let (head, body) = request.into_parts();
         let answer = match Sent::by(&head.method, head.uri.path()) {
-            Some(Sent::One(stream)) => self.one_message(stream, &head.headers, body).await,
+            Some(Sent::One(stream)) => {
+                self.one_message(stream, (&head.headers, presence), body).await
+            }
             Some(Sent::Many(stream)) => self.take_batch(stream, &head.headers, body).await,
             None => return Err(Request::from_parts(head, body)),
         };
@@ -118,22 +129,30 @@ impl Intake {
     async fn one_message(
         &self,
         stream: &str,
-        headers: &HeaderMap,
+        (headers, presence): (&HeaderMap, &Presence),
         body: Incoming,
     ) -> Result<Response, Refused> {
         let content_type = headers::content_type(headers)?;
         if Mode::of(&content_type) == Mode::Batch {
             return self.take_batch(stream, headers, body).await;
         }
-        self.take_one(stream, headers, (content_type, body)).await
+        let (stream, taken) = self.take_one(stream, headers, (content_type, body)).await?;
+        if let Some(seconds) = headers::wait(headers)
+            && let Some(result) = self.released(&stream, &taken, (seconds, presence)).await?
+        {
+            return Ok(with_result(&result, seconds));
+        }
+        Ok(accepted(&stream, &taken))
     }
 
+    /// Takes a message in. The room for its body is given back by then: who waits for its result
+    /// does not hold it.
     async fn take_one(
         &self,
         stream: &str,
         headers: &HeaderMap,
         (content_type, body): (Arc<str>, Incoming),
-    ) -> Result<Response, Refused> {
+    ) -> Result<(StreamName, Taken), Refused> {
         let stream = self.admit(stream)?;
         let key = headers::idempotency_key(headers)?;
         let kept = shared(headers::kept(headers)?);
@@ -149,12 +168,7 @@ impl Intake {
         let message = self.message(item, kept);
         let taken = self.submit(stream.clone(), vec![message]).await?;
         let taken = taken.first().copied().ok_or_else(stopping)?;
-        if let Some(seconds) = headers::wait(headers)
-            && let Some(result) = self.released(&stream, taken.sequence, seconds).await?
-        {
-            return Ok(with_result(&result, seconds));
-        }
-        Ok(accepted(&stream, &taken))
+        Ok((stream, taken))
     }
 
     async fn take_batch(
@@ -223,28 +237,37 @@ impl Intake {
         Err(refused(stream.as_str(), &reply).into())
     }
 
-    /// The result, if the message is released within so many seconds.
+    /// The result, if the message is released within so many seconds, and as long as its sender is
+    /// there and there is room for it to wait.
     async fn released(
         &self,
         name: &StreamName,
-        sequence: Sequence,
-        seconds: u64,
+        taken: &Taken,
+        (seconds, presence): (u64, &Presence),
     ) -> Result<Option<ReleasedResult>, Refused> {
-        let Some(stream) = self.views.find(name) else {
+        let (Some(stream), Ok(_place)) = (self.views.find(name), self.waiting.try_acquire()) else {
             return Ok(None);
         };
-        let released = self.views.when_released(stream, sequence);
-        if self.views.position(stream, sequence).is_none() {
+        let sequence = taken.sequence;
+        let released = self.views.wait_for(Interest::Message(stream, sequence));
+        if self.views.released(stream) < sequence {
             let mut draining = self.shutdown.clone();
             let wait = Duration::from_secs(seconds).min(LONGEST_WAIT);
             tokio::select! {
-                // Late, or the process drains: the plain answer.
-                _ = timeout(wait, released) => {}
+                // Late, or nobody is there any more, or the process drains: the plain answer.
+                _ = timeout(wait, released.woken()) => {}
+                () = presence.closed() => {}
                 () = draining.reached(Phase::Draining) => {}
             }
+            if self.views.released(stream) < sequence {
+                return Ok(None);
+            }
+        }
+        let before = sequence.before();
+        if let Some(recent) = self.views.recent_results(stream, before, 1) {
+            return Ok(recent.into_iter().next());
         }
         let views = Arc::clone(&self.views);
-        let before = sequence.before();
         let read = tokio::task::spawn_blocking(move || {
             views.stream_results(stream, before, 1, usize::MAX)
         });

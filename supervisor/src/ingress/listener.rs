@@ -1,7 +1,7 @@
 //! Listening for HTTP, plain or over TLS: connections come in, up to a bound, and each request is
 //! checked before anybody else sees it.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, response::Response};
 use http::{HeaderValue, Method, Request, StatusCode, header};
@@ -12,27 +12,29 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use rollcall_common::{
-    limits::{CONNECTION_BYTES, CONNECTIONS, HEAD_BYTES, HEADERS, LARGE_HEADS_BYTES},
-    net::{Listener, Stream},
+    limits::{
+        CONNECTION_BYTES, CONNECTIONS, HEAD_BYTES, HEADERS, IDLE_GIVES_WAY, LARGE_HEADS_BYTES,
+        RESERVED_CONNECTIONS, RESERVED_PER_ADDRESS,
+    },
+    net::{Listener, Presence, Stream},
     problem::{self, Problem},
     shutdown::{Phase, Shutdown},
     task,
     tls::{self, Acceptor},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tower::ServiceExt as _;
 
 use super::{
-    crowd::Crowd,
+    connection_limit::{ConnectionLimiter, Seat},
+    crowd::{Crowd, Place},
     gate::Gate,
     guard::{Guarded, Requests},
-    intake::Intake,
+    intake::{self, Intake},
     linger::{Linger, Unread},
     pace::{Pace, Turns},
-    room::Room,
+    room::{Room, crowded},
+    turn_away::TurnAway,
 };
 use crate::web::{check_query, respond};
 
@@ -72,80 +74,102 @@ impl Front {
 }
 
 /// Serves `front` on `listener` until the process stops. While it drains, each connection ends
-/// with its request.
+/// with its request. Whoever connects is taken at once, whatever others do: in a place of its own,
+/// in that of one that is idle, or for one request in a place that is reserved for health checks
+/// and messages.
 pub async fn serve(listener: Listener, front: Front, mut shutdown: Shutdown) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let front = Arc::new(front);
+    let limiter = ConnectionLimiter::new(CONNECTIONS, IDLE_GIVES_WAY);
+    let reserved = ConnectionLimiter::new(RESERVED_CONNECTIONS, Duration::MAX);
+    let few = Crowd::new(Some(RESERVED_PER_ADDRESS));
+    let (front, away) = (Arc::new(front), TurnAway::default());
     loop {
         let accepted = tokio::select! {
             () = shutdown.reached(Phase::Now) => return,
-            accepted = accept(&listener, &room) => accepted,
+            accepted = listener.accept() => accepted,
         };
-        match accepted {
-            Ok((stream, peer, permit)) => {
-                let place = front.crowd.enter(peer.ip());
-                let (front, shutdown) = (Arc::clone(&front), shutdown.clone());
-                task::spawn("http", async move {
-                    if place.is_some() {
-                        welcome(stream, peer, front, shutdown).await;
-                    } else if front.tls.is_none() {
-                        turn_away(stream).await;
-                    }
-                    drop((place, permit));
-                });
-            }
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "no connection could be taken");
                 tokio::time::sleep(EXHAUSTED_WAIT).await;
+                continue;
             }
+        };
+        let enter = |limiter: &Arc<ConnectionLimiter>, crowd: &Crowd, purpose| {
+            let place = crowd.enter(peer.ip())?;
+            Some(Entered { seat: limiter.enter()?, _place: place, purpose })
+        };
+        let entered = enter(&limiter, &front.crowd, Purpose::All)
+            .or_else(|| enter(&reserved, &few, Purpose::Needed));
+        let (front, shutdown) = (Arc::clone(&front), shutdown.clone());
+        match entered {
+            Some(entered) => {
+                task::spawn("http", welcome(stream, (peer, entered), front, shutdown));
+            }
+            None if front.tls.is_none() => away.turn_away(stream, no_place()),
+            None => {}
         }
     }
 }
 
-pub(super) async fn accept(
-    listener: &Listener,
-    room: &Arc<Semaphore>,
-) -> io::Result<(Stream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, permit))
+/// A connection's place.
+struct Entered {
+    seat: Seat,
+    _place: Place,
+    purpose: Purpose,
 }
 
-async fn welcome(stream: Stream, peer: SocketAddr, front: Arc<Front>, shutdown: Shutdown) {
+/// What a connection may ask.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Purpose {
+    /// Everything.
+    All,
+    /// One request, whose answer others need: a health check, or a message that comes in.
+    Needed,
+}
+
+async fn welcome(
+    stream: Stream,
+    (peer, entered): (SocketAddr, Entered),
+    front: Arc<Front>,
+    shutdown: Shutdown,
+) {
     // Err: the peer is gone already, and reading says so.
     let _ = stream.set_nodelay();
     let Some(tls) = &front.tls else {
-        return connection(stream, front, shutdown).await;
+        let (stream, presence) = stream.watched();
+        return connection(stream, (presence, entered), front, shutdown).await;
     };
     match tls.accept(stream).await {
-        Ok(stream) => connection(stream, front, shutdown).await,
+        Ok((stream, presence)) => {
+            connection(stream, (presence, entered), front, shutdown).await;
+        }
         Err(error) => tls::note_refusal(peer, &error),
     }
 }
 
-/// Says that an address has as many connections as it may.
-async fn turn_away(mut stream: Stream) {
-    let detail = "this address has as many connections as it may";
+/// Says that there is no place.
+fn no_place() -> String {
+    let detail = "there are as many connections as there may be";
     let body = Problem::new(503, "too-many-connections", "Too many connections", detail).to_json();
-    let head = format!(
+    format!(
         "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: {}\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n",
+         Content-Length: {}\r\nConnection: close\r\n\r\n{}",
         problem::CONTENT_TYPE,
-        body.len()
-    );
-    let answer = [head.into_bytes(), body].concat();
-    // Err: it has gone, or takes nothing.
-    let _ = tokio::time::timeout(EXHAUSTED_WAIT, stream.write_all(&answer)).await;
+        body.len(),
+        String::from_utf8_lossy(&body),
+    )
 }
 
 async fn connection(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    (presence, Entered { seat, purpose, _place }): (Presence, Entered),
     front: Arc<Front>,
     mut shutdown: Shutdown,
 ) {
     let requests = Requests::default();
     let turns = Turns::default();
-    let pace = Pace::new(turns.clone());
+    let pace = Pace::new(turns.clone(), Some(seat.clone()));
     let unread = Unread::default();
     let linger = Linger::new(unread.clone());
     let room = front.heads.clone();
@@ -153,7 +177,7 @@ async fn connection(
     let draining = shutdown.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (front, requests, draining) = (Arc::clone(&front), requests.clone(), draining.clone());
-        let (turns, unread) = (turns.clone(), unread.clone());
+        let (turns, unread, presence) = (turns.clone(), unread.clone(), presence.clone());
         async move {
             turns.turn();
             unread.clear();
@@ -162,14 +186,14 @@ async fn connection(
             let more = has_body || refusal.is_some();
             let mut response = match refusal {
                 Some(refusal) => respond::problem(&refusal),
-                None => answer(request, &front).await?,
+                None => answer(request, (purpose, presence), &front).await?,
             };
             if more && response.status().as_u16() >= 400 {
                 unread.set();
             }
             requests.end();
             turns.turn();
-            if draining.phase() > Phase::Running {
+            if draining.phase() > Phase::Running || purpose == Purpose::Needed {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
@@ -188,6 +212,13 @@ async fn connection(
     tokio::pin!(connection);
     tokio::select! {
         // Err: the peer broke off, or sent what is no HTTP and was told so.
+        _ = connection.as_mut() => return,
+        () = shutdown.reached(Phase::Now) => return,
+        () = seat.leaving() => {}
+    }
+    // It was idle; what has come in that very moment is answered.
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
         _ = connection.as_mut() => {}
         () = shutdown.reached(Phase::Now) => {}
     }
@@ -195,6 +226,7 @@ async fn connection(
 
 async fn answer(
     mut request: Request<Incoming>,
+    (purpose, presence): (Purpose, Presence),
     front: &Front,
 ) -> Result<Response, std::convert::Infallible> {
     if request.method() == Method::OPTIONS {
@@ -206,15 +238,26 @@ async fn answer(
     if let Err(refusal) = check_query(request.method(), request.uri()) {
         return Ok(respond::problem(&refusal));
     }
-    let request = match &front.intake {
+    if purpose == Purpose::Needed && !is_needed(&request) {
+        let refusal = crowded("there are as many connections as there may be");
+        return Ok(respond::problem(&refusal));
+    }
+    let mut request = match &front.intake {
         None => request,
-        Some(intake) => match intake.answer(request).await {
+        Some(intake) => match intake.answer(request, &presence).await {
             Ok(response) => return Ok(response),
             Err(other) => other,
         },
     };
+    request.extensions_mut().insert(presence);
     // Boxed: the routes' future would make that of every message as large.
     Box::pin(front.router.clone().oneshot(request.map(Body::new))).await
+}
+
+/// Whether others depend on its answer: a health check, or messages.
+fn is_needed<B>(request: &Request<B>) -> bool {
+    let path = request.uri().path();
+    matches!(path, "/livez" | "/readyz") || intake::is_for(request.method(), path)
 }
 
 /// Says what may be asked of a path: plain health checks want no more than an answer, and have no

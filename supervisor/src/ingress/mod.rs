@@ -6,6 +6,7 @@ mod batch;
 pub mod checks;
 mod chunks;
 mod cloudevents;
+mod connection_limit;
 mod crowd;
 mod gate;
 mod guard;
@@ -20,6 +21,8 @@ mod structured;
 pub mod tcp;
 #[cfg(test)]
 mod tests;
+mod turn_away;
+mod write_stall;
 
 pub use crowd::Crowd;
 pub use gate::{Answers, Gate};

@@ -16,6 +16,8 @@ use std::{
 use rollcall_common::limits::{HEAD_TIMEOUT, IDLE_CLIENT};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::connection_limit::Seat;
+
 /// Counts the beginnings and the ends of requests: odd while one is served.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Turns(Arc<AtomicU64>);
@@ -43,6 +45,8 @@ pub(super) struct Pace {
     /// The turn to which `awaited` belongs.
     turn: u64,
     awaited: Awaited,
+    /// Where it is told that nothing is under way.
+    seat: Option<Seat>,
     /// When that has to have come.
     until: Instant,
     /// Goes off at `until`, or before it: it is only set again when there is a wait at all, and
@@ -52,10 +56,10 @@ pub(super) struct Pace {
 
 impl Pace {
     /// For a new connection, whose first head has to come at once.
-    pub(super) fn new(turns: Turns) -> Self {
+    pub(super) fn new(turns: Turns, seat: Option<Seat>) -> Self {
         let alarm = Box::pin(sleep(HEAD_TIMEOUT));
         let until = alarm.deadline();
-        Self { turns, turn: 0, awaited: Awaited::Rest, until, alarm }
+        Self { turns, turn: 0, awaited: Awaited::Rest, seat, until, alarm }
     }
 
     /// Looks at the outcome of a read that brought `bytes`.
@@ -76,6 +80,10 @@ impl Pace {
         }
         if bytes > 0 && self.awaited == Awaited::Head {
             self.wait_for(Awaited::Rest, HEAD_TIMEOUT);
+            self.seat.iter().for_each(Seat::busy);
+        }
+        if read.is_pending() && self.awaited == Awaited::Head {
+            self.seat.iter().for_each(Seat::idle);
         }
         if read.is_pending() && self.is_late(context) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));

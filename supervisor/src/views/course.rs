@@ -20,6 +20,9 @@ use crate::{journal::ReadError, record::Glance};
 /// Rows that are looked up at a time. It bounds for how long whoever adds rows waits for a reader.
 const LOOK_ROWS: usize = 512;
 
+/// Bytes of entries that stay open between two readings: the one in which the next result lies.
+const PAUSED_BYTES: usize = 1 << 20;
+
 /// Whose results are read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Source {
@@ -89,6 +92,18 @@ impl Course {
     #[must_use]
     pub fn after(&self) -> u64 {
         self.after
+    }
+
+    /// Closes most of what is open: who goes on may do so later.
+    pub fn pause(&mut self) {
+        self.entries.close_beyond(PAUSED_BYTES);
+    }
+
+    /// Bytes that it keeps in memory, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let answers = self.next.iter().filter_map(|wanted| wanted.answer.as_ref());
+        self.entries.bytes() + answers.map(|answer| answer.weight()).sum::<usize>()
     }
 }
 

@@ -24,7 +24,7 @@ const AHEAD_GROWTH: usize = 4;
 /// Entries that may lie between two reads of neighbours.
 const NEAR: u64 = 16;
 /// Bytes of entries that are kept open, beside the one that is read.
-const OPEN_BYTES: usize = 8 << 20;
+const OPEN_BYTES: usize = 4 << 20;
 
 /// Opened entries.
 #[derive(Debug, Default)]
@@ -46,6 +46,11 @@ struct Opened {
 }
 
 impl Entries {
+    /// Bytes of the entries that are open.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The record at a place.
     ///
     /// # Errors
@@ -110,10 +115,23 @@ impl Entries {
         while self.bytes > OPEN_BYTES
             && let Some(oldest) = self.open.keys().find(|number| **number != wanted).copied()
         {
-            let closed = self.open.remove(&oldest);
-            self.bytes -= closed.map_or(0, |closed| closed.payload.len());
+            self.close(oldest);
         }
         Ok(())
+    }
+
+    /// Closes entries until those that stay have at most so many bytes.
+    pub(super) fn close_beyond(&mut self, bytes: usize) {
+        while self.bytes > bytes
+            && let Some(oldest) = self.open.keys().next().copied()
+        {
+            self.close(oldest);
+        }
+    }
+
+    fn close(&mut self, number: EntryNumber) {
+        let closed = self.open.remove(&number);
+        self.bytes -= closed.map_or(0, |closed| closed.payload.len());
     }
 
     fn keep(&mut self, number: EntryNumber, payload: Bytes) {

@@ -9,11 +9,10 @@
 //! ```
 
 use std::{
-    collections::BTreeMap,
     io,
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -22,7 +21,7 @@ use rollcall_common::{
     ids::{Position, Sequence, StreamId, StreamName},
     time::Time,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 mod board;
 mod change;
@@ -40,6 +39,7 @@ mod rows;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod walk;
 
 pub use change::{Change, Copied};
@@ -47,6 +47,7 @@ pub use course::{Course, Shown, Source, Went};
 pub use index::{BaseMark, LeftBehind, Place};
 pub use overview::{Overview, Roll};
 pub use reader::{ReadFailed, ReleasedResult};
+pub use waiting::{Interest, WaitingReader};
 
 use crate::{
     dispatcher::StreamStatus,
@@ -56,9 +57,7 @@ use index::Index;
 use open::Open;
 use reader::Reader;
 use rows::Rows;
-
-/// Who waits for which message.
-type Waiters = BTreeMap<(StreamId, Sequence), Vec<oneshot::Sender<()>>>;
+use waiting::WaitingReaders;
 
 /// What readers see. One for the process; shared.
 #[derive(Debug)]
@@ -72,8 +71,8 @@ pub struct Views {
     lame: AtomicBool,
     /// The last position that readers see.
     head: watch::Sender<Position>,
-    /// Who waits for a message's release.
-    waiters: Mutex<Waiters>,
+    /// Who waits for what is released.
+    waiting: Arc<WaitingReaders>,
     /// How the supervisor as a whole stands.
     overview: arc_swap::ArcSwap<Overview>,
 }
@@ -102,7 +101,7 @@ impl Views {
             reader: Reader::new(journal),
             lame: AtomicBool::new(false),
             head: watch::Sender::default(),
-            waiters: Mutex::default(),
+            waiting: Arc::default(),
             overview: arc_swap::ArcSwap::default(),
         }
     }
@@ -151,7 +150,8 @@ impl Views {
     fn announce(&self, released: &[(StreamId, Sequence)]) {
         let head = self.rows.head();
         if *self.head.borrow() != head {
-            self.wake(released);
+            // First: whoever is at the head and was not woken has missed nothing up to it.
+            self.waiting.wake(released, |stream| self.name(stream));
             self.head.send_replace(head);
         }
     }
@@ -269,15 +269,11 @@ impl Views {
         self.open.board.len()
     }
 
-    /// A signal for when a message is released. Look whether it is after asking for it.
+    /// A reader that is woken by what is released from now on and concerns it. Look whether it is
+    /// there already after asking for this.
     #[must_use]
-    pub fn when_released(&self, stream: StreamId, sequence: Sequence) -> oneshot::Receiver<()> {
-        let (sender, receiver) = oneshot::channel();
-        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = waiters.entry((stream, sequence)).or_default();
-        waiting.retain(|waiter| !waiter.is_closed());
-        waiting.push(sender);
-        receiver
+    pub fn wait_for(&self, interest: Interest) -> WaitingReader {
+        self.waiting.enter(interest)
     }
 
     /// The first unreleased message before `next` of which it is not known where it lies.
@@ -295,19 +291,6 @@ impl Views {
     /// A stream's newest released result, and its position.
     fn newest(&self, stream: StreamId) -> Option<(Sequence, Position)> {
         self.open.board.read(stream).map(|shape| shape.newest)
-    }
-
-    fn wake(&self, released: &[(StreamId, Sequence)]) {
-        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiters.is_empty() {
-            return;
-        }
-        for message in released {
-            for waiter in waiters.remove(message).into_iter().flatten() {
-                // Whoever has gone no longer wants to know.
-                let _ = waiter.send(());
-            }
-        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Index> {

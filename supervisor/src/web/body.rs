@@ -6,7 +6,10 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
-use rollcall_common::{limits::BODY_STALL, problem::Problem};
+use rollcall_common::{
+    limits::{BODY_STALL, BODY_TIME},
+    problem::Problem,
+};
 use tokio::time::timeout;
 
 use super::respond::bad_request;
@@ -29,6 +32,16 @@ pub async fn read_body(
 /// # Errors
 /// As [`read_body`], and when there is no room.
 pub async fn read_rationed(
+    headers: &HeaderMap,
+    body: impl Body<Data = Bytes, Error: fmt::Display> + Unpin,
+    limit: usize,
+    ration: impl FnMut(usize) -> Result<(), Box<Problem>>,
+) -> Result<Bytes, Box<Problem>> {
+    let read = timeout(BODY_TIME, read_all(headers, body, limit, ration)).await;
+    read.unwrap_or_else(|_| Err(slow("the body took too long to come")))
+}
+
+async fn read_all(
     headers: &HeaderMap,
     mut body: impl Body<Data = Bytes, Error: fmt::Display> + Unpin,
     limit: usize,
@@ -53,10 +66,7 @@ pub async fn read_rationed(
             Ok(Some(Err(error))) => {
                 return Err(bad_request(format!("the body broke off: {error}")).into());
             }
-            Err(_) => {
-                let detail = "the body stood still for too long";
-                return Err(Problem::new(408, "slow-body", "Request timeout", detail).into());
-            }
+            Err(_) => return Err(slow("the body stood still for too long")),
         };
         let Ok(data) = frame.into_data() else {
             continue;
@@ -96,6 +106,10 @@ fn refuse_encoded(headers: &HeaderMap) -> Result<(), Box<Problem>> {
     };
     let detail = format!("Content-Encoding {encoding:?} is not taken; send it plain");
     Err(Problem::new(415, "encoded-body", "Unsupported media type", detail).into())
+}
+
+fn slow(detail: &str) -> Box<Problem> {
+    Box::new(Problem::new(408, "slow-body", "Request timeout", detail))
 }
 
 fn too_large(limit: usize) -> Box<Problem> {

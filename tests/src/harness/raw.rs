@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -31,6 +31,24 @@ impl Raw {
         let address = url.trim_start_matches("http://").trim_end_matches('/');
         let stream = soon(TcpStream::connect(address)).await.ok()?;
         Some(Self { stream, received: Vec::new() })
+    }
+
+    /// The same, with little room for what comes and is not read.
+    pub async fn connect_small(url: &str) -> Self {
+        let address = url.trim_start_matches("http://").trim_end_matches('/');
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("an option");
+        let connecting = socket.connect(address.parse().expect("an address"));
+        let stream = soon(connecting).await.expect("a connection");
+        Self { stream, received: Vec::new() }
+    }
+
+    /// Reads what comes next; empty when the other side has closed.
+    pub async fn read_some(&mut self) -> Vec<u8> {
+        let mut buffer = vec![0; 1 << 16];
+        let count = soon(self.stream.read(&mut buffer)).await.unwrap_or_default();
+        buffer.truncate(count);
+        buffer
     }
 
     /// Sends bytes. Whether the other side still takes them is not asked.

@@ -24,6 +24,7 @@ mod night;
 mod overload;
 mod pains;
 mod people;
+mod readers;
 mod reading;
 mod replies;
 mod retention;

@@ -12,7 +12,7 @@ use rollcall_common::{
     http::Framing,
     ids::StreamName,
     limits::{
-        BODY_STALL, FRAME_TIME, TCP_BATCH, TCP_CONNECTIONS, TCP_IDLE, TCP_LINGER, TCP_LINGER_BYTES,
+        BODY_STALL, FRAME_TIME, TCP_BATCH, TCP_CONNECTIONS, TCP_GIVES_WAY, TCP_IDLE, TCP_LINGER,
         TCP_READ,
     },
     message::Message,
@@ -22,17 +22,28 @@ use rollcall_common::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    sync::Semaphore,
     time::{sleep, timeout},
 };
 
 use self::framing::cut;
-use super::{batch::Item, crowd::Crowd, intake::Intake, listener, room::Held};
+use super::{
+    batch::Item,
+    connection_limit::{ConnectionLimiter, Seat},
+    crowd::Crowd,
+    intake::Intake,
+    room::Held,
+    turn_away::{self, TurnAway},
+};
 use crate::{
     dispatcher::{Reply, Taken},
     driver::Pressure,
     web::respond::refused,
 };
+
+/// What one is told for which there is no place.
+const FULL: &str = "there are too many connections; come back later";
+/// What one is told that gives way.
+const GIVES_WAY: &str = "this connection was idle, and another one needs its place";
 
 /// How long to wait when the system has no descriptor left for a connection, and before messages
 /// are submitted again for which there was no room.
@@ -53,28 +64,33 @@ pub struct Feed {
     pub crowd: Crowd,
 }
 
-/// Takes connections until the process drains.
+/// Takes connections until the process drains. Whoever connects is taken at once, or told at once
+/// that there is no place: one that was idle for long gives way.
 pub async fn serve(listener: Listener, feed: Feed, mut shutdown: Shutdown) {
-    let room = Arc::new(Semaphore::new(TCP_CONNECTIONS));
+    let limiter = ConnectionLimiter::new(TCP_CONNECTIONS, TCP_GIVES_WAY);
+    let away = TurnAway::default();
     loop {
         let accepted = tokio::select! {
             () = shutdown.reached(Phase::Draining) => return,
-            accepted = listener::accept(&listener, &room) => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer, permit)) => {
-                let place = feed.crowd.enter(peer.ip());
+            Ok((stream, peer)) => {
+                let Some(place) = feed.crowd.enter(peer.ip()) else {
+                    away.turn_away(stream, error_line("this address has too many connections"));
+                    continue;
+                };
+                let Some(seat) = limiter.enter() else {
+                    away.turn_away(stream, error_line(FULL));
+                    continue;
+                };
                 let (feed, shutdown) = (feed.clone(), shutdown.clone());
                 task::spawn("tcp", async move {
-                    let client = Client::new(stream, feed, shutdown);
-                    let ended = match place {
-                        Some(_) => client.serve().await,
-                        None => client.part("this address has too many connections").await,
-                    };
-                    if let Err(error) = ended {
+                    let client = Client::new(stream, seat, feed, shutdown);
+                    if let Err(error) = client.serve().await {
                         tracing::debug!(%peer, %error, "a connection broke");
                     }
-                    drop((place, permit));
+                    drop(place);
                 });
             }
             Err(error) => {
@@ -88,6 +104,7 @@ pub async fn serve(listener: Listener, feed: Feed, mut shutdown: Shutdown) {
 /// One connection.
 struct Client {
     stream: Stream,
+    seat: Seat,
     feed: Feed,
     shutdown: Shutdown,
     /// What has come and is no whole message yet.
@@ -108,9 +125,10 @@ enum Over {
 }
 
 impl Client {
-    fn new(stream: Stream, feed: Feed, shutdown: Shutdown) -> Self {
+    fn new(stream: Stream, seat: Seat, feed: Feed, shutdown: Shutdown) -> Self {
         let held = feed.intake.room.load().enter();
-        Self { stream, feed, shutdown, buffer: BytesMut::new(), held, roomy: TCP_READ, fresh: true }
+        let (buffer, roomy) = (BytesMut::new(), TCP_READ);
+        Self { stream, seat, feed, shutdown, buffer, held, roomy, fresh: true }
     }
 
     async fn serve(mut self) -> io::Result<()> {
@@ -151,13 +169,18 @@ impl Client {
                 return Ok(Some(Over::Told(text.to_owned())));
             }
             let patience = if before == 0 { TCP_IDLE } else { BODY_STALL };
+            if before == 0 {
+                self.seat.idle();
+            }
             self.buffer.reserve(TCP_READ);
             let count = tokio::select! {
                 read = self.stream.read_buf(&mut self.buffer) => read?,
                 () = sleep(patience) => return Ok(Some(slow(before))),
                 () = &mut late, if before > 0 => return Ok(Some(slow(before))),
                 () = self.shutdown.reached(Phase::Draining) => return Ok(Some(going(before))),
+                () = self.seat.leaving() => return Ok(Some(Over::Told(GIVES_WAY.to_owned()))),
             };
+            self.seat.busy();
             if count == 0 {
                 return Ok(Some(if before == 0 {
                     Over::Done
@@ -200,7 +223,9 @@ impl Client {
             }
             let now = self.feed.intake.clock.now();
             if self.feed.intake.handle.pressure(now) != Pressure::Fine {
-                sleep(WAIT).await;
+                if self.gives_way().await {
+                    return Ok(Err(GIVES_WAY.to_owned()));
+                }
                 continue;
             }
             let piece = rest.get(..at_once.min(rest.len())).unwrap_or_default().to_vec();
@@ -208,6 +233,7 @@ impl Client {
             match submitted {
                 Err(gone) => return Ok(Err(gone.to_string())),
                 Ok(Reply::Accepted { taken }) => {
+                    self.seat.busy();
                     rest.drain(..taken.len().min(rest.len()));
                     self.answer(&taken).await?;
                 }
@@ -217,11 +243,25 @@ impl Client {
                 {
                     at_once = at_once.div_ceil(2);
                 }
-                Ok(Reply::Backlogged { .. } | Reply::Full) => sleep(WAIT).await,
+                Ok(Reply::Backlogged { .. } | Reply::Full) => {
+                    if self.gives_way().await {
+                        return Ok(Err(GIVES_WAY.to_owned()));
+                    }
+                }
                 Ok(other) => return Ok(Err(refused(self.feed.stream.as_str(), &other).detail)),
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Waits a moment for room; whether somebody else needs this place meanwhile. Who has waited
+    /// for long may be gone, and can't be told from one that is there.
+    async fn gives_way(&self) -> bool {
+        self.seat.idle();
+        tokio::select! {
+            () = sleep(WAIT) => false,
+            () = self.seat.leaving() => true,
+        }
     }
 
     fn message(&self, body: Bytes) -> Arc<Message> {
@@ -240,18 +280,15 @@ impl Client {
     /// Says why it is over, and closes; what still comes is read for a moment, or the system would
     /// throw the answer away with it.
     async fn part(mut self, text: &str) -> io::Result<()> {
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let part = async {
-            self.stream.write_all(format!("error: {text}\n").as_bytes()).await?;
-            self.stream.shutdown().await?;
-            let mut rest = (&mut self.stream).take(TCP_LINGER_BYTES);
-            tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
-        };
-        match timeout(TCP_LINGER, part).await {
-            Ok(parted) => parted.map(|_| ()),
-            Err(_) => Ok(()),
-        }
+        let line = error_line(text);
+        let parted = timeout(TCP_LINGER, turn_away::part(&mut self.stream, &line)).await;
+        parted.unwrap_or(Ok(()))
     }
+}
+
+fn error_line(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    format!("error: {text}\n")
 }
 
 fn slow(read: usize) -> Over {
