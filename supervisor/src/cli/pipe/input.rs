@@ -113,7 +113,8 @@ impl Cutter {
             let end = fresh.iter().position(|byte| *byte == self.rules.line_end);
             let reached = end.map_or(self.buffer.len(), |end| self.looked_at + end);
             let is_long = reached - self.ended_at > self.rules.longest || reached > RESULT_BYTES;
-            if self.skipped.is_some() || is_long {
+            // The end of the line before stays: at the end of the input it does not count.
+            if (self.skipped.is_some() || is_long) && reached > self.ended_at {
                 self.skip(reached);
             } else {
                 self.looked_at = reached;
