@@ -175,8 +175,19 @@ mod tests {
     fn numbers_in_a_query_are_digits_that_fit() {
         let parsed = |text: &str| number::<u64>("after", Some(&text.to_owned())).ok().flatten();
         assert_eq!(parsed("0"), Some(0));
-        assert_eq!(parsed("18446744073709551615"), Some(u64::MAX));
-        for bad in ["18446744073709551616", "-1", "+1", "", " 1", "1e3", "0x1", "\u{661}"] {
+        assert_eq!(parsed("9223372036854775807"), Some(u64::MAX >> 1));
+        for bad in [
+            "9223372036854775808",
+            "18446744073709551615",
+            "18446744073709551616",
+            "-1",
+            "+1",
+            "",
+            " 1",
+            "1e3",
+            "0x1",
+            "\u{661}",
+        ] {
             assert_eq!(parsed(bad), None, "{bad}");
         }
     }
@@ -186,7 +197,7 @@ mod tests {
         let asked = |text: &str| limit(Some(&text.to_owned()), 7, 100).ok();
         assert_eq!(limit(None, 7, 100).ok(), Some(7));
         assert_eq!((asked("1"), asked("100"), asked("101")), (Some(1), Some(100), Some(100)));
-        assert_eq!(asked("18446744073709551615"), Some(100));
+        assert_eq!(asked("9223372036854775807"), Some(100));
         assert_eq!((asked("0"), asked("-1"), asked("x")), (None, None, None));
     }
 }

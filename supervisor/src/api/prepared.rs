@@ -198,7 +198,8 @@ mod tests {
         assert!([0, 2, 3].iter().all(|at| slots[*at].slice(0, 1).is_some()));
         assert!(fifth.slice(QUARTER - 1, 9).is_some_and(|rest| rest == [4][..]));
         drop((slots, fifth));
-        assert_eq!((prepared.held().bytes, prepared.held().texts.len()), (0, 0));
+        let held = prepared.held();
+        assert_eq!((held.bytes, held.texts.len()), (0, 0));
     }
 
     #[test]

@@ -54,6 +54,7 @@ const ROUTES: &[Route] = &[
     route("/v1/subscriptions/{name}/results", &["after", "limit", "wait"]),
     route("/v1/subscriptions/{name}/resume", &[]),
     route("/v1/subscriptions/{name}/rewind", &[]),
+    route("/v1/subscriptions/{name}/skip", &[]),
     route("/v1/workers", &[]),
     route("/v1/workers/{id}", &[]),
     route("/v1/workers/{id}/drain", &[]),

@@ -21,7 +21,7 @@ fn desk(batch: u32) -> Desk {
 
 fn configure(desk: &mut Desk, batch: u32) {
     let urls = ["http://there/".into()].into();
-    let plan = Plan { batch, urls, ..Plan::new(Origin::Configuration, Way::Push) };
+    let plan = Plan { batch, urls, ..Plan::new(Origin::Api, Way::Push) };
     let (name, plan) = ("s".into(), Arc::new(plan));
     desk.tell(Event::Subscribe { request: None, name, plan });
 }
