@@ -100,7 +100,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         => "self.next = self.next.max(through.next().next());"),
     mutant!("the checkpoint is ahead of what was taken", Seeds,
         "supervisor/src/dispatcher/subscription.rs",
-        "Position(floor.0 - 1).min(looked_at)" => "looked_at.max(*floor)"),
+        "floor.before().min(looked_at)" => "looked_at.max(*floor)"),
     mutant!("a refused sender of an earlier life is waited for for ever", Seeds,
         "supervisor/src/dispatcher/delivery.rs",
         "if entry.leaving.contains(&stream) {
@@ -190,7 +190,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("a result is read from its neighbour", Test("views::"), "supervisor/src/views/row.rs",
         "u32_at(20)?" => "u32_at(20)?.saturating_sub(1)"),
     mutant!("attributes of a passed event are lost", Seeds, "supervisor/src/record/answer.rs",
-        "message.headers.clone()" => "Box::default()"),
+        "(*message.headers).into()" => "Box::default()"),
     mutant!("headers of a result are not written", Test("are_written_as_they_always_were"),
         "supervisor/src/record/codec/write.rs",
         "self.headers(headers).kind(with_headers)" => "self.kind(bare)"),

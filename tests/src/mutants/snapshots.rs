@@ -30,7 +30,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "self.audit.push_back(audit.clone())" => "()"),
     mutant!("since when a head stands", "snapshot/parts.rs", "*head_since" => "Default::default()"),
     mutant!("how many were skipped", "snapshot/parts.rs", "*skips" => "0"),
-    mutant!("what waits for its turn", "snapshot/parts.rs", "self.waiting += 1" => "()"),
+    mutant!("what waits for its turn", "snapshot/parts.rs", "self.finish(sequence, outcome);" => ""),
     mutant!("who is parked", "snapshot/parts.rs", "self.parked.insert(sequence);" => ""),
     mutant!("when a retry is due", "snapshot/parts.rs", "self.due = Some(*due);" => ""),
     mutant!("that a person asked for a try", "snapshot/parts.rs",
