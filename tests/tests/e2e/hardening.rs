@@ -56,13 +56,15 @@ async fn requests_that_can_be_read_in_two_ways_are_refused() {
         request("Content-Length: 1\r\nno colon at all\r\n", "x"),
         "POST /v1/streams/hard/messages HTTP/1.1\r\nContent-Length: 1\r\n\r\nx".to_owned(),
         format!("POST /v1/streams/hard/messages HTTP/1.0\r\nHost: x\r\n{chunked}\r\n0\r\n\r\n"),
-        "POST /v1/streams/hard/messages HTTP/3.7\r\nHost: x\r\n\r\n".to_owned(),
         "nonsense\r\n\r\n".to_owned(),
     ];
     for case in cases {
         let (status, text) = exchange(supervisor.url(), &case).await;
         assert_eq!(status, 400, "{case:?}: {text}");
     }
+    let case = "POST /v1/streams/hard/messages HTTP/3.7\r\nHost: x\r\n\r\n";
+    let (status, text) = exchange(supervisor.url(), case).await;
+    assert_eq!(status, 505, "{case:?}: {text}");
     assert_nothing_was_taken(&supervisor).await;
 }
 

@@ -289,7 +289,8 @@ async fn a_pool_of_which_nobody_is_there_has_no_worker() {
         supervisor.json("/v1/streams/orders").await["head"]["cause"] == "no_worker"
     })
     .await;
-    assert_eq!(supervisor.timeline("orders", 1).await["state"], "retrying");
+    // Nobody was given it: who can't be connected to is no try.
+    assert_eq!(supervisor.timeline("orders", 1).await["state"], "accepted");
 }
 
 /// F-56: nobody is there. What comes is taken in up to its bound, and waits without a busy loop.

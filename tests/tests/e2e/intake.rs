@@ -160,7 +160,7 @@ async fn names_of_every_allowed_kind_are_taken() {
     for name in [".", ".."] {
         let head = format!("POST /v1/streams/{name}/messages HTTP/1.1\r\nHost: x\r\n");
         let (status, text) = exchange(supervisor.url(), head + "Content-Length: 1\r\n\r\nx").await;
-        assert_eq!(status, 202, "{text}");
+        assert_eq!(status, 400, "{text}");
     }
     let encoded = supervisor.message("a%2Eb", &[], "x").await;
     assert_eq!((encoded.status, encoded.json()["stream"].as_str()), (202, Some("a.b")));
@@ -210,14 +210,16 @@ async fn types_that_are_not_taken_are_refused() {
 #[tokio::test]
 async fn at_max_backlog_the_sender_is_told_to_come_back() {
     let (_setup, supervisor) = alone("[streams.small]\nmax_backlog = 3\n").await;
-    // A batch fits whole or not at all.
-    let _ = supervisor.lines("small", (0..4).map(|n| json!(n))).await.problem(429);
+    // A batch fits whole or not at all; one that never could is told so.
+    let never = supervisor.lines("small", (0..4).map(|n| json!(n))).await.problem(413);
+    assert_eq!(never["limit_messages"], 3);
     assert_eq!(count_of(&supervisor, "small").await, 0);
     for number in 1..=3 {
         assert_eq!(supervisor.send("small", "x").await, number);
     }
     let refused = supervisor.message("small", &[], "x").await;
     let _ = refused.problem(429);
+    let _ = supervisor.lines("small", (0..3).map(|n| json!(n))).await.problem(429);
     assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
     // Other streams are not concerned; a repeat of what is there is no new message.
     supervisor.send("other", "x").await;
