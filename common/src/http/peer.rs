@@ -54,6 +54,16 @@ struct Idle {
     since: Time,
 }
 
+/// What became of a connection on which nothing was said.
+enum Knock {
+    /// The other side closed it in an orderly way.
+    Closed,
+    /// It did not come up, or was broken off.
+    Nobody,
+    /// It was still open after a while.
+    Stayed,
+}
+
 impl Peer {
     /// The peer at `target`; at `address`, where that is given, instead of what the target's
     /// host resolves to.
@@ -203,20 +213,29 @@ impl Peer {
         }
     }
 
-    /// Whether a new connection comes up in time, and stays for [`PROBE_STAY`]. Nothing is said on
-    /// it.
+    /// Whether a new connection comes up in time, and stays for [`PROBE_STAY`] or is closed in an
+    /// orderly way twice: some servers close what is idle that soon. Nothing is said on it.
     pub async fn probe(&self, longest: Duration) -> bool {
+        match self.knock(longest).await {
+            Knock::Closed => !matches!(self.knock(longest).await, Knock::Nobody),
+            Knock::Stayed => true,
+            Knock::Nobody => false,
+        }
+    }
+
+    async fn knock(&self, longest: Duration) -> Knock {
         let mut stream = match tokio::time::timeout(longest, self.dial()).await {
             Ok(Ok(stream)) => stream,
             // This machine has no room to look, which says nothing against the peer.
-            Ok(Err(error)) => return is_exhausted(&error),
-            Err(_) => return false,
+            Ok(Err(error)) if is_exhausted(&error) => return Knock::Stayed,
+            Ok(Err(_)) | Err(_) => return Knock::Nobody,
         };
         // The system still takes connections for a process that is on its way down, and closes
         // them a moment later.
         match tokio::time::timeout(PROBE_STAY, stream.read_u8()).await {
-            Ok(read) => read.is_ok(),
-            Err(_) => true,
+            Ok(Ok(_)) | Err(_) => Knock::Stayed,
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Knock::Closed,
+            Ok(Err(_)) => Knock::Nobody,
         }
     }
 

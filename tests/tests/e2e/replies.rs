@@ -289,8 +289,8 @@ async fn refused_connections_do_not_count() {
     // With nobody there at all nothing is parked either, and work goes on when somebody is.
     worker.go_down();
     supervisor.send("orders", "x").await;
-    until("it was tried", || async {
-        supervisor.metric("rollcall_attempts_turned_away_total").await > 3
+    until("nobody is there", || async {
+        supervisor.json("/v1/streams/orders").await["head"]["cause"] == "no_worker"
     })
     .await;
     gone.come_up().await;
