@@ -284,7 +284,7 @@ impl Api {
                 () = waiting.woken(), if at_head => continue,
                 () = std::future::ready(()), if !at_head => continue,
             }
-            let head = self.views.head().borrow().0;
+            let head = self.views.announced().0;
             if matches!(feed, Feed::Some(_)) && at_head && !waiting.is_concerned() {
                 // All that was released up to there concerns others.
                 ahead.pass(head);

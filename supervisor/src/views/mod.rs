@@ -13,7 +13,7 @@ use std::{
     path::Path,
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -73,6 +73,8 @@ pub struct Views {
     head: watch::Sender<Position>,
     /// Who waits for what is released.
     waiting: Arc<WaitingReaders>,
+    /// Up to here those whom releases concern have been woken.
+    announced: AtomicU64,
     /// How the supervisor as a whole stands.
     overview: arc_swap::ArcSwap<Overview>,
 }
@@ -102,6 +104,7 @@ impl Views {
             lame: AtomicBool::new(false),
             head: watch::Sender::default(),
             waiting: Arc::default(),
+            announced: AtomicU64::new(0),
             overview: arc_swap::ArcSwap::default(),
         }
     }
@@ -150,10 +153,17 @@ impl Views {
     fn announce(&self, released: &[(StreamId, Sequence)]) {
         let head = self.rows.head();
         if *self.head.borrow() != head {
-            // First: whoever is at the head and was not woken has missed nothing up to it.
-            self.waiting.wake(released, |stream| self.name(stream));
+            // First: whoever is woken looks up to there, and would wait again below it.
             self.head.send_replace(head);
+            self.waiting.wake(released, |stream| self.name(stream));
+            self.announced.store(head.0, Ordering::Release);
         }
+    }
+
+    /// The last position up to which everybody whom a release concerns has been woken: a reader
+    /// that waits and was not woken by now has missed nothing up to it.
+    pub fn announced(&self) -> Position {
+        Position(self.announced.load(Ordering::Acquire))
     }
 
     /// Shows how the supervisor as a whole stands.
