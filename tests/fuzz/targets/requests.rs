@@ -6,4 +6,6 @@
 use libfuzzer_sys::fuzz_target;
 use rollcall_supervisor::ingress::checks;
 
-fuzz_target!(|input: (u16, &[u8])| checks::connection(input.1, input.0.into()));
+fuzz_target!(|input: (u16, &[u8])| {
+    checks::connection(input.1, input.0.into());
+});
