@@ -118,6 +118,12 @@ impl State {
         all.find(|(_, subscription)| &*subscription.name == name).map(|(id, _)| *id)
     }
 
+    /// How often senders and scans of a subscription were called back.
+    #[must_use]
+    pub fn subscription_life(&self, id: SubscriptionId) -> Option<u32> {
+        self.subscriptions.get(&id).map(|subscription| subscription.life)
+    }
+
     /// Names of the subscriptions, with their numbers.
     pub fn subscription_names(&self) -> impl Iterator<Item = (SubscriptionId, &str)> {
         self.subscriptions.iter().map(|(id, subscription)| (*id, &*subscription.name))

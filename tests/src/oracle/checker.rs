@@ -394,6 +394,10 @@ impl Checker {
             // A process that has ended sent it; it was long under way.
             return Ok(());
         }
+        if reader.passed_over.contains(&seen.place) {
+            // It was under way when people had the subscription go on without it.
+            return Ok(());
+        }
         reader.epoch = reader.epoch.max(seen.epoch);
         let rewinds = reader.rewinds.range(..=seen.life).count();
         ensure(usize::try_from(seen.generation) == Ok(rewinds), Invariant::I2, || {

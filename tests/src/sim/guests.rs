@@ -8,7 +8,7 @@ use std::{
 
 use rollcall_common::ids::Position;
 use rollcall_supervisor::{
-    dispatcher::{Dispatcher, Event, settings::Pattern},
+    dispatcher::{Event, State, settings::Pattern},
     record::{Origin, Plan, Start, SubscriptionId, Way},
 };
 
@@ -48,11 +48,10 @@ impl Marks {
         self.0.insert((id.0, life), head);
     }
 
-    /// Forgets what did not survive.
-    pub(super) fn recover(&mut self, dispatcher: &Dispatcher) {
+    /// Forgets what did not survive, by what was folded: a start may begin another life by itself.
+    pub(super) fn recover(&mut self, state: &State) {
         self.0.retain(|(id, life), _| {
-            let status = dispatcher.subscription_status(SubscriptionId(*id));
-            status.is_some_and(|status| *life <= status.life)
+            state.subscription_life(SubscriptionId(*id)).is_some_and(|now| *life <= now)
         });
     }
 

@@ -81,8 +81,8 @@ impl World {
         self.model = Model::recover(Arc::clone(&settings), &records);
         self.model.expect(&Told::Start, self.now);
         let before = self.lives_in(&recovered.state);
+        self.marks.recover(&recovered.state);
         let engine = Engine::new(settings, recovered, seed, self.now);
-        self.marks.recover(engine.dispatcher());
         self.server = Some(Server::new((engine, self.now), store, views, epoch));
         self.note_lives(&before, false);
         self.judge()?;

@@ -39,6 +39,9 @@ pub(super) struct Receiver {
     keys: BTreeMap<(Whose, String), Batch>,
     applied: BTreeMap<Whose, BTreeSet<u64>>,
     recut: BTreeSet<Whose>,
+    /// What was taken of requests that were not taken whole: their lines are remembered, not their
+    /// keys, and when the answer is lost they come again under the key of what they lie in then.
+    by_line: BTreeSet<(Whose, u64)>,
 }
 
 impl Receiver {
@@ -57,9 +60,16 @@ impl Receiver {
         let again = known.taken > 0;
         let news = content.get(known.taken..taken).unwrap_or_default();
         known.taken = known.taken.max(taken);
+        if taken < content.len() {
+            // What it had of it before as well: its answer now says less.
+            let had = content.get(..known.taken).unwrap_or_default();
+            self.by_line.extend(had.iter().map(|sequence| (whose.clone(), *sequence)));
+        }
         let applied = self.applied.entry(whose.clone()).or_default();
         for sequence in news {
-            if !applied.insert(*sequence) && !self.recut.contains(&whose) {
+            let is_known = !applied.insert(*sequence);
+            let by_line = self.by_line.contains(&(whose.clone(), *sequence));
+            if is_known && !by_line && !self.recut.contains(&whose) {
                 let detail = format!("{sequence} of {whose:?} is taken again, under {key}");
                 return Err(Violation { invariant: Invariant::I3, detail });
             }
