@@ -9,7 +9,7 @@ use std::{
 use rollcall_common::{
     backoff,
     ids::{Sequence, StreamId},
-    message::Payload,
+    message::{Payload, is_trace},
     time::Time,
 };
 
@@ -346,5 +346,8 @@ pub(super) fn fingerprint(payload: &Payload) -> u64 {
     let mut hasher = DefaultHasher::new();
     payload.content_type.hash(&mut hasher);
     payload.body.hash(&mut hasher);
+    // Each attempt has a trace of its own.
+    let told = payload.headers.iter().filter(|(name, _)| !is_trace(name));
+    told.for_each(|header| header.hash(&mut hasher));
     hasher.finish()
 }
