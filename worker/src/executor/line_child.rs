@@ -173,6 +173,7 @@ impl LineChild {
 
     /// Gives all but the end of a line, and waits until the child has read it.
     async fn hand_over(&mut self, line: &[u8], written: &mut usize) -> Result<(), Fault> {
+        let line_end = self.rules.line_end;
         let Self { stdin, stdout, heard, rules, process, .. } = self;
         let said = tokio::select! {
             biased;
@@ -181,11 +182,22 @@ impl LineChild {
             _ = process.wait() => Some(Err(Fault::Ended)),
         };
         match said {
-            // A child that passes on what it reads has said the beginning of its answer.
-            None if !heard.contains(&rules.line_end) => Ok(()),
-            None | Some(Ok(_)) => Err(Fault::Unasked(std::mem::take(heard))),
-            Some(Err(fault)) => Err(fault),
+            Some(Ok(_)) => return Err(Fault::Unasked(std::mem::take(&mut self.heard))),
+            Some(Err(fault)) => return Err(fault),
+            None => {}
         }
+        // It said this before it read the line, and the runtime may not know of it yet.
+        while !self.heard.contains(&line_end) && self.heard.len() <= self.rules.limit {
+            match self.look() {
+                Look::Said(said) => self.heard.extend_from_slice(&said),
+                Look::Closed | Look::Quiet => break,
+            }
+        }
+        // A child that passes on what it reads has said the beginning of its answer.
+        if self.heard.contains(&line_end) {
+            return Err(Fault::Unasked(std::mem::take(&mut self.heard)));
+        }
+        Ok(())
     }
 
     /// Waits for a whole line.
