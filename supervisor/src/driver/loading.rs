@@ -1,20 +1,27 @@
 //! What the engine wants back from the journal: read on threads that may block, and handed in as
 //! events.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rollcall_common::{
+    exhaustion::is_exhausted,
     ids::{Position, Sequence, StreamId, StreamName},
     task,
 };
 
 use super::Handle;
-use crate::{dispatcher::Event, record::SubscriptionId, views::Views};
+use crate::{
+    dispatcher::Event,
+    record::SubscriptionId,
+    views::{ReadFailed, Views},
+};
 
 /// Bytes of messages that one fetch brings.
 const FETCH_BYTES: usize = 4 << 20;
 /// Results that one look for a subscription covers.
 const SCAN_RESULTS: usize = 50_000;
+/// The wait before a read that could not be made is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// Whether a stream's results are wanted.
 pub(super) type Wants = Arc<dyn Fn(&StreamName) -> bool + Send + Sync>;
@@ -34,18 +41,11 @@ impl Loader {
     pub(super) fn fetch(&self, stream: StreamId, first: Sequence, last: Sequence) {
         let (views, handle) = (Arc::clone(&self.views), self.handle.clone());
         task::spawn("fetch", async move {
-            let read = tokio::task::spawn_blocking(move || {
-                views.messages(stream, first..=last, FETCH_BYTES)
-            });
-            match read.await {
-                // There may be none: they may have their results meanwhile. The dispatcher knows.
-                Ok(Ok(messages)) => {
-                    // Err: the driver has ended, and nobody waits.
-                    let _ = handle.tell(Event::Fetched { at: (stream, first), messages }).await;
-                }
-                Ok(Err(error)) => fatal(&error.to_string()),
-                Err(error) => fatal(&error.to_string()),
-            }
+            let read = move || views.messages(stream, first..=last, FETCH_BYTES);
+            // There may be none: they may have their results meanwhile. The dispatcher knows.
+            let messages = read_on(read, ReadFailed::may_pass).await;
+            // Err: the driver has ended, and nobody waits.
+            let _ = handle.tell(Event::Fetched { at: (stream, first), messages }).await;
         });
     }
 
@@ -58,19 +58,37 @@ impl Loader {
         let (views, handle) = (Arc::clone(&self.views), self.handle.clone());
         task::spawn("scan", async move {
             let scan = move || views.scan(after, SCAN_RESULTS, |name| wants(name));
-            match tokio::task::spawn_blocking(scan).await {
-                Ok(Ok((to, found))) => {
-                    // Err: the driver has ended, and nobody waits.
-                    let _ = handle.tell(Event::Scanned { subscription, life, to, found }).await;
-                }
-                Ok(Err(error)) => fatal(&error.to_string()),
-                Err(error) => fatal(&error.to_string()),
-            }
+            let (to, found) = read_on(scan, is_exhausted).await;
+            // Err: the driver has ended, and nobody waits.
+            let _ = handle.tell(Event::Scanned { subscription, life, to, found }).await;
         });
     }
 }
 
-fn fatal(detail: &str) {
+/// Reads on a thread that may block, again as long as what stands in the way may pass. What does
+/// not pass ends the process: the journal can't be relied on.
+async fn read_on<T, E>(
+    read: impl Fn() -> Result<T, E> + Clone + Send + 'static,
+    may_pass: impl Fn(&E) -> bool,
+) -> T
+where
+    T: Send + 'static,
+    E: std::fmt::Display + Send + 'static,
+{
+    loop {
+        match tokio::task::spawn_blocking(read.clone()).await {
+            Ok(Ok(found)) => return found,
+            Ok(Err(error)) if may_pass(&error) => {
+                tracing::warn!(%error, "the journal can't be read now; trying on");
+                tokio::time::sleep(TRY_AGAIN).await;
+            }
+            Ok(Err(error)) => fatal(&error.to_string()),
+            Err(error) => fatal(&error.to_string()),
+        }
+    }
+}
+
+fn fatal(detail: &str) -> ! {
     tracing::error!(detail, "the journal can't be read; the process ends");
     rollcall_common::telemetry::flush();
     std::process::abort();

@@ -102,8 +102,8 @@ impl<'a> Trip<'a> {
                     self.advance(Sequence(first - 1));
                     continue;
                 }
-                Err(error) if error.is_for_lack_of_room() => {
-                    tracing::warn!(%error, "no room to read results; trying on");
+                Err(error) if error.may_pass() => {
+                    tracing::warn!(%error, "results can't be read now; trying on");
                     sleep(CALL_BACK).await;
                     continue;
                 }

@@ -74,14 +74,16 @@ pub enum ReadFailed {
 }
 
 impl ReadFailed {
-    /// Whether the machine has no room to read, which passes: no descriptor, no memory.
+    /// Whether another look may find what this one did not: the machine had no room to read (no
+    /// descriptor, no memory), or the journal was trimmed between a place's being found and read.
     #[must_use]
-    pub fn is_for_lack_of_room(&self) -> bool {
+    pub fn may_pass(&self) -> bool {
         match self {
             Self::Index(error) | Self::Journal(ReadError::Io(error)) => is_exhausted(error),
+            Self::Journal(ReadError::Trimmed { .. }) => true,
             Self::Gone { .. }
             | Self::Nowhere(_)
-            | Self::Journal(ReadError::Trimmed { .. } | ReadError::Damaged(_))
+            | Self::Journal(ReadError::Damaged(_))
             | Self::Decode(_)
             | Self::Stopped(_)
             | Self::Unexpected(_) => false,

@@ -158,6 +158,16 @@ pub(super) fn scan(
     while to < end {
         let left = usize::try_from(end.0 - to.0).unwrap_or(usize::MAX);
         let found = rows.range(to, left.min(SCAN_ROWS))?;
+        // Rows are read from the floor on, wherever it is by then: these may be others than those
+        // behind `to`, and their runs do not go on those that were found before.
+        let floor = rows.floor();
+        if floor > to {
+            if runs.values().any(Option::is_some) {
+                break;
+            }
+            to = floor;
+            continue;
+        }
         if found.is_empty() {
             break;
         }
