@@ -16,6 +16,8 @@ pub struct Ladder {
     pub multiplier_permille: u32,
     /// Failures after which the message is parked.
     pub max_attempts: u32,
+    /// Neither wait nor timeout grows beyond this.
+    pub max_delay: Duration,
 }
 
 impl Default for Ladder {
@@ -25,6 +27,7 @@ impl Default for Ladder {
             jitter: Duration::from_secs(1),
             multiplier_permille: 2000,
             max_attempts: 5,
+            max_delay: MAX_DELAY,
         }
     }
 }
@@ -44,15 +47,17 @@ impl Ladder {
 
     fn grow(&self, base: Duration, steps: u32) -> Duration {
         let mut micros = base.as_micros();
+        // What is longer by itself does not grow.
+        let most = self.max_delay.as_micros().max(micros);
         for _ in 0..steps.min(64) {
-            micros = (micros * u128::from(self.multiplier_permille) / 1000).min(LONGEST_MICROS);
+            micros = (micros * u128::from(self.multiplier_permille) / 1000).min(most);
         }
         Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 }
 
-/// A day. A ladder that has climbed this far climbs no further.
-const LONGEST_MICROS: u128 = 86_400 * 1_000_000;
+/// How far a ladder climbs, unless it is said otherwise.
+const MAX_DELAY: Duration = Duration::from_secs(300);
 
 /// A random duration in `[0, bound)`; zero when the bound is.
 #[must_use]
@@ -96,7 +101,12 @@ mod tests {
     #[test]
     fn a_steep_ladder_does_not_overflow() {
         let ladder = Ladder { multiplier_permille: u32::MAX, ..Ladder::default() };
-        assert_eq!(ladder.timeout_after(u32::MAX), Duration::from_secs(86_400));
+        assert_eq!(ladder.timeout_after(u32::MAX), MAX_DELAY);
+        let long = Ladder { timeout: Duration::from_secs(900), ..ladder };
+        assert_eq!(long.timeout_after(9), Duration::from_secs(900), "it is longer by itself");
+        let mut rng = fastrand::Rng::with_seed(7);
+        let waits = (0..1_000).map(|_| ladder.wait_after(40, &mut rng));
+        assert!(waits.max().is_some_and(|most| most <= MAX_DELAY && most > MAX_DELAY / 2));
     }
 
     #[test]

@@ -72,11 +72,7 @@ impl Edge {
         let registry =
             Arc::new(Registry::over(network.clone(), Arc::new(config.server.worker_guard())));
         registry.trust(trusts(config, vault.trust.as_ref()));
-        let calls = Calls {
-            registry: Arc::clone(&registry),
-            handle: handle.clone(),
-            sizes: Arc::clone(&sizes),
-        };
+        let calls = Calls::new(Arc::clone(&registry), handle.clone(), Arc::clone(&sizes));
         let guard = Arc::new(config.server.guard());
         let (secrets, trust) = (Arc::clone(&vault.secrets), vault.trust.clone());
         let configured = destinations(config, &network, trust.as_ref());
@@ -167,6 +163,14 @@ pub(super) struct Work {
 impl Edges for Work {
     fn cancel(&self, worker: &str, attempt: AttemptId) {
         self.calls.cancel(worker, attempt);
+    }
+
+    fn forget(&self, worker: &str) {
+        self.calls.registry.remove(worker);
+    }
+
+    fn give_up(&self, worker: &str, attempt: AttemptId) {
+        self.calls.give_up(worker, attempt);
     }
 
     fn dispatch(&self, dispatch: Dispatch) {

@@ -9,9 +9,13 @@ use super::{
     section::Section,
     streams::NO_POOL,
     tls::{self, Tls},
-    values::{self, DAY, SHORTEST, duration, list, url, whole},
+    values::{self, DAY, SHORTEST, duration, list, url, whole, word},
 };
-use crate::dispatcher::settings::PoolSettings;
+use crate::dispatcher::settings::{OutageDetection, PoolSettings};
+
+/// What `outage` may say.
+const OUTAGE: [(&str, OutageDetection); 2] =
+    [("auto", OutageDetection::Auto), ("off", OutageDetection::Off)];
 
 /// `[pools.NAME]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -66,12 +70,18 @@ impl Pool {
         let most = Duration::from_secs(300);
         let time = section.read("eject_for", |node| duration(node, SHORTEST..=most));
         pool.settings.eject_for = time.unwrap_or(pool.settings.eject_for);
+        let outage = section.read("outage", |node| word(node, &OUTAGE));
+        pool.settings.outage = outage.unwrap_or(pool.settings.outage);
+        let after = section.read("outage_after", |node| whole(node, 2..=1000));
+        pool.settings.outage_after = after.unwrap_or(pool.settings.outage_after);
+        let second = Duration::from_secs(1);
+        let forget = section.read("forget_after", |node| duration(node, second..=30 * DAY));
+        pool.settings.forget_after = forget.unwrap_or(pool.settings.forget_after);
         let budget = &mut pool.settings.budget;
         let percent = section.read("retry_percent", |node| whole(node, 0..=1000));
         budget.percent = percent.unwrap_or(budget.percent);
         let per_second = section.read("retries_per_second", |node| whole(node, 0..=1_000_000));
         budget.per_second = per_second.unwrap_or(budget.per_second);
-        let second = Duration::from_secs(1);
         let refresh = section.read("dns_refresh", |node| duration(node, second..=DAY));
         pool.dns_refresh = refresh.unwrap_or(pool.dns_refresh);
         pool.tls = tls::client(&mut section);

@@ -92,6 +92,7 @@ impl Dispatcher {
         self.roster.praise(attempt.worker, now);
         let pool = self.roster.pool_of(attempt.worker);
         self.served(pool);
+        self.pool_succeeded(pool, now);
         let took = now.since(attempt.started_at);
         self.roster.sample(attempt.worker, took);
         if attempt.standing == AttemptStanding::Counting {
@@ -167,19 +168,32 @@ impl Dispatcher {
         };
         let worker = Arc::clone(&self.roster.worker(attempt.worker).id);
         let refused_before = slot.is_refused_by_another(&worker);
-        let failures = self.count(attempt, report, now);
         let pool = self.roster.pool_of(attempt.worker);
+        if ending != Ending::Refused && self.is_out(pool) {
+            return self.note_in_outage(attempt, report);
+        }
+        let failures = self.count(attempt, report, now);
         let alone = self.roster.members(pool) <= 1;
         let agreed = alone || refused_before;
         let ladder = self.state.stream(attempt.stream).settings.ladder;
         let said = failure.status.map(|status| format!("status {status}, ")).unwrap_or_default();
-        if ending == Ending::Refused && agreed {
+        if self.pool_failed(attempt, (ending, &format!("{said}{detail}")), now) {
+            // It is not this message that fails.
+        } else if ending == Ending::Refused && agreed {
             let reason = format!("refused: {said}{detail}");
             self.park((attempt.stream, attempt.sequence), (ParkCause::Refused, &reason), now);
-        } else if failures >= ladder.max_attempts {
+        } else if failures >= ladder.max_attempts && self.is_tried_enough(attempt, now) {
             let reason = format!("{failures} failures, the last: {said}{detail}");
             self.park((attempt.stream, attempt.sequence), (ParkCause::Exhausted, &reason), now);
         }
+    }
+
+    /// Whether a message has been tried for as long as its stream's settings say.
+    fn is_tried_enough(&self, attempt: &Attempt, now: Time) -> bool {
+        let entry = self.state.stream(attempt.stream);
+        let since = entry.slot(attempt.sequence).and_then(|slot| slot.tried_since);
+        let tried = since.map(|since| now.since(since)).unwrap_or_default();
+        entry.settings.retry_for.is_none_or(|least| tried >= least)
     }
 
     /// Writes a failure down; gives back how many there are now.
@@ -297,6 +311,8 @@ impl Dispatcher {
         match mark {
             Mark::Missing => return self.lose(worker, now),
             Mark::Pause(_) => self.impede(worker, Impediment::Busy, now),
+            // It is the pool that fails.
+            Mark::Strike if self.is_out(self.roster.pool_of(worker)) => return,
             Mark::None | Mark::Strike => {}
         }
         let until = self.roster.mark(worker, mark, now, &mut self.rng);

@@ -96,7 +96,7 @@ impl Dispatcher {
             message,
             worker: self.roster.worker(attempt.worker).id.clone(),
             number: attempt.number,
-            max_attempts: ladder.max_attempts,
+            max_attempts: ladder.max_attempts.max(attempt.number),
             reason: attempt.reason,
             timeout: attempt.deadline.since(attempt.started_at),
         }));
@@ -110,10 +110,11 @@ impl Dispatcher {
             return;
         };
         self.counters.timeouts += 1;
+        // A call that began before the worker's last good answer is not one in a row with others.
         if self.roster.worker(failed.worker).answered_at <= failed.started_at {
             self.impede(failed.worker, Impediment::Hanging, now);
+            self.mark(failed.worker, Mark::Strike, now);
         }
-        self.mark(failed.worker, Mark::Strike, now);
         self.roster.slow_down(failed.worker, failed.started_at, now);
         let (ending, status, mark) = (Ending::Timeout, None, Mark::Strike);
         let detail = "no answer in time".into();
@@ -123,20 +124,16 @@ impl Dispatcher {
         self.enqueue(failed.stream);
     }
 
-    /// A late attempt is given up: its worker may have work again.
-    pub(super) fn forget(&mut self, id: AttemptId, now: Time) {
-        if let Some(attempt) = self.hang_up(id, now) {
-            self.cancel(id, attempt.worker);
-        }
-    }
-
     /// Ends an attempt.
     pub(super) fn hang_up(&mut self, id: AttemptId, now: Time) -> Option<Attempt> {
         let attempt = self.attempts.remove(&id)?;
         self.roster.hang_up(attempt.worker, now);
         let timer = match attempt.standing {
             AttemptStanding::Counting => Timer::Attempt(id),
-            AttemptStanding::Beaten(..) | AttemptStanding::Late => Timer::Forget(id),
+            AttemptStanding::Beaten(..) | AttemptStanding::Late => {
+                self.late.remove(attempt.worker, id);
+                Timer::Forget(id)
+            }
         };
         self.timers.stop(attempt.deadline, timer);
         if let Some(slot) = self.state.stream_mut(attempt.stream).slot_mut(attempt.sequence) {
@@ -169,6 +166,7 @@ impl Dispatcher {
                 other.deadline = before.started_at + LATE_ANSWER;
                 self.timers.stop(before.deadline, Timer::Attempt(*id));
                 self.timers.set(other.deadline, Timer::Forget(*id));
+                self.late.add(before.worker, *id);
                 self.uncount(&before, now);
                 self.cancel(*id, before.worker);
             }
@@ -238,6 +236,7 @@ impl Dispatcher {
         let late = *attempt;
         self.timers.stop(before.deadline, Timer::Attempt(id));
         self.timers.set(late.deadline, Timer::Forget(id));
+        self.late.add(late.worker, id);
         self.uncount(&before, now);
         Some(late)
     }

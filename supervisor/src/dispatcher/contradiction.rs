@@ -64,6 +64,8 @@ impl State {
             | Record::SubscriptionPaused { .. }
             | Record::SubscriptionResumed { .. }
             | Record::Trimmed { .. }
+            | Record::OutageBegan { .. }
+            | Record::OutageEnded { .. }
             | Record::Unsubscribed { .. } => None,
         }
     }

@@ -54,6 +54,10 @@ impl Dispatcher {
     /// each, so one with a million waiting does not delay one with a single message.
     pub(super) fn pump(&mut self, now: Time) {
         for pool in self.roster.pool_keys() {
+            if !self.draining && self.is_out(pool) {
+                self.pump_probes(pool, now);
+                continue;
+            }
             while !self.draining && self.has_fit(pool, now) {
                 let Some(stream) = self.roster.pool_mut(pool).queue.pop_front() else {
                     break;
@@ -86,13 +90,12 @@ impl Dispatcher {
             return false;
         }
         self.counters.pardons += u64::try_from(self.roster.pardon(pool, now)).unwrap_or_default();
-        self.roster.has_fit(pool)
+        self.roster.has_fit(pool) || self.make_place(pool, now)
     }
 
     fn dispatch(&mut self, stream: StreamId, sequence: Sequence, pool: PoolKey, now: Time) {
         let entry = self.state.stream_mut(stream);
         let (ladder, hedge) = (entry.settings.ladder, entry.settings.hedge);
-        let end = entry.window_end();
         let Some(slot) = entry.reach(sequence) else {
             return;
         };
@@ -101,14 +104,9 @@ impl Dispatcher {
             return;
         }
         if slot.held.is_none() {
-            entry.again.insert(sequence);
-            entry.turn = Turn::Fetching;
-            // A window that was made smaller may end before it.
-            let last = end.min(Sequence(sequence.0 + FETCH_AHEAD)).max(sequence);
-            self.effects.push_back(Effect::Fetch { stream, first: sequence, last });
-            return;
+            return self.fetch_for((stream, sequence));
         }
-        let (failures, rounds, manual) = (slot.failures, slot.rounds, slot.manual);
+        let (failures, rounds, reason) = (slot.failures, slot.rounds, slot.next_reason());
         let place = (stream, sequence);
         if let Some(until) = self.doubted_until(place, now) {
             return self.put_off(place, until);
@@ -127,11 +125,6 @@ impl Dispatcher {
             return self.put_off(place, due);
         };
         let number = failures + 1;
-        let reason = match (manual, number) {
-            (true, _) => Reason::Manual,
-            (false, 1) => Reason::First,
-            (false, _) => Reason::Retry,
-        };
         let (standing, pair, started_at) = (AttemptStanding::Counting, Pair::Alone, now);
         let deadline = now + ladder.timeout_after(failures);
         let attempt = Attempt {
@@ -148,9 +141,20 @@ impl Dispatcher {
             repute,
         };
         let id = self.start_attempt(attempt);
-        if let (Some(id), Hedging::Auto, false, Repute::Clean) = (id, hedge, manual, repute) {
+        let by_hand = reason == Reason::Manual;
+        if let (Some(id), Hedging::Auto, false, Repute::Clean) = (id, hedge, by_hand, repute) {
             self.watch_slow(id, pool, now);
         }
+    }
+
+    /// Has a message read back that is to go out.
+    pub(super) fn fetch_for(&mut self, (stream, first): (StreamId, Sequence)) {
+        let entry = self.state.stream_mut(stream);
+        entry.again.insert(first);
+        entry.turn = Turn::Fetching;
+        // A window that was made smaller may end before it.
+        let last = entry.window_end().min(Sequence(first.0 + FETCH_AHEAD)).max(first);
+        self.effects.push_back(Effect::Fetch { stream, first, last });
     }
 
     /// Lets a try pay, if it has to. The first one of a message is free, and so are those that
@@ -169,7 +173,7 @@ impl Dispatcher {
     }
 
     /// Lets a message wait. It has not failed by that, and after a restart it doesn't wait.
-    fn put_off(&mut self, (stream, sequence): (StreamId, Sequence), due: Time) {
+    pub(super) fn put_off(&mut self, (stream, sequence): (StreamId, Sequence), due: Time) {
         if let Some(slot) = self.state.stream_mut(stream).slot_mut(sequence) {
             slot.state = SlotState::Waiting { due };
             self.timers.set(due, Timer::Retry(stream, sequence));
@@ -279,6 +283,7 @@ impl Dispatcher {
     pub(super) fn worker_left(&mut self, id: &str, now: Time) {
         if let Some(worker) = self.roster.find(id) {
             self.roster.leave(worker, now);
+            self.watch_departed(worker, now);
             // On its way out after a break: it is not there any more.
             self.probed(worker, Presence::Absent, now);
         }

@@ -31,6 +31,19 @@ pub enum Effect {
     },
     /// What stands before this and what follows need not be in one entry of the journal.
     Cut,
+    /// A worker was gone for so long that nothing is known of it any more.
+    Forget {
+        /// The worker.
+        worker: Arc<str>,
+    },
+    /// An attempt is given up: it is over, whatever its worker makes of it. Over plain HTTP its
+    /// connection is closed.
+    GiveUp {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its worker.
+        worker: Arc<str>,
+    },
     /// Hand results of one stream to a subscription's destination.
     Deliver(Delivery),
     /// Hand a message to a worker.

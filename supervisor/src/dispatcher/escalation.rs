@@ -53,6 +53,8 @@ impl Signal {
             | Record::CopiedResult { .. }
             | Record::Delivered { .. }
             | Record::Opened { .. }
+            | Record::OutageBegan { .. }
+            | Record::OutageEnded { .. }
             | Record::PassedOver { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }

@@ -248,7 +248,7 @@ pub struct Arrival {
 pub struct RequestId(pub u64);
 
 /// One dispatch of one message to one worker, for as long as it lasts.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct AttemptId(pub u64);
 
 /// What a worker said, or why nothing came.

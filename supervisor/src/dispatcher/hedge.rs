@@ -149,7 +149,7 @@ impl Dispatcher {
             return;
         }
         let pool = self.roster.pool_of(slow.worker);
-        if entry.pool != Some(pool) {
+        if entry.pool != Some(pool) || self.is_out(pool) {
             // The stream, or the worker, has changed to another one.
             return;
         }

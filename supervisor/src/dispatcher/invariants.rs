@@ -74,6 +74,7 @@ impl Dispatcher {
             self.state.held_bytes
         );
         self.verify_workers()?;
+        self.verify_late()?;
         self.verify_lanes(&self.state)?;
         self.verify_alerts()?;
         Ok(sizes)
@@ -181,7 +182,7 @@ impl Dispatcher {
                 "{name} has something to dispatch and stands in no queue"
             ),
             Turn::Queued => ensure!(
-                self.draining || !self.roster.has_fit(pool),
+                self.draining || self.is_out(pool) || !self.roster.has_fit(pool),
                 "{name} stands in the queue of a pool with a fit worker"
             ),
         }

@@ -34,6 +34,7 @@ mod decided;
 mod decisions;
 mod deferred;
 mod delivery;
+mod departed;
 mod dispatching;
 pub mod effect;
 mod escalation;
@@ -42,8 +43,10 @@ mod health;
 mod hedge;
 mod invariants;
 mod lane;
+mod late;
 mod names;
 mod notices;
+mod outage;
 mod outcome;
 mod pool;
 mod quarantine;
@@ -85,7 +88,9 @@ use crate::record::Record;
 use attempts::Attempt;
 use deferred::Deferred;
 use escalation::Signal;
+use late::LateCalls;
 use notices::Teller;
+use outage::Outages;
 use roster::Roster;
 use snapshot::Export;
 use stream::{Alarm, Turn};
@@ -114,6 +119,8 @@ pub struct Dispatcher {
     roster: Roster,
     attempts: BTreeMap<AttemptId, Attempt>,
     suspects: Suspects,
+    late: LateCalls,
+    outages: Outages,
     next_attempt: u64,
     timers: Timers,
     effects: VecDeque<Effect>,
@@ -153,6 +160,8 @@ impl Dispatcher {
             roster: Roster::default(),
             attempts: BTreeMap::new(),
             suspects: Suspects::default(),
+            late: LateCalls::default(),
+            outages: Outages::default(),
             next_attempt: 1,
             timers: Timers::default(),
             effects: VecDeque::new(),
@@ -258,7 +267,10 @@ impl Dispatcher {
             Timer::Alert(alert) => self.consider(alert),
             Timer::Attempt(attempt) => self.timed_out(attempt, now),
             Timer::Destination(subscription) => self.destination_due(subscription, now),
-            Timer::Forget(attempt) => self.forget(attempt, now),
+            Timer::Forget(attempt) => self.end_call(attempt, now),
+            Timer::Departed(worker) => self.departed_due(worker, now),
+            // Pumping sends what is due.
+            Timer::Probe(_) => {}
             Timer::Held(stream) => self.head_due(stream, now),
             Timer::Hedge(pool) => self.hedge_due(pool, now),
             Timer::Lane(subscription, stream) => self.lane_due(subscription, stream, now),
@@ -267,7 +279,10 @@ impl Dispatcher {
             // Its pause is over, so pumping asks it again.
             Timer::Target => {}
             Timer::Retry(stream, sequence) => self.retry_due(stream, sequence, now),
-            Timer::Worker(worker) => self.roster.refit(worker, now),
+            Timer::Worker(worker) => {
+                self.roster.refit(worker, now);
+                self.watch_departed(worker, now);
+            }
         }
     }
 
@@ -339,6 +354,8 @@ impl Dispatcher {
             }
             self.watch_head(stream);
         }
+        self.review_outages(now);
+        self.watch_all_departed(now);
         self.adopt_targets(now);
     }
 

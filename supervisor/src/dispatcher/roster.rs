@@ -18,6 +18,8 @@ use super::{
 pub(super) struct Roster {
     workers: Vec<Worker>,
     by_id: BTreeMap<Arc<str>, WorkerKey>,
+    /// Places of workers that are forgotten.
+    free: Vec<WorkerKey>,
     pools: Vec<Pool>,
     pools_by_name: BTreeMap<Arc<str>, PoolKey>,
 }
@@ -29,7 +31,8 @@ impl Roster {
     }
 
     pub(super) fn workers(&self) -> impl Iterator<Item = (&Arc<str>, &Worker)> {
-        self.workers.iter().map(|worker| (&self.pools[worker.pool.index()].name, worker))
+        let known = self.by_id.values().map(|key| &self.workers[key.0]);
+        known.map(|worker| (&self.pools[worker.pool.index()].name, worker))
     }
 
     pub(super) fn keyed(&self) -> impl Iterator<Item = (WorkerKey, &Worker)> {
@@ -120,11 +123,7 @@ impl Roster {
 
     /// Notes that a worker is there.
     pub(super) fn seen(&mut self, id: &Arc<str>, pool: PoolKey, concurrency: u32) -> WorkerKey {
-        let key = self.by_id.get(id).copied().unwrap_or(WorkerKey(self.workers.len()));
-        if key.0 == self.workers.len() {
-            self.by_id.insert(Arc::clone(id), key);
-            self.workers.push(Worker::new(Arc::clone(id), pool, concurrency));
-        }
+        let key = self.find(id).unwrap_or_else(|| self.add(Worker::new(Arc::clone(id), pool, 0)));
         if self.workers[key.0].pool != pool {
             self.leave(key, Time::default());
             self.workers[key.0].pool = pool;
@@ -136,6 +135,49 @@ impl Roster {
             self.pools[pool.index()].members += 1;
         }
         key
+    }
+
+    /// How many workers of the pool are there, as far as is known.
+    pub(super) fn present(&self, pool: PoolKey, now: Time) -> usize {
+        let there = |one: &&Worker| {
+            let silent = one.silent_at.is_some_and(|at| at <= now);
+            let left = one.standing == Standing::Left;
+            one.pool == pool && !left && !silent && one.unreachable_since.is_none()
+        };
+        self.workers.iter().filter(there).count()
+    }
+
+    /// A pool's outage is over. Gives back its workers.
+    pub(super) fn come_back(&mut self, pool: PoolKey, now: Time) -> Vec<WorkerKey> {
+        let all = (0..).map(WorkerKey).zip(&self.workers);
+        let all = all.filter(|(_, worker)| worker.pool == pool).map(|(key, _)| key);
+        let all: Vec<WorkerKey> = all.collect();
+        for key in &all {
+            self.workers[key.0].come_back(now);
+            self.refit(*key, now);
+        }
+        all
+    }
+
+    fn add(&mut self, worker: Worker) -> WorkerKey {
+        let id = Arc::clone(&worker.id);
+        let key = self.free.pop().unwrap_or(WorkerKey(self.workers.len()));
+        match self.workers.get_mut(key.0) {
+            Some(place) => *place = worker,
+            None => self.workers.push(worker),
+        }
+        self.by_id.insert(id, key);
+        key
+    }
+
+    /// Forgets a worker that has no calls. Its place is another one's from now on.
+    pub(super) fn forget(&mut self, key: WorkerKey, now: Time) {
+        self.leave(key, now);
+        let worker = &mut self.workers[key.0];
+        let id = std::mem::replace(&mut worker.id, "".into());
+        (worker.left_at, worker.silent_at) = (None, None);
+        self.by_id.remove(&id);
+        self.free.push(key);
     }
 
     pub(super) fn beat(&mut self, key: WorkerKey, silent_at: Option<Time>) {
@@ -154,6 +196,7 @@ impl Roster {
         let worker = &mut self.workers[key.0];
         if worker.standing != Standing::Left {
             worker.standing = Standing::Left;
+            worker.left_at = Some(now);
             self.pools[worker.pool.index()].members -= 1;
         }
         self.refit(key, now);
@@ -295,7 +338,8 @@ impl Roster {
         }
     }
 
-    /// A random fit worker of the pool: one that is not in `tried`, if there is one.
+    /// A random fit worker of the pool: one that is not in `tried`, if there is one; otherwise any
+    /// but the last one of them, if there is another.
     pub(super) fn pick(
         &self,
         pool: PoolKey,
@@ -303,19 +347,13 @@ impl Roster {
         rng: &mut fastrand::Rng,
     ) -> Option<WorkerKey> {
         let fit = &self.pools[pool.index()].fit;
-        if fit.is_empty() {
-            return None;
+        if tried.is_empty() {
+            return if fit.is_empty() { None } else { fit.get(rng.usize(..fit.len())).copied() };
         }
-        let untried = fit.iter().filter(|key| !tried.contains(&self.workers[key.0].id));
-        match if tried.is_empty() { fit.len() } else { untried.clone().count() } {
-            0 => fit.get(rng.usize(..fit.len())).copied(),
-            all if all == fit.len() => fit.get(rng.usize(..all)).copied(),
-            some => untried.copied().nth(rng.usize(..some)),
-        }
+        self.pick_of(pool, tried, rng, |_| true)
     }
 
-    /// A random fit worker of the pool among those that are `wanted`: one that is not in `tried`,
-    /// if there is one.
+    /// The same among those that are `wanted`.
     pub(super) fn pick_of(
         &self,
         pool: PoolKey,
@@ -325,10 +363,11 @@ impl Roster {
     ) -> Option<WorkerKey> {
         let fit = || self.pools[pool.index()].fit.iter().copied().filter(|key| wanted(*key));
         let untried = || fit().filter(|key| !tried.contains(&self.workers[key.0].id));
-        match (untried().count(), fit().count()) {
-            (_, 0) => None,
-            (0, all) => fit().nth(rng.usize(..all)),
-            (some, _) => untried().nth(rng.usize(..some)),
+        let others = || fit().filter(|key| tried.last() != Some(&self.workers[key.0].id));
+        match (untried().count(), others().count()) {
+            (0, 0) => fit().next(),
+            (0, others_count) => others().nth(rng.usize(..others_count)),
+            (untried_count, _) => untried().nth(rng.usize(..untried_count)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rollcall_common::{ids::Sequence, limits::ATTEMPT_HISTORY, message::Message, time::Time};
 
 use super::event::AttemptId;
-use crate::record::{AttemptReport, Ending, Head, Outcome, ParkCause};
+use crate::record::{AttemptReport, Ending, Head, Outcome, ParkCause, Reason};
 
 /// Where a message stands.
 #[derive(Clone, Debug)]
@@ -83,6 +83,10 @@ pub(super) struct Slot {
     pub(super) counted: Trials,
     /// What this process alone knows of its attempts: no record speaks of it. Soft.
     pub(super) noted: Option<Box<Trials>>,
+    /// When the first attempt began that failed, since a person last sent it back.
+    pub(super) tried_since: Option<Time>,
+    /// The worker that was tried last. Soft.
+    pub(super) last_tried: Option<Arc<str>>,
     /// What speaks against it; nearly always nothing.
     pub(super) suspicion: Option<Box<Suspicion>>,
 }
@@ -125,6 +129,8 @@ impl Slot {
             manual: false,
             counted: Trials::default(),
             noted: None,
+            tried_since: None,
+            last_tried: None,
             suspicion: None,
         }
     }
@@ -142,7 +148,14 @@ impl Slot {
         self.rounds = 0;
         self.state = SlotState::Waiting { due };
         self.due = Some(due);
+        self.tried_since.get_or_insert(report.started_at);
+        self.last_tried = Some(Arc::clone(&report.worker));
+        self.counted.tried.retain(|other| *other != report.worker);
         self.counted.tried.push(Arc::clone(&report.worker));
+        if self.counted.history.len() >= ATTEMPT_HISTORY {
+            // How it began, and how it goes, tell more than what was between.
+            self.counted.history.remove(ATTEMPT_HISTORY / 2);
+        }
         self.counted.history.push(Arc::clone(report));
         if report.ending == Ending::Refused {
             self.counted.refused_by = Some(Arc::clone(&report.worker));
@@ -151,6 +164,7 @@ impl Slot {
 
     /// Notes an attempt that ended without its counting, or whose counting waits for its partner.
     pub(super) fn note(&mut self, report: AttemptReport) {
+        self.last_tried = Some(Arc::clone(&report.worker));
         let known = self.counted.history.len();
         let noted = self.noted.get_or_insert_default();
         if !noted.tried.contains(&report.worker) {
@@ -164,10 +178,13 @@ impl Slot {
         }
     }
 
-    /// Workers that were tried since a person last sent it back, whether that counted or not.
+    /// Workers that were tried since a person last sent it back, whether that counted or not. The
+    /// last one is the one that was tried last.
     pub(super) fn tried(&self) -> Vec<Arc<str>> {
         let noted = self.noted.iter().flat_map(|noted| &noted.tried);
-        self.counted.tried.iter().chain(noted).cloned().collect()
+        let all = self.counted.tried.iter().chain(noted);
+        let others = all.filter(|worker| Some(*worker) != self.last_tried.as_ref());
+        others.chain(&self.last_tried).cloned().collect()
     }
 
     /// Whether a worker other than this one has refused it for good.
@@ -196,6 +213,7 @@ impl Slot {
             trials.tried.clear();
             trials.refused_by = None;
         }
+        (self.tried_since, self.last_tried) = (None, None);
         self.suspicion = None;
     }
 
@@ -219,6 +237,15 @@ impl Slot {
     pub(super) fn found_worker(&mut self) {
         if let Some(suspicion) = &mut self.suspicion {
             suspicion.apart_since = None;
+        }
+    }
+
+    /// Why its next attempt is made.
+    pub(super) fn next_reason(&self) -> Reason {
+        match (self.manual, self.failures) {
+            (true, _) => Reason::Manual,
+            (false, 0) => Reason::First,
+            (false, _) => Reason::Retry,
         }
     }
 

@@ -48,6 +48,8 @@ pub struct State {
     pub(super) alerts: Alerts,
     /// Streams that have parked messages.
     pub(super) parked: BTreeSet<StreamId>,
+    /// Pools that are in an outage, and since when.
+    pub(super) outages: BTreeMap<Arc<str>, Time>,
     /// What people did, the newest last.
     pub(super) audit: VecDeque<Audit>,
     pub(super) next_subscription: u32,
@@ -156,6 +158,9 @@ impl State {
                 self.slot(*stream, *sequence).fail(*due, report);
             }
             Record::Opened { stream, name } => self.open(*stream, name, settings),
+            Record::OutageBegan { .. } | Record::OutageEnded { .. } | Record::Suspected { .. } => {
+                self.apply_trouble(record);
+            }
             Record::Parked { stream, sequence, at, head, cause, reason } => {
                 self.last = self.last.max(*at);
                 let (cause, reason) = (*cause, reason.clone());
@@ -177,10 +182,6 @@ impl State {
                 self.unpark(*stream, *sequence);
                 self.slot(*stream, *sequence).start_over();
             }
-            Record::Suspected { stream, sequence, at, worker } => {
-                self.last = self.last.max(*at);
-                self.slot(*stream, *sequence).suspect(worker);
-            }
             Record::Started { at } => self.started(*at),
             Record::Trimmed { through, .. } => self.trimmed(*through),
             Record::Base(_) | Record::Copied { .. } | Record::CopiedResult { .. } => {}
@@ -195,6 +196,20 @@ impl State {
             | Record::SubscriptionPaused { .. }
             | Record::SubscriptionResumed { .. }
             | Record::Unsubscribed { .. } => self.apply_to_subscriptions(record),
+        }
+    }
+
+    /// What is known of workers and pools in trouble.
+    fn apply_trouble(&mut self, record: &Record) {
+        if let Record::OutageBegan { pool, at } = record {
+            self.last = self.last.max(*at);
+            self.outages.insert(Arc::clone(pool), *at);
+        } else if let Record::OutageEnded { pool, at } = record {
+            self.last = self.last.max(*at);
+            self.outages.remove(pool);
+        } else if let Record::Suspected { stream, sequence, at, worker } = record {
+            self.last = self.last.max(*at);
+            self.slot(*stream, *sequence).suspect(worker);
         }
     }
 
@@ -250,10 +265,7 @@ impl State {
             }
             Record::SubscriptionPaused { subscription, reason, at } => {
                 self.last = self.last.max(*at);
-                self.with(*subscription, |entry| {
-                    entry.paused = Some(*reason);
-                    entry.recall();
-                });
+                self.with(*subscription, |entry| entry.stand_still(*reason));
             }
             Record::SubscriptionResumed { subscription, at } => {
                 self.last = self.last.max(*at);
@@ -272,6 +284,8 @@ impl State {
             | Record::CopiedResult { .. }
             | Record::Failed { .. }
             | Record::Opened { .. }
+            | Record::OutageBegan { .. }
+            | Record::OutageEnded { .. }
             | Record::Parked { .. }
             | Record::Passed { .. }
             | Record::Paused { .. }

@@ -10,6 +10,7 @@ use rollcall_common::{
 
 use super::{
     Dispatcher,
+    event::AttemptId,
     health::Rate,
     slot::{Divergence, Parking, SlotState},
     worker::Worker,
@@ -31,6 +32,12 @@ pub struct Counters {
     pub failures: u64,
     /// Attempts whose time was up.
     pub timeouts: u64,
+    /// Late attempts that were given up because somebody needed their places.
+    pub given_up: u64,
+    /// Outages of pools that have begun.
+    pub outages: u64,
+    /// Probes of workers in outages.
+    pub probes: u64,
     /// Attempts that were turned away without counting.
     pub turned_away: u64,
     /// Answers accepted.
@@ -243,6 +250,18 @@ impl Dispatcher {
         self.roster.workers()
     }
 
+    /// The worker `id`.
+    #[must_use]
+    pub fn worker(&self, id: &str) -> Option<&Worker> {
+        self.roster.find(id).map(|key| self.roster.worker(key))
+    }
+
+    /// Whether an attempt may still answer.
+    #[must_use]
+    pub fn is_out_there(&self, attempt: AttemptId) -> bool {
+        self.attempts.contains_key(&attempt)
+    }
+
     /// A stream's status.
     #[must_use]
     pub fn stream_status(&self, stream: StreamId) -> StreamStatus {
@@ -266,6 +285,9 @@ impl Dispatcher {
         let front = entry.front().map(|slot| (&slot.state, slot.failures));
         if let Some((SlotState::Parked(_), _)) = front {
             return Cause::Parked;
+        }
+        if entry.pool.is_some_and(|pool| self.is_out(pool)) {
+            return Cause::PoolOutage;
         }
         if entry.pool.is_some_and(|pool| self.unserved.is_told(pool)) {
             return Cause::NoWorker;

@@ -227,9 +227,21 @@ impl Stream {
     /// Takes the next message that is to be dispatched now, if the window has room for it:
     /// what is due again before what is new, and the oldest first.
     pub(super) fn take_ready(&mut self) -> Option<Sequence> {
-        if let Some(sequence) = self.again.pop_first() {
-            return Some(sequence);
+        self.again.pop_first().or_else(|| self.take_new())
+    }
+
+    /// Takes the one behind `after` of those that are to be dispatched now; the first one, when
+    /// there is none.
+    pub(super) fn take_after(&mut self, after: Sequence) -> Option<Sequence> {
+        let again = self.again.above(after).next();
+        if let Some(sequence) = again {
+            self.again.remove(sequence);
+            return again;
         }
+        self.take_new().or_else(|| self.again.pop_first())
+    }
+
+    fn take_new(&mut self) -> Option<Sequence> {
         while self.window_has_room() {
             let sequence = self.cursor;
             self.cursor = sequence.next();

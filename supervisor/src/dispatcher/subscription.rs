@@ -285,6 +285,12 @@ impl Subscription {
         }
     }
 
+    /// It stands still, and its senders are called back.
+    pub(super) fn stand_still(&mut self, reason: PauseReason) {
+        self.paused = Some(reason);
+        self.recall();
+    }
+
     /// The destination has taken a stream's results up to and with `through`.
     pub(super) fn done(&mut self, stream: StreamId, through: Sequence, floor: Position) {
         let Some(lane) = self.lanes.get_mut(&stream) else {

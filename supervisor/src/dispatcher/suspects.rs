@@ -67,6 +67,12 @@ struct Death {
 }
 
 impl Suspects {
+    /// Nothing is known of a worker any more.
+    pub(super) fn forget(&mut self, worker: WorkerKey) {
+        self.probes.remove(&worker);
+        self.deaths.remove(&worker);
+    }
+
     /// Whether nothing is under suspicion, which is nearly always.
     fn is_idle(&self) -> bool {
         self.probes.is_empty() && self.deaths.is_empty()

@@ -17,6 +17,8 @@ pub(super) enum Timer {
     Alert(AlertId),
     /// An attempt's time is up.
     Attempt(AttemptId),
+    /// A worker that is gone may be forgotten.
+    Departed(WorkerKey),
     /// A subscription's destination may be asked again, with one request first.
     Destination(SubscriptionId),
     /// A late attempt is given up.
@@ -29,6 +31,8 @@ pub(super) enum Timer {
     Lane(SubscriptionId, StreamId),
     /// Something may be amiss.
     Look,
+    /// Workers of a pool in an outage may be due for a probe.
+    Probe(PoolKey),
     /// A worker that can't be connected to is looked at again.
     Reach(WorkerKey),
     /// A message may be tried again.

@@ -61,7 +61,9 @@ impl Dispatcher {
     /// Whether a pool has work and nobody for it.
     pub(super) fn look_at_pool(&mut self, pool: PoolKey, now: Time) -> bool {
         let name = self.roster.pool_name(pool);
-        let unserved = !self.roster.has_use(pool, now) && self.has_waiting(pool);
+        // An outage is told by itself, as long as somebody is there to be probed.
+        let told = self.is_out(pool) && self.roster.members(pool) > 0;
+        let unserved = !told && !self.roster.has_use(pool, now) && self.has_waiting(pool);
         if !unserved {
             if self.unserved.clear(pool) {
                 self.touch_streams_of(pool);

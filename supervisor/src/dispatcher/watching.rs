@@ -46,6 +46,10 @@ impl Dispatcher {
             self.cut();
         }
         amiss |= self.look_at_unreachable(now);
+        if !self.state.outages.is_empty() {
+            self.review_outages(now);
+            amiss = true;
+        }
         let ids: Vec<SubscriptionId> = self.state.subscriptions.keys().copied().collect();
         for id in ids {
             amiss |= self.look_at_destination(id, now);
@@ -214,7 +218,11 @@ impl Dispatcher {
         let allowed = entry.settings.hold_alert_after;
         let stood = now.since(entry.head_since);
         let worse = allowed.saturating_mul(HELD_WORSE);
-        let next = if stood < allowed {
+        let out = self.state.stream(stream).pool.is_some_and(|pool| self.is_out(pool));
+        let next = if out {
+            // That its pool is in an outage has been told.
+            stood + allowed
+        } else if stood < allowed {
             allowed
         } else if stood < worse {
             self.raise_held(stream, Severity::Warning, now);

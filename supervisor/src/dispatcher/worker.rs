@@ -95,6 +95,8 @@ pub struct Worker {
     pub(super) impediment: Option<Impediment>,
     /// When it last answered well.
     pub(super) answered_at: Time,
+    /// When it left.
+    pub(super) left_at: Option<Time>,
     /// Since when it can't be connected to.
     pub(super) unreachable_since: Option<Time>,
     /// When it is looked at again, while it can't be connected to.
@@ -116,6 +118,32 @@ impl Worker {
     pub fn is_fit(&self, now: Time) -> bool {
         self.is_able(now)
             && self.in_flight < self.concurrency
+            && self.limit.is_none_or(|limit| self.counting < limit)
+    }
+
+    /// Whether a place of it is free, whatever else may keep it from work.
+    pub(super) fn has_place(&self) -> bool {
+        self.in_flight < self.concurrency
+    }
+
+    /// Whether it may be probed at `now`: with one call at a time.
+    pub(super) fn may_be_probed(&self, now: Time) -> bool {
+        self.is_willing(now) && self.counting == 0
+    }
+
+    /// Its pool's outage is over: it gets work as after an absence.
+    pub(super) fn come_back(&mut self, now: Time) {
+        self.strikes = 0;
+        self.limit = Some(1);
+        self.credit = 0;
+        self.ejected_until = self.ejected_until.min(now);
+    }
+
+    /// Whether all that it needs to be fit is that a call ends whose time is up.
+    pub(super) fn lacks_only_a_place(&self, now: Time) -> bool {
+        self.is_able(now)
+            && self.in_flight >= self.concurrency
+            && self.counting < self.concurrency
             && self.limit.is_none_or(|limit| self.counting < limit)
     }
 
@@ -196,6 +224,7 @@ impl Worker {
             misses: 0,
             impediment: None,
             answered_at: Time::default(),
+            left_at: None,
             unreachable_since: None,
             reach_at: Time::default(),
             pool,
@@ -208,6 +237,7 @@ impl Worker {
         self.standing = Standing::Active;
         self.praise();
         self.limit = None;
+        self.left_at = None;
         self.unreachable_since = None;
         self.paused_until = Time::default();
         self.ejected_until = Time::default();

@@ -37,6 +37,15 @@ pub enum Outward {
         /// Its worker.
         worker: Arc<str>,
     },
+    /// Nothing is known of a worker any more.
+    Forget(Arc<str>),
+    /// An attempt is over; its connection may be closed.
+    GiveUp {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its worker.
+        worker: Arc<str>,
+    },
     /// Hand results to a destination.
     Deliver(Delivery),
     /// Read messages back from the journal.
@@ -281,6 +290,10 @@ impl Engine {
                     self.saying.outward.push(Outward::Cancel { attempt, worker });
                 }
                 Effect::Cut => self.cut(),
+                Effect::Forget { worker } => self.saying.outward.push(Outward::Forget(worker)),
+                Effect::GiveUp { attempt, worker } => {
+                    self.saying.outward.push(Outward::GiveUp { attempt, worker });
+                }
                 Effect::Deliver(delivery) => self.saying.outward.push(Outward::Deliver(delivery)),
                 Effect::Dispatch(dispatch) => self.dispatches.push_back(dispatch),
                 Effect::Fetch { stream, first, last } => {

@@ -37,6 +37,10 @@ pub trait Edges: Send + Sync {
     fn dispatch(&self, dispatch: Dispatch);
     /// An attempt's answer is no longer needed; its worker may be told.
     fn cancel(&self, worker: &str, attempt: AttemptId);
+    /// A worker was gone for so long that it is forgotten.
+    fn forget(&self, worker: &str);
+    /// An attempt is over, and nobody waits for its answer any more.
+    fn give_up(&self, worker: &str, attempt: AttemptId);
     /// Look whether a worker is there; [`Event::Probed`] follows.
     fn probe(&self, worker: Arc<str>);
     /// Hand results to a destination; [`Event::Delivered`] or [`Event::Undelivered`] follows.
@@ -286,6 +290,8 @@ impl Driver {
     fn act(&mut self, item: Outward) {
         match item {
             Outward::Cancel { attempt, worker } => self.edges.cancel(&worker, attempt),
+            Outward::Forget(worker) => self.edges.forget(&worker),
+            Outward::GiveUp { attempt, worker } => self.edges.give_up(&worker, attempt),
             Outward::Deliver(delivery) => self.edges.deliver(delivery),
             Outward::Fetch { stream, first, last } => self.loader.fetch(stream, first, last),
             Outward::Recall { subscription, life } => self.edges.recall(subscription, life),

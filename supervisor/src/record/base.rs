@@ -54,6 +54,13 @@ pub enum Base {
     },
     /// What is more to be said of a subscription.
     More(BaseMore),
+    /// A pool that is in an outage.
+    Outage {
+        /// The pool.
+        pool: Arc<str>,
+        /// Since when.
+        at: Time,
+    },
     /// An unreleased message that has a history, or its result.
     Slot {
         /// Its stream.
@@ -122,6 +129,8 @@ pub struct BaseSlot {
     pub history: Vec<Arc<AttemptReport>>,
     /// Workers that died during its attempts.
     pub deaths: Vec<Arc<str>>,
+    /// When the first attempt began that failed.
+    pub tried_since: Option<Time>,
 }
 
 /// Where an unreleased message stands.

@@ -140,6 +140,20 @@ pub enum Record {
         /// Its name.
         name: StreamName,
     },
+    /// A pool fails whatever it is given.
+    OutageBegan {
+        /// The pool.
+        pool: Arc<str>,
+        /// When.
+        at: Time,
+    },
+    /// A pool has done something again.
+    OutageEnded {
+        /// The pool.
+        pool: Arc<str>,
+        /// When.
+        at: Time,
+    },
     /// A message waits for a person.
     Parked {
         /// The message's stream.

@@ -304,9 +304,9 @@ fn slot() -> impl Strategy<Value = Box<BaseSlot>> {
     let known = proptest::option::of(head());
     let refused_by = proptest::option::of(text().prop_map(|worker| Arc::from(&*worker)));
     let tried = vec(text().prop_map(|worker| Arc::from(&*worker)), 0..3);
-    let counts = (any::<u32>(), any::<bool>());
+    let counts = (any::<u32>(), any::<bool>(), proptest::option::of(time()));
     (state, known, counts, refused_by, tried, vec(report(), 0..3)).prop_map(
-        |(state, known, (failures, manual), refused_by, tried, history)| {
+        |(state, known, (failures, manual, tried_since), refused_by, tried, history)| {
             let deaths = tried.clone();
             Box::new(BaseSlot {
                 state,
@@ -317,6 +317,7 @@ fn slot() -> impl Strategy<Value = Box<BaseSlot>> {
                 tried,
                 history,
                 deaths,
+                tried_since,
             })
         },
     )

@@ -163,6 +163,8 @@ impl Change {
             | Record::PassedOver { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
+            | Record::OutageBegan { .. }
+            | Record::OutageEnded { .. }
             | Record::Retried { .. }
             | Record::Rewound { .. }
             | Record::Scanned { .. }
@@ -193,6 +195,7 @@ impl Change {
             | Base::Keys { .. }
             | Base::Lanes { .. }
             | Base::More(_)
+            | Base::Outage { .. }
             | Base::Slot { .. }
             | Base::Subscription(_) => None,
         }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use dashmap::DashMap;
 use rollcall_common::{limits::LATE_ANSWER, task};
+use tokio::sync::oneshot;
 
 use super::{
     link, plain,
@@ -35,9 +37,17 @@ pub struct Calls {
     pub handle: Handle,
     /// How large a result may be.
     pub sizes: Arc<ArcSwap<Sizes>>,
+    /// Calls over plain HTTP that are out, and how to end them.
+    open: DashMap<AttemptId, oneshot::Sender<()>>,
 }
 
 impl Calls {
+    /// Calls that are yet to be made.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>, handle: Handle, sizes: Arc<ArcSwap<Sizes>>) -> Self {
+        Self { registry, handle, sizes, open: DashMap::new() }
+    }
+
     /// Makes an attempt. It does not block; the answer goes to the driver.
     pub fn dispatch(self: &Arc<Self>, dispatch: Dispatch) {
         let member = self.registry.find(&dispatch.worker);
@@ -54,31 +64,50 @@ impl Calls {
     /// Makes an attempt over plain HTTP.
     pub(super) fn call(self: &Arc<Self>, member: Option<Arc<Member>>, dispatch: Dispatch) {
         let calls = Arc::clone(self);
+        let (end, over) = oneshot::channel();
+        self.open.insert(dispatch.attempt, end);
         task::spawn("attempt", async move {
             let attempt = dispatch.attempt;
-            let reply = match member {
-                Some(member) => {
-                    let limit = calls.sizes.load().message;
-                    // An attempt whose time is up is not withdrawn; but no call is for ever.
-                    let longest = dispatch.timeout + LATE_ANSWER;
-                    let call = plain::call(&member, &dispatch, limit);
-                    let Ok(reply) = tokio::time::timeout(longest, call).await else {
-                        return;
-                    };
-                    member.note(&dispatch.worker, reached(&reply));
-                    reply
-                }
-                None => WorkerReply::Unreachable("the worker has left".into()),
+            let reply = tokio::select! {
+                reply = calls.answer(member, dispatch) => reply,
+                // It is dropped where it stands, and its connection with it.
+                _ = over => None,
             };
-            // Err: the driver has ended, and nobody waits.
-            let _ = calls.handle.tell(Event::Answered { attempt, reply }).await;
+            calls.open.remove(&attempt);
+            if let Some(reply) = reply {
+                // Err: the driver has ended, and nobody waits.
+                let _ = calls.handle.tell(Event::Answered { attempt, reply }).await;
+            }
         });
+    }
+
+    /// What comes of a call over plain HTTP. `None`: nothing in all the time that it has.
+    async fn answer(&self, member: Option<Arc<Member>>, dispatch: Dispatch) -> Option<WorkerReply> {
+        let Some(member) = member else {
+            return Some(WorkerReply::Unreachable("the worker has left".into()));
+        };
+        let limit = self.sizes.load().message;
+        // An attempt whose time is up is not withdrawn; but no call is for ever.
+        let longest = dispatch.timeout + LATE_ANSWER;
+        let call = plain::call(&member, &dispatch, limit);
+        let reply = tokio::time::timeout(longest, call).await.ok()?;
+        member.note(&dispatch.worker, reached(&reply));
+        Some(reply)
     }
 
     /// An attempt's answer is no longer needed. Only a link can say so; it does not block.
     pub fn cancel(&self, worker: &str, attempt: AttemptId) {
         if let Some(member) = self.registry.find(worker) {
             member.link.cancel(attempt);
+        }
+    }
+
+    /// An attempt is over. Over plain HTTP its connection is closed; it does not block.
+    pub fn give_up(&self, worker: &str, attempt: AttemptId) {
+        match self.open.remove(&attempt) {
+            // Err: it has just ended by itself.
+            Some((_, end)) => drop(end.send(())),
+            None => self.cancel(worker, attempt),
         }
     }
 

@@ -147,10 +147,9 @@ impl Membership {
 
     async fn standing(&self, id: &Arc<str>) -> Result<Option<Standing>, Box<Problem>> {
         let id = Arc::clone(id);
-        let look = self.handle.look(move |dispatcher| {
-            let mut workers = dispatcher.workers();
-            workers.find(|(_, worker)| worker.id == id).map(|(_, worker)| worker.standing)
-        });
+        let look = self
+            .handle
+            .look(move |dispatcher| dispatcher.worker(&id).map(|worker| worker.standing));
         Ok(look.await?)
     }
 

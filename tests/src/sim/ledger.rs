@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -164,7 +165,10 @@ impl Ledger {
         let timeout = settings.stream(name).ladder.timeout_after(entry.failures);
         // A copy shares the deadline of the attempt that it is one of.
         let copy = dispatch.reason == Reason::Hedge && dispatch.timeout < timeout;
-        if copy || timeout == dispatch.timeout {
+        // A probe has no more than the longest wait between two of them.
+        let first = settings.stream(name).ladder.timeout;
+        let probe = timeout.min(first.max(Duration::from_secs(15))) == dispatch.timeout;
+        if copy || probe || timeout == dispatch.timeout {
             Ok(())
         } else {
             broken(
@@ -229,6 +233,8 @@ impl Ledger {
             | Record::Checkpointed { .. }
             | Record::Base(_)
             | Record::Delivered { .. }
+            | Record::OutageBegan { .. }
+            | Record::OutageEnded { .. }
             | Record::Passed { .. }
             | Record::PassedOver { .. }
             | Record::Paused { .. }
@@ -320,6 +326,7 @@ impl Ledger {
         for _ in 1..report.attempt {
             bound = bound * u128::from(ladder.multiplier_permille) / 1000;
         }
+        let bound = bound.min(ladder.max_delay.max(ladder.jitter).as_micros());
         let wait = due.since(report.ended_at).as_micros();
         if due < report.ended_at || (wait > 0 && wait >= bound) {
             return broken(
@@ -331,9 +338,6 @@ impl Ledger {
             sometimes.note(Something::LongWait);
         } else if wait * 4 < bound {
             sometimes.note(Something::ShortWait);
-        }
-        if report.attempt > ladder.max_attempts {
-            return broken(Invariant::I9, format!("{place:?}: one attempt too many"));
         }
         Ok(())
     }
@@ -419,8 +423,7 @@ impl Ledger {
                 seen.push((Seen::DurableArrival { place: self.place(*stream, *sequence) }, None));
             }
             Record::Answered { stream, sequence, .. } => {
-                let place = self.place(*stream, *sequence);
-                seen.push((Seen::DurableResult { place }, None));
+                seen.push((Seen::DurableResult { place: self.place(*stream, *sequence) }, None));
             }
             Record::Passed { stream, first, last, .. } => {
                 for sequence in first.0..=last.0 {
@@ -447,6 +450,8 @@ impl Ledger {
             | Record::CopiedResult { .. }
             | Record::Failed { .. }
             | Record::Opened { .. }
+            | Record::OutageBegan { .. }
+            | Record::OutageEnded { .. }
             | Record::Parked { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
@@ -457,10 +462,9 @@ impl Ledger {
             | Record::SubscriptionResumed { .. }
             | Record::Trimmed { .. } => {}
             Record::Unsubscribed { subscription } => {
-                let name = self.subscriptions.get(&subscription.0).cloned();
-                seen.extend(name.map(|name| {
-                    (Seen::Unsubscribed { subscription: Arc::clone(&name) }, Some(name))
-                }));
+                if let Some(name) = self.subscriptions.get(&subscription.0).cloned() {
+                    seen.push((Seen::Unsubscribed { subscription: Arc::clone(&name) }, Some(name)));
+                }
             }
         }
     }

@@ -182,6 +182,9 @@ impl World {
             (Something::HedgeMade, counters.hedges),
             (Something::HedgeWon, counters.hedges_won),
             (Something::Pardoned, counters.pardons),
+            (Something::GivenUp, counters.given_up),
+            (Something::OutageBegan, counters.outages),
+            (Something::OutageProbed, counters.probes),
             (Something::RetryDeferred, counters.retries_deferred),
         ] {
             self.sometimes.add(something, count);

@@ -7,8 +7,8 @@ use rollcall_supervisor::{
     dispatcher::{
         Slow,
         settings::{
-            Bounds, BudgetSettings, Hedging, OnExhausted, Pattern, PoolSettings, Processing,
-            Settings, StreamOverlay, StreamSettings, StreamTable,
+            Bounds, BudgetSettings, Hedging, OnExhausted, OutageDetection, Pattern, PoolSettings,
+            Processing, Settings, StreamOverlay, StreamSettings, StreamTable,
         },
     },
     driver::keeping::Rules,
@@ -23,6 +23,8 @@ pub(super) struct Faults {
     pub(super) net_loss: u32,
     /// What a worker does with a message.
     pub(super) worker: WorkerFaults,
+    /// How pools are in outages, now and then.
+    pub(super) outage: Option<OutageShape>,
     /// What a destination does with a result.
     pub(super) destination: DestinationFaults,
     /// Whether workers come and go.
@@ -43,6 +45,23 @@ pub(super) struct Faults {
     pub(super) poisoned: u32,
     /// Messages of which workers die.
     pub(super) deadly: u32,
+}
+
+/// What workers do in an outage.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum OutageShape {
+    /// All of them fail.
+    Fail,
+    /// All of them fail, and do well, and fail.
+    Flap,
+    /// One in two fails.
+    Half,
+    /// All of them hang.
+    Hang,
+    /// All of them say that they don't know who asks.
+    Misconfigured,
+    /// They fail with what one stream has.
+    OneStream,
 }
 
 /// See [`Faults`].
@@ -227,6 +246,8 @@ fn overlay(settings: &StreamSettings) -> StreamOverlay {
         jitter: Some(ladder.jitter),
         multiplier_permille: Some(ladder.multiplier_permille),
         max_attempts: Some(ladder.max_attempts),
+        max_delay: Some(ladder.max_delay),
+        retry_for: settings.retry_for,
         on_exhausted: Some(settings.on_exhausted),
         max_in_flight: Some(settings.max_in_flight),
         window: Some(settings.window),
@@ -243,11 +264,13 @@ fn stream(rng: &mut fastrand::Rng, pools: &[Arc<str>]) -> StreamSettings {
         jitter: Duration::from_millis(rng.u64(0..=1_000)),
         multiplier_permille: rng.u32(1_000..=3_000),
         max_attempts: rng.u32(1..=5),
+        max_delay: Duration::from_secs([2, 300][rng.usize(..2)]),
     };
     let passes = rng.u8(..6) == 0;
     StreamSettings {
         pool: (!passes).then(|| pools[rng.usize(..pools.len())].clone()),
         ladder,
+        retry_for: (rng.u8(..4) == 0).then(|| Duration::from_secs(rng.u64(1..20))),
         on_exhausted: if rng.u8(..3) == 0 { OnExhausted::Skip } else { OnExhausted::Hold },
         max_in_flight: [1, 2, 8, 256][rng.usize(..4)],
         window: [1, 2, 7, 32, 4096][rng.usize(..5)],
@@ -275,7 +298,14 @@ fn pool(rng: &mut fastrand::Rng) -> PoolSettings {
         percent: [0, 20, 20, 100][rng.usize(..4)],
         per_second: [1, 10, 10, 100][rng.usize(..4)],
     };
-    PoolSettings { eject_after: rng.u32(1..=5), eject_for, budget }
+    PoolSettings {
+        eject_after: rng.u32(1..=5),
+        eject_for,
+        budget,
+        outage: if rng.u8(..4) == 0 { OutageDetection::Off } else { OutageDetection::Auto },
+        outage_after: rng.u32(2..=6),
+        forget_after: Duration::from_secs([5, 1_000_000][rng.usize(..2)]),
+    }
 }
 
 fn workers(rng: &mut fastrand::Rng, pools: &[Arc<str>]) -> Vec<WorkerPlan> {
@@ -352,6 +382,18 @@ fn faults(rng: &mut fastrand::Rng, memory: bool) -> Faults {
         settings: draw(1) == 1,
         target: draw(700),
         space: draw(1) == 1 && !memory,
+        outage: [
+            None,
+            Some(OutageShape::Fail),
+            Some(OutageShape::Flap),
+            Some(OutageShape::Half),
+            Some(OutageShape::Hang),
+            Some(OutageShape::Misconfigured),
+            Some(OutageShape::OneStream),
+        ]
+        .get(usize::try_from(draw(12)).unwrap_or_default())
+        .copied()
+        .flatten(),
         crashes: draw(8),
         cursed: draw(60),
         poisoned: draw(60),

@@ -400,7 +400,9 @@ impl World {
             + 2 * floor * seconds
             + counters.completed
             + counters.late_answers
-            + counters.turned_away;
+            + counters.turned_away
+            // Of those there is one at a time for each worker.
+            + counters.probes;
         if counters.attempts <= most {
             return Ok(());
         }
@@ -503,6 +505,8 @@ impl World {
         };
         match item {
             Outward::Cancel { attempt, .. } => self.cancel(attempt),
+            Outward::Forget(_) => self.note(Something::WorkerForgotten),
+            Outward::GiveUp { .. } => {}
             Outward::Deliver(delivery) => {
                 // Pausing begins another life: what set out before belongs to an earlier one.
                 let status = server.engine.dispatcher().subscription_status(delivery.subscription);

@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use rollcall_common::{message::Payload, protocol::Outcome};
+use rollcall_common::{ids::StreamId, message::Payload, protocol::Outcome};
 use rollcall_supervisor::dispatcher::{AttemptId, Dispatch, Event, WorkerReply, event::Presence};
 
 use super::{
     beside,
-    scenario::{WorkerFaults, WorkerPlan},
+    scenario::{OutageShape, WorkerFaults, WorkerPlan},
     sometimes::Something,
-    world::{Step, What, World},
+    world::{BEGINNING, Step, What, World},
 };
 use crate::oracle::Seen;
 
@@ -198,8 +198,30 @@ impl World {
         if body.starts_with(b"deadly") && !self.healed && done.is_none_or(|n| *n < 6) {
             return Work::Die;
         }
+        if let Some(work) = self.outage_work(index, dispatch) {
+            return work;
+        }
         let faults = self.scenario.faults.worker.clone();
         self.draw_fault(&faults)
+    }
+
+    /// What a worker makes of a message while there is an outage: in the middle third of the load.
+    fn outage_work(&mut self, index: usize, dispatch: &Dispatch) -> Option<Work> {
+        let shape = self.scenario.faults.outage?;
+        let (since, load) = (self.now.since(BEGINNING), self.scenario.load);
+        let flaps = shape == OutageShape::Flap && since.as_secs() % 4 < 2;
+        if flaps || since < load / 3 || since > load * 2 / 3 {
+            return None;
+        }
+        match shape {
+            OutageShape::Fail | OutageShape::Flap => Some(Work::Answer(500, None)),
+            OutageShape::Half => index.is_multiple_of(2).then_some(Work::Answer(500, None)),
+            OutageShape::Hang => Some(Work::Hang),
+            OutageShape::Misconfigured => Some(Work::Answer(401, None)),
+            OutageShape::OneStream => {
+                (dispatch.stream == StreamId(0)).then_some(Work::Answer(500, None))
+            }
+        }
     }
 
     fn draw_fault(&mut self, faults: &WorkerFaults) -> Work {

@@ -125,6 +125,10 @@ impl Idle {
 impl Edges for Idle {
     fn cancel(&self, _: &str, _: AttemptId) {}
 
+    fn forget(&self, _: &str) {}
+
+    fn give_up(&self, _: &str, _: AttemptId) {}
+
     fn dispatch(&self, dispatch: Dispatch) {
         let sent = self.take().map(|job| job.try_send(dispatch));
         if !matches!(sent, Some(Ok(()))) {

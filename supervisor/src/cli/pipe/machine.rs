@@ -17,7 +17,9 @@ use crate::{
     config::{self, JournalKind},
     dispatcher::{
         Dispatcher, Event, Settings,
-        settings::{BudgetSettings, Hedging, OnExhausted, PoolSettings, StreamSettings},
+        settings::{
+            BudgetSettings, Hedging, OnExhausted, OutageDetection, PoolSettings, StreamSettings,
+        },
     },
     driver::{Driver, DriverError, Edges, Handle, Mailbox, Parts, engine::Engine},
     journal::Journal,
@@ -74,6 +76,7 @@ impl Orders {
             jitter: JITTER,
             multiplier_permille: 1000,
             max_attempts: self.tries,
+            ..Ladder::default()
         };
         let stream = StreamSettings {
             pool: Some(POOL.into()),
@@ -87,6 +90,7 @@ impl Orders {
             },
             max_backlog: u64::MAX,
             hold_alert_after: NO_TIMEOUT,
+            retry_for: None,
             // A line is worked on once, unless that failed.
             hedge: Hedging::Off,
             // Nothing trims its journal: a second run prints all of it again.
@@ -94,7 +98,9 @@ impl Orders {
         };
         // Nobody else is served here who would have to be spared.
         let budget = BudgetSettings { percent: 0, per_second: u32::MAX };
-        let pool = PoolSettings { budget, ..PoolSettings::default() };
+        // A line that fails has failed, whatever the others do.
+        let outage = OutageDetection::Off;
+        let pool = PoolSettings { budget, outage, ..PoolSettings::default() };
         let pools = vec![(POOL.into(), pool)];
         Settings { default_stream: Arc::new(stream), pools, ..Settings::default() }
     }

@@ -99,6 +99,14 @@ impl Edges for Outside {
         self.calls.cancel(worker, attempt);
     }
 
+    fn forget(&self, worker: &str) {
+        self.calls.registry.remove(worker);
+    }
+
+    fn give_up(&self, worker: &str, attempt: AttemptId) {
+        self.calls.give_up(worker, attempt);
+    }
+
     fn dispatch(&self, dispatch: Dispatch) {
         if let Some(lines) = &self.lines {
             lines.note(&dispatch);
@@ -148,7 +156,7 @@ impl Remote {
         let registry = Arc::new(Registry::default());
         let sizes = Sizes { message: RESULT_BYTES, batch: RESULT_BYTES };
         let sizes = Arc::new(ArcSwap::from_pointee(sizes));
-        let calls = Arc::new(Calls { registry, handle, sizes });
+        let calls = Arc::new(Calls::new(registry, handle, sizes));
         let (pools, _) = watch::channel(vec![ConfiguredPool {
             name: POOL.into(),
             workers: workers.to_vec(),

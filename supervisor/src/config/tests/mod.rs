@@ -7,7 +7,8 @@ use rollcall_common::ids::{Position, StreamName};
 use super::*;
 use crate::{
     dispatcher::settings::{
-        AlertTarget, BudgetSettings, Hedging, OnExhausted, PoolSettings, StreamSettings,
+        AlertTarget, BudgetSettings, Hedging, OnExhausted, OutageDetection, PoolSettings,
+        StreamSettings,
     },
     record::{Start, Way},
 };
@@ -69,7 +70,8 @@ fn the_example_says_the_defaults() {
     assert_eq!(config.limits, limits);
     assert_eq!((config.tokens.len(), config.tcp.len()), (2, 1));
     assert!(config.streams.create);
-    assert_eq!(*stream(&config, "a"), StreamSettings::default());
+    let said = StreamSettings { retry_for: Some(Duration::from_hours(1)), ..Default::default() };
+    assert_eq!(*stream(&config, "a"), said);
     let pool = Pool { concurrency: Some(16), ..Pool::new("default") };
     assert_eq!(config.pools, [pool]);
     assert_eq!(config.settings().pool("default"), PoolSettings::default());
@@ -119,6 +121,8 @@ timeout = "750ms"
 jitter = "0s"
 on_exhausted = "skip"
 [streams."orders.eu"]
+max_delay = "1m"
+retry_for = "2h"
 max_in_flight = 65_536
 window = 1_048_576
 max_backlog = 1
@@ -129,6 +133,9 @@ workers = ["http://a:9000", "http://[::1]:9000/x"]
 concurrency = 3
 eject_after = 1
 eject_for = "5m"
+outage = "off"
+outage_after = 7
+forget_after = "1h"
 retry_percent = 0
 retries_per_second = 1000
 dns_refresh = "1s"
@@ -157,6 +164,8 @@ fn all_is_read() {
     assert_eq!(eu.ladder.timeout, Duration::from_millis(750));
     assert_eq!(eu.ladder.jitter, Duration::ZERO);
     assert_eq!((eu.ladder.multiplier_permille, eu.ladder.max_attempts), (1500, 1000));
+    let (delay, least) = (Duration::from_mins(1), Duration::from_hours(2));
+    assert_eq!((eu.ladder.max_delay, eu.retry_for), (delay, Some(least)));
     assert_eq!(eu.on_exhausted, OnExhausted::Skip);
     assert_eq!((eu.max_in_flight, eu.window, eu.max_backlog), (65_536, 1_048_576, 1));
     assert_eq!(eu.retention, Duration::from_mins(90));
@@ -168,6 +177,8 @@ fn all_is_read() {
     assert_eq!(eu.hedge, Hedging::Off);
     let fast = config.settings().pool("fast");
     assert_eq!(fast.eject_after, 1);
+    assert_eq!((fast.outage, fast.outage_after), (OutageDetection::Off, 7));
+    assert_eq!(fast.forget_after, Duration::from_hours(1));
     assert_eq!(fast.budget, BudgetSettings { percent: 0, per_second: 1000 });
     let out = &config.subscriptions[0];
     assert_eq!(*out.streams, ["orders.*".into(), "a".into()]);

@@ -23,6 +23,9 @@ use crate::record::{Plan, Severity};
 /// How long results are kept, where nothing else is said.
 const RETENTION: Duration = Duration::from_hours(24);
 
+/// How long a worker may be gone before it is forgotten, where nothing else is said.
+const FORGET_AFTER: Duration = Duration::from_hours(24);
+
 /// What a stream does at a parked head.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OnExhausted {
@@ -48,6 +51,8 @@ pub struct StreamSettings {
     pub pool: Option<Arc<str>>,
     /// Timeouts, waits and how many failures.
     pub ladder: Ladder,
+    /// No message is parked before it has been tried for that long.
+    pub retry_for: Option<Duration>,
     /// At a parked head.
     pub on_exhausted: OnExhausted,
     /// Calls at once.
@@ -69,6 +74,7 @@ impl Default for StreamSettings {
         Self {
             pool: Some(DEFAULT_POOL.into()),
             ladder: Ladder::default(),
+            retry_for: None,
             on_exhausted: OnExhausted::Hold,
             max_in_flight: 256,
             window: 4096,
@@ -96,6 +102,15 @@ impl Default for BudgetSettings {
     }
 }
 
+/// Whether a pool that fails whatever it is given is in an outage.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OutageDetection {
+    /// It is.
+    Auto,
+    /// It is not: messages are charged with whatever fails.
+    Off,
+}
+
 /// How a pool's workers are treated: when one is taken out for failing, and how many retries
 /// they are given.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -106,12 +121,25 @@ pub struct PoolSettings {
     pub eject_for: Duration,
     /// How many retries there may be.
     pub budget: BudgetSettings,
+    /// Whether it can be in an outage.
+    pub outage: OutageDetection,
+    /// Failures in a row that make an outage.
+    pub outage_after: u32,
+    /// How long a worker may be gone, or silent, before it is forgotten.
+    pub forget_after: Duration,
 }
 
 impl Default for PoolSettings {
     fn default() -> Self {
         let budget = BudgetSettings::default();
-        Self { eject_after: 5, eject_for: Duration::from_secs(30), budget }
+        Self {
+            eject_after: 5,
+            eject_for: Duration::from_secs(30),
+            budget,
+            outage: OutageDetection::Auto,
+            outage_after: 5,
+            forget_after: FORGET_AFTER,
+        }
     }
 }
 

@@ -33,6 +33,10 @@ pub struct StreamOverlay {
     pub multiplier_permille: Option<u32>,
     /// Failures after which a message is parked.
     pub max_attempts: Option<u32>,
+    /// Neither wait nor timeout grows beyond this.
+    pub max_delay: Option<Duration>,
+    /// No message is parked before it has been tried for that long.
+    pub retry_for: Option<Duration>,
     /// At a parked head.
     pub on_exhausted: Option<OnExhausted>,
     /// Calls at once.
@@ -65,7 +69,9 @@ impl StreamOverlay {
                 jitter: self.jitter.unwrap_or(ladder.jitter),
                 multiplier_permille: self.multiplier_permille.unwrap_or(ladder.multiplier_permille),
                 max_attempts: self.max_attempts.unwrap_or(ladder.max_attempts),
+                max_delay: self.max_delay.unwrap_or(ladder.max_delay),
             },
+            retry_for: self.retry_for.or(under.retry_for),
             on_exhausted: self.on_exhausted.unwrap_or(under.on_exhausted),
             max_in_flight: self.max_in_flight.unwrap_or(under.max_in_flight),
             window: self.window.unwrap_or(under.window),

@@ -21,6 +21,7 @@ impl State {
             subscriptions,
             alerts,
             parked,
+            outages,
             audit,
             next_subscription,
             last,
@@ -46,6 +47,7 @@ impl State {
         }
         all.extend(alerts.facts());
         all.extend(lines("with parked ones", parked));
+        all.extend(lines("outage", outages));
         all.extend(lines("audit", audit));
         all
     }

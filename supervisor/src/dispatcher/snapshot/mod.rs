@@ -2,7 +2,7 @@
 //! begin there. What is taken apart here field by field is taken apart whole, so that whoever
 //! adds a field is asked by the compiler whether it must survive.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use rollcall_common::{
     ids::{Position, Sequence, StreamId, StreamName},
@@ -244,6 +244,7 @@ impl State {
             keyed: _,
             subscriptions: _,
             alerts,
+            outages: _,
             audit: _,
             // What the slots say again.
             parked: _,
@@ -292,7 +293,9 @@ impl State {
 
     fn export_alerts(&self) -> Vec<Base> {
         let alerts = self.alerts.export().into_iter().map(Base::Alert);
-        alerts.chain(self.audit.iter().cloned().map(Base::Audit)).collect()
+        let outages = self.outages.iter();
+        let outages = outages.map(|(pool, at)| Base::Outage { pool: Arc::clone(pool), at: *at });
+        alerts.chain(self.audit.iter().cloned().map(Base::Audit)).chain(outages).collect()
     }
 
     fn export_subscription(&self, id: SubscriptionId, items: usize) -> Vec<Base> {
@@ -341,6 +344,9 @@ impl State {
                 if let Some(entry) = self.subscriptions.get_mut(subscription) {
                     lanes.iter().for_each(|lane| entry.import_lane(lane));
                 }
+            }
+            Base::Outage { pool, at } => {
+                self.outages.insert(Arc::clone(pool), *at);
             }
             Base::Slot { stream, sequence, slot } => {
                 self.stream_mut(*stream).import_slot(*sequence, slot);

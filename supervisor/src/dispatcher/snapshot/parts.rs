@@ -78,6 +78,7 @@ impl BaseSlot {
             tried: Vec::new(),
             history: Vec::new(),
             deaths: Vec::new(),
+            tried_since: None,
         }
     }
 }
@@ -92,11 +93,13 @@ impl Slot {
             failures,
             manual,
             counted: Trials { refused_by, tried, history },
+            tried_since,
             // Its soft side is not looked at.
             suspicion: _,
             // Soft.
             held: _,
             noted: _,
+            last_tried: _,
             rounds: _,
             out: _,
         } = self;
@@ -126,11 +129,14 @@ impl Slot {
             tried: tried.clone(),
             history: history.clone(),
             deaths: self.deaths().to_vec(),
+            tried_since: *tried_since,
         })
     }
 
     pub(super) fn import(&mut self, base: &BaseSlot) {
-        let BaseSlot { state, known, failures, manual, refused_by, tried, history, deaths } = base;
+        let BaseSlot { state, known, failures, manual, refused_by, tried, history, .. } = base;
+        let BaseSlot { deaths, tried_since, .. } = base;
+        self.tried_since = *tried_since;
         self.state = match state {
             BaseState::Done { skipped } => SlotState::Done { skipped: *skipped },
             BaseState::Idle => SlotState::Idle,
@@ -147,6 +153,7 @@ impl Slot {
         (self.known, self.failures, self.manual) = (*known, *failures, *manual);
         self.counted.refused_by.clone_from(refused_by);
         self.counted.tried.clone_from(tried);
+        self.last_tried = tried.last().cloned();
         self.counted.history.clone_from(history);
         deaths.iter().for_each(|worker| self.suspect(worker));
     }

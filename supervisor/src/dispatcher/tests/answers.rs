@@ -44,7 +44,7 @@ fn the_ladder_doubles_and_ends() {
 
 #[test]
 fn waits_are_drawn_from_all_of_what_they_may_be() {
-    let mut desk = Desk::new(StreamSettings::default(), 3);
+    let mut desk = Desk::without_outages(StreamSettings::default(), 3);
     desk.fill("a", 100);
     for dispatch in std::mem::take(&mut desk.dispatches) {
         desk.answer(dispatch.attempt, 500);
@@ -238,7 +238,7 @@ fn a_worker_that_is_not_there_costs_no_attempt() {
 
 #[test]
 fn never_more_than_half_of_a_pool_is_taken_out() {
-    let mut desk = Desk::new(StreamSettings::default(), 4);
+    let mut desk = Desk::without_outages(StreamSettings::default(), 4);
     desk.fill("a", 300);
     for _ in 0..200 {
         let dispatch = desk.wait_for_dispatch();

@@ -14,7 +14,7 @@ use super::super::{
     Arrival, AttemptId, Delivery, Dispatch, Dispatcher, Effect, Event, Notice, Refusal, Released,
     Reply, RequestId, Settings, State, SubscriptionReply, WorkerReply,
     event::{Decision, Order, Wish},
-    settings::StreamSettings,
+    settings::{OutageDetection, PoolSettings, StreamSettings},
 };
 use crate::record::{Found, Head, Origin, Plan, Record, SubscriptionId, Way};
 
@@ -34,6 +34,8 @@ pub(super) struct Desk {
     pub(super) fetches: Vec<(StreamId, Sequence, Sequence)>,
     pub(super) probes: Vec<Arc<str>>,
     pub(super) cancelled: Vec<AttemptId>,
+    pub(super) given_up: Vec<AttemptId>,
+    pub(super) forgotten: Vec<Arc<str>>,
     /// Scans that are out: whose, in which life, after what.
     pub(super) scans: Vec<(SubscriptionId, u32, Position)>,
     /// The latest recall.
@@ -47,6 +49,13 @@ impl Desk {
     pub(super) fn new(settings: StreamSettings, workers: usize) -> Self {
         let default_stream = Arc::new(settings);
         Self::with(Settings { default_stream, ..Settings::default() }, workers)
+    }
+
+    /// The same, whose default pool is never in an outage.
+    pub(super) fn without_outages(settings: StreamSettings, workers: usize) -> Self {
+        let pool = PoolSettings { outage: OutageDetection::Off, ..PoolSettings::default() };
+        let (default_stream, pools) = (Arc::new(settings), vec![("default".into(), pool)]);
+        Self::with(Settings { default_stream, pools, ..Settings::default() }, workers)
     }
 
     pub(super) fn with(settings: Settings, workers: usize) -> Self {
@@ -64,6 +73,8 @@ impl Desk {
             fetches: Vec::new(),
             probes: Vec::new(),
             cancelled: Vec::new(),
+            given_up: Vec::new(),
+            forgotten: Vec::new(),
             scans: Vec::new(),
             recalled: None,
             settings,
@@ -105,6 +116,8 @@ impl Desk {
                 Effect::Append(record) => self.records.push(record),
                 Effect::Cancel { attempt, .. } => self.cancelled.push(attempt),
                 Effect::Cut => {}
+                Effect::Forget { worker } => self.forgotten.push(worker),
+                Effect::GiveUp { attempt, .. } => self.given_up.push(attempt),
                 Effect::Deliver(delivery) => self.deliveries.push(delivery),
                 Effect::Dispatch(dispatch) => self.dispatches.push(dispatch),
                 Effect::Fetch { stream, first, last } => self.fetches.push((stream, first, last)),

@@ -8,7 +8,9 @@ use super::{
     super::{
         Dispatch, Event, WorkerReply,
         event::{Decision, Presence},
-        settings::{BudgetSettings, Hedging, PoolSettings, Settings, StreamSettings},
+        settings::{
+            BudgetSettings, Hedging, OutageDetection, PoolSettings, Settings, StreamSettings,
+        },
     },
     desk::{Desk, ms, parked, secs},
 };
@@ -17,7 +19,8 @@ use crate::record::{Ending, Reason, Record};
 /// A desk whose default pool has this budget and takes nobody out.
 fn with_budget(percent: u32, per_second: u32, workers: usize) -> Desk {
     let budget = BudgetSettings { percent, per_second };
-    let pool = PoolSettings { budget, eject_after: 1_000_000, ..PoolSettings::default() };
+    let outage = OutageDetection::Off;
+    let pool = PoolSettings { budget, eject_after: 1_000_000, outage, ..PoolSettings::default() };
     let mut stream = StreamSettings::default();
     (stream.ladder.jitter, stream.ladder.max_attempts) = (Duration::ZERO, 1_000);
     let pools = vec![("default".into(), pool)];
@@ -195,7 +198,7 @@ fn an_attempt_whose_time_is_up_is_not_cancelled_until_it_is_given_up() {
     desk.answer(second.attempt, 200);
     assert_eq!(desk.cancelled, [], "its answer is still compared with the accepted one");
     desk.wait(LATE_ANSWER + secs(10));
-    assert_eq!(desk.cancelled, [late.attempt]);
+    assert_eq!(desk.given_up, [late.attempt]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod delivery;
 mod desk;
 mod destinations;
 mod health;
+mod outages;
 mod poison;
 mod pools;
 mod quarantine;

@@ -97,7 +97,7 @@ fn a_broken_connection_to_a_living_worker_is_no_death() {
 
 #[test]
 fn one_look_serves_all_that_broke() {
-    let mut desk = Desk::new(quick(), 1);
+    let mut desk = Desk::without_outages(quick(), 1);
     desk.fill("a", 20);
     for dispatch in std::mem::take(&mut desk.dispatches) {
         breaks(&mut desk, &dispatch);

@@ -106,7 +106,7 @@ fn a_worker_that_answers_now_and_then_is_no_lack_of_workers() {
         desk.fill("a", 1);
         desk.wait(Duration::from_millis(500));
         for dispatch in std::mem::take(&mut desk.dispatches) {
-            desk.answer(dispatch.attempt, if turn % 4 == 0 { 200 } else { 503 });
+            desk.answer(dispatch.attempt, if turn % 2 == 0 { 200 } else { 503 });
         }
     }
     assert!(desk.notices.is_empty(), "{:?}", desk.notices);
@@ -145,4 +145,40 @@ fn a_worker_that_is_not_there_is_looked_at_until_it_is() {
     assert_eq!(state(&desk), "active");
     desk.wait(secs(2));
     assert!(desk.dispatcher.alerts().all(|alert| alert.until.is_some()));
+}
+
+#[test]
+fn who_is_silent_or_gone_for_long_is_forgotten() {
+    let mut desk = desk(parks_at(5), vec![], 1);
+    let seen = |id: String| Event::WorkerSeen {
+        id: id.into(),
+        pool: "default".into(),
+        concurrency: None,
+        beats: true,
+    };
+    let count = |desk: &Desk| desk.dispatcher.workers().count();
+    for number in 0..100 {
+        desk.tell(seen(format!("pod-{number}")));
+    }
+    desk.join("leaves");
+    desk.tell(Event::WorkerLeft { id: "leaves".into() });
+    let begun = desk.now;
+    while desk.now < begun + secs(23 * 3_600) {
+        desk.tell(seen("stays".into()));
+        desk.wait(secs(5));
+    }
+    assert_eq!((count(&desk), desk.forgotten.len()), (103, 0));
+    while desk.now < begun + secs(25 * 3_600) {
+        desk.tell(seen("stays".into()));
+        desk.wait(secs(5));
+    }
+    assert_eq!((count(&desk), desk.forgotten.len()), (2, 101));
+    // What comes then has their places, and nothing that was held against them.
+    for number in 0..100 {
+        desk.tell(seen(format!("new-{number}")));
+    }
+    desk.fill("a", 200);
+    let busy: std::collections::BTreeSet<_> =
+        desk.dispatches.iter().map(|dispatch| dispatch.worker.clone()).collect();
+    assert!(busy.len() > 50 && busy.iter().all(|id| !id.starts_with("pod")), "{busy:?}");
 }

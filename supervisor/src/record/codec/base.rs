@@ -16,8 +16,8 @@ use crate::record::{
     },
 };
 
-/// The kinds of parts: 40 to 46, 60 to 64, 83 and 84.
-pub(super) const KINDS: [std::ops::RangeInclusive<u8>; 3] = [40..=46, 60..=64, 83..=84];
+/// The kinds of parts: 40 to 46, 60 to 64, 74 and 75, 83 and 84.
+pub(super) const KINDS: [std::ops::RangeInclusive<u8>; 4] = [40..=46, 60..=64, 74..=75, 83..=84];
 /// How far the kinds of an alert's records lie behind those that they have by themselves.
 const ALERT_SHIFT: u8 = 40;
 
@@ -64,8 +64,10 @@ impl Writer<'_> {
                 }
                 self.kind(83)
             }
+            Base::Outage { pool, at } => self.time(*at).text(pool).kind(74),
             Base::Slot { stream, sequence, slot } => {
-                self.u32(stream.0).u64(sequence.0).slot(slot).kind(44)
+                self.u32(stream.0).u64(sequence.0).slot(slot);
+                slot.tried_since.map_or(44, |since| self.time(since).kind(75))
             }
             Base::Stream(BaseStream {
                 stream,
@@ -99,7 +101,8 @@ impl Writer<'_> {
     }
 
     fn slot(&mut self, slot: &BaseSlot) -> &mut Self {
-        let BaseSlot { state, known, failures, manual, refused_by, tried, history, deaths } = slot;
+        let BaseSlot { state, known, failures, manual, refused_by, tried, history, deaths, .. } =
+            slot;
         match state {
             BaseState::Done { skipped } => self.byte(1).flag(*skipped),
             BaseState::Idle => self.byte(2),
@@ -161,10 +164,13 @@ impl Fields {
                 let subscription = SubscriptionId(self.u32("subscription")?);
                 Base::Lanes { subscription, lanes: self.many(Self::base_lane)? }
             }
-            44 => {
+            44 | 75 => {
                 let (stream, sequence) = (self.stream()?, self.sequence()?);
-                Base::Slot { stream, sequence, slot: Box::new(self.slot()?) }
+                let mut slot = Box::new(self.slot()?);
+                slot.tried_since = if kind == 75 { Some(self.time()?) } else { None };
+                Base::Slot { stream, sequence, slot }
             }
+            74 => Base::Outage { at: self.time()?, pool: self.text()?.into() },
             45 => Base::Stream(BaseStream {
                 stream: self.stream()?,
                 name: self.stream_name()?,
@@ -232,6 +238,7 @@ impl Fields {
             tried: self.many(|fields| Ok(fields.text()?.into()))?,
             history: self.many(|fields| Ok(fields.report()?.into()))?,
             deaths: self.many(|fields| Ok(fields.text()?.into()))?,
+            tried_since: None,
         })
     }
 

@@ -39,7 +39,9 @@ impl Fields {
             5 | 7 | 8 | 11 | 14 => self.stream_record(kind),
             20..=23 => self.alert_record(kind).map(Record::Alert),
             24 => self.audit().map(Record::Audited),
-            40..=46 | 60..=64 | 83 | 84 => Ok(Record::Base(self.base(kind)?)),
+            72 => Ok(Record::OutageBegan { at: self.time()?, pool: self.text()?.into() }),
+            73 => Ok(Record::OutageEnded { at: self.time()?, pool: self.text()?.into() }),
+            40..=46 | 60..=64 | 74..=75 | 83..=84 => Ok(Record::Base(self.base(kind)?)),
             49 => {
                 let through = self.position()?;
                 Ok(Record::Trimmed { through, below: self.u64("entry")? })

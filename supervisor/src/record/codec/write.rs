@@ -38,6 +38,8 @@ impl Writer<'_> {
                 self.place(*stream, *sequence, *due).report(report).kind(4)
             }
             Record::Opened { stream, name } => self.u32(stream.0).text(name.as_str()).kind(5),
+            Record::OutageBegan { pool, at } => self.time(*at).text(pool).kind(72),
+            Record::OutageEnded { pool, at } => self.time(*at).text(pool).kind(73),
             Record::Parked { stream, sequence, at, head, cause, reason } => {
                 self.place(*stream, *sequence, *at).head(*head).cause(*cause).text(reason).kind(6)
             }
@@ -116,6 +118,8 @@ impl Writer<'_> {
             | Record::CopiedResult { .. }
             | Record::Failed { .. }
             | Record::Opened { .. }
+            | Record::OutageBegan { .. }
+            | Record::OutageEnded { .. }
             | Record::Parked { .. }
             | Record::Passed { .. }
             | Record::Paused { .. }

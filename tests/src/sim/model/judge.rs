@@ -1,6 +1,6 @@
 //! What has to follow from an event, and what may.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use rollcall_common::{
     limits::LATE_ANSWER,
@@ -21,7 +21,7 @@ use rollcall_supervisor::{
     },
 };
 
-use super::{At, Model, Stand, Try, Wanted, wrong};
+use super::{At, Model, NOTICED, Stand, Try, Wanted, wrong};
 use crate::oracle::{Invariant, Violation};
 
 /// What the dispatcher was told.
@@ -34,9 +34,6 @@ pub(in crate::sim) enum Told<'a> {
     /// It is so late.
     Timeout,
 }
-
-/// How long it may take until it is noticed that a worker has fallen silent.
-const NOTICED: Duration = Duration::from_secs(1);
 
 /// What a worker's reply means (contract §4).
 enum Meaning {
@@ -72,6 +69,7 @@ impl Model {
     /// Takes in what the dispatcher was told, before it is.
     pub(in crate::sim) fn expect(&mut self, told: &Told<'_>, now: Time) {
         self.wanted.clear();
+        self.outages.forget_wanted();
         (self.arrived, self.wish) = (None, None);
         match told {
             Told::Event(Event::Answered { attempt, reply }) => self.answered(*attempt, reply, now),
@@ -89,6 +87,10 @@ impl Model {
             }
             Told::Event(Event::Probed { worker, presence: Presence::Absent }) => {
                 self.away.insert(Arc::clone(worker));
+                self.lose(worker);
+            }
+            Told::Event(Event::Probed { worker, presence: Presence::Present }) => {
+                self.unreachable.remove(worker);
             }
             Told::Event(Event::Settings(settings)) => {
                 let before = std::mem::replace(&mut self.settings, Arc::clone(settings));
@@ -97,16 +99,15 @@ impl Model {
             Told::Event(Event::Space { low }) => self.low = *low,
             Told::Event(Event::WorkerLeft { id }) => {
                 self.members.remove(id);
+                self.unreachable.remove(id);
                 self.away.insert(Arc::clone(id));
             }
-            Told::Event(Event::WorkerSeen { id, pool, beats, .. }) => {
-                self.members.insert(Arc::clone(id), Arc::clone(pool));
-                self.pools.insert(Arc::clone(id), Arc::clone(pool));
-                let silence = self.settings.heartbeat * 3 + NOTICED;
+            Told::Event(Event::WorkerSeen { id, pool, beats, concurrency }) => {
+                self.places.insert(Arc::clone(id), *concurrency);
+                self.worker_seen(id, pool);
+                let silent_at = now + self.settings.heartbeat * 3 + NOTICED;
                 self.silent_at.remove(id);
-                if *beats {
-                    self.silent_at.insert(Arc::clone(id), now + silence);
-                }
+                self.silent_at.extend(beats.then(|| (Arc::clone(id), silent_at)));
             }
             Told::Event(_) | Told::Start => {}
             Told::Timeout => self.times_out(now),
@@ -133,6 +134,14 @@ impl Model {
         self.want(at, wanted);
     }
 
+    fn worker_seen(&mut self, id: &Arc<str>, pool: &Arc<str>) {
+        let before = self.members.insert(Arc::clone(id), Arc::clone(pool));
+        if before.is_none_or(|before| before != *pool) {
+            self.unreachable.remove(id);
+        }
+        self.pools.insert(Arc::clone(id), Arc::clone(pool));
+    }
+
     fn want(&mut self, at: At, wanted: Wanted) {
         self.wanted.entry(at).or_default().push_back(wanted);
     }
@@ -143,9 +152,14 @@ impl Model {
         };
         if matches!(reply, WorkerReply::Unreachable(_)) {
             self.away.insert(Arc::clone(&one.worker));
+            self.lose(&one.worker);
         }
         let in_time = one.late_until.is_none();
-        match read(reply) {
+        let meaning = read(reply);
+        if matches!(meaning, Meaning::Accept(..)) {
+            self.pool_succeeds(&one.worker, now);
+        }
+        match meaning {
             Meaning::Accept(_, payload) if self.stand(one.at) == Stand::Done => {
                 if let Some(accepted) = one.beaten_by {
                     self.late.0 += 1;
@@ -159,10 +173,10 @@ impl Model {
                 others.for_each(|other| other.beaten_by = Some(payload.clone()));
                 self.want(one.at, Wanted::Answered(outcome, payload));
             }
-            Meaning::Count { refused } if in_time => self.fails(&one, refused),
+            Meaning::Count { refused } if in_time => self.fails(&one, (refused, false), now),
             Meaning::Free if in_time => {
                 if one.owing {
-                    self.fails(&one, false);
+                    self.fails(&one, (false, false), now);
                 } else if let Some(other) = self.other(one.at) {
                     other.owing = false;
                 }
@@ -185,12 +199,12 @@ impl Model {
             let Some(one) = self.tries.get_mut(&id) else { continue };
             one.late_until = Some(now + LATE_ANSWER);
             let one = one.clone();
-            self.fails(&one, false);
+            self.fails(&one, (false, true), now);
         }
     }
 
     /// An attempt in time has failed; what counts is when both of two have.
-    fn fails(&mut self, one: &Try, refused: bool) {
+    fn fails(&mut self, one: &Try, (refused, timed_out): (bool, bool), now: Time) {
         if let Some(other) = self.other(one.at) {
             other.owing = true;
             if refused {
@@ -198,17 +212,34 @@ impl Model {
             }
             return;
         }
+        let pool = self.pools.get(&one.worker).cloned();
+        if !refused && pool.as_ref().is_some_and(|pool| self.is_out(pool)) {
+            // It is the pool that fails.
+            return;
+        }
         self.want(one.at, Wanted::Failed(Arc::clone(&one.worker)));
-        let most = self.settings.stream(&self.stream(one.at.0).name).ladder.max_attempts;
-        let pool = self.pools.get(&one.worker);
+        if !refused && self.pool_fails(one, timed_out, now) {
+            return;
+        }
+        let settings = self.settings.stream(&self.stream(one.at.0).name);
+        let (most, pool) = (settings.ladder.max_attempts, pool.as_ref());
         let members = self.members.values().filter(|other| Some(*other) == pool).count();
         let message = self.message(one.at);
         let another = message.refused_by.iter().any(|other| *other != one.worker);
         let failures = message.failures + 1;
+        let tried = now.since(message.tried_since.unwrap_or(one.begun));
+        let enough = settings.retry_for.is_none_or(|least| tried >= least);
         if refused && (another || members <= 1) {
             self.want(one.at, Wanted::Parked(ParkCause::Refused));
-        } else if failures >= most {
+        } else if failures >= most && enough {
             self.want(one.at, Wanted::Parked(ParkCause::Exhausted));
+        }
+    }
+
+    /// A worker can't be connected to.
+    fn lose(&mut self, worker: &Arc<str>) {
+        if self.members.contains_key(worker) {
+            self.unreachable.insert(Arc::clone(worker));
         }
     }
 
@@ -235,6 +266,10 @@ impl Model {
             let detail = format!("{at:?} is to be {wanted:?}");
             return Err(wrong(Invariant::I8, detail));
         }
+        if let Some(missing) = self.outages.missing() {
+            return Err(wrong(Invariant::I8, missing));
+        }
+        self.check_given_up(dispatches, engine)?;
         if let Some((stream, wish)) = &self.wish {
             let found = self.streams.iter().find(|one| one.name == *stream);
             if found.is_some_and(|stream| stream.paused != (*wish == Wish::Pause)) {
@@ -257,6 +292,9 @@ impl Model {
             }
             Record::Parked { stream, sequence, cause, .. } => {
                 ((stream.0, sequence.0), Wanted::Parked(*cause))
+            }
+            Record::OutageBegan { .. } | Record::OutageEnded { .. } => {
+                return self.outage_allowed(record);
             }
             Record::Retried { stream, sequence, .. } => ((stream.0, sequence.0), Wanted::Retried),
             Record::Passed { stream, first, last, .. } => {
@@ -390,6 +428,30 @@ impl Model {
         Err(wrong(Invariant::I4, format!("{name}: to be taken in and taken in: {count:?}")))
     }
 
+    /// Late calls that the dispatcher waits for no more: they were in the way of others.
+    fn check_given_up(
+        &mut self,
+        dispatches: &[Dispatch],
+        engine: &Engine,
+    ) -> Result<(), Violation> {
+        let known = |id: &AttemptId| engine.dispatcher().is_out_there(*id);
+        let gone = self.tries.iter().filter(|(id, _)| !known(id));
+        let gone: Vec<_> = gone.map(|(id, one)| (*id, one.worker.clone())).collect();
+        for (id, worker) in gone {
+            let at_worker = self.tries.values().filter(|one| one.worker == worker).count();
+            let sent = dispatches.iter().filter(|one| one.worker == worker).count();
+            let places = self.places.get(&worker).copied().flatten();
+            let full = places.is_some_and(|places| at_worker + sent >= places as usize);
+            let late = self.tries.get(&id).is_some_and(|one| one.late_until.is_some());
+            if !late || !full {
+                let detail = format!("{id:?} at {worker} was in nobody's way: {late} {full}");
+                return Err(wrong(Invariant::I3, detail));
+            }
+        }
+        self.tries.retain(|id, _| known(id));
+        Ok(())
+    }
+
     fn dispatched(&mut self, dispatch: &Dispatch, now: Time) -> Result<(), Violation> {
         let at = (dispatch.stream.0, dispatch.sequence.0);
         let stream = self.stream(at.0);
@@ -401,6 +463,10 @@ impl Model {
         let elsewhere = others.iter().all(|(_, one)| one.worker != dispatch.worker);
         let flying = self.in_time(at.0).count();
         let pool = self.members.get(&dispatch.worker);
+        // In an outage there is one at a time at each worker.
+        let out = pool.is_some_and(|pool| self.is_out(pool));
+        let in_time = |one: &Try| one.worker == dispatch.worker && one.late_until.is_none();
+        let alone = !out || !self.tries.values().any(in_time);
         let good = self.stand(at) == Stand::Open
             && !stream.paused
             && (at.1 <= stream.released + u64::from(window)
@@ -409,6 +475,8 @@ impl Model {
             && flying < settings.max_in_flight as usize
             && others.len() == usize::from(copy)
             && elsewhere
+            && alone
+            && !self.unreachable.contains(&dispatch.worker)
             && self.silent_at.get(&dispatch.worker).is_none_or(|at| now < *at)
             && settings.pool.is_some()
             && pool == settings.pool.as_ref();

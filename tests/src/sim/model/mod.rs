@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use rollcall_common::{
@@ -18,16 +19,18 @@ use rollcall_common::{
 use rollcall_supervisor::{
     dispatcher::{AttemptId, Settings, event::Wish, settings::OnExhausted},
     driver::engine::Engine,
-    record::{Ending, Origin, Outcome, ParkCause, Record},
+    record::{AttemptReport, Ending, Origin, Outcome, ParkCause, Record},
 };
 
 use crate::oracle::{Invariant, Place, Violation};
 
 mod judge;
+mod outages;
 #[cfg(test)]
 mod tests;
 
 pub(super) use judge::Told;
+use outages::Outages;
 
 /// A message's place, by numbers.
 type At = (u32, u64);
@@ -49,8 +52,20 @@ enum Stand {
 struct Message {
     stand: Stand,
     failures: u32,
+    /// When the first attempt began that failed.
+    tried_since: Option<Time>,
     refused_by: BTreeSet<Arc<str>>,
     deaths: BTreeSet<Arc<str>>,
+}
+
+impl Message {
+    fn fail(&mut self, report: &AttemptReport) {
+        self.failures += 1;
+        self.tried_since.get_or_insert(report.started_at);
+        if report.ending == Ending::Refused {
+            self.refused_by.insert(Arc::clone(&report.worker));
+        }
+    }
 }
 
 /// A stream.
@@ -112,9 +127,15 @@ pub(super) struct Model {
     pools: BTreeMap<Arc<str>, Arc<str>>,
     /// Until when those count as there that have to be heard again and again.
     silent_at: BTreeMap<Arc<str>, Time>,
+    /// How many calls each worker takes at once.
+    places: BTreeMap<Arc<str>, Option<u32>>,
     /// Workers that were found away.
     away: BTreeSet<Arc<str>>,
     tries: BTreeMap<AttemptId, Try>,
+    /// Workers that can't be connected to.
+    unreachable: BTreeSet<Arc<str>>,
+    /// How pools fail.
+    outages: Outages,
     low: bool,
     /// Answers that came when there was one already, and those that were others.
     late: (u64, u64),
@@ -124,6 +145,9 @@ pub(super) struct Model {
     /// What a person has just wished of a stream.
     wish: Option<(StreamName, Wish)>,
 }
+
+/// How long it may take until it is noticed that a worker has fallen silent.
+const NOTICED: Duration = Duration::from_secs(1);
 
 fn wrong(invariant: Invariant, mut detail: String) -> Violation {
     detail.insert_str(0, "the model says: ");
@@ -175,16 +199,14 @@ impl Model {
                 self.release(stream.0);
             }
             Record::Failed { stream, sequence, report, .. } => {
-                let message = self.message((stream.0, sequence.0));
-                message.failures += 1;
-                if report.ending == Ending::Refused {
-                    message.refused_by.insert(Arc::clone(&report.worker));
-                }
+                self.message((stream.0, sequence.0)).fail(report);
             }
             Record::Opened { name, .. } => self.open(name),
             Record::Parked { stream, sequence, .. } => {
                 self.message((stream.0, sequence.0)).stand = Stand::Parked;
             }
+            Record::OutageBegan { pool, .. } => self.outages.began(pool),
+            Record::OutageEnded { pool, .. } => self.outages.ended(pool),
             Record::Passed { stream, first, last, .. } => {
                 for sequence in first.0..=last.0 {
                     self.message((stream.0, sequence)).stand = Stand::Done;

@@ -35,6 +35,8 @@ const HOP: Duration = Duration::from_micros(200);
 /// How workers are away.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Outage {
+    /// They answer 500 at once.
+    Failing,
     /// They stop, and go on afterwards with all that they were given.
     Frozen,
     /// They swallow what they are given.
@@ -62,6 +64,8 @@ struct Plan {
     concurrency: Option<u32>,
     /// What one more stream goes through.
     trouble: Option<Trouble>,
+    /// The number of a message that fails whenever it is tried.
+    poison: Option<u64>,
 }
 
 impl Default for Plan {
@@ -79,6 +83,7 @@ impl Default for Plan {
             hedge: Hedging::Auto,
             concurrency: None,
             trouble: None,
+            poison: None,
         }
     }
 }
@@ -122,6 +127,11 @@ struct Outcome {
     dispatches: u64,
     /// How many of the troubled stream's messages were released, and are parked.
     troubled: (u64, u64),
+    /// Messages that are parked, and those that wait behind one.
+    parked: u64,
+    waiting: u64,
+    /// Alerts that there were, and whether they are over.
+    alerts: Vec<(&'static str, bool)>,
     /// When each message was released, after the beginning, and how long it took, in order; the
     /// troubled stream's are left out.
     released: Vec<(Duration, Duration)>,
@@ -206,6 +216,12 @@ impl Play {
         }
         self.dispatcher.verify().expect("no contradictions");
         self.outcome.troubled.1 = self.dispatcher.parked().count() as u64;
+        self.outcome.parked = self.outcome.troubled.1;
+        let ids = self.dispatcher.state().ends().map(|(id, ..)| id);
+        let waiting = ids.map(|id| u64::from(self.dispatcher.stream_status(id).waiting));
+        self.outcome.waiting = waiting.sum();
+        let alerts = self.dispatcher.alerts();
+        self.outcome.alerts = alerts.map(|one| (one.kind, one.until.is_some())).collect();
         self.outcome.dispatches = self.dispatcher.counters().attempts;
     }
 
@@ -274,7 +290,7 @@ impl Play {
             match kind {
                 // What was in the middle begins again: nobody loses it.
                 Outage::Frozen => {}
-                Outage::Hanging | Outage::Refused => worker.queue.clear(),
+                Outage::Failing | Outage::Hanging | Outage::Refused => worker.queue.clear(),
             }
             worker.busy_with.clear();
         }
@@ -313,6 +329,8 @@ impl Play {
                 // The loser works on, as one does that is called over plain HTTP.
                 | Effect::Cancel { .. }
                 | Effect::Cut
+                | Effect::Forget { .. }
+                | Effect::GiveUp { .. }
                 | Effect::Deliver(_)
                 | Effect::Recall { .. }
                 | Effect::Reply(..)
@@ -336,6 +354,10 @@ impl Play {
             return self.unreachable(attempt);
         }
         match self.plan.outage.map(|(kind, ..)| kind).filter(|_| self.away) {
+            Some(Outage::Failing) => self.fails(attempt),
+            _ if self.plan.poison.is_some_and(|number| is_message(dispatch, number)) => {
+                self.fails(attempt);
+            }
             Some(Outage::Refused) => self.unreachable(attempt),
             Some(Outage::Hanging) => {}
             Some(Outage::Frozen) => self.workers[worker].queue.push_back((attempt, None)),
@@ -344,6 +366,18 @@ impl Play {
                 self.fill(worker);
             }
         }
+    }
+
+    /// A worker answers 500 at once.
+    fn fails(&mut self, attempt: AttemptId) {
+        let reply = WorkerReply::Answer {
+            status: 500,
+            outcome: None,
+            reason: "".into(),
+            retry_after: None,
+            payload: Payload::default(),
+        };
+        self.after(HOP, What::Tell(Event::Answered { attempt, reply }));
     }
 
     fn unreachable(&mut self, attempt: AttemptId) {
@@ -397,6 +431,10 @@ fn name(worker: usize) -> Arc<str> {
 
 fn number(worker: &str) -> usize {
     worker[1..].parse().expect("a number")
+}
+
+fn is_message(dispatch: &Dispatch, number: u64) -> bool {
+    dispatch.message.id.0.as_u128() == u128::from(number) + 1
 }
 
 fn message(id: u128) -> Arc<Message> {

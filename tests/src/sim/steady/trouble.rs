@@ -84,11 +84,16 @@ impl Play {
         }
     }
 
-    /// Only the troubled stream ever has more than its window.
+    /// Only the troubled stream ever has more than its window, or one that is alone.
     pub(super) fn fetch(&mut self, stream: StreamId, first: Sequence, last: Sequence) {
+        let alone = self.plan.streams == 1 && !self.is_disturbed(stream);
         let messages = (first.0..=last.0).map_while(|sequence| {
-            let message = self.disturbed.get(usize::try_from(sequence).ok()? - 1)?;
-            Some((Sequence(sequence), self.now, Arc::clone(message)))
+            let message = match self.disturbed.get(usize::try_from(sequence).ok()? - 1) {
+                Some(message) => Arc::clone(message),
+                None if alone => message(u128::from(sequence)),
+                None => return None,
+            };
+            Some((Sequence(sequence), self.now, message))
         });
         let messages = messages.collect();
         self.after(HOP, What::Tell(Event::Fetched { at: (stream, first), messages }));

@@ -1,0 +1,97 @@
+//! Calls whose time is up. They stay open for their late answers, but only for as long as nobody
+//! needs the places that they hold at their workers: so a pool is never frozen by calls that hang.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rollcall_common::time::Time;
+
+use super::{
+    Dispatcher,
+    attempts::{Attempt, AttemptStanding},
+    effect::Effect,
+    event::AttemptId,
+    pool::PoolKey,
+    worker::WorkerKey,
+};
+
+/// The late calls of each worker. Their numbers rise with their age.
+#[derive(Debug, Default)]
+pub(super) struct LateCalls(BTreeMap<WorkerKey, BTreeSet<AttemptId>>);
+
+impl LateCalls {
+    /// Notes a call that is late from now on.
+    pub(super) fn add(&mut self, worker: WorkerKey, call: AttemptId) {
+        self.0.entry(worker).or_default().insert(call);
+    }
+
+    /// Notes that a late call is over.
+    pub(super) fn remove(&mut self, worker: WorkerKey, call: AttemptId) {
+        if let Some(calls) = self.0.get_mut(&worker) {
+            calls.remove(&call);
+            if calls.is_empty() {
+                self.0.remove(&worker);
+            }
+        }
+    }
+
+    /// The oldest one of those of some workers.
+    pub(super) fn oldest_of(&self, wanted: impl Fn(WorkerKey) -> bool) -> Option<AttemptId> {
+        let theirs = self.0.iter().filter(|(worker, _)| wanted(**worker));
+        theirs.filter_map(|(_, calls)| calls.first().copied()).min()
+    }
+
+    /// All of them, for who checks.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (WorkerKey, AttemptId)> {
+        self.0.iter().flat_map(|(worker, calls)| calls.iter().map(|call| (*worker, *call)))
+    }
+}
+
+impl Dispatcher {
+    /// Something waits, and no fit worker of the pool has a place free: gives up the oldest late
+    /// call that holds one. Whether there was such a call.
+    pub(super) fn make_place(&mut self, pool: PoolKey, now: Time) -> bool {
+        let Some(oldest) = self.oldest_in_the_way(pool, now) else {
+            return false;
+        };
+        self.counters.given_up += 1;
+        self.end_call(oldest, now);
+        true
+    }
+
+    /// The oldest late call that holds the place of one that waits.
+    pub(super) fn oldest_in_the_way(&self, pool: PoolKey, now: Time) -> Option<AttemptId> {
+        self.late.oldest_of(|worker| {
+            let worker = self.roster.worker(worker);
+            worker.pool == pool && worker.lacks_only_a_place(now)
+        })
+    }
+
+    /// A late call is given up: its worker may have work again.
+    pub(super) fn end_call(&mut self, call: AttemptId, now: Time) {
+        if let Some(Attempt { worker, .. }) = self.hang_up(call, now) {
+            let worker = self.roster.worker(worker).id.clone();
+            self.effects.push_back(Effect::GiveUp { attempt: call, worker });
+        }
+    }
+
+    /// Late calls are known as such, and none is in anybody's way.
+    pub(super) fn verify_late(&self) -> Result<(), String> {
+        let late =
+            self.attempts.iter().filter(|(_, one)| one.standing != AttemptStanding::Counting);
+        let late: BTreeSet<_> = late.map(|(id, one)| (one.worker, *id)).collect();
+        let noted: BTreeSet<_> = self.late.iter().collect();
+        if late != noted {
+            return Err(format!("{late:?} are late, {noted:?} are noted"));
+        }
+        let mut pools = self.roster.pool_keys().filter(|pool| self.roster.has_work(*pool));
+        let in_the_way = |pool: &PoolKey| {
+            let forever = Time::from_micros(u64::MAX);
+            !self.draining && self.oldest_in_the_way(*pool, forever).is_some()
+        };
+        let stands = |pool: &PoolKey| !self.roster.has_fit(*pool) && !self.is_out(*pool);
+        match pools.find(|pool| stands(pool) && in_the_way(pool)) {
+            Some(pool) => Err(format!("late calls of {pool:?} are in the way")),
+            None => Ok(()),
+        }
+    }
+}
