@@ -92,6 +92,7 @@ impl State {
             | Base::Batches { .. }
             | Base::Lanes { .. }
             | Base::More(_)
+            | Base::Outage { .. }
             | Base::Subscription(_) => None,
         }
     }
