@@ -23,6 +23,7 @@ use super::{
     pool::PoolKey,
     settings::OutageDetection,
     slot::SlotState,
+    state::State,
     stream::Turn,
     timers::Timer,
     worker::WorkerKey,
@@ -86,6 +87,22 @@ impl Outages {
         let messages: BTreeSet<_> = failures.iter().map(|one| one.message).collect();
         let by: BTreeSet<_> = failures.iter().map(|one| one.worker).collect();
         failures.len() >= after && messages.len() >= 2 && by.len() >= workers
+    }
+}
+
+impl State {
+    /// What is known of workers and pools in trouble.
+    pub(super) fn apply_trouble(&mut self, record: &Record) {
+        if let Record::OutageBegan { pool, at } = record {
+            self.last = self.last.max(*at);
+            self.outages.insert(Arc::clone(pool), *at);
+        } else if let Record::OutageEnded { pool, at } = record {
+            self.last = self.last.max(*at);
+            self.outages.remove(pool);
+        } else if let Record::Suspected { stream, sequence, at, worker } = record {
+            self.last = self.last.max(*at);
+            self.slot(*stream, *sequence).suspect(worker);
+        }
     }
 }
 

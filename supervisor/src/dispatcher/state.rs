@@ -199,20 +199,6 @@ impl State {
         }
     }
 
-    /// What is known of workers and pools in trouble.
-    fn apply_trouble(&mut self, record: &Record) {
-        if let Record::OutageBegan { pool, at } = record {
-            self.last = self.last.max(*at);
-            self.outages.insert(Arc::clone(pool), *at);
-        } else if let Record::OutageEnded { pool, at } = record {
-            self.last = self.last.max(*at);
-            self.outages.remove(pool);
-        } else if let Record::Suspected { stream, sequence, at, worker } = record {
-            self.last = self.last.max(*at);
-            self.slot(*stream, *sequence).suspect(worker);
-        }
-    }
-
     fn note(&mut self, audit: &Audit) {
         self.last = self.last.max(audit.at);
         self.audit.push_back(audit.clone());
@@ -444,7 +430,7 @@ impl State {
     }
 
     /// The slot of a message that a record speaks of.
-    fn slot(&mut self, stream: StreamId, sequence: Sequence) -> &mut Slot {
+    pub(super) fn slot(&mut self, stream: StreamId, sequence: Sequence) -> &mut Slot {
         let slot = self.stream_mut(stream).reach(sequence);
         slot.expect("such records are of unreleased messages")
     }
