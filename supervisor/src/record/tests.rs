@@ -163,7 +163,7 @@ fn of_streams() -> impl Strategy<Value = Record> {
     let found = (stream(), sequence(), position(), sequence())
         .prop_map(|(stream, first, position, last)| Found { stream, first, position, last });
     prop_oneof![
-        (stream(), "[A-Za-z0-9._-]{1,128}")
+        (stream(), "[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
             .prop_map(|(stream, name)| Record::Opened { stream, name: name.parse().unwrap() }),
         (stream(), time()).prop_map(|(stream, at)| Record::Paused { stream, at }),
         (stream(), time()).prop_map(|(stream, at)| Record::Resumed { stream, at }),
