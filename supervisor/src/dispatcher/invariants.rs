@@ -51,7 +51,7 @@ impl Dispatcher {
     ///
     /// # Errors
     /// When something that must be true is not.
-    pub fn verify(&self) -> Result<Sizes, String> {
+    pub fn verify(&self, now: Time) -> Result<Sizes, String> {
         let mut sizes = Sizes {
             attempts: self.attempts.len(),
             timers: self.timers.len(),
@@ -74,7 +74,7 @@ impl Dispatcher {
             self.state.held_bytes
         );
         self.verify_workers()?;
-        self.verify_late()?;
+        self.verify_late(now)?;
         self.verify_lanes(&self.state)?;
         self.verify_alerts()?;
         Ok(sizes)

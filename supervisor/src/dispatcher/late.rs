@@ -75,7 +75,7 @@ impl Dispatcher {
     }
 
     /// Late calls are known as such, and none is in anybody's way.
-    pub(super) fn verify_late(&self) -> Result<(), String> {
+    pub(super) fn verify_late(&self, now: Time) -> Result<(), String> {
         let late =
             self.attempts.iter().filter(|(_, one)| one.standing != AttemptStanding::Counting);
         let late: BTreeSet<_> = late.map(|(id, one)| (one.worker, *id)).collect();
@@ -84,10 +84,8 @@ impl Dispatcher {
             return Err(format!("{late:?} are late, {noted:?} are noted"));
         }
         let mut pools = self.roster.pool_keys().filter(|pool| self.roster.has_work(*pool));
-        let in_the_way = |pool: &PoolKey| {
-            let forever = Time::from_micros(u64::MAX);
-            !self.draining && self.oldest_in_the_way(*pool, forever).is_some()
-        };
+        let in_the_way =
+            |pool: &PoolKey| !self.draining && self.oldest_in_the_way(*pool, now).is_some();
         let stands = |pool: &PoolKey| !self.roster.has_fit(*pool) && !self.is_out(*pool);
         match pools.find(|pool| stands(pool) && in_the_way(pool)) {
             Some(pool) => Err(format!("late calls of {pool:?} are in the way")),

@@ -173,6 +173,7 @@ impl Dispatcher {
     /// The outage is over: work comes back as after an absence.
     pub(super) fn end_outage(&mut self, pool: PoolKey, now: Time) {
         let name = self.roster.pool_name(pool);
+        self.counters.outages_over += 1;
         self.commit(Record::OutageEnded { pool: Arc::clone(&name), at: now });
         self.resolve_alert(&Subject::Outage(name), now);
         for worker in self.roster.come_back(pool, now) {

@@ -36,6 +36,8 @@ pub struct Counters {
     pub given_up: u64,
     /// Outages of pools that have begun.
     pub outages: u64,
+    /// Outages of pools that are over.
+    pub outages_over: u64,
     /// Probes of workers in outages.
     pub probes: u64,
     /// Attempts that were turned away without counting.
@@ -260,6 +262,12 @@ impl Dispatcher {
     #[must_use]
     pub fn is_out_there(&self, attempt: AttemptId) -> bool {
         self.attempts.contains_key(&attempt)
+    }
+
+    /// Whether a worker is remembered, by its name.
+    #[must_use]
+    pub fn remembers(&self, worker: &str) -> bool {
+        self.roster.find(worker).is_some()
     }
 
     /// A stream's status.

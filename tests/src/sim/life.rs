@@ -184,6 +184,7 @@ impl World {
             (Something::Pardoned, counters.pardons),
             (Something::GivenUp, counters.given_up),
             (Something::OutageBegan, counters.outages),
+            (Something::OutageEnded, counters.outages_over),
             (Something::OutageProbed, counters.probes),
             (Something::RetryDeferred, counters.retries_deferred),
         ] {

@@ -222,13 +222,13 @@ impl Scenario {
     }
 }
 
-/// Entries of 4 KiB, and calls that do one thing at a time.
+/// Entries that hold one result with a long history, and calls that do one thing at a time.
 fn bounds(rng: &mut fastrand::Rng) -> Bounds {
     Bounds {
-        // A result with the history of its message's attempts takes more than 5 KiB here.
-        entry_bytes: 6 << 10,
+        // A result with the longest history of attempts takes more than 8 KiB here.
+        entry_bytes: 12 << 10,
         turn_bytes: [1, 200, 700][rng.usize(..3)],
-        reserve_bytes: [300, 2_400][rng.usize(..2)],
+        reserve_bytes: [6_400, 8_500][rng.usize(..2)],
         work: rng.usize(1..=4),
         passes: rng.usize(1..=4),
         held_alerts: rng.usize(0..=2),

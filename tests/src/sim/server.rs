@@ -356,7 +356,7 @@ impl World {
             let detail = format!("the dispatcher says: {said}");
             Violation { invariant: Invariant::I8, detail }
         };
-        let sizes = dispatcher.verify().map_err(broken)?;
+        let sizes = dispatcher.verify(self.now).map_err(broken)?;
         let quarantined = dispatcher.counters().quarantined;
         if quarantined > 0 {
             return Err(broken(format!("{quarantined} streams or subscriptions are inconsistent")));

@@ -396,7 +396,7 @@ fn a_flood_of_parked_streams_has_one_alert_for_the_rest_until_each_has_its_own()
     assert_eq!(rest(&desk), (950, None), "those that had none have theirs");
     skip_first(&mut desk, 950);
     assert!(live(&desk).is_empty());
-    desk.dispatcher.verify().unwrap();
+    desk.dispatcher.verify(desk.now).unwrap();
 }
 
 #[test]
@@ -436,7 +436,7 @@ fn a_storm_of_alerts_is_told_as_one_and_then_one_after_the_other() {
     assert!(live(&desk).is_empty());
     desk.wait(secs(10_000));
     assert!(desk.notices.is_empty());
-    desk.dispatcher.verify().unwrap();
+    desk.dispatcher.verify(desk.now).unwrap();
 }
 
 #[test]

@@ -131,7 +131,7 @@ impl Desk {
                 Effect::Tell(notice) => self.notices.push(notice),
             }
         }
-        self.dispatcher.verify().unwrap();
+        self.dispatcher.verify(self.now).unwrap();
     }
 
     /// Lets time go by, with everything that falls due.

@@ -184,7 +184,7 @@ fn a_copy_that_lost_is_cancelled_and_frees_its_worker() {
     desk.answer(copy.attempt, 200);
     assert_eq!(desk.cancelled, [slow.attempt]);
     desk.tell(Event::Answered { attempt: slow.attempt, reply: WorkerReply::Cancelled });
-    assert_eq!(desk.dispatcher.verify().unwrap().attempts, 0);
+    assert_eq!(desk.dispatcher.verify(desk.now).unwrap().attempts, 0);
     let counters = desk.dispatcher.counters();
     assert_eq!((counters.failures, counters.late_answers), (0, 0));
 }

@@ -51,7 +51,7 @@ fn a_waiting_message_is_taken_back_and_keeps_its_place() {
     desk.answer(fourth.attempt, 200);
     assert_eq!(desk.order(), [1, 2, 3, 4]);
     assert_eq!(desk.decide("a", 1, skip()), Reply::HasResult, "it is released");
-    desk.dispatcher.verify().unwrap();
+    desk.dispatcher.verify(desk.now).unwrap();
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_message_that_is_worked_on_is_taken_back_and_its_attempt_given_up() {
     assert_eq!(desk.decide("a", 1, skip()), Reply::Done);
     assert_eq!(desk.cancelled, [first.attempt]);
     assert_eq!(results(&desk), [(1, Outcome::Skipped, vec![Ending::Cancelled])]);
-    desk.dispatcher.verify().unwrap();
+    desk.dispatcher.verify(desk.now).unwrap();
     // What it says all the same is dropped, and differs from nothing.
     desk.answer_with(first.attempt, 200, "too late");
     assert_eq!(desk.dispatcher.counters().diverging_answers, 0);
@@ -120,7 +120,7 @@ fn one_deep_in_a_backlog_needs_no_slots_before_it() {
         assert_eq!(desk.decide("a", sequence, skip()), Reply::Done);
         assert_eq!(desk.decide("a", sequence, resolve("")), Reply::HasResult);
     }
-    let sizes = desk.dispatcher.verify().unwrap();
+    let sizes = desk.dispatcher.verify(desk.now).unwrap();
     assert!(sizes.streams[0].0 < 100, "{} slots", sizes.streams[0].0);
     let stream = desk.dispatcher.state().find_stream("a").unwrap();
     let state = |desk: &Desk, sequence| {
@@ -151,7 +151,7 @@ fn one_deep_in_a_backlog_needs_no_slots_before_it() {
     }
     let skipped = desk.released.iter().filter(|one| one.skipped).map(|one| one.sequence.0);
     assert_eq!(skipped.collect::<Vec<_>>(), [1_500, 1_501, 2_000]);
-    desk.dispatcher.verify().unwrap();
+    desk.dispatcher.verify(desk.now).unwrap();
 }
 
 #[test]

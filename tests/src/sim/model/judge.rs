@@ -270,6 +270,7 @@ impl Model {
             return Err(wrong(Invariant::I8, missing));
         }
         self.check_given_up(dispatches, engine)?;
+        self.forget_departed(now, engine)?;
         if let Some((stream, wish)) = &self.wish {
             let found = self.streams.iter().find(|one| one.name == *stream);
             if found.is_some_and(|stream| stream.paused != (*wish == Wish::Pause)) {
@@ -449,6 +450,23 @@ impl Model {
             }
         }
         self.tries.retain(|id, _| known(id));
+        Ok(())
+    }
+
+    /// Workers that the dispatcher has forgotten: they were gone, or silent.
+    fn forget_departed(&mut self, now: Time, engine: &Engine) -> Result<(), Violation> {
+        let known = |worker: &Arc<str>| engine.dispatcher().remembers(worker);
+        let gone: Vec<_> = self.pools.keys().filter(|id| !known(id)).cloned().collect();
+        for id in gone {
+            let silent = self.silent_at.get(&id).is_none_or(|at| *at <= now + NOTICED);
+            if self.members.contains_key(&id) && !silent {
+                return Err(wrong(Invariant::I3, format!("{id} is forgotten, and is there")));
+            }
+            self.members.remove(&id);
+            self.unreachable.remove(&id);
+            self.outages.forget(&id);
+            self.pools.remove(&id);
+        }
         Ok(())
     }
 

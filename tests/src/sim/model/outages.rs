@@ -31,6 +31,11 @@ impl Outages {
         self.out.remove(pool);
     }
 
+    /// Who is forgotten is not among those who failed any more.
+    pub(super) fn forget(&mut self, worker: &Arc<str>) {
+        self.failed.values_mut().for_each(|all| all.retain(|(_, by)| by != worker));
+    }
+
     pub(super) fn forget_wanted(&mut self) {
         self.wanted.clear();
     }

@@ -214,7 +214,7 @@ impl Play {
                 break;
             }
         }
-        self.dispatcher.verify().expect("no contradictions");
+        self.dispatcher.verify(self.now).expect("no contradictions");
         self.outcome.troubled.1 = self.dispatcher.parked().count() as u64;
         self.outcome.parked = self.outcome.troubled.1;
         let ids = self.dispatcher.state().ends().map(|(id, ..)| id);
