@@ -163,7 +163,7 @@ pub const WAITING_SENDERS: usize = 4096;
 /// Bytes that were made ready for readers and are not sent yet, per process; what is beyond is made
 /// again when it is wanted. One text alone may be larger. Beside it each reader has a slice
 /// ([`SLICE_BYTES`]) that its connection has not taken.
-pub const READER_BYTES: usize = 32 << 20;
+pub const READER_BYTES: usize = 16 << 20;
 /// Readers whose first results are read from the journal at once, per process.
 pub const READER_READS: usize = 4;
 /// Filters of readers that wait, of which it is remembered which streams fit them, per process;
@@ -189,7 +189,7 @@ pub const CHUNK_BYTES: usize = 256 << 10;
 /// Bytes of the first of these chunks, which is to come soon.
 pub const FIRST_CHUNK_BYTES: usize = 64 << 10;
 /// Bytes of them that are written at a time, between which other connections have their turn.
-pub const SLICE_BYTES: usize = 64 << 10;
+pub const SLICE_BYTES: usize = 32 << 10;
 /// Threads that read for those who read much.
 pub const LANE_THREADS: usize = 2;
 /// How much these threads give way to others, as `nice` counts it.

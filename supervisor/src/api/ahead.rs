@@ -9,7 +9,7 @@ use std::{io, sync::Arc, time::Duration};
 use bytes::Bytes;
 use rollcall_common::{
     ids::Position,
-    limits::{CHUNK_BYTES, FIRST_CHUNK_BYTES, PAGE_BYTES, SLICE_BYTES},
+    limits::{CHUNK_BYTES, FIRST_CHUNK_BYTES, PAGE_BYTES},
     problem::Problem,
 };
 use tokio::{
@@ -230,7 +230,7 @@ impl Ahead {
             // Writing goes on when everybody else had a turn.
             tokio::task::yield_now().await;
         }
-        let text = match ready.slot.slice(ready.sent, SLICE_BYTES) {
+        let text = match ready.slot.slice(ready.sent) {
             Some(text) => text,
             None => match self.make_again().await {
                 Ok(text) => text,
@@ -277,7 +277,7 @@ impl Ahead {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         ready.slot = room.keep(text, None);
-        ready.slot.slice(ready.sent, SLICE_BYTES).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+        ready.slot.slice(ready.sent).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
     /// Reads the first chunk: whoever is at the head gets what is new as soon as anybody.
@@ -286,7 +286,7 @@ impl Ahead {
         let read = self.reading(None, FIRST_CHUNK_BYTES, room);
         // Err: nobody closes it. Each that reads has an entry open, and few are as fast as many.
         let turn = Arc::clone(&self.api.readers.turns).acquire_owned().await;
-        tokio::task::spawn_blocking(move || {
+        self.api.lane.spawn_first(move || {
             let read = read();
             drop(turn);
             (read, Duration::ZERO)

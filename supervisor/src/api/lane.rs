@@ -1,28 +1,47 @@
-//! Threads for long readings. They give way to everything else that the process does: whoever
-//! reads from the beginning gets what is left of the processors, and the message path does not
-//! notice. (Its locks they must not hold for long: see [`crate::views::Course`].)
+//! Threads for readings. Those for long ones give way to everything else that the process does:
+//! whoever reads from the beginning gets what is left of the processors, and the message path does
+//! not notice. (Its locks they must not hold for long: see [`crate::views::Course`].) Each thread
+//! keeps memory that it has used before, so they are few, and no others read for readers.
 
 use std::time::Duration;
 
 use rollcall_common::{
-    limits::{LANE_NICE, LANE_THREADS},
+    limits::{LANE_NICE, LANE_THREADS, READER_READS},
     threads::Threads,
 };
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{runtime::Builder, task::JoinHandle};
 
-/// Threads that give way.
+/// Threads for readings.
 #[derive(Debug)]
-pub struct Lane(Threads);
+pub struct Lane {
+    /// They give way.
+    long: Threads,
+    first: Threads,
+}
 
 impl Lane {
     /// Starts them.
     #[must_use]
     pub fn start() -> Self {
-        let mut builder = Builder::new_multi_thread();
-        let builder = builder.worker_threads(1).max_blocking_threads(LANE_THREADS);
+        // Nobody runs it: its threads for what blocks are all that is needed.
+        let threads = |most| {
+            let mut builder = Builder::new_current_thread();
+            builder.max_blocking_threads(most);
+            builder
+        };
         // What is being read when they are dropped is for nobody any more.
-        Self(Threads::start(builder.on_thread_start(give_way), "lane"))
+        let long = Threads::start(threads(LANE_THREADS).on_thread_start(give_way), "lane");
+        let first = Threads::start(&mut threads(READER_READS), "reader");
+        Self { long, first }
+    }
+
+    /// Runs what may block, and is waited for by somebody who was sent nothing yet.
+    pub(super) fn spawn_first<T: Send + 'static>(
+        &self,
+        reading: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        spawn(&self.first, reading)
     }
 
     /// Runs what may block, and measures how long it had to wait for a processor or the disk.
@@ -37,10 +56,17 @@ impl Lane {
             let took = since_boot(ClockId::Monotonic).saturating_sub(before);
             (read, took.saturating_sub(working().saturating_sub(worked)))
         };
-        match self.0.get() {
-            Some(runtime) => runtime.spawn_blocking(reading),
-            None => tokio::task::spawn_blocking(reading),
-        }
+        spawn(&self.long, reading)
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    threads: &Threads,
+    reading: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    match threads.get() {
+        Some(runtime) => runtime.spawn_blocking(reading),
+        None => tokio::task::spawn_blocking(reading),
     }
 }
 

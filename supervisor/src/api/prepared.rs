@@ -3,14 +3,14 @@
 //! have taken nothing for a moment gives way, and is made again when it is wanted after all.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use rollcall_common::{
-    limits::READER_BYTES,
+    limits::{READER_BYTES, SLICE_BYTES},
     time::{Clock, Time},
 };
 use tokio::time::sleep;
@@ -47,7 +47,11 @@ struct Held {
 
 #[derive(Debug)]
 struct Text {
-    text: Vec<u8>,
+    /// What of it was not handed out, in slices: each is in memory of its own, which is as large
+    /// for everybody, so that it is soon used again.
+    slices: VecDeque<Bytes>,
+    /// How much of it is before them.
+    before: usize,
     /// The way on from its end, and what of the journal is open for it.
     course: Option<Box<Course>>,
     bytes: usize,
@@ -114,13 +118,14 @@ impl Prepared {
 
 impl Reserved {
     /// Keeps a text in this room until it is sent, or gives way.
-    pub(super) fn keep(self, mut text: Vec<u8>, course: Option<Box<Course>>) -> Slot {
-        text.shrink_to_fit();
+    pub(super) fn keep(self, text: Vec<u8>, course: Option<Box<Course>>) -> Slot {
+        let slices = text.chunks(SLICE_BYTES).map(Bytes::copy_from_slice).collect();
         let bytes = text.len() + course.as_ref().map_or(0, |course| course.bytes());
+        drop(text);
         let prepared = self.prepared.clone();
         drop(self);
         let touched = prepared.0.clock.now();
-        let number = prepared.held().add(Text { text, course, bytes, touched });
+        let number = prepared.held().add(Text { slices, before: 0, course, bytes, touched });
         Slot { prepared, number }
     }
 }
@@ -132,13 +137,12 @@ impl Drop for Reserved {
 }
 
 impl Slot {
-    /// At most so many bytes of it, from there on; `None`: it gave way.
-    pub(super) fn slice(&mut self, from: usize, most: usize) -> Option<Bytes> {
+    /// What of its slice comes from there on; all that is before is let go. `None`: it gave way.
+    pub(super) fn slice(&mut self, from: usize) -> Option<Bytes> {
         let touched = self.prepared.0.clock.now();
         let mut held = self.prepared.held();
-        let text = held.take(self.number)?;
-        let rest = text.text.get(from..).unwrap_or_default();
-        let slice = Bytes::copy_from_slice(rest.get(..most).unwrap_or(rest));
+        let mut text = held.take(self.number)?;
+        let slice = text.slice(from)?;
         self.number = held.add(Text { touched, ..text });
         Some(slice)
     }
@@ -148,7 +152,7 @@ impl Slot {
         let mut held = self.prepared.held();
         let mut text = held.take(self.number)?;
         let course = text.course.take();
-        text.bytes = text.text.len();
+        text.bytes = text.slices.iter().map(Bytes::len).sum();
         self.number = held.add(text);
         course
     }
@@ -159,6 +163,23 @@ impl Drop for Slot {
         let text = self.prepared.held().take(self.number);
         // Freeing it is for nobody to wait for.
         drop(text);
+    }
+}
+
+impl Text {
+    fn slice(&mut self, from: usize) -> Option<Bytes> {
+        let at = from.checked_sub(self.before)?;
+        let (mut passed, mut found) = (0, None);
+        while found.is_none()
+            && let Some(mut slice) = self.slices.pop_front()
+        {
+            let begins = passed;
+            passed += slice.len();
+            found = (at < passed).then(|| slice.split_off(at - begins));
+        }
+        self.before += passed;
+        self.bytes -= passed;
+        found
     }
 }
 
@@ -197,15 +218,34 @@ mod tests {
     fn what_was_touched_last_stays_and_all_of_it_is_bounded() {
         let prepared = Prepared::default();
         let mut slots: Vec<_> = (0..4).map(|byte| keep(&prepared, byte, QUARTER)).collect();
-        assert_eq!(slots[0].slice(5, 3).unwrap(), [0, 0, 0][..]);
+        assert_eq!(slots[0].slice(5).unwrap(), [0; SLICE_BYTES - 5][..]);
         let mut fifth = keep(&prepared, 4, QUARTER);
         assert!(prepared.held().bytes <= READER_BYTES);
-        assert!(slots[1].slice(0, 1).is_none(), "it was not touched for the longest time");
-        assert!([0, 2, 3].iter().all(|at| slots[*at].slice(0, 1).is_some()));
-        assert!(fifth.slice(QUARTER - 1, 9).is_some_and(|rest| rest == [4][..]));
+        assert!(slots[1].slice(0).is_none(), "it was not touched for the longest time");
+        assert!([2, 3].iter().all(|at| slots[*at].slice(0).is_some()));
+        assert!(slots[0].slice(SLICE_BYTES).is_some());
+        assert!(fifth.slice(QUARTER - 1).is_some_and(|rest| rest == [4][..]));
         drop((slots, fifth));
         let held = prepared.held();
         assert_eq!((held.bytes, held.texts.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_was_handed_out_gives_its_room_back() {
+        let prepared = Prepared::default();
+        let text: Vec<_> =
+            (0..3 * SLICE_BYTES + 7).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let mut slot = prepared.try_reserve(0).unwrap().keep(text.clone(), None);
+        let (mut sent, mut slices) = (1, Vec::new());
+        while sent < text.len() {
+            let slice = slot.slice(sent).unwrap();
+            assert_eq!(slice, text[sent..sent + slice.len()]);
+            sent += slice.len();
+            assert_eq!(prepared.held().bytes, text.len() - sent);
+            slices.push(slice.len());
+        }
+        assert_eq!(slices, [SLICE_BYTES - 1, SLICE_BYTES, SLICE_BYTES, 7]);
+        assert!(slot.slice(1).is_none(), "it is made again");
     }
 
     #[test]
@@ -213,8 +253,8 @@ mod tests {
         let prepared = Prepared::default();
         let mut small = keep(&prepared, 1, 1);
         let mut large = keep(&prepared, 2, READER_BYTES + 1);
-        assert!(small.slice(0, 1).is_none());
-        assert!(large.slice(0, 1).is_some());
+        assert!(small.slice(0).is_none());
+        assert!(large.slice(0).is_some());
         drop((small, large));
         assert!(prepared.try_reserve(2 * READER_BYTES).is_some(), "when it is alone");
     }
@@ -228,17 +268,17 @@ mod tests {
         let making = prepared.try_reserve(QUARTER).unwrap();
         assert!(prepared.try_reserve(QUARTER).is_none(), "all of it is in use");
         let reading = async {
-            loop {
-                assert!(read.slice(0, 1).is_some());
-                sleep(LOOK).await;
+            for at in 0.. {
+                assert!(read.slice(at * SLICE_BYTES).is_some());
+                sleep(Duration::from_millis(100)).await;
             }
         };
         tokio::select! {
             () = reading => {}
             reserved = prepared.reserve(2 * QUARTER) => drop(reserved),
         }
-        assert!(stalled.slice(0, 1).is_none());
-        assert!(read.slice(0, 1).is_some());
+        assert!(stalled.slice(0).is_none());
+        assert!(read.slice(QUARTER - 1).is_some());
         drop((making, read, stalled));
         assert_eq!(prepared.held().bytes, 0);
     }
