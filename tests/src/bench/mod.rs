@@ -7,7 +7,9 @@
 mod amqp;
 mod amqp_frames;
 mod asker;
+mod beside;
 mod body;
+mod crowd;
 mod door;
 mod ends;
 mod load;
@@ -35,6 +37,7 @@ mod stock;
 mod wire;
 
 pub use asker::{Ask, ask};
+pub use crowd::{Crowd, crowd};
 pub use ends::{Work, sink, worker};
 pub use load::{Content, Load, To, load};
 pub use machine::{Done, Machine, Shape, count};

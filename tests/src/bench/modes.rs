@@ -23,6 +23,8 @@ pub(super) enum Goal {
     Rate(f64),
     /// So many times the rate of another mode.
     Times(f64, &'static str),
+    /// At least so many times the rate without others beside it, and at most so many MiB more.
+    Beside(f64, f64),
     /// At most so many times the 99th percentile of another mode.
     Slower(f64, &'static str),
 }
@@ -46,6 +48,8 @@ pub(super) enum Job {
 /// Readers of what is there.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Reading {
+    /// A hot stream alone and beside a crowd of readers, in turn.
+    Beside,
     /// The journal's files, read as files.
     Files,
     /// Intake as fast as it goes, without workers, in this company.

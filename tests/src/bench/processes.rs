@@ -92,6 +92,12 @@ impl Process {
         self.status_mib("VmRSS:")
     }
 
+    /// From here on [`Process::peak_mib`] is what comes.
+    pub(super) fn forget_peak(&self) -> Result<(), String> {
+        let path = format!("/proc/{}/clear_refs", self.child.id());
+        std::fs::write(&path, "5").map_err(|error| format!("{path}: {error}"))
+    }
+
     fn status_mib(&self, field: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.unwrap_or_default();
@@ -133,6 +139,16 @@ impl Companion {
         let mut command = Command::new(me);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         command.spawn().map(Self).map_err(|error| error.to_string())
+    }
+
+    /// Waits for its first line.
+    pub(super) fn until_there(&mut self) -> Result<(), String> {
+        let out = self.0.stdout.as_mut().ok_or("no output")?;
+        let mut byte = [0];
+        while byte != *b"\n" {
+            out.read_exact(&mut byte).map_err(|error| format!("a companion failed: {error}"))?;
+        }
+        Ok(())
     }
 
     /// What it says at its end.

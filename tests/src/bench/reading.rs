@@ -7,6 +7,7 @@ use rollcall_common::client::Client;
 use serde_json::Value;
 
 use super::{
+    beside::beside,
     body::now_ns,
     load::{Load, To},
     message_modes::{LINK, PLAIN},
@@ -33,6 +34,7 @@ const PIECE: usize = 1 << 20;
 /// Runs it once.
 pub(super) async fn reading(plan: &Plan, what: Reading, messages: u64) -> Result<Figures, String> {
     match what {
+        Reading::Beside => beside(plan, messages),
         Reading::Files => {
             let folder = stock::results(plan, messages).await?;
             files(&folder, messages).map_err(|error| error.to_string())

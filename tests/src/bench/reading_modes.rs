@@ -79,6 +79,15 @@ pub(super) const READING: &[Mode] = &[
             Reading::Intake(Company::Asking(STATUS, 20)),
         )
     },
+    Mode {
+        times: 3.0,
+        ..read(
+            "readers",
+            "1 stream, no workers, beside 500 idle feeds, 2,000 polls, 100 slow readers",
+            Goal::Beside(0.9, 100.0),
+            Reading::Beside,
+        )
+    },
     read(
         "streams-1m",
         "a start with 1,000,000 streams of one message",

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::modes::{Goal, Mode};
+use super::{
+    beside::{MORE_MIB, TIMES_ALONE},
+    modes::{Goal, Mode},
+};
 
 /// How the figures are printed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
@@ -120,6 +123,14 @@ impl Row {
         self.median(Figures::rate)
     }
 
+    /// The median of a figure that was named.
+    fn said(&self, name: &str) -> f64 {
+        self.median(|figures| {
+            let said = figures.more.iter().find(|(said, _)| *said == name);
+            said.map_or(f64::NAN, |(_, value)| *value)
+        })
+    }
+
     fn to_line(&self) -> String {
         let Some(first) = self.rounds.first() else {
             return format!("{:<15} not installed, or failed: {}", self.mode.name, self.mode.what);
@@ -182,6 +193,11 @@ pub(super) fn print(rows: &[Row]) {
         let Some(rate) = measured(row.mode.name) else { continue };
         match row.mode.goal {
             Goal::None => {}
+            Goal::Beside(times, mib) => {
+                let (own, more) = (row.said(TIMES_ALONE), row.said(MORE_MIB));
+                println!("{:<12} {own:>8.2} × alone, goal {times} ×", row.mode.name);
+                println!("{:<12} {more:>8.0} MiB more, goal {mib} MiB", row.mode.name);
+            }
             Goal::Rate(goal) => {
                 println!("{:<12} {rate:>8.0}/s, goal {goal:.0}/s", row.mode.name);
             }

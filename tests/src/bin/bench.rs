@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tests::bench::{
-    Ask, Load, Plan, Read, Shape, Work, ask, count, load, nats_sink, nats_worker, rabbitmq_sink,
-    rabbitmq_worker, read, redis_sink, redis_worker, run, sink, worker,
+    Ask, Crowd, Load, Plan, Read, Shape, Work, ask, count, crowd, load, nats_sink, nats_worker,
+    rabbitmq_sink, rabbitmq_worker, read, redis_sink, redis_worker, run, sink, worker,
 };
 
 #[global_allocator]
@@ -25,6 +25,8 @@ struct CommandLine {
 enum Part {
     /// Somebody who asks how things are
     Ask(Ask),
+    /// Many who read
+    Crowd(Crowd),
     /// The engine alone, without IO: for counting instructions
     Engine {
         #[command(flatten)]
@@ -95,6 +97,7 @@ fn main() -> ExitCode {
             match line.part {
                 None => run(&line.plan).await,
                 Some(Part::Ask(plan)) => ask(&plan),
+                Some(Part::Crowd(plan)) => crowd(plan).await,
                 Some(Part::Engine { shape, messages }) => count(shape, messages),
                 Some(Part::Load(plan)) => load(plan).await,
                 Some(Part::NatsSink { address, bytes }) => nats_sink(&address, bytes).await,
