@@ -4,9 +4,9 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The longest duration that a setting may have: ten years. Longer ones are mistakes, and sums
-/// of moments with anything up to this can't overflow.
-const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
+/// The longest duration that a setting may have: a hundred years, of 365.25 days each, as they are
+/// written. Longer ones are mistakes, and sums of moments with anything up to this can't overflow.
+pub const LONGEST: Duration = Duration::from_hours(100 * 8_766);
 
 /// A duration, written with its unit.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -19,7 +19,7 @@ impl FromStr for Span {
         let span = humantime::parse_duration(text)
             .map_err(|error| format!("{text:?} is no duration ({error}); write e.g. \"2s\""))?;
         if span > LONGEST {
-            return Err(format!("{text:?} is longer than ten years"));
+            return Err(format!("{text:?} is longer than a hundred years"));
         }
         Ok(Self(span))
     }
@@ -126,7 +126,9 @@ mod tests {
     #[test]
     fn durations_need_a_unit() {
         assert_eq!("1m30s".parse(), Ok(Span(Duration::from_secs(90))));
-        for bad in ["2", "", "-1s", "1e400s", "nan", "20years"] {
+        assert_eq!(Span(LONGEST).to_string().parse(), Ok(Span(LONGEST)));
+        assert_eq!("100years".parse(), Ok(Span(LONGEST)));
+        for bad in ["2", "", "-1s", "1e400s", "nan", "101years"] {
             assert!(bad.parse::<Span>().is_err(), "{bad}");
         }
     }

@@ -21,6 +21,8 @@ use crate::{
     workers::{membership, registry::Registry},
 };
 
+#[cfg(any(test, feature = "checks"))]
+pub mod checks;
 mod edge;
 mod ground;
 mod listening;

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
+use rollcall_common::units::LONGEST;
+
 use super::{
     section::Section,
     values::{self, DAY, SHORTEST, duration, name, permille, text, whole, word},
 };
 use crate::dispatcher::settings::{Hedging, OnExhausted, Pattern, Processing, StreamOverlay};
-
-/// The longest retention.
-const CENTURY: Duration = Duration::from_hours(24 * 365 * 100);
 
 /// What `pool` says of a stream without a processing step.
 pub(super) const NO_POOL: &str = "none";
@@ -71,7 +70,7 @@ fn overlay(mut section: Section<'_>) -> StreamOverlay {
         hold_alert_after: section.read("hold_alert_after", |node| duration(node, SHORTEST..=DAY)),
         hedge: section
             .read("hedge", |node| word(node, &[("auto", Hedging::Auto), ("off", Hedging::Off)])),
-        retention: section.read("retention", |node| duration(node, Duration::ZERO..=CENTURY)),
+        retention: section.read("retention", |node| duration(node, Duration::ZERO..=LONGEST)),
     };
     for key in ["retention_bytes", "retention_strict"] {
         if let Some(place) = section.place_of(key) {

@@ -9,6 +9,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use rollcall_common::{
     frame,
+    http::Framing,
     limits::{
         CONNECTION_BYTES, HEAD_BYTES, HEADERS, KEPT_HEADER_BYTES, KEPT_HEADERS, KEY_BYTES,
         LARGE_HEADS_BYTES,
@@ -24,6 +25,7 @@ use super::{
     linger::{Linger, Unread},
     pace::{Pace, Turns},
     room::Room,
+    tcp,
 };
 
 /// The most that a body may have here.
@@ -136,6 +138,26 @@ pub fn batch(kind: &str, headers: &HeaderMap, body: &Bytes, limit: usize) {
         assert!(key.len() <= KEY_BYTES, "{key:?}");
     }
     frames(body, limit);
+}
+
+/// What comes on a plain connection is cut into the same messages wherever reads end, and none is
+/// larger than `limit`; what is too large is found behind the same ones.
+///
+/// # Panics
+/// When that is not so.
+pub fn plain(framing: Framing, limit: usize, (bytes, cuts): (&[u8], &[u8])) {
+    let whole = tcp::cut_all(framing, limit, &[bytes]);
+    assert!(whole.0.iter().all(|message| message.len() <= limit), "{whole:?}");
+    let sum: usize = whole.0.iter().map(Bytes::len).sum();
+    assert!(sum <= bytes.len(), "{whole:?}");
+    let (mut pieces, mut rest) = (Vec::new(), bytes);
+    for cut in cuts {
+        let (piece, behind) = rest.split_at(usize::from(*cut).min(rest.len()));
+        pieces.push(piece);
+        rest = behind;
+    }
+    pieces.push(rest);
+    assert_eq!(tcp::cut_all(framing, limit, &pieces), whole);
 }
 
 /// A run of frames is taken apart or refused: none is longer than `limit`, together they are all

@@ -4,7 +4,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::{collection::vec, prelude::*};
-use rollcall_common::{frame, protocol::FRAMES};
+use rollcall_common::{frame, http::Framing, protocol::FRAMES};
 
 use super::{batch, checks};
 
@@ -127,6 +127,16 @@ proptest! {
         limit in 0..100_usize,
     ) {
         checks::batch(kind, &headers, &body, limit);
+    }
+
+    #[test]
+    fn plain_messages_are_the_same_wherever_reads_end(
+        framing in prop::sample::select(vec![Framing::Lines, Framing::Length]),
+        limit in 0..8_usize,
+        bytes in vec(prop_oneof![Just(b'\n'), Just(b'\r'), 0..8_u8, any::<u8>()], 0..40),
+        cuts in vec(0..6_u8, 0..20),
+    ) {
+        checks::plain(framing, limit, (&bytes, &cuts));
     }
 
     #[test]

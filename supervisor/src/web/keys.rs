@@ -60,6 +60,12 @@ const ROUTES: &[Route] = &[
     route("/v1/workers/{id}/drain", &[]),
 ];
 
+/// Every route, and which keys the query of its `GET` may have.
+#[cfg(any(test, feature = "checks"))]
+pub(crate) fn routes() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    ROUTES.iter().map(|route| (route.path, route.keys))
+}
+
 /// Refuses a query with a key that its route does not know, or with one key twice. What is no
 /// route is refused elsewhere.
 ///

@@ -16,6 +16,8 @@ pub use actor::actor;
 pub use attribute::decode_attribute;
 pub use body::{read_body, read_rationed, without_mark};
 pub use keys::check_query;
+#[cfg(any(test, feature = "checks"))]
+pub(crate) use keys::routes;
 pub use order::{whole_of_all, whole_of_stream};
 pub use result::{LINE_BYTES, ResultBody};
 pub use retry_after::{retry_after, wait};

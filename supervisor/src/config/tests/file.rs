@@ -55,4 +55,41 @@ proptest! {
         let _ = Config::read(&text, env, Overrides::default(), problems);
         checks::text(&text);
     }
+
+    #[test]
+    fn addresses_are_the_same_when_they_were_written_down(
+        parts in proptest::collection::vec(
+            "https?://|tcp://|//|:|@|/|\\?|#|\\[::1\\]|\\[|\\]|a\\.example|10\\.0\\.0\\.9\
+             |[0-9]{1,6}|framing=(lines|length)|ack=(line|none)|&|%41|\\PC",
+            0..8,
+        ),
+    ) {
+        checks::address(&parts.concat());
+    }
+
+    #[test]
+    fn numbers_of_any_kind_are_taken_or_refused(
+        place in any::<u8>(),
+        sign in "[-+]?",
+        number in prop_oneof![any::<u64>(), prop::sample::select(vec![
+            0, 1, 999, 1000, u64::MAX >> 1, 1 << 63, u64::MAX - 1, u64::MAX,
+        ])],
+        rest in prop::sample::select(vec![
+            "", ".0", ".5", "e3", "e400", "ms", "s", "us", "h", "days", "years", "KiB", "EiB",
+            "0000000000", "PiB",
+        ]),
+        quoted in any::<bool>(),
+    ) {
+        let text = format!("{sign}{number}{rest}");
+        checks::number(place, &if quoted { format!("{text:?}") } else { text });
+    }
+}
+
+#[test]
+fn the_ends_of_every_range_are_taken() {
+    for place in 0..=u8::MAX {
+        for text in ["\"\"", "\"0s\"", "0", "1", "\"1ms\"", "\"1day\"", "[]"] {
+            checks::number(place, text);
+        }
+    }
 }

@@ -46,6 +46,35 @@ pub(super) fn is_worth_a_look(buffer: &[u8], before: usize, framing: Framing) ->
     }
 }
 
+/// What is cut off bytes that come in pieces, and whether something too large is behind it. It is
+/// looked for as a connection does.
+#[cfg(any(test, feature = "checks"))]
+pub(in super::super) fn cut_all(
+    framing: Framing,
+    limit: usize,
+    pieces: &[&[u8]],
+) -> (Vec<Bytes>, bool) {
+    let (mut buffer, mut all) = (BytesMut::new(), Vec::new());
+    for piece in pieces {
+        let before = buffer.len();
+        buffer.extend_from_slice(piece);
+        if !is_worth_a_look(&buffer, before, framing) && buffer.len() <= limit {
+            continue;
+        }
+        loop {
+            let (messages, wrong) = cut(&mut buffer, framing, (limit, 2));
+            if messages.is_empty() && wrong.is_none() {
+                break;
+            }
+            all.extend(messages);
+            if wrong.is_some() {
+                return (all, true);
+            }
+        }
+    }
+    (all, false)
+}
+
 fn frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, TooLong> {
     let Some(head) = buffer.first_chunk::<HEAD>() else {
         return Ok(None);

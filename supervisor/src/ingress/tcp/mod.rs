@@ -26,6 +26,8 @@ use tokio::{
 };
 
 use self::framing::cut;
+#[cfg(any(test, feature = "checks"))]
+pub(super) use self::framing::cut_all;
 use super::{
     batch::Item,
     connection_limit::{ConnectionLimiter, Seat},
