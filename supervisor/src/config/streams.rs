@@ -59,7 +59,7 @@ fn overlay(mut section: Section<'_>) -> StreamOverlay {
         multiplier_permille: section.read("multiplier", |node| permille(node, 1000..=1_000_000)),
         max_attempts: section.read("max_attempts", |node| whole(node, 1..=1000)),
         max_delay: section.read("max_delay", |node| duration(node, SHORTEST..=DAY)),
-        retry_for: section.read("retry_for", |node| duration(node, SHORTEST..=CENTURY)),
+        retry_for: section.read("retry_for", |node| duration(node, SHORTEST..=LONGEST)),
         on_exhausted: section.read("on_exhausted", |node| {
             let (hold, skip) = (OnExhausted::Hold, OnExhausted::Skip);
             word(node, &[("hold", hold), ("skip", skip)])

@@ -23,7 +23,7 @@ use super::{
     super::{Ground, Running, Store, start_on},
     cable::Cable,
 };
-use crate::{config, dispatcher::Dispatcher, journal::memory::MemoryJournal};
+use crate::{config, journal::memory::MemoryJournal};
 
 /// Requests after which another supervisor is asked: what they leave behind is not to fill the
 /// memory.
@@ -133,7 +133,8 @@ impl Open {
         let (connect, handle) = (self.connect.clone(), self.running.handle().clone());
         let (bytes, whole, order) = self.runtime.block_on(async {
             let (bytes, whole) = exchange(connect, request, patience).await;
-            let order = handle.look(Dispatcher::verify).await.map(|sizes| sizes.map(drop));
+            // No calls are made, so which moment it is does not matter.
+            let order = handle.look(|dispatcher| dispatcher.verify(NOW).map(drop)).await;
             (bytes, whole, order)
         });
         let text = String::from_utf8_lossy(&bytes);

@@ -93,3 +93,25 @@ fn the_ends_of_every_range_are_taken() {
         }
     }
 }
+
+#[test]
+fn every_number_of_a_configuration_is_asked_for() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config");
+    let mut found = 0;
+    for file in fs::read_dir(folder).unwrap() {
+        let Ok(text) = fs::read_to_string(file.unwrap().path()) else { continue };
+        for (key, rest) in text.split(".read(\"").skip(1).filter_map(|rest| rest.split_once('"')) {
+            let read = rest.split(';').next().unwrap().split(".read(").next().unwrap();
+            if ["whole(node", "size(node", "duration(node", "permille(node"]
+                .iter()
+                .any(|kind| read.contains(kind))
+            {
+                let key = format!("{key} = ");
+                let known = checks::NUMBERS.iter().any(|(before, _)| before.ends_with(&key));
+                assert!(known, "{key} is not in the list");
+                found += 1;
+            }
+        }
+    }
+    assert!(found >= 28, "{found} numbers were found in the sources");
+}
