@@ -137,6 +137,16 @@ pub const SNAPSHOT_ITEMS: usize = 4096;
 /// Bytes of messages and results that are kept in memory; what is beyond is read back from the
 /// journal.
 pub const CACHE_BYTES: usize = 24 << 20;
+/// Bytes of messages that are out at workers, in calls of any kind, per journal. A pool makes no
+/// further call once what it has out is as much as is left for others: alone it has half of this,
+/// two have a third each. One call of each pool is always made, whatever its size.
+pub const IN_FLIGHT_BYTES: usize = 128 << 20;
+/// Reads of messages that are to go out, at once: per pool.
+pub const FETCHES: usize = 32;
+/// Bytes of messages that one of these reads brings: per read. One message alone may be larger.
+pub const FETCH_BYTES: usize = 4 << 20;
+/// Bytes that all of them bring, per journal, beside the one message each that is needed.
+pub const FETCHES_BYTES: usize = 16 << 20;
 /// Released results whose place in the journal is known in memory; older ones' is on the disk.
 pub const VIEW_TAIL_ROWS: usize = 65_536;
 /// Places that are written to the disk at a time.

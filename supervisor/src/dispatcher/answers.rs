@@ -85,6 +85,7 @@ impl Dispatcher {
             }
         }
         self.judge(attempt.worker, now);
+        self.let_go((attempt.stream, attempt.sequence));
     }
 
     /// A good answer speaks for its worker, and tells how long answers take.

@@ -38,6 +38,8 @@ pub(super) struct Attempt {
     pub(super) pair: Pair,
     pub(super) fare: Fare,
     pub(super) repute: Repute,
+    /// Bytes of its message.
+    pub(super) bytes: usize,
 }
 
 /// What an attempt's answer is worth.
@@ -84,7 +86,7 @@ impl Dispatcher {
         entry.in_flight += 1;
         self.next_attempt += 1;
         self.timers.set(attempt.deadline, Timer::Attempt(id));
-        self.roster.call(attempt.worker, attempt.repute, attempt.started_at);
+        self.roster.call(attempt.worker, attempt.repute, attempt.bytes, attempt.started_at);
         self.counters.attempts += 1;
         self.dirty.insert(attempt.stream);
         self.attempts.insert(id, attempt);
@@ -120,6 +122,7 @@ impl Dispatcher {
         let detail = "no answer in time".into();
         self.failed(&failed, &Failure { ending, status, detail, mark }, now);
         self.judge(failed.worker, now);
+        self.let_go((failed.stream, failed.sequence));
         // It no longer counts, so another one may go out.
         self.enqueue(failed.stream);
     }
@@ -127,7 +130,7 @@ impl Dispatcher {
     /// Ends an attempt.
     pub(super) fn hang_up(&mut self, id: AttemptId, now: Time) -> Option<Attempt> {
         let attempt = self.attempts.remove(&id)?;
-        self.roster.hang_up(attempt.worker, now);
+        self.roster.hang_up(attempt.worker, attempt.bytes, now);
         let timer = match attempt.standing {
             AttemptStanding::Counting => Timer::Attempt(id),
             AttemptStanding::Beaten(..) | AttemptStanding::Late => {

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use rollcall_common::{
     ids::{Sequence, StreamId},
-    message::Message,
     time::Time,
 };
 
@@ -12,19 +11,15 @@ use super::{
     Dispatcher,
     attempts::{Attempt, AttemptStanding, Pair, Repute},
     budget::{Budget, Fare},
-    effect::Effect,
     event::Presence,
     pool::PoolKey,
     settings::Hedging,
-    slot::{Held, Slot, SlotState},
+    slot::SlotState,
     stream::Turn,
     timers::Timer,
     worker::WorkerKey,
 };
 use crate::record::{Reason, Record};
-
-/// How many messages after the one that is needed are read back with it.
-const FETCH_AHEAD: u64 = 4095;
 
 impl Dispatcher {
     /// Finds the stream's pool by its settings.
@@ -58,7 +53,7 @@ impl Dispatcher {
                 self.pump_probes(pool, now);
                 continue;
             }
-            while !self.draining && self.has_fit(pool, now) {
+            while !self.draining && self.has_fit(pool, now) && self.has_room(pool, now) {
                 let Some(stream) = self.roster.pool_mut(pool).queue.pop_front() else {
                     break;
                 };
@@ -72,9 +67,10 @@ impl Dispatcher {
                 self.enqueue(stream);
             }
         }
+        self.pump_fetches(now);
         self.pump_lanes();
         for pool in self.roster.pool_keys() {
-            if self.roster.has_work(pool) && !self.roster.has_fit(pool) {
+            if self.roster.has_work(pool) && !self.may_call(pool) {
                 self.worry(now);
             }
         }
@@ -93,6 +89,12 @@ impl Dispatcher {
         self.roster.has_fit(pool) || self.make_place(pool, now)
     }
 
+    /// Whether somebody can take work, and there is room for it.
+    pub(super) fn may_call(&self, pool: PoolKey) -> bool {
+        let most = self.settings.bounds.in_flight_bytes;
+        self.roster.has_fit(pool) && self.roster.has_room(pool, most)
+    }
+
     fn dispatch(&mut self, stream: StreamId, sequence: Sequence, pool: PoolKey, now: Time) {
         let entry = self.state.stream_mut(stream);
         let (ladder, hedge) = (entry.settings.ladder, entry.settings.hedge);
@@ -103,9 +105,9 @@ impl Dispatcher {
             // A late answer came while it stood in line.
             return;
         }
-        if slot.held.is_none() {
+        let Some(bytes) = slot.held.as_ref().map(|held| held.message.weight()) else {
             return self.fetch_for((stream, sequence));
-        }
+        };
         let (failures, rounds, reason) = (slot.failures, slot.rounds, slot.next_reason());
         let place = (stream, sequence);
         if let Some(until) = self.doubted_until(place, now) {
@@ -139,22 +141,13 @@ impl Dispatcher {
             pair,
             fare,
             repute,
+            bytes,
         };
         let id = self.start_attempt(attempt);
         let by_hand = reason == Reason::Manual;
         if let (Some(id), Hedging::Auto, false, Repute::Clean) = (id, hedge, by_hand, repute) {
             self.watch_slow(id, pool, now);
         }
-    }
-
-    /// Has a message read back that is to go out.
-    pub(super) fn fetch_for(&mut self, (stream, first): (StreamId, Sequence)) {
-        let entry = self.state.stream_mut(stream);
-        entry.again.insert(first);
-        entry.turn = Turn::Fetching;
-        // A window that was made smaller may end before it.
-        let last = entry.window_end().min(Sequence(first.0 + FETCH_AHEAD)).max(first);
-        self.effects.push_back(Effect::Fetch { stream, first, last });
     }
 
     /// Lets a try pay, if it has to. The first one of a message is free, and so are those that
@@ -177,31 +170,8 @@ impl Dispatcher {
         if let Some(slot) = self.state.stream_mut(stream).slot_mut(sequence) {
             slot.state = SlotState::Waiting { due };
             self.timers.set(due, Timer::Retry(stream, sequence));
+            self.let_go((stream, sequence));
         }
-    }
-
-    /// Messages came back from the journal. The first one that was asked for may have its result
-    /// meanwhile; if it has none and is not among them, it is nowhere.
-    pub(super) fn fetched(
-        &mut self,
-        (stream, first): (StreamId, Sequence),
-        messages: Vec<(Sequence, Time, Arc<Message>)>,
-        now: Time,
-    ) {
-        for (sequence, accepted_at, message) in messages {
-            // At least the one that is needed, however full the memory is.
-            let needed = self.state.stream(stream).again.contains(sequence);
-            if needed || self.state.held_bytes < self.settings.bounds.cache_bytes {
-                self.state.hold(stream, sequence, Held { accepted_at, message });
-            }
-        }
-        let entry = self.state.stream_mut(stream);
-        entry.turn = Turn::None;
-        let open = entry.slot(first).is_some_and(Slot::is_without_message);
-        if open && entry.pool.is_some() && entry.again.contains(first) && !entry.paused {
-            return self.quarantine_stream((stream, first), now);
-        }
-        self.enqueue(stream);
     }
 
     /// A message's wait is over.

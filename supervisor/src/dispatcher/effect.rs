@@ -56,6 +56,8 @@ pub enum Effect {
         first: Sequence,
         /// The last that makes sense.
         last: Sequence,
+        /// Bytes of them that there is room for; the first comes in any case.
+        bytes: usize,
     },
     /// Look whether a worker is there: a new connection, within
     /// [`PROBE_TIMEOUT`](rollcall_common::limits::PROBE_TIMEOUT).

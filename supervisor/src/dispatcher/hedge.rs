@@ -149,8 +149,8 @@ impl Dispatcher {
             return;
         }
         let pool = self.roster.pool_of(slow.worker);
-        if entry.pool != Some(pool) || self.is_out(pool) {
-            // The stream, or the worker, has changed to another one.
+        if entry.pool != Some(pool) || self.is_out(pool) || !self.may_call(pool) {
+            // The stream, or the worker, has changed to another one; or others wait for the room.
             return;
         }
         let other = |worker| worker != slow.worker;

@@ -30,6 +30,10 @@ pub struct Sizes {
     pub timers: usize,
     /// Bytes of messages.
     pub held_bytes: usize,
+    /// Bytes of messages that are out at workers.
+    pub out_bytes: usize,
+    /// Whether something waits that could go out if less were out.
+    pub is_full: bool,
     /// For each stream its slots, and its attempts that are in time.
     pub streams: Vec<(usize, u32)>,
 }
@@ -56,6 +60,8 @@ impl Dispatcher {
             attempts: self.attempts.len(),
             timers: self.timers.len(),
             held_bytes: self.state.held_bytes,
+            out_bytes: self.roster.out_bytes(),
+            is_full: self.is_full(),
             streams: Vec::new(),
         };
         let counting = self.counting()?;
@@ -75,6 +81,7 @@ impl Dispatcher {
         );
         self.verify_workers()?;
         self.verify_late(now)?;
+        self.verify_room()?;
         self.verify_lanes(&self.state)?;
         self.verify_alerts()?;
         Ok(sizes)
@@ -176,14 +183,23 @@ impl Dispatcher {
         };
         match stream.turn {
             _ if self.is_deferred(id) => {}
-            Turn::Fetching => {}
+            Turn::Fetching => {
+                ensure!(self.fetches.has(id), "{name} waits for a read that nobody makes");
+            }
+            Turn::Unread => {
+                let mut line = self.roster.pool_ref(pool).unread.iter();
+                let in_line = line.any(|(stream, _)| *stream == id);
+                let most = self.settings.bounds.in_flight_bytes;
+                let now = self.may_fetch(pool) && self.roster.has_room(pool, most);
+                ensure!(in_line && (self.draining || !now), "{name} could be read, and is not");
+            }
             Turn::None => ensure!(
                 !stream.wants_turn(),
                 "{name} has something to dispatch and stands in no queue"
             ),
             Turn::Queued => ensure!(
-                self.draining || self.is_out(pool) || !self.roster.has_fit(pool),
-                "{name} stands in the queue of a pool with a fit worker"
+                self.draining || self.is_out(pool) || !self.may_call(pool),
+                "{name} stands in the queue of a pool with a fit worker, and room"
             ),
         }
         Ok(())

@@ -47,6 +47,24 @@ impl LateCalls {
 }
 
 impl Dispatcher {
+    /// Whether a pool in which something waits may have another call for all that is out: gives up
+    /// its late calls for it, the oldest first.
+    pub(super) fn has_room(&mut self, pool: PoolKey, now: Time) -> bool {
+        let most = self.settings.bounds.in_flight_bytes;
+        while self.roster.has_work(pool) && !self.roster.has_room(pool, most) {
+            let Some(oldest) = self.oldest_of_pool(pool) else {
+                return false;
+            };
+            self.counters.given_up += 1;
+            self.end_call(oldest, now);
+        }
+        true
+    }
+
+    fn oldest_of_pool(&self, pool: PoolKey) -> Option<AttemptId> {
+        self.late.oldest_of(|worker| self.roster.pool_of(worker) == pool)
+    }
+
     /// Something waits, and no fit worker of the pool has a place free: gives up the oldest late
     /// call that holds one. Whether there was such a call.
     pub(super) fn make_place(&mut self, pool: PoolKey, now: Time) -> bool {
@@ -74,6 +92,35 @@ impl Dispatcher {
         }
     }
 
+    /// Whether something waits that could go out if less were out.
+    pub(super) fn is_full(&self) -> bool {
+        let most = self.settings.bounds.in_flight_bytes;
+        let stands = |pool| self.roster.has_fit(pool) && !self.roster.has_room(pool, most);
+        self.roster.pool_keys().any(|pool| self.roster.has_work(pool) && stands(pool))
+    }
+
+    /// What is out is counted, and bounded: but for one message of each pool.
+    pub(super) fn verify_room(&self) -> Result<(), String> {
+        let mut pools: BTreeMap<PoolKey, (usize, usize)> = BTreeMap::new();
+        for attempt in self.attempts.values() {
+            let (sum, largest) = pools.entry(self.roster.pool_of(attempt.worker)).or_default();
+            *sum += attempt.bytes;
+            *largest = attempt.bytes.max(*largest);
+        }
+        let whole: usize = pools.values().map(|(sum, _)| sum).sum();
+        let beside: usize = pools.values().map(|(sum, largest)| sum - largest).sum();
+        let most = self.settings.bounds.in_flight_bytes;
+        let counted = |pool: &PoolKey| {
+            let sum = pools.get(pool).map_or(0, |(sum, _)| *sum);
+            sum == self.roster.pool_ref(*pool).out_bytes
+        };
+        let noted = whole == self.roster.out_bytes() && self.roster.pool_keys().all(|p| counted(&p));
+        if !noted || beside > most {
+            return Err(format!("{whole} bytes are out, {most} at most: {pools:?}, {noted}"));
+        }
+        Ok(())
+    }
+
     /// Late calls are known as such, and none is in anybody's way.
     pub(super) fn verify_late(&self, now: Time) -> Result<(), String> {
         let late =
@@ -87,7 +134,13 @@ impl Dispatcher {
         let in_the_way =
             |pool: &PoolKey| !self.draining && self.oldest_in_the_way(*pool, now).is_some();
         let stands = |pool: &PoolKey| !self.roster.has_fit(*pool) && !self.is_out(*pool);
-        match pools.find(|pool| stands(pool) && in_the_way(pool)) {
+        let most = self.settings.bounds.in_flight_bytes;
+        let lacks_room = |pool: &PoolKey| {
+            let full = !self.draining && !self.roster.has_room(*pool, most);
+            full && (self.roster.has_fit(*pool) && !self.is_out(*pool))
+        };
+        let hold_room = |pool: &PoolKey| lacks_room(pool) && self.oldest_of_pool(*pool).is_some();
+        match pools.find(|pool| stands(pool) && in_the_way(pool) || hold_room(pool)) {
             Some(pool) => Err(format!("late calls of {pool:?} are in the way")),
             None => Ok(()),
         }

@@ -39,6 +39,7 @@ mod dispatching;
 pub mod effect;
 mod escalation;
 pub mod event;
+mod fetching;
 mod health;
 mod hedge;
 mod invariants;
@@ -88,6 +89,7 @@ use crate::record::Record;
 use attempts::Attempt;
 use deferred::Deferred;
 use escalation::Signal;
+use fetching::Fetches;
 use late::LateCalls;
 use notices::Teller;
 use outage::Outages;
@@ -120,6 +122,7 @@ pub struct Dispatcher {
     attempts: BTreeMap<AttemptId, Attempt>,
     suspects: Suspects,
     late: LateCalls,
+    fetches: Fetches,
     outages: Outages,
     next_attempt: u64,
     timers: Timers,
@@ -161,6 +164,7 @@ impl Dispatcher {
             attempts: BTreeMap::new(),
             suspects: Suspects::default(),
             late: LateCalls::default(),
+            fetches: Fetches::default(),
             outages: Outages::default(),
             next_attempt: 1,
             timers: Timers::default(),
@@ -336,12 +340,13 @@ impl Dispatcher {
         for stream in self.state.streams.iter_mut() {
             stream.settings = settings.stream(&stream.name);
             stream.pool = None;
-            if stream.turn == Turn::Queued {
+            if matches!(stream.turn, Turn::Queued | Turn::Unread) {
                 stream.turn = Turn::None;
             }
         }
         for pool in self.roster.pool_keys() {
             self.roster.pool_mut(pool).queue.clear();
+            self.roster.pool_mut(pool).unread.clear();
         }
         for stream in self.state.stream_ids() {
             self.assign_pool(stream);

@@ -206,7 +206,8 @@ impl Dispatcher {
         });
         let due: Vec<WorkerKey> = due.map(|(key, _)| key).collect();
         for worker in due {
-            if self.roster.has_work(pool) && self.free_place(worker, now) {
+            let work = self.roster.has_work(pool) && self.has_room(pool, now);
+            if work && self.free_place(worker, now) {
                 self.probe_with_next((worker, pool), now);
             }
         }
@@ -237,6 +238,10 @@ impl Dispatcher {
             let sent =
                 next.is_some_and(|sequence| self.probe_with((stream, sequence), worker, now));
             self.enqueue(stream);
+            if self.state.stream(stream).turn == Turn::Unread {
+                // The probe goes out when it has been read.
+                return;
+            }
             if sent {
                 self.counters.probes += 1;
                 let probe = self.outages.probes.entry(worker).or_default();
@@ -258,10 +263,10 @@ impl Dispatcher {
         if !matches!(slot.state, SlotState::Idle) {
             return false;
         }
-        if slot.held.is_none() {
+        let Some(bytes) = slot.held.as_ref().map(|held| held.message.weight()) else {
             self.fetch_for(place);
             return false;
-        }
+        };
         let (failures, reason) = (slot.failures, slot.next_reason());
         let repute = if slot.deaths().is_empty() { Repute::Clean } else { Repute::Suspect };
         if let Some(until) = self.doubted_until(place, now) {
@@ -283,6 +288,7 @@ impl Dispatcher {
             pair: Pair::Alone,
             fare: Fare::Free,
             repute,
+            bytes,
         });
         true
     }

@@ -3,7 +3,9 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use rollcall_common::{ids::StreamId, time::Time};
+use rollcall_common::{ids::{Sequence, StreamId},
+    time::Time,
+};
 
 use super::{budget::Budget, hedge::Hedge, settings::PoolSettings, worker::WorkerKey};
 
@@ -30,6 +32,11 @@ pub(super) struct Pool {
     pub(super) hedge: Hedge,
     /// Streams that have something for it, in the order of their turns.
     pub(super) queue: VecDeque<StreamId>,
+    /// Streams whose next message is to be read back before it can go out, in the order of their
+    /// turns.
+    pub(super) unread: VecDeque<(StreamId, Sequence)>,
+    /// Bytes of messages that are out at its workers.
+    pub(super) out_bytes: usize,
 }
 
 impl Pool {
@@ -44,6 +51,8 @@ impl Pool {
             budget: Budget::default(),
             hedge: Hedge::default(),
             queue: VecDeque::new(),
+            unread: VecDeque::new(),
+            out_bytes: 0,
         }
     }
 

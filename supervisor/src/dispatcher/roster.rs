@@ -22,6 +22,8 @@ pub(super) struct Roster {
     free: Vec<WorkerKey>,
     pools: Vec<Pool>,
     pools_by_name: BTreeMap<Arc<str>, PoolKey>,
+    /// Bytes of messages that are out at workers.
+    out_bytes: usize,
 }
 
 #[expect(clippy::indexing_slicing, reason = "keys are given out here and never taken back")]
@@ -65,7 +67,21 @@ impl Roster {
 
     /// Whether streams stand in line for the pool.
     pub(super) fn has_work(&self, pool: PoolKey) -> bool {
-        !self.pools[pool.index()].queue.is_empty()
+        let pool = &self.pools[pool.index()];
+        !pool.queue.is_empty() || !pool.unread.is_empty()
+    }
+
+    /// Bytes of messages that are out at workers.
+    pub(super) fn out_bytes(&self) -> usize {
+        self.out_bytes
+    }
+
+    /// Whether the pool may have another call, when `most` bytes may be out: it has none, or less
+    /// than is left. So there is always something left for another pool (after the dynamic
+    /// thresholds of Choudhury and Hahne, IEEE/ACM Transactions on Networking, 1998).
+    pub(super) fn has_room(&self, pool: PoolKey, most: usize) -> bool {
+        let out = self.pools[pool.index()].out_bytes;
+        out == 0 || out < most.saturating_sub(self.out_bytes)
     }
 
     /// Whether some worker of the pool could be given work if it had a hand free, and would do it.
@@ -126,6 +142,9 @@ impl Roster {
         let key = self.find(id).unwrap_or_else(|| self.add(Worker::new(Arc::clone(id), pool, 0)));
         if self.workers[key.0].pool != pool {
             self.leave(key, Time::default());
+            let bytes = self.workers[key.0].out_bytes;
+            self.pools[self.workers[key.0].pool.index()].out_bytes -= bytes;
+            self.pools[pool.index()].out_bytes += bytes;
             self.workers[key.0].pool = pool;
         }
         let worker = &mut self.workers[key.0];
@@ -203,9 +222,12 @@ impl Roster {
     }
 
     /// Notes a call that goes out.
-    pub(super) fn call(&mut self, key: WorkerKey, repute: Repute, now: Time) {
+    pub(super) fn call(&mut self, key: WorkerKey, repute: Repute, bytes: usize, now: Time) {
         let worker = &mut self.workers[key.0];
         worker.in_flight += 1;
+        worker.out_bytes += bytes;
+        self.pools[worker.pool.index()].out_bytes += bytes;
+        self.out_bytes += bytes;
         worker.counting += 1;
         worker.suspects += u32::from(repute == Repute::Suspect);
         self.refit(key, now);
@@ -244,8 +266,12 @@ impl Roster {
     }
 
     /// Notes that a call is over.
-    pub(super) fn hang_up(&mut self, key: WorkerKey, now: Time) {
-        self.workers[key.0].in_flight -= 1;
+    pub(super) fn hang_up(&mut self, key: WorkerKey, bytes: usize, now: Time) {
+        let worker = &mut self.workers[key.0];
+        worker.in_flight -= 1;
+        worker.out_bytes -= bytes;
+        self.pools[worker.pool.index()].out_bytes -= bytes;
+        self.out_bytes -= bytes;
         self.refit(key, now);
     }
 

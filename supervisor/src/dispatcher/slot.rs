@@ -70,6 +70,8 @@ pub(super) struct Slot {
     pub(super) held: Option<Held>,
     /// What identified it when it was parked: a late answer may come before it is read back.
     pub(super) known: Option<Head>,
+    /// What identified it when it was let go, for want of room. Soft.
+    pub(super) left: Option<Box<Head>>,
     /// When its next attempt is, or was, due: its state may have gone on since.
     pub(super) due: Option<Time>,
     pub(super) failures: u32,
@@ -122,6 +124,7 @@ impl Slot {
             state: SlotState::Idle,
             held: None,
             known: None,
+            left: None,
             due: None,
             failures: 0,
             rounds: 0,
@@ -140,6 +143,17 @@ impl Slot {
         let out = std::mem::take(&mut self.out);
         let settled = Self { state: SlotState::done(outcome), out, ..Self::new() };
         std::mem::replace(self, settled).held
+    }
+
+    /// Lets go of a message that waits: it is read back when its turn comes. Gives it back, if it
+    /// was there.
+    pub(super) fn let_go(&mut self) -> Option<Held> {
+        let waits = matches!(self.state, SlotState::Idle | SlotState::Waiting { .. });
+        if !waits || self.held.is_none() {
+            return None;
+        }
+        self.left = self.head().map(Box::new);
+        self.held.take()
     }
 
     /// An attempt failed in a way that counts.
@@ -255,12 +269,12 @@ impl Slot {
     }
 
     /// What identifies the message, where that is known: while it is held, parked, or was sent
-    /// back by a person.
+    /// back by a person, and from when on it was held and let go.
     pub(super) fn head(&self) -> Option<Head> {
         match (&self.held, &self.state) {
             (Some(held), _) => Some(Head { id: held.message.id, accepted_at: held.accepted_at }),
             (None, SlotState::Parked(parking)) => Some(parking.head),
-            (None, _) => self.known,
+            (None, _) => self.left.as_deref().copied().or(self.known),
         }
     }
 }

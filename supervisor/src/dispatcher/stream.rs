@@ -80,6 +80,8 @@ impl Alarm {
 pub(super) enum Turn {
     /// A message is being read back from the journal.
     Fetching,
+    /// It stands in its pool's line of those that are to have a message read back.
+    Unread,
     /// It stands in no queue.
     None,
     /// It stands in its pool's queue.

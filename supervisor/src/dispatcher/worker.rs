@@ -75,6 +75,8 @@ pub struct Worker {
     pub concurrency: u32,
     /// Calls that it has.
     pub in_flight: u32,
+    /// Bytes of the messages of its calls.
+    pub(super) out_bytes: usize,
     /// Calls that it has in time.
     pub(super) counting: u32,
     /// Calls in time of messages during whose attempts a worker died.
@@ -211,6 +213,7 @@ impl Worker {
             standing: Standing::Left,
             concurrency,
             in_flight: 0,
+            out_bytes: 0,
             counting: 0,
             suspects: 0,
             limit: None,

@@ -56,6 +56,8 @@ pub enum Outward {
         first: Sequence,
         /// The last that makes sense.
         last: Sequence,
+        /// Bytes of them that there is room for; the first comes in any case.
+        bytes: usize,
     },
     /// Senders of a subscription that set out in an earlier life are to come back.
     Recall {
@@ -296,8 +298,8 @@ impl Engine {
                 }
                 Effect::Deliver(delivery) => self.saying.outward.push(Outward::Deliver(delivery)),
                 Effect::Dispatch(dispatch) => self.dispatches.push_back(dispatch),
-                Effect::Fetch { stream, first, last } => {
-                    self.saying.outward.push(Outward::Fetch { stream, first, last });
+                Effect::Fetch { stream, first, last, bytes } => {
+                    self.saying.outward.push(Outward::Fetch { stream, first, last, bytes });
                 }
                 Effect::Probe { worker } => self.probes.push_back(worker),
                 Effect::Recall { subscription, life } => {

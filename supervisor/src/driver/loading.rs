@@ -1,7 +1,7 @@
 //! What the engine wants back from the journal: read on threads that may block, and handed in as
 //! events.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use rollcall_common::{
     exhaustion::is_exhausted,
@@ -16,8 +16,6 @@ use crate::{
     views::{ReadFailed, Views},
 };
 
-/// Bytes of messages that one fetch brings.
-const FETCH_BYTES: usize = 4 << 20;
 /// Results that one look for a subscription covers.
 const SCAN_RESULTS: usize = 50_000;
 /// The wait before a read that could not be made is tried again.
@@ -38,10 +36,16 @@ impl Loader {
         Self { views, handle }
     }
 
-    pub(super) fn fetch(&self, stream: StreamId, first: Sequence, last: Sequence) {
+    pub(super) fn fetch(
+        &self,
+        stream: StreamId,
+        sequences: RangeInclusive<Sequence>,
+        bytes: usize,
+    ) {
+        let first = *sequences.start();
         let (views, handle) = (Arc::clone(&self.views), self.handle.clone());
         task::spawn("fetch", async move {
-            let read = move || views.messages(stream, first..=last, FETCH_BYTES);
+            let read = move || views.messages(stream, sequences.clone(), bytes);
             // There may be none: they may have their results meanwhile. The dispatcher knows.
             let messages = read_on(read, ReadFailed::may_pass).await;
             // Err: the driver has ended, and nobody waits.

@@ -293,7 +293,9 @@ impl Driver {
             Outward::Forget(worker) => self.edges.forget(&worker),
             Outward::GiveUp { attempt, worker } => self.edges.give_up(&worker, attempt),
             Outward::Deliver(delivery) => self.edges.deliver(delivery),
-            Outward::Fetch { stream, first, last } => self.loader.fetch(stream, first, last),
+            Outward::Fetch { stream, first, last, bytes } => {
+                self.loader.fetch(stream, first..=last, bytes);
+            }
             Outward::Recall { subscription, life } => self.edges.recall(subscription, life),
             Outward::Reply(request, reply) => self.requests.answer(request, reply),
             Outward::Tell(notice) => self.edges.tell(notice),

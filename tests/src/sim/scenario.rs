@@ -233,6 +233,8 @@ fn bounds(rng: &mut fastrand::Rng) -> Bounds {
         passes: rng.usize(1..=4),
         held_alerts: rng.usize(0..=2),
         cache_bytes: [0, 500][rng.usize(..2)],
+        in_flight_bytes: [0, 500, 2_000, 8_000][rng.usize(..4)],
+        fetches: rng.usize(1..=2),
         ..Bounds::default()
     }
 }

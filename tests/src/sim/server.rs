@@ -10,7 +10,6 @@ use std::{
 use bytes::Bytes;
 use rollcall_common::{
     ids::{Epoch, Sequence, StreamId},
-    limits::CACHE_BYTES,
     time::Time,
 };
 use rollcall_supervisor::{
@@ -33,6 +32,8 @@ use crate::oracle::{Invariant, Seen, Violation};
 
 /// Bytes that one fetch brings.
 const FETCH_BYTES: usize = 2_000;
+/// No message here takes more bytes.
+const LARGEST_MESSAGE: usize = 8 << 10;
 /// Results that one look for a subscription covers.
 const SCAN_RESULTS: usize = 7;
 
@@ -357,12 +358,17 @@ impl World {
             Violation { invariant: Invariant::I8, detail }
         };
         let sizes = dispatcher.verify(self.now).map_err(broken)?;
+        self.sometimes.add(Something::EnoughOut, u64::from(sizes.is_full));
         let quarantined = dispatcher.counters().quarantined;
         if quarantined > 0 {
             return Err(broken(format!("{quarantined} streams or subscriptions are inconsistent")));
         }
         let bound = |detail| Violation { invariant: Invariant::I7, detail };
-        if sizes.held_bytes > CACHE_BYTES || sizes.timers > 20_000 || sizes.attempts > 20_000 {
+        // Beside the cache there is what is out, and what has been read and is to go out.
+        let held = sizes.held_bytes.saturating_sub(sizes.out_bytes);
+        let pools = settings.pools.len() + 1;
+        let read = pools * (settings.bounds.fetches + 1) * LARGEST_MESSAGE;
+        if held > settings.bounds.cache_bytes + read || sizes.timers > 20_000 || sizes.attempts > 20_000 {
             return Err(bound(format!("{sizes:?}")));
         }
         for (id, (slots, in_flight)) in (0_u32..).map(StreamId).zip(sizes.streams) {
@@ -519,8 +525,9 @@ impl World {
                 }
                 self.deliver(delivery);
             }
-            Outward::Fetch { stream, first, last } => {
-                self.after(hop, What::Read(self.incarnation, (stream, first, last)));
+            Outward::Fetch { stream, first, last, bytes } => {
+                let bytes = bytes.min(FETCH_BYTES);
+                self.after(hop, What::Read(self.incarnation, (stream, first, last), bytes));
             }
             Outward::Recall { subscription, life } => {
                 server.recalled.insert(subscription, life);
@@ -551,11 +558,12 @@ impl World {
         &mut self,
         process: u32,
         (stream, first, last): (StreamId, Sequence, Sequence),
+        bytes: usize,
     ) -> Step {
         let Some(server) = self.server.as_ref().filter(|_| process == self.incarnation) else {
             return Ok(());
         };
-        let read = server.views.messages(stream, first..=last, FETCH_BYTES);
+        let read = server.views.messages(stream, first..=last, bytes);
         let messages = read.map_err(|error| damaged(&error))?;
         let found =
             if messages.is_empty() { Something::FetchedTooLate } else { Something::Fetched };

@@ -51,6 +51,7 @@ somethings! {
     Drained = "worker drained",
     Duplicate = "key seen with the same content",
     Ejected = "worker ejected",
+    EnoughOut = "message waited because enough was out at workers",
     Fetched = "message fetched from the journal",
     FetchedTooLate = "messages had their results when they were read back",
     GivenUp = "late attempt given up for one that waits",

@@ -68,7 +68,7 @@ pub(super) enum What {
     /// A sender goes on along its lane.
     Push(u32, Box<Parcel>),
     /// Messages are read back from the journal.
-    Read(u32, (StreamId, Sequence, Sequence)),
+    Read(u32, (StreamId, Sequence, Sequence), usize),
     /// A worker is started again.
     Revive(usize),
     /// A client sends.
@@ -287,7 +287,7 @@ impl World {
             What::People => self.people(),
             What::Pull => self.pull(),
             What::Push(process, parcel) => self.push(process, *parcel),
-            What::Read(process, wanted) => self.read_messages(process, wanted),
+            What::Read(process, wanted, bytes) => self.read_messages(process, wanted, bytes),
             What::Revive(worker) => {
                 self.revive(worker);
                 Ok(())

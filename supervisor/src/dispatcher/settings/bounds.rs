@@ -2,8 +2,8 @@
 //! down, so that the simulator can play them small.
 
 use rollcall_common::limits::{
-    CACHE_BYTES, ENTRY_BYTES, ENTRY_RESERVE, HELD_ALERTS, PASSED_AT_ONCE, SNAPSHOT_ITEMS, STREAMS,
-    TURN_BYTES, WORK_AT_ONCE,
+    CACHE_BYTES, ENTRY_BYTES, ENTRY_RESERVE, FETCHES, HELD_ALERTS, IN_FLIGHT_BYTES,
+    PASSED_AT_ONCE, SNAPSHOT_ITEMS, STREAMS, TURN_BYTES, WORK_AT_ONCE,
 };
 
 /// Bytes of a key, a lane or a run of results, at most.
@@ -28,6 +28,10 @@ pub struct Bounds {
     pub streams: usize,
     /// Bytes of messages that are kept in memory.
     pub cache_bytes: usize,
+    /// Bytes of messages that are out at workers.
+    pub in_flight_bytes: usize,
+    /// Reads of messages of one pool at once.
+    pub fetches: usize,
 }
 
 impl Bounds {
@@ -56,6 +60,8 @@ impl Default for Bounds {
             held_alerts: HELD_ALERTS,
             streams: STREAMS,
             cache_bytes: CACHE_BYTES,
+            in_flight_bytes: IN_FLIGHT_BYTES,
+            fetches: FETCHES,
         }
     }
 }

@@ -98,6 +98,7 @@ impl Slot {
             suspicion: _,
             // Soft.
             held: _,
+            left: _,
             noted: _,
             last_tried: _,
             rounds: _,

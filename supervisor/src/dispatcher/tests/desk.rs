@@ -120,7 +120,9 @@ impl Desk {
                 Effect::GiveUp { attempt, .. } => self.given_up.push(attempt),
                 Effect::Deliver(delivery) => self.deliveries.push(delivery),
                 Effect::Dispatch(dispatch) => self.dispatches.push(dispatch),
-                Effect::Fetch { stream, first, last } => self.fetches.push((stream, first, last)),
+                Effect::Fetch { stream, first, last, .. } => {
+                    self.fetches.push((stream, first, last));
+                }
                 Effect::Probe { worker } => self.probes.push(worker),
                 Effect::Release(released) => self.released.push(released),
                 Effect::Reply(_, reply) => self.replies.push(reply),

@@ -13,6 +13,7 @@ mod outages;
 mod poison;
 mod pools;
 mod quarantine;
+mod room;
 mod snapshot;
 mod streams;
 mod subscriptions;

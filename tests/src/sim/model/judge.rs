@@ -444,7 +444,7 @@ impl Model {
             let places = self.places.get(&worker).copied().flatten();
             let full = places.is_some_and(|places| at_worker + sent >= places as usize);
             let late = self.tries.get(&id).is_some_and(|one| one.late_until.is_some());
-            if !late || !full {
+            if !late || !full && !self.is_short_of_room(&worker, dispatches) {
                 let detail = format!("{id:?} at {worker} was in nobody's way: {late} {full}");
                 return Err(wrong(Invariant::I3, detail));
             }
@@ -511,8 +511,10 @@ impl Model {
             );
             return Err(wrong(Invariant::I9, detail));
         }
+        self.check_room(dispatch)?;
+        let bytes = dispatch.message.weight();
         let (begun, until, worker) = (now, now + dispatch.timeout, Arc::clone(&dispatch.worker));
-        let one = Try { at, worker, begun, until, late_until: None, owing: false, beaten_by: None };
+        let one = Try { at, worker, begun, until, late_until: None, owing: false, beaten_by: None, bytes };
         // From now on it is known.
         self.message(at);
         self.tries.insert(dispatch.attempt, one);

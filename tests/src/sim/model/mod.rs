@@ -26,6 +26,7 @@ use crate::oracle::{Invariant, Place, Violation};
 
 mod judge;
 mod outages;
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -91,6 +92,8 @@ struct Try {
     owing: bool,
     /// The answer that was accepted instead of its own.
     beaten_by: Option<Payload>,
+    /// Bytes of its message.
+    bytes: usize,
 }
 
 /// What has to be written down of a message.

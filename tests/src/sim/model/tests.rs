@@ -20,7 +20,7 @@ fn of_pool(workers: &[&str]) -> Model {
     }
     let (at, worker, until) = ((0, 1), workers[0].into(), Time::from_micros(2_000_000));
     let (begun, late_until, owing, beaten_by) = (NOW, None, false, None);
-    let one = Try { at, worker, begun, until, late_until, owing, beaten_by };
+    let one = Try { at, worker, begun, until, late_until, owing, beaten_by, bytes: 100 };
     model.tries.insert(AttemptId(1), one);
     model
 }

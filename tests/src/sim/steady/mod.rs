@@ -308,7 +308,7 @@ impl Play {
                     let worker = number(&dispatch.worker);
                     self.after(HOP, What::Work(worker, dispatch));
                 }
-                Effect::Fetch { stream, first, last } => self.fetch(stream, first, last),
+                Effect::Fetch { stream, first, last, .. } => self.fetch(stream, first, last),
                 Effect::Probe { worker } => {
                     let kind = self.plan.outage.map(|(kind, ..)| kind).filter(|_| self.away);
                     let refused = kind == Some(Outage::Refused);
