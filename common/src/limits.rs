@@ -105,6 +105,10 @@ pub const DRIVER_QUEUE: usize = 4096;
 /// Events that wait for the driver, beyond which nothing new is taken in: the rest is for
 /// answers, which empty the queues.
 pub const INTAKE_QUEUE: usize = 3072;
+/// Bytes of answers that wait for the driver, per process; one alone may be larger.
+pub const DRIVER_QUEUE_BYTES: usize = 32 << 20;
+/// Bytes of answers, per event, that need no room among these.
+pub const SMALL_EVENT_BYTES: usize = 4 << 10;
 /// How long an entry may wait for its sync before nothing new is taken in.
 pub const COMMIT_STALL: Duration = Duration::from_secs(2);
 /// Events that the driver takes in one turn.

@@ -144,9 +144,26 @@ pub fn compact(body: Bytes) -> Bytes {
     if body.len() < COPIED_BYTES { Bytes::copy_from_slice(&body) } else { body }
 }
 
+/// The same bytes, without the `whole` that they came in, unless they are most of it: a message of
+/// a batch must not keep the others in memory.
+#[must_use]
+pub fn apart(body: Bytes, whole: usize) -> Bytes {
+    if body.len() < whole / 2 { Bytes::copy_from_slice(&body) } else { compact(body) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_keeps_only_what_is_mostly_its_own() {
+        let whole = Bytes::from(vec![1; 400 << 10]);
+        let kept = |part: &Bytes| whole.as_ptr_range().contains(&part.as_ptr());
+        for (bytes, shares) in [(1, false), (100, false), (199, false), (200, true), (400, true)] {
+            let part = apart(whole.slice(..bytes << 10), whole.len());
+            assert_eq!((part.len(), kept(&part)), (bytes << 10, shares));
+        }
+    }
 
     fn headers(all: &[(&str, &str)]) -> Headers {
         all.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()

@@ -92,6 +92,7 @@ impl Api {
         let overview = self.views.overview();
         let roll = &overview.roll;
         let in_flight = roll.workers.iter().map(|worker| u64::from(worker.in_flight)).sum();
+        let out_bytes = roll.workers.iter().map(|worker| count(worker.out_bytes)).sum();
         let mut registry = Registry::with_prefix("rollcall");
         register_counters(&mut registry, &overview.counters);
         let gauges = [
@@ -103,6 +104,7 @@ impl Api {
             ("workers_active", "Workers that may be given work", count(roll.active(now))),
             ("alerts_firing", "Alerts that ask for somebody", count(roll.firing)),
             ("calls_in_flight", "Calls to workers that are out", in_flight),
+            ("calls_in_flight_bytes", "Bytes of the messages of these calls", out_bytes),
             ("journal_size_bytes", "Bytes of the journal", self.journal.size_bytes()),
             ("tasks", "Tasks that run", count(task::running())),
         ];

@@ -76,7 +76,7 @@ pub struct Worker {
     /// Calls that it has.
     pub in_flight: u32,
     /// Bytes of the messages of its calls.
-    pub(super) out_bytes: usize,
+    pub out_bytes: usize,
     /// Calls that it has in time.
     pub(super) counting: u32,
     /// Calls in time of messages during whose attempts a worker died.

@@ -11,18 +11,20 @@ use std::{
 
 use rollcall_common::{
     ids::StreamName,
-    limits::{COMMIT_STALL, DRIVER_QUEUE, INTAKE_QUEUE},
-    message::Message,
+    limits::{COMMIT_STALL, DRIVER_QUEUE, DRIVER_QUEUE_BYTES, INTAKE_QUEUE, SMALL_EVENT_BYTES},
+    message::{Message, weight_of},
     time::Time,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::dispatcher::{Arrival, Dispatcher, Event, Reply, RequestId};
+use crate::dispatcher::{Arrival, Dispatcher, Event, Reply, RequestId, WorkerReply};
 
 /// A way to the driver. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     sender: mpsc::Sender<Command>,
+    /// For bytes of answers that wait.
+    room: Arc<Semaphore>,
     /// When the oldest entry that is not durable was appended, in microseconds; 0: there is none.
     unsynced_since: Arc<AtomicU64>,
 }
@@ -52,8 +54,21 @@ pub(super) enum Command {
     Look(Look),
     Settle(oneshot::Sender<Reply>),
     Stop,
-    Tell(Event),
-    TellAll(Vec<Event>),
+    Tell(Event, Option<Room>),
+    TellAll(Vec<Event>, Option<Room>),
+}
+
+/// Room that answers take up until the driver has them.
+pub(super) type Room = OwnedSemaphorePermit;
+
+/// Bytes of an answer.
+fn answer_bytes(event: &Event) -> usize {
+    match event {
+        Event::Answered { reply: WorkerReply::Answer { payload, .. }, .. } => {
+            payload.body.len() + weight_of(&payload.headers)
+        }
+        _ => 0,
+    }
 }
 
 impl Handle {
@@ -63,7 +78,8 @@ impl Handle {
         let (sender, receiver) = mpsc::channel(DRIVER_QUEUE);
         let unsynced_since = Arc::default();
         let mailbox = Mailbox { commands: receiver, unsynced_since: Arc::clone(&unsynced_since) };
-        (Self { sender, unsynced_since }, mailbox)
+        let room = Arc::new(Semaphore::new(DRIVER_QUEUE_BYTES));
+        (Self { sender, room, unsynced_since }, mailbox)
     }
 
     /// Whether there is room for more.
@@ -111,7 +127,18 @@ impl Handle {
     /// # Errors
     /// When the driver is gone.
     pub async fn tell(&self, event: Event) -> Result<(), Gone> {
-        self.sender.send(Command::Tell(event)).await.map_err(|_| Gone)
+        let room = self.room_for(answer_bytes(&event)).await;
+        self.sender.send(Command::Tell(event, room)).await.map_err(|_| Gone)
+    }
+
+    /// Room for so many bytes of answers; what is small needs none.
+    async fn room_for(&self, bytes: usize) -> Option<Room> {
+        if bytes <= SMALL_EVENT_BYTES {
+            return None;
+        }
+        let bytes = u32::try_from(bytes.min(DRIVER_QUEUE_BYTES)).unwrap_or(u32::MAX);
+        // It is never closed.
+        Arc::clone(&self.room).acquire_many_owned(bytes).await.ok()
     }
 
     /// Sends events that are not answered, in one go.
@@ -119,7 +146,8 @@ impl Handle {
     /// # Errors
     /// When the driver is gone.
     pub async fn tell_all(&self, events: Vec<Event>) -> Result<(), Gone> {
-        self.sender.send(Command::TellAll(events)).await.map_err(|_| Gone)
+        let room = self.room_for(events.iter().map(answer_bytes).sum()).await;
+        self.sender.send(Command::TellAll(events, room)).await.map_err(|_| Gone)
     }
 
     /// Waits until all that was handed in before is done, and durable.
@@ -176,8 +204,8 @@ impl Mailbox {
     pub async fn pass_on(mut self, to: &Handle, mut change: impl FnMut(&mut Event)) {
         while let Some(mut command) = self.commands.recv().await {
             match &mut command {
-                Command::Tell(event) => change(event),
-                Command::TellAll(events) => events.iter_mut().for_each(&mut change),
+                Command::Tell(event, _) => change(event),
+                Command::TellAll(events, _) => events.iter_mut().for_each(&mut change),
                 Command::Ask(..) | Command::Look(_) | Command::Settle(_) | Command::Stop => {}
             }
             if to.sender.send(command).await.is_err() {

@@ -196,8 +196,9 @@ impl Driver {
                     self.engine.settle(request);
                 }
                 Command::Stop => self.stopping = true,
-                Command::Tell(event) => self.engine.handle(event, now),
-                Command::TellAll(events) => {
+                // Their room is given back when they are written down.
+                Command::Tell(event, _room) => self.engine.handle(event, now),
+                Command::TellAll(events, _room) => {
                     for event in events {
                         self.engine.handle(event, now);
                         self.end_full_turn()?;

@@ -14,7 +14,7 @@ use percent_encoding::percent_decode_str;
 use rollcall_common::{
     ids::{MessageId, Sequence, StreamName},
     limits::LONGEST_WAIT,
-    message::{Key, Message, OCTET_STREAM, SharedHeaders, compact, shared},
+    message::{Key, Message, OCTET_STREAM, SharedHeaders, apart, compact, shared},
     net::Presence,
     problem::Problem,
     protocol,
@@ -187,7 +187,10 @@ impl Intake {
         // What stands beside each message counts as well: it is written down with each.
         let bytes = batch::entry_bytes(&items, &kept)?;
         room.take(bytes.saturating_sub(body.len()))?;
-        let messages = items.into_iter().map(|item| self.message(item, kept.clone())).collect();
+        let whole = body.len();
+        let alone = |item: Item| Item { body: apart(item.body, whole), ..item };
+        let items = items.into_iter().map(alone);
+        let messages = items.map(|item| self.message(item, kept.clone())).collect();
         let taken = self.submit(stream.clone(), messages).await?;
         let sequences = || taken.iter().map(|taken| taken.sequence);
         let body = json!({

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc};
 
+use bytes::Bytes;
 use rollcall_common::{
     exhaustion::is_exhausted,
     ids::{Position, Sequence, StreamName},
@@ -193,7 +194,8 @@ impl Reader {
                 return Err(ReadFailed::Unexpected(place));
             };
             let weight = message.weight();
-            let body = compact(message.body.clone());
+            // Nothing of the entry, however large, stays in memory with it.
+            let body = Bytes::copy_from_slice(&message.body);
             messages.push((sequence, at, Arc::new(Message { body, ..(*message).clone() })));
             if weight >= room {
                 break;

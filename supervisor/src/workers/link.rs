@@ -316,7 +316,9 @@ impl<'a> Wire<'a> {
         {
             self.calls.call(Some(Arc::clone(self.member)), call);
         }
+        // What waits is shared with others; what is to be written is a copy.
         while self.unanswered.len() < self.credit
+            && self.out.len() < LINK_UNSENT
             && let Some(dispatch) = self.unsent.pop_front()
         {
             let (trace, wanted) = (dispatch.message.trace(), Wanted::Yes);

@@ -69,3 +69,30 @@ async fn a_backlog_stays_on_the_disk_and_is_worked_off_in_order() {
     assert_eq!(next, count + 1);
     println!("{} MiB at most", most / MIB);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_messages_go_out_a_few_at_a_time() {
+    let worker = FakeWorker::start(|_| Act::ok_after(ms(1_500), "done")).await;
+    let setup = Setup::new(format!(
+        "[streams.\"*\"]\ntimeout = \"60s\"\nhedge = \"off\"\n[pools.default]\nworkers = [{:?}]\n",
+        worker.url()
+    ));
+    let supervisor = setup.start().await;
+    let (body, count) = (Bytes::from(vec![b'x'; 1 << 20]), 100);
+    for number in 0..count {
+        supervisor.send(&format!("s{}", number % 10), body.clone()).await;
+    }
+    let (mut most, mut resident) = (0, 0);
+    until_within(ms(60_000), "all done", || {
+        resident = supervisor.process().resident_bytes().max(resident);
+        let (most, supervisor) = (&mut most, &supervisor);
+        async move {
+            let out = supervisor.metric("rollcall_calls_in_flight_bytes").await;
+            *most = out.max(*most);
+            supervisor.metric("rollcall_released_total").await == count
+        }
+    })
+    .await;
+    assert!(most > 8 * MIB && most < 66 * MIB, "{} MiB were out", most / MIB);
+    assert!(resident < 200 * MIB, "{} MiB of memory", resident / MIB);
+}
