@@ -82,7 +82,7 @@ impl Dispatcher {
         if self.roster.has_fit(pool) {
             return true;
         }
-        if self.roster.pool_ref(pool).queue.is_empty() {
+        if !self.roster.has_work(pool) {
             return false;
         }
         self.counters.pardons += u64::try_from(self.roster.pardon(pool, now)).unwrap_or_default();

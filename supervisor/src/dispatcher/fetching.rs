@@ -15,6 +15,7 @@ use super::{
     effect::Effect,
     pool::PoolKey,
     slot::{Held, Slot},
+    state::State,
     stream::Turn,
 };
 
@@ -69,6 +70,14 @@ impl Fetches {
                 *count -= 1;
             }
         }
+    }
+}
+
+impl State {
+    /// Lets go of a message that waits, if it is held: it is read back when its turn comes.
+    fn let_go(&mut self, stream: StreamId, sequence: Sequence) {
+        let held = self.stream_mut(stream).slot_mut(sequence).and_then(Slot::let_go);
+        self.held_bytes -= held.map_or(0, |held| held.message.weight());
     }
 }
 

@@ -114,7 +114,8 @@ impl Dispatcher {
             let sum = pools.get(pool).map_or(0, |(sum, _)| *sum);
             sum == self.roster.pool_ref(*pool).out_bytes
         };
-        let noted = whole == self.roster.out_bytes() && self.roster.pool_keys().all(|p| counted(&p));
+        let noted =
+            whole == self.roster.out_bytes() && self.roster.pool_keys().all(|p| counted(&p));
         if !noted || beside > most {
             return Err(format!("{whole} bytes are out, {most} at most: {pools:?}, {noted}"));
         }

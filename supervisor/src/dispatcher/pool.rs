@@ -3,7 +3,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use rollcall_common::{ids::{Sequence, StreamId},
+use rollcall_common::{
+    ids::{Sequence, StreamId},
     time::Time,
 };
 

@@ -81,7 +81,8 @@ impl Roster {
     /// thresholds of Choudhury and Hahne, IEEE/ACM Transactions on Networking, 1998).
     pub(super) fn has_room(&self, pool: PoolKey, most: usize) -> bool {
         let out = self.pools[pool.index()].out_bytes;
-        out == 0 || out < most.saturating_sub(self.out_bytes)
+        let left = most.saturating_sub(self.out_bytes);
+        out == 0 || out < left
     }
 
     /// Whether some worker of the pool could be given work if it had a hand free, and would do it.

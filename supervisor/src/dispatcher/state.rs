@@ -379,12 +379,6 @@ impl State {
         }
     }
 
-    /// Lets go of a message that waits, if it is held: it is read back when its turn comes.
-    pub(super) fn let_go(&mut self, stream: StreamId, sequence: Sequence) {
-        let held = self.stream_mut(stream).slot_mut(sequence).and_then(Slot::let_go);
-        self.held_bytes -= held.map_or(0, |held| held.message.weight());
-    }
-
     fn open(&mut self, stream: StreamId, name: &StreamName, settings: &Settings) {
         assert_eq!(self.streams.len(), index(stream), "streams are numbered without a gap");
         let mut entry = Stream::new(name.clone(), settings.stream(name));

@@ -63,12 +63,10 @@ pub(super) type Room = OwnedSemaphorePermit;
 
 /// Bytes of an answer.
 fn answer_bytes(event: &Event) -> usize {
-    match event {
-        Event::Answered { reply: WorkerReply::Answer { payload, .. }, .. } => {
-            payload.body.len() + weight_of(&payload.headers)
-        }
-        _ => 0,
-    }
+    let Event::Answered { reply: WorkerReply::Answer { payload, .. }, .. } = event else {
+        return 0;
+    };
+    payload.body.len() + weight_of(&payload.headers)
 }
 
 impl Handle {

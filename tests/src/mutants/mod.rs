@@ -11,12 +11,13 @@ use std::{
 mod commands;
 mod list;
 mod people;
+mod room;
 mod snapshots;
 
 /// All faults that are planted. Their numbers are their places, from 1 on.
 #[must_use]
 pub fn mutants() -> Vec<Mutant> {
-    [list::MUTANTS, people::MUTANTS, snapshots::MUTANTS, commands::MUTANTS].concat()
+    [list::MUTANTS, people::MUTANTS, snapshots::MUTANTS, commands::MUTANTS, room::MUTANTS].concat()
 }
 
 /// The variable that says which fault is on, by its number.

@@ -368,7 +368,10 @@ impl World {
         let held = sizes.held_bytes.saturating_sub(sizes.out_bytes);
         let pools = settings.pools.len() + 1;
         let read = pools * (settings.bounds.fetches + 1) * LARGEST_MESSAGE;
-        if held > settings.bounds.cache_bytes + read || sizes.timers > 20_000 || sizes.attempts > 20_000 {
+        if held > settings.bounds.cache_bytes + read
+            || sizes.timers > 20_000
+            || sizes.attempts > 20_000
+        {
             return Err(bound(format!("{sizes:?}")));
         }
         for (id, (slots, in_flight)) in (0_u32..).map(StreamId).zip(sizes.streams) {

@@ -2,8 +2,8 @@
 //! down, so that the simulator can play them small.
 
 use rollcall_common::limits::{
-    CACHE_BYTES, ENTRY_BYTES, ENTRY_RESERVE, FETCHES, HELD_ALERTS, IN_FLIGHT_BYTES,
-    PASSED_AT_ONCE, SNAPSHOT_ITEMS, STREAMS, TURN_BYTES, WORK_AT_ONCE,
+    CACHE_BYTES, ENTRY_BYTES, ENTRY_RESERVE, FETCHES, HELD_ALERTS, IN_FLIGHT_BYTES, PASSED_AT_ONCE,
+    SNAPSHOT_ITEMS, STREAMS, TURN_BYTES, WORK_AT_ONCE,
 };
 
 /// Bytes of a key, a lane or a run of results, at most.

@@ -3,7 +3,9 @@
 use super::{
     super::{
         Dispatch, Event, Settings,
-        settings::{Bounds, OutageDetection, PoolSettings, Processing, StreamOverlay, StreamSettings},
+        settings::{
+            Bounds, OutageDetection, PoolSettings, Processing, StreamOverlay, StreamSettings,
+        },
         settings::{Pattern, StreamTable},
     },
     desk::{Desk, ms, secs},
@@ -118,7 +120,7 @@ fn what_waits_to_be_tried_again_is_let_go_and_its_late_answer_counts() {
         first.extend(take(&mut desk));
     }
     desk.wait(ms(2_001));
-    let sizes = desk.dispatcher.verify().unwrap();
+    let sizes = desk.dispatcher.verify(desk.now).unwrap();
     assert_eq!(sizes.held_bytes, 0, "nothing of it is held: {sizes:?}");
     desk.answer(first.remove(0).attempt, 200);
     assert_eq!(desk.order(), [1]);
@@ -144,7 +146,7 @@ fn so_many_reads_are_out_and_only_when_there_is_room() {
         out.extend(take(&mut desk));
     }
     assert!(desk.fetches.is_empty(), "what was read would wait in memory");
-    let held = desk.dispatcher.verify().unwrap().held_bytes;
+    let held = desk.dispatcher.verify(desk.now).unwrap().held_bytes;
     assert!(held <= (4 + 3) * out[0].message.weight(), "{held} bytes are held");
     while desk.released.len() < 20 {
         let one = out.pop().expect("something is out");
@@ -168,7 +170,7 @@ fn a_worker_that_goes_to_another_pool_takes_along_what_it_has() {
     desk.join("w1");
     assert_eq!(take(&mut desk).len(), 2, "as if the other pool had sent it");
     out.iter().for_each(|one| desk.answer(one.attempt, 200));
-    assert_eq!(desk.dispatcher.verify().unwrap().out_bytes, 4 * out[0].message.weight());
+    assert_eq!(desk.dispatcher.verify(desk.now).unwrap().out_bytes, 4 * out[0].message.weight());
 }
 
 #[test]

@@ -514,7 +514,16 @@ impl Model {
         self.check_room(dispatch)?;
         let bytes = dispatch.message.weight();
         let (begun, until, worker) = (now, now + dispatch.timeout, Arc::clone(&dispatch.worker));
-        let one = Try { at, worker, begun, until, late_until: None, owing: false, beaten_by: None, bytes };
+        let one = Try {
+            at,
+            worker,
+            begun,
+            until,
+            late_until: None,
+            owing: false,
+            beaten_by: None,
+            bytes,
+        };
         // From now on it is known.
         self.message(at);
         self.tries.insert(dispatch.attempt, one);

@@ -1,0 +1,38 @@
+//! Faults in what may be out, and what is kept in memory.
+
+use super::{
+    Mutant,
+    Noticed::{Seeds, Test},
+};
+
+/// A fault, in few words.
+macro_rules! mutant {
+    ($name:literal, $by:expr, $file:literal, $old:literal => $new:literal) => {
+        Mutant { name: $name, by: $by, file: $file, old: $old, new: $new }
+    };
+}
+
+/// The faults.
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant!("calls have no bound in bytes", Seeds, "supervisor/src/dispatcher/roster.rs",
+        "out == 0 || out < left" => "true"),
+    mutant!("one pool's calls take all the bytes", Seeds, "supervisor/src/dispatcher/roster.rs",
+        "most.saturating_sub(self.out_bytes)" => "most"),
+    mutant!("late calls keep their bytes", Test("late_calls_give_way"),
+        "supervisor/src/dispatcher/late.rs",
+        "self.late.oldest_of(|worker| self.roster.pool_of(worker) == pool)" => "None"),
+    mutant!("copies are made without room", Test("copies_of_slow_attempts_are_bounded"),
+        "supervisor/src/dispatcher/hedge.rs", "!self.may_call(pool)" => "false"),
+    mutant!("what waits to be tried again stays in memory", Seeds,
+        "supervisor/src/dispatcher/fetching.rs",
+        "self.state.held_bytes > self.settings.bounds.cache_bytes" => "false"),
+    mutant!("any number of messages are read back at once", Test("so_many_reads_are_out"),
+        "supervisor/src/dispatcher/fetching.rs",
+        "out < self.settings.bounds.fetches.max(1)" => "true"),
+    mutant!("messages are read back without room for a call",
+        Test("so_many_reads_are_out"), "supervisor/src/dispatcher/fetching.rs",
+        "self.has_room(pool, now)" => "true"),
+    mutant!("a message that was let go is nobody's", Test("its_late_answer_counts"),
+        "supervisor/src/dispatcher/slot.rs",
+        "self.left = self.head().map(Box::new);" => ""),
+];
