@@ -105,6 +105,10 @@ pub const DRIVER_QUEUE: usize = 4096;
 /// Events that wait for the driver, beyond which nothing new is taken in: the rest is for
 /// answers, which empty the queues.
 pub const INTAKE_QUEUE: usize = 3072;
+/// Bytes of large answers that are being read from workers over plain HTTP, per process.
+pub const ANSWERS_BYTES: usize = 64 << 20;
+/// Bytes of an answer that need no room among these, per call.
+pub const SMALL_ANSWER_BYTES: usize = 64 << 10;
 /// Bytes of answers that wait for the driver, per process; one alone may be larger.
 pub const DRIVER_QUEUE_BYTES: usize = 32 << 20;
 /// Bytes of answers, per event, that need no room among these.

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, io, pin::pin};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Fuse},
@@ -10,13 +10,16 @@ use futures_util::{
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
-    body::Incoming,
+    body::{Body as _, Incoming},
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::metered::{Meter, Metered};
+use super::{
+    answer_room::AnswerShare,
+    metered::{Meter, Metered},
+};
 
 /// A whole answer.
 #[derive(Clone, Debug)]
@@ -104,6 +107,7 @@ impl Connection {
         &mut self,
         request: Request<Full<Bytes>>,
         limit: usize,
+        share: Option<&mut AnswerShare>,
     ) -> Result<Reply, CallError> {
         let Self { sender, driver, meter } = self;
         meter.await_head();
@@ -117,7 +121,7 @@ impl Connection {
                 None => CallError::Lost(failed.into_error()),
             })?;
             meter.begun();
-            read(response, limit).await.map_err(CallError::Answer)
+            read(response, limit, share).await.map_err(CallError::Answer)
         };
         let mut call = pin!(call);
         poll_fn(|context| {
@@ -134,16 +138,90 @@ impl Connection {
     }
 }
 
-async fn read(response: Response<Incoming>, limit: usize) -> Result<Reply, SendError> {
+async fn read(
+    response: Response<Incoming>,
+    limit: usize,
+    share: Option<&mut AnswerShare>,
+) -> Result<Reply, SendError> {
     let (parts, body) = response.into_parts();
-    let body = Limited::new(body, limit).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            SendError::TooLarge(limit)
-        } else {
-            SendError::Truncated(error)
+    let known = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    let body = Limited::new(body, limit);
+    let mut read = Read { body, limit, known, first: Bytes::new(), all: BytesMut::new() };
+    let body = match share {
+        None => read.rest().await?,
+        Some(share) => read.within(share).await?,
+    };
+    Ok(Reply { status: parts.status, headers: parts.headers, body })
+}
+
+/// A body that is being read.
+struct Read {
+    body: Limited<Incoming>,
+    limit: usize,
+    /// How long it is, where that is known.
+    known: Option<usize>,
+    /// Its first piece, which is often all of it.
+    first: Bytes,
+    /// All of it, once there is more.
+    all: BytesMut,
+}
+
+impl Read {
+    /// Reads the body, the rest of a large one when there is room for it.
+    async fn within(&mut self, share: &mut AnswerShare) -> Result<Bytes, SendError> {
+        let most = self.known.unwrap_or(self.limit).min(self.limit);
+        let mut here = self.known.unwrap_or_default();
+        loop {
+            if let Some(longest) = share.take(here, most).await {
+                let rest = tokio::time::timeout(longest, self.rest()).await;
+                return rest.map_err(|_| SendError::Truncated("it comes too slowly".into()))?;
+            }
+            match self.next().await? {
+                Some(bytes) => here = here.max(bytes),
+                None => return Ok(self.whole()),
+            }
         }
-    })?;
-    Ok(Reply { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+    }
+
+    async fn rest(&mut self) -> Result<Bytes, SendError> {
+        while self.next().await?.is_some() {}
+        Ok(self.whole())
+    }
+
+    /// Reads the next piece. Gives back how many bytes there are; `None` at the end.
+    async fn next(&mut self) -> Result<Option<usize>, SendError> {
+        let Some(frame) = self.body.frame().await else {
+            return Ok(None);
+        };
+        let frame = frame.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                SendError::TooLarge(self.limit)
+            } else {
+                SendError::Truncated(error)
+            }
+        })?;
+        match frame.into_data() {
+            Ok(piece) if self.first.is_empty() && self.all.is_empty() => self.first = piece,
+            Ok(piece) => self.append(&piece),
+            // Trailers say nothing.
+            Err(_) => {}
+        }
+        Ok(Some(self.first.len() + self.all.len()))
+    }
+
+    fn append(&mut self, piece: &[u8]) {
+        let first = std::mem::take(&mut self.first);
+        if !first.is_empty() {
+            self.all.reserve(self.known.unwrap_or_default().min(self.limit));
+            self.all.extend_from_slice(&first);
+        }
+        self.all.extend_from_slice(piece);
+    }
+
+    fn whole(&mut self) -> Bytes {
+        let all = std::mem::take(&mut self.all).freeze();
+        if all.is_empty() { std::mem::take(&mut self.first) } else { all }
+    }
 }
 
 /// Whether a connection that broke did so before any byte of an answer.

@@ -3,6 +3,7 @@
 //! senders use reqwest.)
 
 mod address;
+mod answer_room;
 mod connection;
 mod dial;
 mod guard;
@@ -14,6 +15,7 @@ mod socket;
 mod target;
 
 pub use address::Address;
+pub use answer_room::{AnswerRoom, AnswerShare};
 pub use connection::{Reply, SendError};
 pub use dial::{Route, Trust, allowed, dial};
 pub use guard::{Exception, Forbidden, Guard};

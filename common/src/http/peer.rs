@@ -23,7 +23,7 @@ use tokio::io::AsyncReadExt as _;
 use super::connection::{CallError, Connection, Reply, SendError, before_any_byte, handshake};
 use crate::{
     exhaustion::is_exhausted,
-    http::{Route, Target, Trust, dial},
+    http::{AnswerShare, Route, Target, Trust, dial},
     limits::{CONNECT_TIMEOUT, IDLE_CONNECTION, IDLE_CONNECTIONS, PROBE_STAY},
     net::{Network, Stream},
     task,
@@ -132,8 +132,21 @@ impl Peer {
     /// When there is no whole answer; the error says how far it came.
     pub async fn send(
         &self,
+        request: Request<Full<Bytes>>,
+        limit: usize,
+    ) -> Result<Reply, SendError> {
+        self.send_within(request, limit, None).await
+    }
+
+    /// The same; a large answer is read once its share has room for it.
+    ///
+    /// # Errors
+    /// As [`Peer::send`]; also when the rest of a large answer takes too long.
+    pub async fn send_within(
+        &self,
         mut request: Request<Full<Bytes>>,
         limit: usize,
+        mut share: Option<&mut AnswerShare>,
     ) -> Result<Reply, SendError> {
         request.headers_mut().insert(header::HOST, self.host.clone());
         if request.method() != Method::GET && request.body().is_end_stream() {
@@ -141,7 +154,7 @@ impl Peer {
             request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         while let Some(mut connection) = self.take_idle() {
-            match connection.call(request, limit).await {
+            match connection.call(request, limit, share.as_deref_mut()).await {
                 Ok(reply) => return Ok(self.keep(connection, reply)),
                 Err(CallError::Unsent(unsent)) => request = *unsent,
                 Err(CallError::Lost(error)) if before_any_byte(&error) => {
@@ -154,7 +167,7 @@ impl Peer {
         // Boxed: TLS would make every call as large as its handshake.
         let connecting = Box::pin(self.connect());
         let mut connection = connecting.await.map_err(SendError::Connect)?;
-        match connection.call(request, limit).await {
+        match connection.call(request, limit, share).await {
             Ok(reply) => Ok(self.keep(connection, reply)),
             Err(CallError::Unsent(_)) => {
                 Err(SendError::Connect(io::ErrorKind::ConnectionReset.into()))
@@ -304,7 +317,7 @@ mod tests {
     use tokio::{io::AsyncWriteExt as _, net::TcpListener};
 
     use super::*;
-    use crate::limits::ANSWER_HEAD_BYTES;
+    use crate::{http::AnswerRoom, limits::ANSWER_HEAD_BYTES};
 
     /// What comes of a call to a peer that says these bytes, so often, and then nothing more.
     async fn answer(said: &'static str, times: usize) -> Result<Reply, SendError> {
@@ -374,5 +387,73 @@ mod tests {
         assert!(!peer.probe(Duration::from_secs(5)).await);
         dying.await.unwrap();
         assert!(!peer.probe(Duration::from_secs(5)).await, "nobody listens");
+    }
+
+    /// A peer that sends the first half of an answer of `bytes`, and the rest once it is told.
+    async fn halting(bytes: usize) -> (Peer, tokio::sync::oneshot::Sender<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (go_on, told) = tokio::sync::oneshot::channel();
+        task::spawn("halting", async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 16];
+            stream.read_exact(&mut head).await.unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(&vec![b'x'; bytes / 2]).await.unwrap();
+            if told.await.is_ok() {
+                stream.write_all(&vec![b'x'; bytes - bytes / 2]).await.unwrap();
+            }
+            // It is not closed: what it has not read would make that a reset.
+            std::future::pending::<()>().await;
+        });
+        (Peer::new(url.parse().unwrap(), None), go_on)
+    }
+
+    #[tokio::test]
+    async fn large_answers_wait_for_room_and_small_ones_do_not() {
+        let room = AnswerRoom::new(300 << 10);
+        let request = || Request::new(Full::new(Bytes::new()));
+        let ask = async |peer: &Peer, patience: u64| {
+            let mut share = room.share(Duration::from_secs(patience));
+            let reply = peer.send_within(request(), 1 << 20, Some(&mut share)).await;
+            reply.map(|reply| reply.body.len())
+        };
+        let ((first, go_on), (second, second_goes_on)) =
+            (halting(200 << 10).await, halting(200 << 10).await);
+        let (third, third_goes_on) = halting(20 << 10).await;
+        second_goes_on.send(()).unwrap();
+        third_goes_on.send(()).unwrap();
+        let asking = ask(&first, 60);
+        let mut asking = std::pin::pin!(asking);
+        let has_room = async {
+            while room.left() > 100 << 10 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            reply = &mut asking => panic!("{reply:?} is not whole"),
+            () = has_room => {}
+        }
+        let waiting = ask(&second, 60);
+        let mut waiting = std::pin::pin!(waiting);
+        tokio::select! {
+            reply = &mut waiting => panic!("there is no room for {reply:?}"),
+            reply = ask(&third, 60) => assert_eq!(reply.unwrap(), 20 << 10),
+        }
+        go_on.send(()).unwrap();
+        assert_eq!(asking.await.unwrap(), 200 << 10);
+        assert_eq!(waiting.await.unwrap(), 200 << 10);
+        assert_eq!(room.left(), 300 << 10);
+    }
+
+    #[tokio::test]
+    async fn who_has_room_for_a_large_answer_does_not_keep_it_for_ever() {
+        let (peer, _not_told) = halting(200 << 10).await;
+        let room = AnswerRoom::new(1 << 20);
+        let mut share = room.share(Duration::from_millis(10));
+        let request = Request::new(Full::new(Bytes::new()));
+        let error = peer.send_within(request, 1 << 20, Some(&mut share)).await.unwrap_err();
+        assert!(matches!(error, SendError::Truncated(_)), "{error:?}");
     }
 }

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use rollcall_common::{limits::LATE_ANSWER, task};
+use rollcall_common::{
+    http::{AnswerRoom, AnswerShare},
+    limits::{ANSWERS_BYTES, LATE_ANSWER},
+    task,
+};
 use tokio::sync::oneshot;
 
 use super::{
@@ -37,6 +41,8 @@ pub struct Calls {
     pub handle: Handle,
     /// How large a result may be.
     pub sizes: Arc<ArcSwap<Sizes>>,
+    /// For large answers over plain HTTP.
+    room: AnswerRoom,
     /// Calls over plain HTTP that are out, and how to end them.
     open: DashMap<AttemptId, oneshot::Sender<()>>,
 }
@@ -45,7 +51,8 @@ impl Calls {
     /// Calls that are yet to be made.
     #[must_use]
     pub fn new(registry: Arc<Registry>, handle: Handle, sizes: Arc<ArcSwap<Sizes>>) -> Self {
-        Self { registry, handle, sizes, open: DashMap::new() }
+        let room = AnswerRoom::new(ANSWERS_BYTES);
+        Self { registry, handle, sizes, room, open: DashMap::new() }
     }
 
     /// Makes an attempt. It does not block; the answer goes to the driver.
@@ -68,8 +75,10 @@ impl Calls {
         self.open.insert(dispatch.attempt, end);
         task::spawn("attempt", async move {
             let attempt = dispatch.attempt;
+            // It is kept until the driver has the answer, or has taken room for it.
+            let mut share = calls.room.share(dispatch.timeout);
             let reply = tokio::select! {
-                reply = calls.answer(member, dispatch) => reply,
+                reply = calls.answer(member, dispatch, &mut share) => reply,
                 // It is dropped where it stands, and its connection with it.
                 _ = over => None,
             };
@@ -82,14 +91,19 @@ impl Calls {
     }
 
     /// What comes of a call over plain HTTP. `None`: nothing in all the time that it has.
-    async fn answer(&self, member: Option<Arc<Member>>, dispatch: Dispatch) -> Option<WorkerReply> {
+    async fn answer(
+        &self,
+        member: Option<Arc<Member>>,
+        dispatch: Dispatch,
+        share: &mut AnswerShare,
+    ) -> Option<WorkerReply> {
         let Some(member) = member else {
             return Some(WorkerReply::Unreachable("the worker has left".into()));
         };
         let limit = self.sizes.load().message;
         // An attempt whose time is up is not withdrawn; but no call is for ever.
         let longest = dispatch.timeout + LATE_ANSWER;
-        let call = plain::call(&member, &dispatch, limit);
+        let call = plain::call(&member, &dispatch, limit, share);
         let reply = tokio::time::timeout(longest, call).await.ok()?;
         member.note(&dispatch.worker, reached(&reply));
         Some(reply)

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use rollcall_common::{
     exhaustion::is_exhausted,
-    http::{Reply, SendError},
+    http::{AnswerShare, Reply, SendError},
     limits::{NO_ROOM_PAUSE, REASON_BYTES},
     message::{Headers, Key, Payload, compact},
     protocol,
@@ -22,12 +22,18 @@ use crate::{
     web::{beside, retry_after},
 };
 
-/// Makes the call, and reads an answer of at most `limit` bytes.
-pub(super) async fn call(member: &Member, dispatch: &Dispatch, limit: usize) -> WorkerReply {
+/// Makes the call, and reads an answer of at most `limit` bytes, a large one when its share has
+/// room for it.
+pub(super) async fn call(
+    member: &Member,
+    dispatch: &Dispatch,
+    limit: usize,
+    share: &mut AnswerShare,
+) -> WorkerReply {
     let Some(request) = request(member, dispatch) else {
         return WorkerReply::Broken("the message's headers can't be sent".into());
     };
-    match member.peer.send(request, limit).await {
+    match member.peer.send_within(request, limit, Some(share)).await {
         Ok(reply) => answer(reply, &dispatch.message.trace()),
         Err(SendError::Connect(error)) if is_exhausted(&error) => no_room(&error),
         Err(error @ SendError::Connect(_)) => WorkerReply::Unreachable(text(&error)),
