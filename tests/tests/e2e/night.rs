@@ -46,7 +46,8 @@ impl<'a> Night<'a> {
             assert!(!line.chars().any(|c| c.is_control() && c != '\t'), "{line:?}");
         }
         let said = self.plain(&said);
-        self.read.push_str(&format!("$ supervisor {}\n{said}\n", command.replace('_', " ")));
+        let typed = self.named(&command.replace('_', " "));
+        self.read.push_str(&format!("$ supervisor {typed}\n{said}\n"));
         said
     }
 
@@ -60,7 +61,7 @@ impl<'a> Night<'a> {
     /// Text without what differs from run to run.
     fn plain(&self, said: &str) -> String {
         let said = said.replace(&format!(" --url {}", self.supervisor.url()), "");
-        let said = self.names.iter().fold(said, |said, (name, plain)| said.replace(name, plain));
+        let said = self.named(&said);
         let lines = said.lines().map(|line| {
             let mut words: Vec<String> = Vec::new();
             for word in line.split("  ").filter(|word| !word.trim().is_empty()) {
@@ -72,6 +73,12 @@ impl<'a> Night<'a> {
             format!("{indent}{}\n", words.join("  "))
         });
         lines.collect()
+    }
+
+    /// Text with the names that peers have in a story.
+    fn named(&self, text: &str) -> String {
+        let named = |text: String, (name, plain): &(String, &str)| text.replace(name, plain);
+        self.names.iter().fold(text.to_owned(), named)
     }
 
     fn plain_word(&self, word: &str) -> String {
@@ -192,6 +199,65 @@ async fn no_worker() {
     night.types("worker late show").await;
     assert!(night.types("why nobody.1").await.starts_with("nothing waits"));
     insta::assert_snapshot!("night_no_worker", night.read);
+}
+
+#[tokio::test]
+async fn outage() {
+    let failing = |_: &Call| Act::Answer(tests::peers::Reply::new(500, "the database is away"));
+    let workers = [FakeWorker::start(failing).await, FakeWorker::start(failing).await];
+    let setup = Setup::new(format!(
+        "[streams.\"*\"]\njitter = \"1ms\"\nhedge = \"off\"\n\
+         [pools.default]\nworkers = {}\neject_after = 1000\noutage_after = 4\n",
+        urls([&workers[0], &workers[1]])
+    ));
+    let supervisor = setup.start().await;
+    for body in ["1", "2", "3"] {
+        supervisor.send("orders", body).await;
+    }
+    let cause =
+        async || supervisor.json("/v1/streams/orders").await["head"]["cause"] == "pool_outage";
+    until("its pool is in an outage", cause).await;
+    let names: Vec<_> = workers.iter().map(|one| (one.url().to_owned(), "http://worker")).collect();
+    let mut night = Night::new(&setup, &supervisor, &names);
+    assert!(night.types("why orders").await.contains("probed"));
+    assert!(night.types("alerts").await.contains("pool_outage"));
+    assert!(night.types("parked").await.contains("nothing"));
+    workers.iter().for_each(|worker| worker.set(by_body));
+    supervisor.until_released("orders", 3).await;
+    assert!(night.types("why orders").await.starts_with("nothing waits"));
+    // How many attempts each message had before is chance, and so is who is just being probed.
+    let later = |line: &&str| {
+        let attempt = line.starts_with(|c: char| ('2'..='9').contains(&c));
+        !attempt && !line.starts_with("backlog") && *line != "parked"
+    };
+    let read: Vec<&str> = night.read.lines().filter(later).collect();
+    insta::assert_snapshot!("night_outage", read.join("\n"));
+}
+
+#[tokio::test]
+async fn dead_worker() {
+    let dead = FakeWorker::start(by_body).await;
+    let alive = FakeWorker::start(by_body).await;
+    let url = dead.url().to_owned();
+    drop(dead);
+    let setup = Setup::new(format!(
+        "[streams.\"*\"]\njitter = \"1ms\"\n[pools.default]\nworkers = [\"{url}\"]\n"
+    ));
+    let supervisor = setup.start().await;
+    supervisor.send("orders", "1").await;
+    let cause =
+        async || supervisor.json("/v1/streams/orders").await["head"]["cause"] == "no_worker";
+    until("it has no worker", cause).await;
+    let names = [(url.clone(), "http://dead"), (alive.url().to_owned(), "http://alive")];
+    let mut night = Night::new(&setup, &supervisor, &names);
+    assert!(night.types("why orders").await.contains("unreachable"));
+    night.types("workers").await;
+    night.types(&format!("worker {url} show")).await;
+    let registered = json!({ "url": alive.url(), "pool": "default" });
+    assert_eq!(supervisor.put("/v1/workers/spare", &registered).await.status, 200);
+    supervisor.until_released("orders", 1).await;
+    assert!(night.types("why orders").await.starts_with("nothing waits"));
+    insta::assert_snapshot!("night_dead_worker", night.read);
 }
 
 #[tokio::test]
