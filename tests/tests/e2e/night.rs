@@ -217,7 +217,7 @@ async fn outage() {
     let cause =
         async || supervisor.json("/v1/streams/orders").await["head"]["cause"] == "pool_outage";
     until("its pool is in an outage", cause).await;
-    let names: Vec<_> = workers.iter().map(|one| (one.url().to_owned(), "http://worker")).collect();
+    let names: Vec<_> = workers.iter().map(|one| (one.url(), "http://worker")).collect();
     let mut night = Night::new(&setup, &supervisor, &names);
     assert!(night.types("why orders").await.contains("probed"));
     assert!(night.types("alerts").await.contains("pool_outage"));
@@ -253,7 +253,7 @@ async fn dead_worker() {
     let cause =
         async || supervisor.json("/v1/streams/orders").await["head"]["cause"] == "no_worker";
     until("it has no worker", cause).await;
-    let names = [(url.clone(), "http://dead"), (alive.url().to_owned(), "http://alive")];
+    let names = [(url.clone(), "http://dead"), (alive.url(), "http://alive")];
     let mut night = Night::new(&setup, &supervisor, &names);
     assert!(night.types("why orders").await.contains("unreachable"));
     night.types("workers").await;
