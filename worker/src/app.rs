@@ -9,6 +9,7 @@ use std::{
 use clap::Parser as _;
 use rollcall_common::{
     limits::OVERTIME,
+    shown::Shown,
     shutdown::{Phase, Shutdown},
     telemetry,
 };
@@ -46,7 +47,7 @@ pub fn main() -> ExitCode {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Stopped) => ExitCode::FAILURE,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "worker: {error}");
+            let _ = writeln!(io::stderr(), "worker: {}", Shown(&error.to_string()));
             let usage = error.is::<Exposed>();
             if usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rollcall_common::client::Client;
+use rollcall_common::{client::Client, shown::visible};
 use serde_json::Value;
 
 use super::{
@@ -29,6 +29,7 @@ impl Screen {
     }
 
     pub(super) fn line(&self, line: &str) -> io::Result<()> {
+        let line = &*visible(line);
         match &self.0 {
             Some(bar) => bar.println(line),
             None => writeln!(io::stdout(), "{line}")?,

@@ -2,7 +2,10 @@
 
 use std::{io, sync::Arc};
 
-use rollcall_common::ids::{Position, Sequence};
+use rollcall_common::{
+    ids::{Position, Sequence},
+    shown::Shown,
+};
 use tokio::sync::watch;
 
 use super::{
@@ -193,5 +196,31 @@ fn failure(number: u64, together: usize, answer: &Answer) -> String {
         first if first == last => format!("line {last}"),
         first => format!("lines {first} to {last}"),
     };
-    format!("supervisor: {lines} failed after {attempts} attempt{plural}: {reason}")
+    format!("supervisor: {lines} failed after {attempts} attempt{plural}: {}", Shown(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use rollcall_common::{ids::MessageId, message::Payload, time::Time};
+
+    use super::*;
+    use crate::record::{Head, Outcome};
+
+    #[test]
+    fn what_a_command_says_does_not_drive_the_terminal() {
+        let answer = Answer {
+            head: Head { id: MessageId(uuid::Uuid::nil()), accepted_at: Time::from_micros(1) },
+            outcome: Outcome::Skipped,
+            worker: "w".into(),
+            reason: "\u{1b}[2J\nsupervisor: all is well".into(),
+            history: Vec::new(),
+            attempts: 2,
+            payload: Payload::default(),
+        };
+        let said = failure(3, 2, &answer);
+        assert_eq!(
+            said,
+            "supervisor: lines 5 to 6 failed after 2 attempts: \\u{1b}[2J\\nsupervisor: all is well"
+        );
+    }
 }
