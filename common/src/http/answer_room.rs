@@ -1,5 +1,5 @@
-//! Room in memory for large answers, which all calls share. A small one needs none: there is room for
-//! that with each call.
+//! Room in memory for large answers, which all calls share. A small one needs none: there is room
+//! for that with each call.
 
 use std::{sync::Arc, time::Duration};
 

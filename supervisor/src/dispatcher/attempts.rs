@@ -193,8 +193,7 @@ impl Dispatcher {
         let out: Vec<AttemptId> = slot.map(|slot| slot.out.iter().collect()).unwrap_or_default();
         let mut reports = Vec::new();
         for id in out {
-            let Some(attempt) = self.hang_up(id, now) else { continue };
-            self.cancel(id, attempt.worker);
+            let Some(attempt) = self.end_call(id, now) else { continue };
             if attempt.standing == AttemptStanding::Counting {
                 let given_up = (Ending::Cancelled, None);
                 reports.push(self.report(&attempt, given_up, "a person decided", now));

@@ -84,12 +84,12 @@ impl Dispatcher {
         })
     }
 
-    /// A late call is given up: its worker may have work again.
-    pub(super) fn end_call(&mut self, call: AttemptId, now: Time) {
-        if let Some(Attempt { worker, .. }) = self.hang_up(call, now) {
-            let worker = self.roster.worker(worker).id.clone();
-            self.effects.push_back(Effect::GiveUp { attempt: call, worker });
-        }
+    /// Ends a call whose answer is not waited for any more: its worker may have work again.
+    pub(super) fn end_call(&mut self, call: AttemptId, now: Time) -> Option<Attempt> {
+        let attempt = self.hang_up(call, now)?;
+        let worker = self.roster.worker(attempt.worker).id.clone();
+        self.effects.push_back(Effect::GiveUp { attempt: call, worker });
+        Some(attempt)
     }
 
     /// Whether something waits that could go out if less were out.

@@ -271,7 +271,9 @@ impl Dispatcher {
             Timer::Alert(alert) => self.consider(alert),
             Timer::Attempt(attempt) => self.timed_out(attempt, now),
             Timer::Destination(subscription) => self.destination_due(subscription, now),
-            Timer::Forget(attempt) => self.end_call(attempt, now),
+            Timer::Forget(attempt) => {
+                self.end_call(attempt, now);
+            }
             Timer::Departed(worker) => self.departed_due(worker, now),
             // Pumping sends what is due.
             Timer::Probe(_) => {}

@@ -60,7 +60,7 @@ fn a_message_that_is_worked_on_is_taken_back_and_its_attempt_given_up() {
     desk.fill("a", 2);
     let (first, second) = (desk.wait_for_dispatch(), desk.wait_for_dispatch());
     assert_eq!(desk.decide("a", 1, skip()), Reply::Done);
-    assert_eq!(desk.cancelled, [first.attempt]);
+    assert_eq!(desk.given_up, [first.attempt]);
     assert_eq!(results(&desk), [(1, Outcome::Skipped, vec![Ending::Cancelled])]);
     desk.dispatcher.verify(desk.now).unwrap();
     // What it says all the same is dropped, and differs from nothing.
@@ -93,7 +93,7 @@ fn a_late_attempt_of_a_parked_message_is_given_up_with_it() {
     desk.wait(secs(3));
     assert_eq!(super::desk::parked(&desk), 1);
     assert_eq!(desk.decide("a", 1, skip()), Reply::Done);
-    assert_eq!(desk.cancelled, [first.attempt]);
+    assert_eq!(desk.given_up, [first.attempt]);
     desk.answer(first.attempt, 200);
     assert_eq!(results(&desk), [(1, Outcome::Skipped, vec![Ending::Timeout])]);
 }
@@ -106,7 +106,7 @@ fn what_is_taken_back_of_a_paused_stream_is_released_with_it() {
     desk.pause("a");
     assert_eq!(desk.decide("a", 1, skip()), Reply::Done);
     assert!(desk.order().is_empty());
-    assert_eq!(desk.cancelled, [first.attempt]);
+    assert_eq!(desk.given_up, [first.attempt]);
     desk.resume("a");
     assert_eq!(desk.order(), [1]);
 }
