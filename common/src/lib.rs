@@ -22,6 +22,7 @@ pub mod readmodel;
 pub mod reconnect;
 pub mod shown;
 pub mod shutdown;
+pub mod spare;
 pub mod task;
 pub mod telemetry;
 pub mod threads;

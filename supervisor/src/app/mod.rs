@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use rollcall_common::{
     http::Trust,
     shutdown::{Phase, Shutdown, Trigger},
-    task,
+    spare, task,
 };
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
@@ -41,7 +41,7 @@ use retention::Keeper;
 
 /// How long a start waits for its first entry to be durable before it answers nevertheless.
 const START_WAIT: Duration = Duration::from_secs(3);
-/// How often idle connections are looked at.
+/// How often idle connections are looked at, and memory is given back.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Streams whose status is shown together at the start.
 const SHOWN_TOGETHER: usize = 4096;
@@ -331,6 +331,7 @@ fn sweep(registry: Arc<Registry>, forwarder: Arc<Forwarder>, mut shutdown: Shutd
             }
             registry.sweep();
             forwarder.sweep();
+            spare::give_back();
         }
     });
 }
