@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::BadTarget;
+use super::{BadTarget, target::is_whole};
 
 /// A `tcp://` URL, taken apart.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -58,6 +58,9 @@ impl FromStr for SocketTarget {
             place.trim_end_matches('/').parse().map_err(|error| bad(&format!("{error}")))?;
         if authority.as_str().contains('@') {
             return Err(bad("it must not hold credentials"));
+        }
+        if !is_whole(authority.host()) {
+            return Err(bad("its host is neither a name nor an address"));
         }
         let port = authority.port_u16().filter(|port| *port != 0);
         let mut target = Self {
@@ -122,6 +125,7 @@ mod tests {
             "tcp://x:0",
             "tcp://x:99999",
             "tcp://:7",
+            "tcp://x[::1]:7",
             "tcp://u@x:7",
             "tcp://x:7?framing=xml",
             "tcp://x:7?acks=line",

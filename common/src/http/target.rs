@@ -80,6 +80,9 @@ impl FromStr for Target {
         if authority.as_str().contains('@') {
             return Err(bad("it must not hold credentials"));
         }
+        if !is_whole(authority.host()) {
+            return Err(bad("its host is neither a name nor an address"));
+        }
         // A port that is no number makes `port` absent although there is one.
         let rest = authority.as_str().get(authority.host().len()..).unwrap_or_default();
         let port = match rest {
@@ -93,6 +96,12 @@ impl FromStr for Target {
             path: uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).into(),
         })
     }
+}
+
+/// Whether a host is a name or an address: brackets stand around the whole of it, or nowhere.
+pub(super) fn is_whole(host: &str) -> bool {
+    let inner = host.strip_prefix('[').map_or(Some(host), |rest| rest.strip_suffix(']'));
+    inner.is_some_and(|inner| !inner.contains(['[', ']']))
 }
 
 impl fmt::Display for Target {

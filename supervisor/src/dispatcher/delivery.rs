@@ -123,6 +123,9 @@ impl Dispatcher {
         now: Time,
     ) {
         let at_once = self.settings.deliveries_at_once;
+        // Nothing is done that is not there yet.
+        let through = through.min(self.state.stream(stream).released);
+        let floor = floor.min(self.state.head.next());
         let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
             return;
         };
@@ -131,6 +134,7 @@ impl Dispatcher {
         else {
             return;
         };
+        let floor = floor.max(lane.floor);
         if lane.state != LaneState::Sending || through < lane.next {
             return;
         }

@@ -15,6 +15,17 @@ pub use crate::record::Start;
 use crate::record::{AlertId, Found, Gap, Head, Plan, Record, SubscriptionId};
 
 /// Something that happened.
+///
+/// What comes from outside is survived in any order, and whatever it says: an answer to an attempt
+/// that never was, a report on a subscription that is gone, a list that is empty, in another order
+/// or of what nobody asked for. What callers have to see to is little:
+///
+/// - The number of a stream ([`StreamId`]) is one that the dispatcher has given out.
+/// - What was read of the journal or the views says what stands there: a message under its own
+///   sequence; no position beyond the head.
+/// - What is to go into one entry is not larger than the [`Bounds`](super::settings::Bounds)
+///   allow: an answer with what stands beside it, a result that a person gives, texts, names and
+///   plans are bounded where they come in (`limits`). Messages that come in are looked at here.
 #[derive(Debug)]
 pub enum Event {
     /// Somebody has seen an alert.
@@ -68,9 +79,10 @@ pub enum Event {
         subscription: SubscriptionId,
         /// The stream.
         stream: StreamId,
-        /// The last one that it took.
+        /// The last one that it took. What is not released yet does not count.
         through: Sequence,
-        /// The lowest position that the next one of this stream can have.
+        /// The lowest position that the next one of this stream can have. Beyond the head it does
+        /// not count.
         floor: Position,
     },
     /// A destination has not taken a result.

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod answers;
+mod anything;
 mod batches;
 mod bounds;
 mod configured;
@@ -9,6 +10,7 @@ mod delivery;
 mod desk;
 mod destinations;
 mod health;
+mod oddities;
 mod outages;
 mod poison;
 mod pools;
