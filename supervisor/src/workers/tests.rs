@@ -97,7 +97,7 @@ proptest! {
     fn any_lines_are_a_reply(
         status in any::<u16>(),
         lines in vec(("[A-Za-z-]{1,12}|Retry-After|ce-[a-z]{1,3}", "[ -~]{0,30}|[0-9.e+-]{1,24}\
-            |(Mon|Tue), [0-3][0-9] (Jan|Dec) [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"), 0..5),
+            |9{19,40}|Mon, [0-3][0-9] (Jan|Dec) [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"), 0..5),
     ) {
         let lines: String = lines.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
         checks::plain_reply(status, lines.as_bytes());
