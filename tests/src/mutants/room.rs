@@ -23,7 +23,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "self.late.oldest_of(|worker| self.roster.pool_of(worker) == pool)" => "None"),
     mutant!("copies are made without room", Test("copies_of_slow_attempts_are_bounded"),
         "supervisor/src/dispatcher/hedge.rs", "!self.may_call(pool)" => "false"),
-    mutant!("what waits to be tried again stays in memory", Seeds,
+    mutant!("what waits to be tried again stays in memory", Test("its_late_answer_counts"),
         "supervisor/src/dispatcher/fetching.rs",
         "self.state.held_bytes > self.settings.bounds.cache_bytes" => "false"),
     mutant!("any number of messages are read back at once", Test("so_many_reads_are_out"),
