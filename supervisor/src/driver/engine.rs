@@ -219,19 +219,31 @@ impl Engine {
     /// Says which entry the records became; `None` if there were none. What was said with them
     /// waits for it, and what was said without records for all before it: a refusal or a repeated
     /// answer rests on what was written earlier.
+    ///
+    /// # Panics
+    /// When the entry is not the one that follows the last: somebody else has written, and what
+    /// this engine holds is not what the journal says.
     pub fn appended(&mut self, ticket: Option<Ticket>) {
         if let Some(ticket) = ticket {
+            let next = self.appended.next();
+            assert!(ticket.0 == next, "entry {:?} was appended, {next:?} was due", ticket.0);
             self.appended = ticket.0;
         }
         if let Some(said) = self.closing.take() {
-            self.held.push_back(Said { entry: self.appended, ..said });
-            return;
-        }
-        if !self.saying.changes.is_empty() || !self.saying.outward.is_empty() {
+            self.hold(said);
+        } else if !self.saying.changes.is_empty() || !self.saying.outward.is_empty() {
             let fresh = std::mem::take(&mut self.spare);
             let said = std::mem::replace(&mut self.saying, fresh);
-            self.held.push_back(Said { entry: self.appended, ..said });
+            self.hold(said);
         }
+    }
+
+    /// Keeps what was said until the last entry is durable.
+    fn hold(&mut self, said: Said) {
+        let entry = self.appended;
+        let last = self.held.back().map(|said| said.entry);
+        assert!(last.is_none_or(|last| last <= entry), "{last:?} is held before {entry:?}");
+        self.held.push_back(Said { entry, ..said });
     }
 
     /// What the next turn says, if that may be said now that all entries before `next` are

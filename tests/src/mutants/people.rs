@@ -15,8 +15,7 @@ macro_rules! mutant {
 /// Those of people's way.
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("what is taken back is worked on", Seeds, "supervisor/src/dispatcher/decisions.rs",
-        "let given_up = self.give_up(stream, sequence, now);"
-        => "let given_up: Vec<crate::record::AttemptReport> = Vec::new();"),
+        "self.give_up(stream, sequence, now)" => "Vec::<crate::record::AttemptReport>::new()"),
     mutant!("a decision deep in a backlog is made twice", Test("one_deep_in_a_backlog"),
         "supervisor/src/dispatcher/decided.rs",
         "all.0.contains_key(&sequence)" => "all.0.len() > 99"),
