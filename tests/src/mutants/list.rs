@@ -203,7 +203,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("attributes are decoded without a look", Test("are_percent_decoded_once"),
         "supervisor/src/ingress/cloudevents.rs", "value.to_str().ok().and_then(decode_attribute)"
         => "value.to_str().ok().map(str::to_owned)"),
-    mutant!("dots are a name", Test("stream_names_are_checked"), "common/src/ids.rs",
+    mutant!("dots are a name", Test("names_of_dots_alone_are_none"), "common/src/ids.rs",
         "is_dots(text)" => "false"),
     mutant!("two framings of one body pass", Test("can_be_read_in_two_ways"),
         "supervisor/src/ingress/head.rs", "(self.chunked, self.length)"

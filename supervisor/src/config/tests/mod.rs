@@ -191,6 +191,15 @@ fn all_is_read() {
 }
 
 #[test]
+fn names_of_dots_alone_are_none() {
+    for dots in [".", ".."] {
+        assert!(dots.parse::<StreamName>().is_err(), "{dots}");
+        let refused = of_text(&format!("[pools.\"{dots}\"]")).unwrap_err().to_string();
+        assert!(refused.contains("bad name"), "{refused}");
+    }
+}
+
+#[test]
 fn localhost_is_a_place_to_listen_at() {
     for (text, expected) in [("localhost:7", "127.0.0.1:7"), ("[::1]:8", "[::1]:8")] {
         let flags = Overrides { listen: Some(text.to_owned()), ..Overrides::default() };

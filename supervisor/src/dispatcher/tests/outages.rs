@@ -179,9 +179,9 @@ fn turning_it_off_ends_it() {
     assert_eq!(parked(&desk), 10);
 }
 
-/// A desk whose workers have four places each.
+/// A desk whose workers have four places each, and whose pool is never in an outage.
 fn with_places(stream: StreamSettings, workers: usize) -> Desk {
-    let mut desk = Desk::new(stream, 0);
+    let mut desk = Desk::without_outages(stream, 0);
     for number in 0..workers {
         let id = format!("w{number}").into();
         let (pool, concurrency) = ("default".into(), Some(4));

@@ -159,10 +159,13 @@ fn one_of_a_stream_without_workers_does_not_pass() {
     let mut desk = Desk::new(StreamSettings { pool: None, ..StreamSettings::default() }, 0);
     desk.fill("a", 1);
     desk.pause("a");
-    desk.fill("a", 2);
+    desk.fill("a", 3);
+    // The next one, and one that has no slot yet.
     assert_eq!(desk.decide("a", 2, resolve("another")), Reply::Done);
+    assert_eq!(desk.decide("a", 4, resolve("another")), Reply::Done);
     desk.resume("a");
-    assert_eq!(desk.order(), [1, 2, 3]);
-    assert_eq!(results(&desk), [(2, Outcome::Resolved, vec![])]);
+    assert_eq!(desk.order(), [1, 2, 3, 4]);
+    let resolved = |sequence| (sequence, Outcome::Resolved, vec![]);
+    assert_eq!(results(&desk), [resolved(2), resolved(4)]);
     assert_eq!(desk.dispatcher.state().find_stream(name("a").as_str()).map(|id| id.0), Some(0));
 }
