@@ -35,4 +35,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("a message that was let go is nobody's", Test("its_late_answer_counts"),
         "supervisor/src/dispatcher/slot.rs",
         "self.left = self.head().map(Box::new);" => ""),
+    mutant!("a report beyond what is released counts", Test("not_released_yet_is_not_delivered"),
+        "supervisor/src/dispatcher/delivery.rs",
+        "through.min(self.state.stream(stream).released)" => "through"),
+    mutant!("a checkpoint goes beyond the head", Test("not_released_yet_is_not_delivered"),
+        "supervisor/src/dispatcher/delivery.rs", "floor.min(self.state.head.next())" => "floor"),
 ];
