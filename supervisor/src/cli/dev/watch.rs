@@ -159,8 +159,8 @@ mod tests {
     fn each_stream_has_its_own_order() {
         let (disorder, text) = said(&[
             delivery(STREAM, 1, 0),
-            delivery("mine", 1, 0),
             delivery(STREAM, 2, 1),
+            delivery("mine", 1, 0),
             delivery("mine", 2, 1),
         ]);
         assert_eq!(disorder, 0);
