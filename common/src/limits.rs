@@ -189,7 +189,8 @@ pub const READER_READS: usize = 4;
 pub const READER_FILTERS: usize = 1024;
 /// Streams of which it is remembered which of these filters they fit, per process.
 pub const READER_STREAMS: usize = 65_536;
-/// Streams that wait for somebody of which everybody sees which they are.
+/// Streams that wait for somebody, and streams that are full, of which everybody sees which they
+/// are; per process, and of each kind.
 pub const STUCK_SHOWN: usize = 100;
 /// Parked messages in a page, where the reader does not say: per request.
 pub const PARKED_PAGE: usize = 100;

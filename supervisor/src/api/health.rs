@@ -82,6 +82,7 @@ impl Api {
                 "snapshots": counters.snapshots,
                 "journal_space": if low { "low" } else { "enough" },
                 "stuck": self.stuck(),
+                "full": self.views.full(10),
                 "alerts": alerts,
             }),
         )

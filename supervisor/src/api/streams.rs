@@ -99,6 +99,7 @@ impl Api {
             "parked": status.parked,
             "backlog": status.next.0 - 1 - status.released.0,
             "paused": status.paused,
+            "full": status.full,
         });
         if let (Some(cause), Some(members)) = (status.cause, value.as_object_mut()) {
             let now = self.clock.now();

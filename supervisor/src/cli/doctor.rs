@@ -3,17 +3,20 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
-use rollcall_common::client::Client;
+use rollcall_common::client::{Client, ClientError};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
     Failure, Output, Server,
-    screen::{Piece, Screen, Style, number, print_json, text},
+    screen::{Piece, Screen, Style, number, print_json, text, word},
 };
 
 /// How far two clocks may be apart.
 const SKEW: Duration = Duration::from_secs(5);
+
+/// What is said where the journal has no room.
+const FULL_DISK: &str = "the journal's disk is full: every new message is refused (507)";
 
 /// What `healthcheck` is told.
 #[derive(Args, Debug)]
@@ -107,11 +110,9 @@ async fn look(client: &Client) -> Vec<Finding> {
         return vec![Finding::new("reach", false, error.to_string(), "status")];
     }
     let mut all = vec![Finding::new("reach", true, format!("{} answers", client.url()), "")];
-    all.push(match client.get("/readyz").await {
-        Ok(_) => Finding::new("intake", true, "it takes messages in", ""),
-        Err(error) => Finding::new("intake", false, error.to_string(), "status"),
-    });
-    match client.get("/v1/status").await {
+    let (ready, status) = (client.get("/readyz").await, client.get("/v1/status").await);
+    all.push(of_intake(ready, status.as_ref().ok()));
+    match status {
         Ok(status) => all.extend(of_status(&status)),
         Err(error) => all.push(Finding::new("token", false, error.to_string(), "")),
     }
@@ -125,6 +126,16 @@ async fn look(client: &Client) -> Vec<Finding> {
         all.push(of_subscriptions(&value));
     }
     all
+}
+
+/// It is ready also while it has no room.
+fn of_intake(ready: Result<Value, ClientError>, status: Option<&Value>) -> Finding {
+    let low = status.is_some_and(|status| text(status, "journal_space") == "low");
+    match ready {
+        Ok(_) if low => Finding::new("intake", false, FULL_DISK, "status"),
+        Ok(_) => Finding::new("intake", true, "it takes messages in", ""),
+        Err(error) => Finding::new("intake", false, error.to_string(), "status"),
+    }
 }
 
 fn of_status(status: &Value) -> Vec<Finding> {
@@ -159,7 +170,17 @@ fn of_status(status: &Value) -> Vec<Finding> {
             format!("{} wait for somebody", stuck.len()),
             &next,
         ),
+        of_full(status),
     ]
+}
+
+/// Streams that have as many messages as they may have.
+fn of_full(status: &Value) -> Finding {
+    let Some(first) = status.pointer("/full/0").map(word) else {
+        return Finding::new("backlogs", true, "every stream has room", "");
+    };
+    let said = format!("full, new messages are refused (429): {}", text(status, "full"));
+    Finding::new("backlogs", false, said, &format!("why {first}"))
 }
 
 /// What was just done is not from tomorrow.
@@ -184,4 +205,22 @@ fn of_subscriptions(value: &Value) -> Finding {
     let trouble: Vec<String> = all.iter().filter_map(super::subscriptions::trouble).collect();
     let said = trouble.first().cloned().unwrap_or_else(|| format!("{} go on", all.len()));
     Finding::new("subscriptions", trouble.is_empty(), said, "subscriptions")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_and_a_full_stream_are_said() {
+        let ready = || Ok(json!({ "status": "ok" }));
+        let intake = of_intake(ready(), Some(&json!({ "journal_space": "low" })));
+        assert!(!intake.well && intake.said.contains("507"), "{}", intake.said);
+        assert!(of_intake(ready(), Some(&json!({ "journal_space": "enough" }))).well);
+        assert!(of_intake(ready(), None).well, "a token may not be for the status");
+        let full = of_full(&json!({ "full": ["orders", "others"] }));
+        assert!(!full.well && full.said.contains("orders, others"), "{}", full.said);
+        assert_eq!(full.next.as_deref(), Some("why orders"));
+        assert!(of_full(&json!({ "full": [] })).well);
+    }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Failure, Output, Server,
-    screen::{Piece, Screen, Style, number, print_json, text},
+    screen::{Piece, Screen, Style, number, print_json, text, word},
 };
 
 pub(super) async fn run(server: &Server) -> Result<ExitCode, Failure> {
@@ -23,8 +23,9 @@ pub(super) async fn run(server: &Server) -> Result<ExitCode, Failure> {
         screen.line(&line)?;
     }
     let mut next = Vec::new();
-    let stuck = value.get("stuck").and_then(Value::as_array).and_then(|all| all.first());
-    next.extend(stuck.map(|one| format!("why {}", text(one, "stream"))));
+    let stuck = value.pointer("/stuck/0").map(|one| text(one, "stream"));
+    let full = value.pointer("/full/0").map(word).filter(|full| stuck.as_ref() != Some(full));
+    next.extend(stuck.into_iter().chain(full).map(|stream| format!("why {stream}")));
     if number(&value, "alerts.firing") > 0 {
         next.push("alerts".to_owned());
     }
@@ -57,9 +58,13 @@ fn lines(value: &Value) -> Vec<(&'static str, Vec<Piece>)> {
         }
         _ => "no alert".to_owned(),
     };
+    let full = match value.pointer("/full/0") {
+        Some(_) => format!("full (429): {}; ", show("full")),
+        None => String::new(),
+    };
     let (active, workers) = (show("workers_active"), show("workers"));
     let short = if active == workers { Style::Plain } else { Style::Worrying };
-    let calm = firing == 0 && all.is_empty();
+    let calm = firing == 0 && all.is_empty() && full.is_empty();
     let calm = if calm { Style::Plain } else { Style::Bad };
     vec![
         (
@@ -90,7 +95,7 @@ fn lines(value: &Value) -> Vec<(&'static str, Vec<Piece>)> {
         (
             "attention",
             vec![Piece::styled(
-                format!("{} parked; stuck: {stuck}; {alerts}", show("parked")),
+                format!("{} parked; {full}stuck: {stuck}; {alerts}", show("parked")),
                 calm,
             )],
         ),

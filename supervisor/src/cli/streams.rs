@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failure, Output, Server,
-    screen::{Piece, Screen, age, number, print_done, print_json, text},
+    screen::{Piece, Screen, Style, age, number, print_done, print_json, text},
     segment,
     table::{Kind, Table},
 };
@@ -72,8 +72,22 @@ fn row(stream: &Value) -> Vec<Piece> {
         count("released"),
         count("head.sequence"),
         Piece::new(since),
-        Piece::state(text(stream, "head.cause")),
+        stands(stream),
     ]
+}
+
+/// Why it stands, and whether it takes nothing more.
+fn stands(stream: &Value) -> Piece {
+    let cause = text(stream, "head.cause");
+    if is_full(stream) {
+        return Piece::styled(format!("{cause}, full"), Style::Bad);
+    }
+    Piece::state(cause)
+}
+
+/// Whether it refuses new messages, having as many as it may have.
+fn is_full(stream: &Value) -> bool {
+    stream.get("full") == Some(&Value::Bool(true))
 }
 
 pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
@@ -106,9 +120,9 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
         next.push(format!("streams --after {}", text(last, "stream")));
     }
     // The one that waits longest for somebody.
-    let stuck = found
-        .iter()
-        .filter(|one| !matches!(&*text(one, "head.cause"), "-" | "waiting" | "retrying"));
+    let stuck = found.iter().filter(|one| {
+        is_full(one) || !matches!(&*text(one, "head.cause"), "-" | "waiting" | "retrying")
+    });
     if let Some(stuck) = stuck.max_by_key(|one| number(one, "head.age_ms")) {
         next.push(format!("why {}", text(stuck, "stream")));
     }

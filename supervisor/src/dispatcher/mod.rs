@@ -360,6 +360,8 @@ impl Dispatcher {
                 self.enqueue(stream);
             }
             self.watch_head(stream);
+            // Its bounds may be others now.
+            self.dirty.insert(stream);
         }
         self.review_outages(now);
         self.watch_all_departed(now);

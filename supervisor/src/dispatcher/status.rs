@@ -131,6 +131,8 @@ pub struct StreamStatus {
     pub parked: u32,
     /// Whether it stands because a person told it to.
     pub paused: bool,
+    /// Whether it has as many unreleased messages as it may have, and refuses new ones.
+    pub full: bool,
     /// Why it stands where it stands; absent when nothing waits.
     pub cause: Option<Cause>,
 }
@@ -281,6 +283,7 @@ impl Dispatcher {
             waiting: entry.waiting,
             parked: u32::try_from(entry.parked.len()).unwrap_or(u32::MAX),
             paused: entry.paused,
+            full: entry.backlog() >= entry.settings.max_backlog,
             cause: (entry.backlog() > 0).then(|| self.cause(stream)),
         }
     }

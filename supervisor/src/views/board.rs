@@ -146,9 +146,11 @@ impl Cell {
     }
 }
 
-/// Bits beside the time of the oldest message: whether there is a status, whether it is paused.
+/// Bits beside the time of the oldest message: whether there is a status, whether it is paused,
+/// whether it is full.
 const KNOWN: u64 = 1 << 7;
 const PAUSED: u64 = 1 << 6;
+const FULL: u64 = 1 << 5;
 /// Those for the cause; 0: none.
 const CAUSE: u64 = 7;
 /// How many they are.
@@ -163,7 +165,9 @@ impl Shape {
         let Some(status) = self.status else {
             return Packed { parked: 0, words: [0, released, position, 0, oldest] };
         };
-        let flags = KNOWN | if status.paused { PAUSED } else { 0 } | cause_code(status.cause);
+        let flag = |bit, set| if set { bit } else { 0 };
+        let flags = KNOWN | flag(PAUSED, status.paused) | flag(FULL, status.full);
+        let flags = flags | cause_code(status.cause);
         let calls = u64::from(status.in_flight) | u64::from(status.waiting) << 32;
         let words = [status.next.0, released, position, calls, oldest | flags];
         Packed { parked: status.parked, words }
@@ -179,6 +183,7 @@ impl Shape {
             waiting: low(calls >> 32),
             parked: packed.parked,
             paused: oldest & PAUSED != 0,
+            full: oldest & FULL != 0,
             cause: cause_of(oldest & CAUSE),
         };
         Self {
@@ -229,6 +234,7 @@ mod tests {
             waiting: u32::MAX - number,
             parked: number ^ 0x5555_5555,
             paused: number.is_multiple_of(2),
+            full: number.is_multiple_of(5),
             cause: CAUSES.get(number as usize % 7).copied(),
         };
         let oldest = (!number.is_multiple_of(3)).then(|| Time::from_micros(number.into()));

@@ -67,6 +67,8 @@ pub(super) struct Index {
     streams: Chunked<StreamView>,
     /// Streams whose head waits for somebody.
     stuck: BTreeSet<StreamId>,
+    /// Streams that refuse new messages, having as many as they may have.
+    full: BTreeSet<StreamId>,
     /// Streams that released something since the last [`Index::show`].
     touched: Vec<StreamId>,
     /// What was said of streams since then.
@@ -195,7 +197,12 @@ impl Index {
             Some(Cause::Retrying | Cause::Waiting) | None => self.stuck.remove(&stream),
         };
         if changed {
-            open.show_stuck(stream, &self.stuck);
+            open.stuck.show(stream, &self.stuck);
+        }
+        let changed =
+            if status.full { self.full.insert(stream) } else { self.full.remove(&stream) };
+        if changed {
+            open.full.show(stream, &self.full);
         }
     }
 

@@ -263,8 +263,16 @@ impl Views {
     /// [`rollcall_common::limits::STUCK_SHOWN`].
     #[must_use]
     pub fn stuck(&self, limit: usize) -> Vec<(StreamName, StreamStatus)> {
-        let stuck = self.open.stuck(limit).into_iter();
+        let stuck = self.open.stuck.first(limit).into_iter();
         stuck.filter_map(|stream| Some((self.name(stream)?, self.status(stream)?.0))).collect()
+    }
+
+    /// Streams that refuse new messages, having as many unreleased ones as they may have; at most
+    /// `limit`, and never more than [`rollcall_common::limits::STUCK_SHOWN`].
+    #[must_use]
+    pub fn full(&self, limit: usize) -> Vec<StreamName> {
+        let full = self.open.full.first(limit).into_iter();
+        full.filter_map(|stream| self.name(stream)).collect()
     }
 
     /// How many messages are parked.

@@ -21,8 +21,14 @@ pub(super) struct Open {
     pub(super) names: Names,
     parked: AtomicU64,
     /// The first streams whose head waits for somebody.
-    stuck: ArcSwap<Vec<StreamId>>,
+    pub(super) stuck: Few,
+    /// The first streams that refuse new messages, having as many as they may have.
+    pub(super) full: Few,
 }
+
+/// The first of some streams, at most [`STUCK_SHOWN`].
+#[derive(Debug, Default)]
+pub(super) struct Few(ArcSwap<Vec<StreamId>>);
 
 impl Open {
     /// Forgets everything.
@@ -30,7 +36,8 @@ impl Open {
         self.board.clear();
         self.names.reset(&self.board);
         self.parked.store(0, Ordering::Relaxed);
-        self.stuck.store(Arc::default());
+        self.stuck.0.store(Arc::default());
+        self.full.0.store(Arc::default());
     }
 
     /// How many messages are parked.
@@ -43,17 +50,19 @@ impl Open {
         let parked = self.parked() + u64::from(now) - u64::from(before);
         self.parked.store(parked, Ordering::Relaxed);
     }
+}
 
-    /// The first streams whose head waits for somebody, at most `limit`.
-    pub(super) fn stuck(&self, limit: usize) -> Vec<StreamId> {
-        self.stuck.load().iter().take(limit).copied().collect()
+impl Few {
+    /// At most `limit` of them.
+    pub(super) fn first(&self, limit: usize) -> Vec<StreamId> {
+        self.0.load().iter().take(limit).copied().collect()
     }
 
     /// Shows which they are now that `stream` is or is not one of them.
-    pub(super) fn show_stuck(&self, stream: StreamId, all: &BTreeSet<StreamId>) {
-        let shown = self.stuck.load();
+    pub(super) fn show(&self, stream: StreamId, all: &BTreeSet<StreamId>) {
+        let shown = self.0.load();
         if shown.len() < STUCK_SHOWN || shown.last().is_some_and(|last| stream <= *last) {
-            self.stuck.store(Arc::new(all.iter().take(STUCK_SHOWN).copied().collect()));
+            self.0.store(Arc::new(all.iter().take(STUCK_SHOWN).copied().collect()));
         }
     }
 }

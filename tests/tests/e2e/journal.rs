@@ -193,6 +193,9 @@ async fn a_full_disk_refuses_intake_and_nothing_else_and_intake_resumes_by_itsel
     assert!(taken > 20, "{taken}");
     let _ = supervisor.lines("orders", [serde_json::json!(1)]).await.problem(507);
     assert_eq!(supervisor.json("/v1/status").await["journal_space"], "low");
+    let doctor = setup.run(&["doctor", "--url", supervisor.url()]).await;
+    assert_eq!(doctor.code, Some(1), "{}", doctor.stdout);
+    assert!(doctor.stdout.contains("!! intake") && doctor.stdout.contains("(507)"), "{doctor:?}");
     // What was taken in is worked on and delivered, from the reserve.
     let worker = FakeWorker::start(|_| tests::peers::Act::ok("small")).await;
     setup.configure(format!(

@@ -276,7 +276,9 @@ async fn full_backlog() {
     supervisor.until_state("orders", 1, "dispatched").await;
     let mut night = Night::new(&setup, &supervisor, &[(worker.url(), "http://worker")]);
     assert!(night.types("send orders no-such-file").await.contains("[exit code 1]"));
-    assert!(night.types("streams").await.contains("orders  2  1"));
+    assert!(night.types("status").await.contains("full (429): orders;"));
+    assert!(night.types("doctor").await.contains("!! backlogs"));
+    assert!(night.types("streams --busy").await.contains("waiting, full"));
     assert!(night.types("why orders").await.contains("that is the bound"));
     worker.set(by_body);
     night.does("skip orders 1 --reason it_hangs").await;
