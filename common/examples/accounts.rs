@@ -27,7 +27,7 @@ use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use rollcall_common::{
-    client::{Client, ClientError, checked},
+    client::{Client, ClientError, checked, json, patient},
     readmodel::{Fold, FoldError, Mode, Place, Reader, Start, Writer},
     task,
 };
@@ -266,7 +266,9 @@ async fn begin(client: &Client) -> Result<Fill, Failure> {
 
 /// Results after a position. Asking does not move the checkpoint.
 async fn page(client: &Client, after: u64, wait: u32) -> Result<Value, ClientError> {
-    client.get(&format!("{SUBSCRIPTION}/results?after={after}&limit={PAGE}&wait={wait}")).await
+    let path = format!("{SUBSCRIPTION}/results?after={after}&limit={PAGE}&wait={wait}");
+    let call = patient(client.call(Method::GET, &path), Duration::from_secs(wait.into()), 0);
+    json(checked(call.send().await?).await?).await
 }
 
 async fn keep_checkpoint(client: &Client, position: u64) -> Result<(), ClientError> {

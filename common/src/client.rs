@@ -1,12 +1,17 @@
 //! A client of the supervisor's HTTP API: for the command line and for tests. Problems come back
-//! as errors in words.
+//! as errors in words. An answer has a time and a bound.
 
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use reqwest::{Method, RequestBuilder, Response, header};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::private::Private;
+use crate::{
+    limits::{CLIENT_ANSWER, CLIENT_ANSWER_BYTES, CLIENT_PACE},
+    private::Private,
+};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -17,6 +22,8 @@ pub struct Client {
     url: String,
     token: Option<Private>,
     actor: Option<String>,
+    /// How long an answer may take.
+    time: Duration,
     http: reqwest::Client,
 }
 
@@ -73,7 +80,8 @@ impl From<reqwest::Error> for ClientError {
             return Self::Unreachable { url, cause };
         }
         if error.is_timeout() {
-            return Self::Http(format!("{url} gave no answer in time"));
+            let within = CLIENT_ANSWER.as_secs();
+            return Self::Http(format!("the supervisor does not answer within {within} s: {url}"));
         }
         if error.is_builder() {
             return Self::Http(format!("the request can't be made: {cause}"));
@@ -128,7 +136,13 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), token, actor: None, http })
+        Ok(Self {
+            url: url.trim_end_matches('/').to_owned(),
+            token,
+            actor: None,
+            time: CLIENT_ANSWER,
+            http,
+        })
     }
 
     /// The same, saying who calls: for the audit.
@@ -138,9 +152,11 @@ impl Client {
         self
     }
 
-    /// A call to be added to: `path` begins with `/`.
+    /// A call to be added to: `path` begins with `/`. Its answer has [`CLIENT_ANSWER`], unless
+    /// [`patient`] says that it is asked to wait.
     pub fn call(&self, method: Method, path: &str) -> RequestBuilder {
         let mut request = self.http.request(method, format!("{}{path}", self.url));
+        request = request.timeout(self.time);
         if let Some(actor) = &self.actor {
             request = request.header(crate::protocol::ACTOR, actor);
         }
@@ -161,7 +177,7 @@ impl Client {
     /// # Errors
     /// When the call fails, or is refused.
     pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
-        Ok(checked(self.call(Method::GET, path).send().await?).await?.json().await?)
+        json(checked(self.call(Method::GET, path).send().await?).await?).await
     }
 
     /// Posts a body of a type; gives back the answer.
@@ -175,7 +191,9 @@ impl Client {
         body: impl Into<reqwest::Body>,
     ) -> Result<Response, ClientError> {
         let request = self.call(Method::POST, path).header(header::CONTENT_TYPE, content_type);
-        checked(request.body(body).send().await?).await
+        let body = body.into();
+        let length = body.as_bytes().map_or(0, <[u8]>::len);
+        checked(patient(request, Duration::ZERO, length).body(body).send().await?).await
     }
 }
 
@@ -189,6 +207,44 @@ fn check(url: &str) -> Result<(), ClientError> {
     }
 }
 
+/// A call that is asked to wait so long, and sends so many bytes: its answer may come later.
+pub fn patient(request: RequestBuilder, wait: Duration, sent: usize) -> RequestBuilder {
+    let seconds = u64::try_from(sent / CLIENT_PACE).unwrap_or(u64::MAX);
+    let sending = Duration::from_secs(seconds);
+    request.timeout(CLIENT_ANSWER.saturating_add(wait).saturating_add(sending))
+}
+
+/// An answer's body, whole.
+///
+/// # Errors
+/// When it does not come in time, or has more than [`CLIENT_ANSWER_BYTES`].
+pub async fn body(response: Response) -> Result<Bytes, ClientError> {
+    bounded(response, CLIENT_ANSWER_BYTES).await
+}
+
+async fn bounded(mut response: Response, most: usize) -> Result<Bytes, ClientError> {
+    let mut body = BytesMut::new();
+    while let Some(piece) = response.chunk().await? {
+        if body.len() + piece.len() > most {
+            let url = response.url().origin().ascii_serialization();
+            let text = format!("the answer of {url} is too long: more than {most} bytes");
+            return Err(ClientError::Http(text));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body.freeze())
+}
+
+/// An answer's body as JSON.
+///
+/// # Errors
+/// When it can't be had, as with [`body`], or is none.
+pub async fn json<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
+    let url = response.url().origin().ascii_serialization();
+    serde_json::from_slice(&body(response).await?)
+        .map_err(|error| ClientError::Http(format!("the answer of {url} can't be read: {error}")))
+}
+
 /// The answer, if it is no refusal.
 ///
 /// # Errors
@@ -198,7 +254,7 @@ pub async fn checked(response: Response) -> Result<Response, ClientError> {
     if status.is_success() {
         return Ok(response);
     }
-    let body = response.bytes().await.unwrap_or_default();
+    let body = body(response).await.unwrap_or_default();
     let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
     let detail = problem
         .get("detail")
@@ -209,6 +265,8 @@ pub async fn checked(response: Response) -> Result<Response, ClientError> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
 
     #[test]
@@ -226,5 +284,38 @@ mod tests {
         assert!(!format!("{client:?} {request:?}").contains("canary"));
         let request = request.build().unwrap();
         assert_eq!(request.headers()[header::AUTHORIZATION], "Bearer canary", "it has it");
+    }
+
+    /// A peer that says this, and then nothing.
+    async fn peer(said: Vec<u8>) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let peer = async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // Err: it has heard enough.
+            let _ = stream.write_all(&said).await;
+            std::future::pending::<()>().await;
+        };
+        drop(crate::task::spawn("peer", peer));
+        url
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_is_not_waited_for() {
+        for said in ["", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{"] {
+            let client = Client::new(&peer(said.into()).await, None).unwrap();
+            let client = Client { time: Duration::from_millis(50), ..client };
+            let error = client.get("/v1/status").await.unwrap_err().to_string();
+            assert!(error.contains("does not answer within 30 s"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_a_bound() {
+        let said = [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b' '; 4096]].concat();
+        let client = Client::new(&peer(said).await, None).unwrap();
+        let response = client.call(Method::GET, "/").send().await.unwrap();
+        let error = bounded(response, 4095).await.unwrap_err().to_string();
+        assert!(error.contains("more than 4095 bytes"), "{error}");
     }
 }

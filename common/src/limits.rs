@@ -221,6 +221,14 @@ pub const IDLE_CONNECTIONS: usize = 1024;
 /// Bytes of an answer's head, per call, with the interim responses (`1xx`) before it: a peer that
 /// says more before it answers is cut off.
 pub const ANSWER_HEAD_BYTES: usize = 128 << 10;
+/// How long a supervisor may take for a whole answer to the command line, beside what it was asked
+/// to wait, per call; with [`CLIENT_PACE`] for what is sent.
+pub const CLIENT_ANSWER: Duration = Duration::from_secs(30);
+/// Bytes that are sent in a second, at least, per call of the command line: a longer body has longer.
+pub const CLIENT_PACE: usize = 64 << 10;
+/// Most bytes of an answer to the command line, per call: a page of results with the largest one
+/// that may be, as JSON.
+pub const CLIENT_ANSWER_BYTES: usize = 256 << 20;
 /// How long a connection may take to come up.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most calls that a worker takes unanswered over one link.

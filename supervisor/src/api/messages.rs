@@ -202,7 +202,7 @@ fn word(state: &MessageState) -> &'static str {
 
 fn released(result: &ReleasedResult) -> Value {
     let answer = &result.answer;
-    json!({
+    let mut value = json!({
         "stream": result.stream,
         "sequence": result.sequence,
         "id": answer.head.id,
@@ -212,7 +212,11 @@ fn released(result: &ReleasedResult) -> Value {
         "accepted_at": answer.head.accepted_at,
         "released_at": result.released_at,
         "position": result.position,
-    })
+    });
+    if let Some(members) = value.as_object_mut().filter(|_| !answer.reason.is_empty()) {
+        members.insert("reason".to_owned(), (*answer.reason).into());
+    }
+    value
 }
 
 fn over(report: &AttemptReport) -> Value {

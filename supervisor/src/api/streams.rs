@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     access::Caller,
-    dispatcher::{Event, Reply, event::Wish, settings::OnExhausted},
+    dispatcher::{Event, Reply, Room, event::Wish, settings::OnExhausted},
     web::respond::{Answer, json, refused},
 };
 
@@ -99,7 +99,7 @@ impl Api {
             "parked": status.parked,
             "backlog": status.next.0 - 1 - status.released.0,
             "paused": status.paused,
-            "full": status.full,
+            "full": status.room == Room::Full,
         });
         if let (Some(cause), Some(members)) = (status.cause, value.as_object_mut()) {
             let now = self.clock.now();

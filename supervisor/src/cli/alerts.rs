@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use rollcall_common::client::json as json_of;
 use serde_json::{Value, json};
 
 use super::{
@@ -33,7 +34,7 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     if let Some(id) = &options.acknowledge {
         let body = json!({ "reason": options.reason.as_deref().unwrap_or_default() }).to_string();
         let path = format!("/v1/alerts/{}/acknowledge", segment(id));
-        let alert: Value = client.post(&path, "application/json", body).await?.json().await?;
+        let alert: Value = json_of(client.post(&path, "application/json", body).await?).await?;
         let title = text(&alert, "title");
         print_done(options.server.output, &alert, &format!("alert {id} is yours: {title}"))?;
         return Ok(ExitCode::SUCCESS);

@@ -9,7 +9,7 @@ use std::{
 use reqwest::Method;
 use rollcall_common::{
     backoff,
-    client::{Client, ClientError, checked},
+    client::{Client, ClientError, body, checked, patient},
     dice,
     shown::Shown,
 };
@@ -54,8 +54,9 @@ impl Follower {
     pub(super) async fn next(&mut self) -> Result<Page, ClientError> {
         let Self { path, after, wait, .. } = self;
         let call = format!("{path}?after={after}&limit={PAGE}&wait={wait}");
-        let answer = checked(self.client.call(Method::GET, &call).send().await?).await?;
-        let page: Page = serde_json::from_slice(&answer.bytes().await?)
+        let answer = self.client.call(Method::GET, &call);
+        let answer = patient(answer, Duration::from_secs(*wait), 0).send().await?;
+        let page: Page = serde_json::from_slice(&body(checked(answer).await?).await?)
             .map_err(|error| ClientError::Http(format!("the answer is no page: {error}")))?;
         (self.after, self.answered) = (page.next, true);
         Ok(page)

@@ -4,12 +4,13 @@ use std::{
     io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Args;
-use reqwest::{Method, header};
+use reqwest::{Method, Response, header};
 use rollcall_common::{
-    client::{Client, checked},
+    client::{self, Client, checked, json as json_of, patient},
     protocol,
     shown::visible_bytes,
 };
@@ -151,7 +152,7 @@ pub(super) async fn body(
     let response = checked(response).await?;
     let kind = response.headers().get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or("no type").to_owned();
-    Ok(Some((kind, response.bytes().await?)))
+    Ok(Some((kind, client::body(response).await?)))
 }
 
 /// A body in a few words: its type, its length, how it begins.
@@ -204,6 +205,24 @@ pub(super) fn decisions(stream: &str, sequence: u64, state: &str) -> Vec<String>
     }
 }
 
+/// Whether an answer that should hold a result says that there is none.
+pub(super) fn is_skipped(answer: &Response) -> bool {
+    answer.headers().get(protocol::OUTCOME).is_some_and(|outcome| outcome == "skipped")
+}
+
+/// What is said to whoever wants the result of a message that was skipped.
+pub(super) async fn skipped(client: &Client, (stream, sequence): (&str, u64)) -> Failure {
+    let why = reason(client, (stream, sequence)).await;
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    Failure::failed(format!("{stream}/{sequence} was skipped and has no result{why}"))
+}
+
+/// Why a message has the result that it has, where that is known, and may be.
+pub(super) async fn reason(client: &Client, (stream, sequence): (&str, u64)) -> Option<String> {
+    let message = client.get(&path(stream, sequence)).await.ok()?;
+    message.get("reason").and_then(Value::as_str).map(ToOwned::to_owned)
+}
+
 pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     let Options { stream, sequence, server, .. } = options;
     let client = server.client()?;
@@ -211,8 +230,11 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     if options.body || options.answered.result {
         let what = if options.body { "body" } else { "result" };
         let call = client.call(Method::GET, &format!("{path}/{what}"));
-        let bytes = checked(call.send().await?).await?.bytes().await?;
-        print_bytes(&bytes)?;
+        let answer = checked(call.send().await?).await?;
+        if options.answered.result && is_skipped(&answer) {
+            return Err(skipped(&client, (stream, *sequence)).await);
+        }
+        print_bytes(&client::body(answer).await?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let message = client.get(&path).await?;
@@ -237,7 +259,14 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     if let Some(found) = body(&client, &format!("{path}/body")).await? {
         screen.fact("message", &glance(&found))?;
     }
-    if let Some(found) = body(&client, &format!("{path}/result")).await? {
+    let outcome = text(&message, "outcome");
+    if state == "released" && outcome != "completed" {
+        screen.fact("outcome", &outcome)?;
+        screen.fact("reason", &text(&message, "reason"))?;
+    }
+    if outcome != "skipped"
+        && let Some(found) = body(&client, &format!("{path}/result")).await?
+    {
         screen.fact("result", &glance(&found))?;
     }
     writeln!(io::stdout())?;
@@ -252,7 +281,9 @@ pub(super) async fn resolve(options: &Resolve) -> Result<ExitCode, Failure> {
     let call = client.call(Method::POST, &format!("{}/resolve", path(stream, *sequence)));
     let call = call.header(header::CONTENT_TYPE, content_type);
     let call = call.header(protocol::REASON, reason.as_deref().unwrap_or_default());
-    let answer: Value = checked(call.body(read(file)?).send().await?).await?.json().await?;
+    let result = read(file)?;
+    let call = patient(call, Duration::ZERO, result.len()).body(result);
+    let answer: Value = json_of(checked(call.send().await?).await?).await?;
     settled(server, &client, (stream, *sequence), &answer, "is resolved").await
 }
 
@@ -265,7 +296,7 @@ pub(super) async fn skip(options: &Skip) -> Result<ExitCode, Failure> {
     many.must_be_absent()?;
     let body = json!({ "reason": reason }).to_string();
     let path = format!("{}/skip", path(stream, *sequence));
-    let answer: Value = client.post(&path, "application/json", body).await?.json().await?;
+    let answer: Value = json_of(client.post(&path, "application/json", body).await?).await?;
     settled(server, &client, (stream, *sequence), &answer, "is skipped").await
 }
 
@@ -278,7 +309,7 @@ pub(super) async fn retry(options: &Retry) -> Result<ExitCode, Failure> {
     many.must_be_absent()?;
     let body = json!({ "reason": reason }).to_string();
     let path = format!("{}/retry", path(stream, *sequence));
-    let answer: Value = client.post(&path, "application/json", body).await?.json().await?;
+    let answer: Value = json_of(client.post(&path, "application/json", body).await?).await?;
     settled(server, &client, (stream, *sequence), &answer, "is back with the workers").await
 }
 
@@ -337,7 +368,7 @@ async fn decide_all(
     let path = format!("/v1/parked/{act}");
     let client = server.client()?;
     let answer = client.post(&path, "application/json", wanted.to_string()).await?;
-    let value: Value = answer.json().await?;
+    let value: Value = json_of(answer).await?;
     let count = text(&value, "count");
     let words = match (act, many.dry_run) {
         ("skip", true) => "would be skipped",

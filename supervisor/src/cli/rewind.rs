@@ -8,7 +8,10 @@ use std::{
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use rollcall_common::{client::Client, shown::visible};
+use rollcall_common::{
+    client::{Client, json as json_of},
+    shown::visible,
+};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -36,7 +39,7 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     let path = format!("/v1/subscriptions/{}", segment(&options.subscription));
     let body = json!({ "position": options.position }).to_string();
     let answer = client.post(&format!("{path}/rewind"), "application/json", body).await?;
-    let mut state: Value = answer.json().await?;
+    let mut state: Value = json_of(answer).await?;
     let text = options.server.output == Output::Text;
     if options.wait || text && io::stderr().is_terminal() {
         state = catch_up(&client, &path, state).await?;

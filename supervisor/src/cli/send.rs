@@ -7,17 +7,22 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
-use reqwest::{Method, header};
+use reqwest::{
+    Method, Response,
+    header::{self, HeaderName},
+};
 use rollcall_common::{
-    client::{Client, checked},
+    client::{Client, body, checked, json, patient},
     limits::BATCH_MESSAGES,
     protocol,
 };
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
 
 use super::{
-    Failure, Output, Server,
+    Failure, Output, Server, messages,
     screen::{Piece, Screen, print_bytes, print_json, text},
     segment, span,
 };
@@ -63,14 +68,13 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     if let Some(wait) = options.wait {
         request = request.header("Prefer", format!("wait={}", wait.as_secs().max(1)));
     }
-    let response = checked(request.body(read(&options.file)?).send().await?).await?;
-    let released = response.status() == reqwest::StatusCode::OK;
-    let body = response.bytes().await?;
-    if released {
-        print_bytes(&body)?;
-        return Ok(ExitCode::SUCCESS);
+    let message = read(&options.file)?;
+    request = patient(request, options.wait.unwrap_or_default(), message.len());
+    let response = checked(request.body(message).send().await?).await?;
+    if response.status() == reqwest::StatusCode::OK {
+        return released(&client, options, response).await;
     }
-    let value: Value = serde_json::from_slice(&body)?;
+    let value: Value = json(response).await?;
     match options.server.output {
         Output::Json => print_json(&value)?,
         Output::Text => {
@@ -80,6 +84,78 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     // With --wait, what was asked for is the result.
     Ok(if options.wait.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Prints the result that was waited for.
+async fn released(
+    client: &Client,
+    options: &Options,
+    response: Response,
+) -> Result<ExitCode, Failure> {
+    let said = |name: &HeaderName| {
+        let value = response.headers().get(name).and_then(|value| value.to_str().ok());
+        value.map(ToOwned::to_owned)
+    };
+    let number = |name| said(name).and_then(|text| text.parse::<u64>().ok());
+    let (sequence, position) = (number(&protocol::SEQUENCE), number(&protocol::POSITION));
+    let outcome = said(&protocol::OUTCOME).unwrap_or_else(|| "completed".to_owned());
+    let kind = said(&header::CONTENT_TYPE);
+    let place = (&*options.stream, sequence.unwrap_or_default());
+    let is_skipped = messages::is_skipped(&response);
+    let body = body(response).await?;
+    match options.server.output {
+        Output::Text if is_skipped => return Err(messages::skipped(client, place).await),
+        Output::Text => print_bytes(&body)?,
+        Output::Json => {
+            let reason = match &*outcome {
+                "completed" => None,
+                _ => messages::reason(client, place).await,
+            };
+            let (data, data_base64) = data(kind.as_deref(), &body);
+            let shown = Released {
+                stream: &options.stream,
+                sequence,
+                position,
+                outcome,
+                reason,
+                datacontenttype: kind,
+                data: data.filter(|_| !is_skipped),
+                data_base64,
+            };
+            print_json(&serde_json::to_string(&shown)?)?;
+        }
+    }
+    Ok(if is_skipped { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// A result that was waited for, as `-o json` shows it.
+#[derive(Debug, Serialize)]
+struct Released<'a> {
+    stream: &'a str,
+    sequence: Option<u64>,
+    position: Option<u64>,
+    outcome: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    datacontenttype: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_base64: Option<String>,
+}
+
+/// A body as it stands in JSON: as JSON or as a text, or else as base64.
+fn data(kind: Option<&str>, body: &[u8]) -> (Option<Box<RawValue>>, Option<String>) {
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+    let is_json = kind == "application/json" || kind.ends_with("+json");
+    if let Some(json) = serde_json::from_slice(body).ok().filter(|_| is_json) {
+        return (Some(json), None);
+    }
+    match std::str::from_utf8(body) {
+        Ok(text) => (serde_json::value::to_raw_value(text).ok(), None),
+        Err(_) => (None, Some(STANDARD.encode(body))),
+    }
 }
 
 async fn send_lines(client: &Client, options: &Options) -> Result<ExitCode, Failure> {
@@ -100,10 +176,11 @@ async fn send_lines(client: &Client, options: &Options) -> Result<ExitCode, Fail
             .call(Method::POST, &path)
             .header(header::CONTENT_TYPE, protocol::FRAMES)
             .header(protocol::CONTENT_TYPE_OF_FRAMES, &options.content_type);
+        let request = patient(request, Duration::ZERO, frames.len());
         let response = checked(request.body(frames).send().await?).await.map_err(|error| {
             Failure { text: format!("{error}, after {sent} lines were taken in"), code: 1 }
         })?;
-        let value: Value = response.json().await?;
+        let value: Value = json(response).await?;
         sent += count;
         if options.server.output == Output::Json {
             print_json(&value)?;

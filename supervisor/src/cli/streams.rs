@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use rollcall_common::client::json as json_of;
 use serde_json::{Value, json};
 
 use super::{
@@ -154,5 +155,5 @@ async fn stand(options: &Standing, act: &str) -> Result<Value, Failure> {
     let body = json!({ "reason": options.reason.as_deref().unwrap_or_default() }).to_string();
     let path = format!("/v1/streams/{}/{act}", segment(&options.stream));
     let client = options.server.client()?;
-    Ok(client.post(&path, "application/json", body).await?.json().await?)
+    Ok(json_of(client.post(&path, "application/json", body).await?).await?)
 }

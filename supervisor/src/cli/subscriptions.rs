@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use reqwest::{Method, header};
-use rollcall_common::client::{Client, checked};
+use rollcall_common::client::{Client, checked, json as json_of};
 use serde_json::{Value, json};
 
 use super::{
@@ -197,7 +197,7 @@ async fn order(name: &str, server: &Server, act: &str, body: Value) -> Result<Ex
     let path = format!("{}/{act}", path(name));
     let client = server.client()?;
     let answer = client.post(&path, "application/json", body.to_string()).await?;
-    let value: Value = answer.json().await?;
+    let value: Value = json_of(answer).await?;
     let (checkpoint, head) = (text(&value, "checkpoint"), text(&value, "head"));
     let done = format!("{name} is {}, {checkpoint} of {head} done", state(&value));
     print_done(server.output, &value, &done)?;
@@ -232,7 +232,7 @@ async fn set(name: &str, wanted: &Wanted) -> Result<ExitCode, Failure> {
     let client = server.client()?;
     let call = client.call(Method::PUT, &path(name));
     let call = call.header(header::CONTENT_TYPE, "application/json").body(body.to_string());
-    let value: Value = checked(call.send().await?).await?.json().await?;
+    let value: Value = json_of(checked(call.send().await?).await?).await?;
     print_done(server.output, &value, &format!("{name} is {}", state(&value)))?;
     if server.output == Output::Text {
         Screen::here().next(server, &[format!("subscription {name} show")])?;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use rollcall_common::client::json;
 use serde_json::Value;
 
 use super::{
@@ -78,7 +79,7 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
             let path = format!("/v1/workers/{}/drain", segment(id));
             let client = server.client()?;
             let answer = client.post(&path, "application/json", "").await?;
-            let value: Value = answer.json().await?;
+            let value: Value = json(answer).await?;
             let done = format!("{id} finishes what it has and is given nothing more");
             print_done(server.output, &value, &done)?;
             Ok(ExitCode::SUCCESS)

@@ -81,7 +81,7 @@ pub use settings::Settings;
 pub use slot::{Divergence, Parking};
 pub use state::State;
 pub use status::{
-    Cause, Counters, FailingStream, MessageState, Mode, StreamStatus, SubscriptionStatus,
+    Cause, Counters, FailingStream, MessageState, Mode, Room, StreamStatus, SubscriptionStatus,
 };
 pub use subscription::Subscription;
 

@@ -116,6 +116,15 @@ impl Cause {
     }
 }
 
+/// Whether a stream has room for new messages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Room {
+    /// It takes at least one more.
+    Enough,
+    /// It has as many unreleased ones as it may have, and refuses new ones.
+    Full,
+}
+
 /// A stream, as people want to see it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct StreamStatus {
@@ -131,8 +140,8 @@ pub struct StreamStatus {
     pub parked: u32,
     /// Whether it stands because a person told it to.
     pub paused: bool,
-    /// Whether it has as many unreleased messages as it may have, and refuses new ones.
-    pub full: bool,
+    /// Whether it takes new messages.
+    pub room: Room,
     /// Why it stands where it stands; absent when nothing waits.
     pub cause: Option<Cause>,
 }
@@ -283,7 +292,11 @@ impl Dispatcher {
             waiting: entry.waiting,
             parked: u32::try_from(entry.parked.len()).unwrap_or(u32::MAX),
             paused: entry.paused,
-            full: entry.backlog() >= entry.settings.max_backlog,
+            room: if entry.backlog() < entry.settings.max_backlog {
+                Room::Enough
+            } else {
+                Room::Full
+            },
             cause: (entry.backlog() > 0).then(|| self.cause(stream)),
         }
     }

@@ -15,7 +15,7 @@ use rollcall_common::{
     time::Time,
 };
 
-use crate::dispatcher::{Cause, StreamStatus};
+use crate::dispatcher::{Cause, Room, StreamStatus};
 
 /// Streams whose places are made together.
 const CHUNK: usize = 256;
@@ -166,7 +166,7 @@ impl Shape {
             return Packed { parked: 0, words: [0, released, position, 0, oldest] };
         };
         let flag = |bit, set| if set { bit } else { 0 };
-        let flags = KNOWN | flag(PAUSED, status.paused) | flag(FULL, status.full);
+        let flags = KNOWN | flag(PAUSED, status.paused) | flag(FULL, status.room == Room::Full);
         let flags = flags | cause_code(status.cause);
         let calls = u64::from(status.in_flight) | u64::from(status.waiting) << 32;
         let words = [status.next.0, released, position, calls, oldest | flags];
@@ -183,7 +183,7 @@ impl Shape {
             waiting: low(calls >> 32),
             parked: packed.parked,
             paused: oldest & PAUSED != 0,
-            full: oldest & FULL != 0,
+            room: if oldest & FULL == 0 { Room::Enough } else { Room::Full },
             cause: cause_of(oldest & CAUSE),
         };
         Self {
@@ -234,7 +234,7 @@ mod tests {
             waiting: u32::MAX - number,
             parked: number ^ 0x5555_5555,
             paused: number.is_multiple_of(2),
-            full: number.is_multiple_of(5),
+            room: if number.is_multiple_of(5) { Room::Full } else { Room::Enough },
             cause: CAUSES.get(number as usize % 7).copied(),
         };
         let oldest = (!number.is_multiple_of(3)).then(|| Time::from_micros(number.into()));

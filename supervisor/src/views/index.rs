@@ -23,7 +23,7 @@ use super::{
     walk,
 };
 use crate::{
-    dispatcher::{Cause, Released, StreamStatus},
+    dispatcher::{Cause, Released, Room, StreamStatus},
     journal::EntryNumber,
 };
 
@@ -199,8 +199,10 @@ impl Index {
         if changed {
             open.stuck.show(stream, &self.stuck);
         }
-        let changed =
-            if status.full { self.full.insert(stream) } else { self.full.remove(&stream) };
+        let changed = match status.room {
+            Room::Enough => self.full.remove(&stream),
+            Room::Full => self.full.insert(stream),
+        };
         if changed {
             open.full.show(stream, &self.full);
         }

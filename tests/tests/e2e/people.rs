@@ -237,3 +237,31 @@ async fn what_has_no_room_is_refused_at_once() {
     let status = supervisor.call(Method::GET, "/v1/status", &[], "").await;
     assert_eq!(status.status, 200);
 }
+
+#[tokio::test]
+async fn a_skipped_message_is_no_empty_result() {
+    let worker = FakeWorker::start(|_| Act::Hang).await;
+    let (setup, supervisor) = start(&worker).await;
+    let url = supervisor.url().to_owned();
+    let waiting = setup.begin(&["send", "orders", "--wait", "50s", "--url", &url]);
+    supervisor.until_state("orders", 1, "dispatched").await;
+    let run = async |line: &str| {
+        let words: Vec<&str> = line.split(' ').chain(["--url", &url]).collect();
+        setup.run(&words).await
+    };
+    assert_eq!(run("skip orders 1 --reason stocktaking").await.code, Some(0));
+    for ended in [waiting.ended().await, run("message orders 1 --result").await] {
+        assert_eq!((ended.code, &*ended.stdout), (Some(1), ""));
+        let said = "orders/1 was skipped and has no result: stocktaking";
+        assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    }
+    let shown = run("message orders 1").await.stdout;
+    assert!(shown.contains("skipped") && shown.contains("stocktaking"), "{shown}");
+    assert!(!shown.contains("0 bytes"), "{shown}");
+    worker.set(|_| Act::ok("{\"price\":1.50}"));
+    let ended = run("send orders --wait 50s -o json").await;
+    let value: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((ended.code, &value["outcome"]), (Some(0), &json!("completed")));
+    assert_eq!(value["sequence"], 2, "{value}");
+    assert!(ended.stdout.contains("price"), "{}", ended.stdout);
+}
