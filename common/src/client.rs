@@ -265,7 +265,7 @@ pub async fn checked(response: Response) -> Result<Response, ClientError> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt as _;
+    use std::io::Write as _;
 
     use super::*;
 
@@ -286,24 +286,23 @@ mod tests {
         assert_eq!(request.headers()[header::AUTHORIZATION], "Bearer canary", "it has it");
     }
 
-    /// A peer that says this, and then nothing.
-    async fn peer(said: Vec<u8>) -> String {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    /// A peer that says this, and then nothing until it hears no more.
+    fn peer(said: Vec<u8>) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let peer = async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
             // Err: it has heard enough.
-            let _ = stream.write_all(&said).await;
-            std::future::pending::<()>().await;
-        };
-        drop(crate::task::spawn("peer", peer));
+            let _ = stream.write_all(&said);
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        });
         url
     }
 
     #[tokio::test]
     async fn who_says_nothing_is_not_waited_for() {
         for said in ["", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{"] {
-            let client = Client::new(&peer(said.into()).await, None).unwrap();
+            let client = Client::new(&peer(said.into()), None).unwrap();
             let client = Client { time: Duration::from_millis(50), ..client };
             let error = client.get("/v1/status").await.unwrap_err().to_string();
             assert!(error.contains("does not answer within 30 s"), "{error}");
@@ -313,7 +312,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_has_a_bound() {
         let said = [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b' '; 4096]].concat();
-        let client = Client::new(&peer(said).await, None).unwrap();
+        let client = Client::new(&peer(said), None).unwrap();
         let response = client.call(Method::GET, "/").send().await.unwrap();
         let error = bounded(response, 4095).await.unwrap_err().to_string();
         assert!(error.contains("more than 4095 bytes"), "{error}");

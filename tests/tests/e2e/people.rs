@@ -244,7 +244,8 @@ async fn a_skipped_message_is_no_empty_result() {
     let (setup, supervisor) = start(&worker).await;
     let url = supervisor.url().to_owned();
     let waiting = setup.begin(&["send", "orders", "--wait", "50s", "--url", &url]);
-    supervisor.until_state("orders", 1, "dispatched").await;
+    let there = async || supervisor.get("/v1/streams/orders/messages/1").await.status == 200;
+    until("it is taken in", there).await;
     let run = async |line: &str| {
         let words: Vec<&str> = line.split(' ').chain(["--url", &url]).collect();
         setup.run(&words).await
