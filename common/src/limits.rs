@@ -224,7 +224,7 @@ pub const ANSWER_HEAD_BYTES: usize = 128 << 10;
 /// How long a supervisor may take for a whole answer to the command line, beside what it was asked
 /// to wait, per call; with [`CLIENT_PACE`] for what is sent.
 pub const CLIENT_ANSWER: Duration = Duration::from_secs(30);
-/// Bytes that are sent in a second, at least, per call of the command line: a longer body has longer.
+/// Bytes that are sent in a second, at least, per call of the command line: a long body has longer.
 pub const CLIENT_PACE: usize = 64 << 10;
 /// Most bytes of an answer to the command line, per call: a page of results with the largest one
 /// that may be, as JSON.
