@@ -86,7 +86,17 @@ impl Dispatcher {
             return false;
         }
         self.counters.pardons += u64::try_from(self.roster.pardon(pool, now)).unwrap_or_default();
-        self.roster.has_fit(pool) || self.make_place(pool, now)
+        self.roster.has_fit(pool) || self.make_place(pool, now) || self.stretch_limits(pool, now)
+    }
+
+    /// Nobody of the pool is fit: whether somebody is, once limits give way to calls that take long.
+    fn stretch_limits(&mut self, pool: PoolKey, now: Time) -> bool {
+        if self.roster.pool_ref(pool).stretch_at > now {
+            return false;
+        }
+        let next = self.roster.stretch(pool, now);
+        self.timers.set(next, Timer::Limits(pool));
+        self.roster.has_fit(pool)
     }
 
     /// Whether somebody can take work, and there is room for it.

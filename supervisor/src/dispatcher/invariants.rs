@@ -220,6 +220,11 @@ impl Dispatcher {
             let hedge = &self.roster.pool_ref(pool).hedge;
             let armed = hedge.armed.is_some_and(|at| self.timers.has(at, Timer::Hedge(pool)));
             ensure!(hedge.is_empty() || armed, "{pool:?} looks at no slow attempt");
+            let looked =
+                self.timers.has(self.roster.pool_ref(pool).stretch_at, Timer::Limits(pool));
+            let stands = self.roster.has_work(pool) && !self.roster.has_fit(pool);
+            let may = !self.draining && !self.is_out(pool);
+            ensure!(!may || !stands || looked, "nobody looks at the limits of {pool:?}");
         }
         for (key, worker) in self.roster.keyed() {
             let out = calls.get(&key).copied().unwrap_or_default();

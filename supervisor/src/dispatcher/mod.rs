@@ -275,8 +275,8 @@ impl Dispatcher {
                 self.end_call(attempt, now);
             }
             Timer::Departed(worker) => self.departed_due(worker, now),
-            // Pumping sends what is due.
-            Timer::Probe(_) => {}
+            // Pumping sends what is due, and looks at limits.
+            Timer::Limits(_) | Timer::Probe(_) => {}
             Timer::Held(stream) => self.head_due(stream, now),
             Timer::Hedge(pool) => self.hedge_due(pool, now),
             Timer::Lane(subscription, stream) => self.lane_due(subscription, stream, now),

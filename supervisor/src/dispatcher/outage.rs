@@ -20,6 +20,7 @@ use super::{
     Dispatcher,
     attempts::{Attempt, AttemptStanding, Pair, Repute},
     budget::Fare,
+    event::AttemptId,
     pool::PoolKey,
     settings::OutageDetection,
     slot::SlotState,
@@ -57,6 +58,8 @@ pub(super) struct Outages {
 struct Probe {
     due: Time,
     count: u32,
+    /// The last one, and when it is waited for no longer.
+    last: Option<(AttemptId, Time)>,
 }
 
 impl Probe {
@@ -164,7 +167,7 @@ impl Dispatcher {
         let members: Vec<WorkerKey> = members.map(|(key, _)| key).collect();
         for worker in members {
             let due = Probe::default().next(now, &mut self.rng);
-            self.outages.probes.insert(worker, Probe { due, count: 1 });
+            self.outages.probes.insert(worker, Probe { due, count: 1, last: None });
             self.timers.set(due, Timer::Probe(pool));
         }
         self.touch_streams_of(pool);
@@ -201,8 +204,7 @@ impl Dispatcher {
     /// Sends probes to those workers of a pool in an outage that are due for one.
     pub(super) fn pump_probes(&mut self, pool: PoolKey, now: Time) {
         let due = self.roster.keyed().filter(|(key, worker)| {
-            let probe = self.outages.probes.get(key).copied().unwrap_or_default();
-            worker.pool == pool && worker.may_be_probed(now) && probe.due <= now
+            worker.pool == pool && worker.is_willing(now) && self.probe_due(*key) <= now
         });
         let due: Vec<WorkerKey> = due.map(|(key, _)| key).collect();
         for worker in due {
@@ -211,6 +213,17 @@ impl Dispatcher {
                 self.probe_with_next((worker, pool), now);
             }
         }
+    }
+
+    /// When a worker may be probed: with one probe at a time, but one that takes long is not waited
+    /// for. What else it works on is no matter.
+    pub(super) fn probe_due(&self, worker: WorkerKey) -> Time {
+        let probe = self.outages.probes.get(&worker).copied().unwrap_or_default();
+        let in_time = |id: &AttemptId| {
+            self.attempts.get(id).is_some_and(|one| one.standing == AttemptStanding::Counting)
+        };
+        let waits = probe.last.filter(|(id, _)| in_time(id)).map(|(_, until)| until);
+        probe.due.max(waits.unwrap_or_default())
     }
 
     /// Whether a worker has a place free, if need be that of its oldest late call.
@@ -235,43 +248,44 @@ impl Dispatcher {
             let entry = self.state.stream_mut(stream);
             entry.turn = Turn::None;
             let next = if entry.wants_turn() { entry.take_after(after) } else { None };
-            let sent =
-                next.is_some_and(|sequence| self.probe_with((stream, sequence), worker, now));
+            let sent = next.and_then(|sequence| self.probe_with((stream, sequence), worker, now));
             self.enqueue(stream);
             if self.state.stream(stream).turn == Turn::Unread {
                 // The probe goes out when it has been read.
                 return;
             }
-            if sent {
+            if let Some(id) = sent {
                 self.counters.probes += 1;
                 let probe = self.outages.probes.entry(worker).or_default();
-                let due = probe.next(now, &mut self.rng);
+                let (due, until) = (probe.next(now, &mut self.rng), now + PROBE_WAIT.1);
+                probe.last = Some((id, until));
                 self.timers.set(due, Timer::Probe(pool));
+                self.timers.set(until, Timer::Probe(pool));
                 return;
             }
         }
     }
 
     /// Sends a worker this message, if it can go out now.
-    fn probe_with(&mut self, place: (StreamId, Sequence), worker: WorkerKey, now: Time) -> bool {
+    fn probe_with(
+        &mut self,
+        place: (StreamId, Sequence),
+        worker: WorkerKey,
+        now: Time,
+    ) -> Option<AttemptId> {
         let (stream, sequence) = place;
         let entry = self.state.stream_mut(stream);
         let ladder = entry.settings.ladder;
-        let Some(slot) = entry.reach(sequence) else {
-            return false;
-        };
-        if !matches!(slot.state, SlotState::Idle) {
-            return false;
-        }
+        let slot = entry.reach(sequence).filter(|slot| matches!(slot.state, SlotState::Idle))?;
         let Some(bytes) = slot.held.as_ref().map(|held| held.message.weight()) else {
             self.fetch_for(place);
-            return false;
+            return None;
         };
         let (failures, reason) = (slot.failures, slot.next_reason());
         let repute = if slot.deaths().is_empty() { Repute::Clean } else { Repute::Suspect };
         if let Some(until) = self.doubted_until(place, now) {
             self.put_off(place, until);
-            return false;
+            return None;
         }
         self.outages.turns.insert(stream, sequence);
         // Whatever it has failed, the next probe does not wait for longer.
@@ -289,8 +303,7 @@ impl Dispatcher {
             fare: Fare::Free,
             repute,
             bytes,
-        });
-        true
+        })
     }
 
     /// Outages of pools that are not to have any, or that no stream uses any more, are over.

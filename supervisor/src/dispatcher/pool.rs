@@ -29,6 +29,8 @@ pub(super) struct Pool {
     pub(super) fit: Vec<WorkerKey>,
     /// Until when at most somebody is taken out.
     pub(super) ejected_until: Time,
+    /// When it is looked again whether limits alone keep its workers from work.
+    pub(super) stretch_at: Time,
     budget: Budget,
     pub(super) hedge: Hedge,
     /// Streams that have something for it, in the order of their turns.
@@ -49,6 +51,7 @@ impl Pool {
             members: 0,
             fit: Vec::new(),
             ejected_until: Time::default(),
+            stretch_at: Time::default(),
             budget: Budget::default(),
             hedge: Hedge::default(),
             queue: VecDeque::new(),

@@ -10,7 +10,7 @@ use super::{
     outcome::Mark,
     pool::{Pool, PoolKey},
     settings::PoolSettings,
-    worker::{Impediment, Pace, Standing, Worker, WorkerKey},
+    worker::{Impediment, Pace, STRETCH_AFTER, Standing, Worker, WorkerKey},
 };
 
 /// All workers and pools.
@@ -179,6 +179,20 @@ impl Roster {
         all
     }
 
+    /// Nobody of the pool is fit: those whose limits alone keep them from work get one more call,
+    /// see [`Worker::stretch`]. Gives back when that is to be looked at again.
+    pub(super) fn stretch(&mut self, pool: PoolKey, now: Time) -> Time {
+        for index in 0..self.workers.len() {
+            if self.workers[index].pool == pool {
+                self.workers[index].stretch(now);
+                self.refit(WorkerKey(index), now);
+            }
+        }
+        let next = now + STRETCH_AFTER;
+        self.pools[pool.index()].stretch_at = next;
+        next
+    }
+
     fn add(&mut self, worker: Worker) -> WorkerKey {
         let id = Arc::clone(&worker.id);
         let key = self.free.pop().unwrap_or(WorkerKey(self.workers.len()));
@@ -225,11 +239,10 @@ impl Roster {
     /// Notes a call that goes out.
     pub(super) fn call(&mut self, key: WorkerKey, repute: Repute, bytes: usize, now: Time) {
         let worker = &mut self.workers[key.0];
-        worker.in_flight += 1;
+        worker.call(now);
         worker.out_bytes += bytes;
         self.pools[worker.pool.index()].out_bytes += bytes;
         self.out_bytes += bytes;
-        worker.counting += 1;
         worker.suspects += u32::from(repute == Repute::Suspect);
         self.refit(key, now);
     }

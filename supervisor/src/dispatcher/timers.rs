@@ -27,6 +27,8 @@ pub(super) enum Timer {
     Held(StreamId),
     /// An attempt in this pool may be slow enough for a copy.
     Hedge(PoolKey),
+    /// Limits alone may keep the workers of a pool from work.
+    Limits(PoolKey),
     /// A subscription's destination may be asked again for one stream.
     Lane(SubscriptionId, StreamId),
     /// Something may be amiss.

@@ -14,6 +14,8 @@ const MISSING_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration
 
 /// Calls at once that a worker is not limited to any more.
 const LIMITED_BELOW: u32 = 1024;
+/// How long nothing happens at a limited worker before it gets one more call at once.
+pub(super) const STRETCH_AFTER: Duration = Duration::from_secs(3);
 
 /// A worker's number in this process.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -109,6 +111,8 @@ pub struct Worker {
     credit: u32,
     /// When the limit was last made smaller.
     cut_at: Time,
+    /// When it last got a call, or a smaller limit.
+    moved_at: Time,
     pub(super) pool: PoolKey,
     /// Its place among the fit ones of its pool.
     pub(super) fit_at: Option<usize>,
@@ -128,15 +132,10 @@ impl Worker {
         self.in_flight < self.concurrency
     }
 
-    /// Whether it may be probed at `now`: with one call at a time.
-    pub(super) fn may_be_probed(&self, now: Time) -> bool {
-        self.is_willing(now) && self.counting == 0
-    }
-
     /// Its pool's outage is over: it gets work as after an absence.
     pub(super) fn come_back(&mut self, now: Time) {
         self.strikes = 0;
-        self.limit = Some(1);
+        (self.limit, self.moved_at) = (Some(1), now);
         self.credit = 0;
         self.ejected_until = self.ejected_until.min(now);
     }
@@ -219,6 +218,7 @@ impl Worker {
             limit: None,
             credit: 0,
             cut_at: Time::default(),
+            moved_at: Time::default(),
             silent_at: None,
             paused_until: Time::default(),
             ejected_until: Time::default(),
@@ -251,13 +251,31 @@ impl Worker {
         self.limit.is_some()
     }
 
+    /// Notes a call that goes out to it.
+    pub(super) fn call(&mut self, now: Time) {
+        self.in_flight += 1;
+        self.counting += 1;
+        self.moved_at = now;
+    }
+
+    /// Its limit keeps it from work, and nothing has happened for a while: its calls take long, and
+    /// a limit is there against many at once. It gets one more.
+    pub(super) fn stretch(&mut self, now: Time) {
+        let held = self.is_able(now)
+            && self.in_flight < self.concurrency
+            && self.limit.is_some_and(|limit| self.counting >= limit);
+        if held && self.moved_at + STRETCH_AFTER <= now {
+            (self.limit, self.credit) = (Some(self.counting + 1), 0);
+        }
+    }
+
     /// A call took so long that its time was up: it gets half as much at once. Calls that were
     /// out already when that was last done say nothing new (as with TCP's congestion window,
     /// which is cut once a round trip).
     pub(super) fn slow_down(&mut self, started_at: Time, now: Time) {
         if started_at >= self.cut_at {
             self.limit = Some((self.counting / 2).max(1));
-            self.cut_at = now;
+            (self.cut_at, self.moved_at) = (now, now);
         }
     }
 
@@ -284,7 +302,7 @@ impl Worker {
     /// not with all that wait.
     pub(super) fn miss(&mut self, now: Time, rng: &mut fastrand::Rng) -> Time {
         self.misses = self.misses.saturating_add(1);
-        self.limit = Some(1);
+        (self.limit, self.moved_at) = (Some(1), now);
         let (first, most) = MISSING_WAIT;
         self.paused_until = now + backoff::doubling(first, most, self.misses, rng);
         self.paused_until
@@ -295,7 +313,7 @@ impl Worker {
     pub(super) fn lose(&mut self, now: Time, rng: &mut fastrand::Rng) -> Time {
         self.unreachable_since.get_or_insert(now);
         self.misses = self.misses.saturating_add(1);
-        self.limit = Some(1);
+        (self.limit, self.moved_at) = (Some(1), now);
         let (first, most) = MISSING_WAIT;
         self.reach_at = now + backoff::doubling(first, most, self.misses, rng);
         self.reach_at

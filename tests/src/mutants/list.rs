@@ -281,8 +281,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "self.outages.failures.remove(&pool);
         self.outages.succeeded_at.insert(pool, now);"
         => "self.outages.succeeded_at.insert(pool, now);"),
-    mutant!("probes don't wait for each other", Seeds, "supervisor/src/dispatcher/worker.rs",
-        "self.is_willing(now) && self.counting == 0" => "self.is_willing(now)"),
+    mutant!("probes don't wait for each other", Seeds, "supervisor/src/dispatcher/outage.rs",
+        "probe.due.max(waits.unwrap_or_default())" => "probe.due"),
+    mutant!("long probes are waited for", Test("probes_that_take_long_keep_no_outage_alive"),
+        "supervisor/src/dispatcher/outage.rs", "now + PROBE_WAIT.1" => "Time::from_micros(u64::MAX)"),
+    mutant!("limits never give way", Test("does_not_keep_a_limited_worker_from_others"),
+        "supervisor/src/dispatcher/dispatching.rs",
+        "self.roster.pool_ref(pool).stretch_at > now" => "true"),
+    mutant!("limits give way at once", Test("a_limited_worker_that_hangs_gets_little_more"),
+        "supervisor/src/dispatcher/worker.rs", "self.moved_at + STRETCH_AFTER <= now" => "true"),
     mutant!("a snapshot forgets outages", Test("survives_a_restart_and_a_snapshot"),
         "supervisor/src/dispatcher/snapshot/mod.rs", "self.outages.iter()"
         => "std::collections::btree_map::Iter::default()"),

@@ -294,3 +294,85 @@ fn a_message_is_tried_for_as_long_as_its_stream_says() {
     }
     assert!(desk.now.since(again) >= secs(3_600), "from when a person sent it back; {tries} tries");
 }
+
+/// Streams whose calls may take long.
+fn patient(span: Duration) -> StreamSettings {
+    let mut stream = StreamSettings { hedge: Hedging::Off, max_in_flight: 8, ..quick() };
+    stream.ladder.timeout = span;
+    stream
+}
+
+#[test]
+fn a_long_call_does_not_keep_a_limited_worker_from_others() {
+    let mut desk = Desk::without_outages(patient(secs(600)), 1);
+    desk.fill("long", 1);
+    let busy = desk.wait_for_dispatch();
+    // From now on it gets one call at a time.
+    desk.answer(busy.attempt, 503);
+    let long = desk.wait_for_dispatch();
+    desk.fill("others", 3);
+    let begun = desk.now;
+    for _ in 0..3 {
+        let other = desk.wait_for_dispatch();
+        assert_ne!(other.stream, long.stream);
+        desk.answer(other.attempt, 200);
+    }
+    assert!(desk.now < begun + secs(10), "{:?}", desk.now.since(begun));
+    assert_eq!(desk.released.len(), 3);
+}
+
+#[test]
+fn a_limited_worker_that_hangs_gets_little_more() {
+    let mut desk = Desk::without_outages(patient(secs(600)), 1);
+    desk.fill("a", 8);
+    desk.fill("b", 8);
+    for dispatch in std::mem::take(&mut desk.dispatches) {
+        desk.answer(dispatch.attempt, 503);
+    }
+    desk.wait(secs(20));
+    assert!((4..=8).contains(&desk.dispatches.len()), "{} calls", desk.dispatches.len());
+}
+
+/// The number of a stream, by its name.
+fn number(desk: &Desk, stream: &str) -> rollcall_common::ids::StreamId {
+    desk.dispatcher.state().find_stream(stream).unwrap()
+}
+
+#[test]
+fn long_calls_from_before_keep_no_outage_alive() {
+    let mut desk = Desk::new(patient(secs(300)), 2);
+    desk.fill("long", 6);
+    let long: Vec<_> = desk.dispatches.drain(..).collect();
+    assert_eq!(long.len(), 6);
+    desk.fill("a", 3);
+    desk.fill("b", 3);
+    while alerts(&desk).is_empty() {
+        let failing = desk.wait_for_dispatch();
+        desk.answer(failing.attempt, 500);
+    }
+    assert_eq!(alerts(&desk), [("pool_outage", Severity::Critical, true)]);
+    let begun = desk.now;
+    all_answer(&mut desk, secs(15), |_| 200);
+    assert_eq!(alerts(&desk), [("pool_outage", Severity::Critical, false)]);
+    let released = |stream| desk.dispatcher.stream_status(stream).released.0;
+    assert_eq!((released(number(&desk, "a")), released(number(&desk, "b"))), (3, 3));
+    assert!(desk.now <= begun + secs(16));
+}
+
+#[test]
+fn probes_that_take_long_keep_no_outage_alive() {
+    let mut desk = Desk::new(patient(secs(300)), 2);
+    desk.fill("a", 3);
+    desk.fill("b", 3);
+    while alerts(&desk).is_empty() {
+        let failing = desk.wait_for_dispatch();
+        desk.answer(failing.attempt, 500);
+    }
+    desk.dispatches.clear();
+    // Both workers hang, each with a probe that has five minutes.
+    desk.wait(secs(10));
+    let probes: BTreeSet<_> = desk.dispatches.drain(..).map(|one| one.worker).collect();
+    assert_eq!(probes.len(), 2);
+    all_answer(&mut desk, secs(40), |_| 200);
+    assert_eq!(alerts(&desk), [("pool_outage", Severity::Critical, false)]);
+}

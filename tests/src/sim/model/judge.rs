@@ -21,7 +21,7 @@ use rollcall_supervisor::{
     },
 };
 
-use super::{At, Model, NOTICED, Stand, Try, Wanted, wrong};
+use super::{At, Model, NOTICED, PROBED, Stand, Try, Wanted, wrong};
 use crate::oracle::{Invariant, Violation};
 
 /// What the dispatcher was told.
@@ -481,10 +481,13 @@ impl Model {
         let elsewhere = others.iter().all(|(_, one)| one.worker != dispatch.worker);
         let flying = self.in_time(at.0).count();
         let pool = self.members.get(&dispatch.worker);
-        // In an outage there is one at a time at each worker.
-        let out = pool.is_some_and(|pool| self.is_out(pool));
-        let in_time = |one: &Try| one.worker == dispatch.worker && one.late_until.is_none();
-        let alone = !out || !self.tries.values().any(in_time);
+        // In an outage there is one probe at a time at each worker, unless it takes long.
+        let since = pool.and_then(|pool| self.out_since(pool));
+        let probing = |one: &Try| {
+            let young = since.is_some_and(|since| one.begun >= since) && now < one.begun + PROBED;
+            young && one.worker == dispatch.worker && one.late_until.is_none()
+        };
+        let alone = !self.tries.values().any(probing);
         let good = self.stand(at) == Stand::Open
             && !stream.paused
             && (at.1 <= stream.released + u64::from(window)

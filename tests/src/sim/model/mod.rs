@@ -151,6 +151,8 @@ pub(super) struct Model {
 
 /// How long it may take until it is noticed that a worker has fallen silent.
 const NOTICED: Duration = Duration::from_secs(1);
+/// How long a probe is waited for before another one may go to its worker.
+const PROBED: Duration = Duration::from_secs(15);
 
 fn wrong(invariant: Invariant, mut detail: String) -> Violation {
     detail.insert_str(0, "the model says: ");
@@ -208,7 +210,7 @@ impl Model {
             Record::Parked { stream, sequence, .. } => {
                 self.message((stream.0, sequence.0)).stand = Stand::Parked;
             }
-            Record::OutageBegan { pool, .. } => self.outages.began(pool),
+            Record::OutageBegan { pool, at } => self.outages.began(pool, *at),
             Record::OutageEnded { pool, .. } => self.outages.ended(pool),
             Record::Passed { stream, first, last, .. } => {
                 for sequence in first.0..=last.0 {

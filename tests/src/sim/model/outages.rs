@@ -15,7 +15,8 @@ use crate::oracle::{Invariant, Violation};
 /// How pools fail.
 #[derive(Debug, Default)]
 pub(super) struct Outages {
-    out: BTreeSet<Arc<str>>,
+    /// Those that are in an outage, and since when.
+    out: BTreeMap<Arc<str>, Time>,
     failed: BTreeMap<Arc<str>, VecDeque<(At, Arc<str>)>>,
     succeeded_at: BTreeMap<Arc<str>, Time>,
     /// What has to be written down of each pool: whether its outage begins.
@@ -23,8 +24,8 @@ pub(super) struct Outages {
 }
 
 impl Outages {
-    pub(super) fn began(&mut self, pool: &Arc<str>) {
-        self.out.insert(Arc::clone(pool));
+    pub(super) fn began(&mut self, pool: &Arc<str>, at: Time) {
+        self.out.insert(Arc::clone(pool), at);
     }
 
     pub(super) fn ended(&mut self, pool: &Arc<str>) {
@@ -49,7 +50,12 @@ impl Outages {
 
 impl Model {
     pub(super) fn is_out(&self, pool: &Arc<str>) -> bool {
-        self.outages.out.contains(pool)
+        self.outages.out.contains_key(pool)
+    }
+
+    /// Since when a pool is in an outage.
+    pub(super) fn out_since(&self, pool: &Arc<str>) -> Option<Time> {
+        self.outages.out.get(pool).copied()
     }
 
     /// A good answer, however late.
@@ -57,7 +63,7 @@ impl Model {
         let Some(pool) = self.pools.get(worker).cloned() else { return };
         self.outages.failed.remove(&pool);
         self.outages.succeeded_at.insert(Arc::clone(&pool), now);
-        if self.outages.out.remove(&pool) {
+        if self.outages.out.remove(&pool).is_some() {
             self.outages.wanted.push_back((pool, false));
         }
     }
@@ -87,7 +93,7 @@ impl Model {
             && workers.len() >= least;
         if begins {
             self.outages.failed.remove(&pool);
-            self.outages.out.insert(Arc::clone(&pool));
+            self.outages.out.insert(Arc::clone(&pool), now);
             self.outages.wanted.push_back((pool, true));
         }
         begins
