@@ -48,6 +48,25 @@ impl Dispatcher {
     /// Hands out work until there is no worker or nothing to do. Streams take turns, one message
     /// each, so one with a million waiting does not delay one with a single message.
     pub(super) fn pump(&mut self, now: Time) {
+        loop {
+            let given_up = self.counters.given_up;
+            self.pump_calls(now);
+            let queued = self.pump_fetches(now);
+            // What one pool gives up makes room for the others.
+            if !queued && self.counters.given_up == given_up {
+                break;
+            }
+        }
+        self.pump_lanes();
+        for pool in self.roster.pool_keys() {
+            if self.roster.has_work(pool) && !self.may_call(pool) {
+                self.worry(now);
+            }
+        }
+        self.pump_notices(now);
+    }
+
+    fn pump_calls(&mut self, now: Time) {
         for pool in self.roster.pool_keys() {
             if !self.draining && self.is_out(pool) {
                 self.pump_probes(pool, now);
@@ -67,14 +86,6 @@ impl Dispatcher {
                 self.enqueue(stream);
             }
         }
-        self.pump_fetches(now);
-        self.pump_lanes();
-        for pool in self.roster.pool_keys() {
-            if self.roster.has_work(pool) && !self.may_call(pool) {
-                self.worry(now);
-            }
-        }
-        self.pump_notices(now);
     }
 
     /// Whether somebody can take work; see [`Roster::pardon`](super::roster::Roster::pardon).

@@ -93,8 +93,9 @@ impl Dispatcher {
     }
 
     /// Reads messages back, as many at once as may be, and only when there is room for a call: what
-    /// was read waits in memory.
-    pub(super) fn pump_fetches(&mut self, now: Time) {
+    /// was read waits in memory. Gives back whether a stream is in line for a call instead.
+    pub(super) fn pump_fetches(&mut self, now: Time) -> bool {
+        let mut queued = false;
         for pool in self.roster.pool_keys() {
             while !self.draining
                 && !self.roster.pool_ref(pool).unread.is_empty()
@@ -102,9 +103,10 @@ impl Dispatcher {
                 && self.has_room(pool, now)
                 && let Some(place) = self.roster.pool_mut(pool).unread.pop_front()
             {
-                self.fetch(place, pool);
+                queued |= !self.fetch(place, pool);
             }
         }
+        queued
     }
 
     /// Whether another read of a pool may go out, if there is room for a call. In an outage there
@@ -117,13 +119,15 @@ impl Dispatcher {
         self.roster.has_fit(pool) && out < self.settings.bounds.fetches.max(1)
     }
 
-    fn fetch(&mut self, (stream, first): (StreamId, Sequence), pool: PoolKey) {
+    /// Has a message read back; whether it still is to be.
+    fn fetch(&mut self, (stream, first): (StreamId, Sequence), pool: PoolKey) -> bool {
         let entry = self.state.stream_mut(stream);
         entry.turn = Turn::None;
         let wanted = entry.wants_turn() && entry.again.contains(first);
         if !wanted || !entry.slot(first).is_some_and(Slot::is_without_message) {
             // It was decided while it stood in line, or the stream was paused.
-            return self.enqueue(stream);
+            self.enqueue(stream);
+            return false;
         }
         entry.turn = Turn::Fetching;
         // A window that was made smaller may end before it.
@@ -131,6 +135,7 @@ impl Dispatcher {
         let room = self.settings.bounds.cache_bytes.saturating_sub(self.state.held_bytes);
         let bytes = self.fetches.begin(stream, pool, room);
         self.effects.push_back(Effect::Fetch { stream, first, last, bytes });
+        true
     }
 
     /// Messages came back from the journal. The first one that was asked for may have its result
