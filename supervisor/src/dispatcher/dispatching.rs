@@ -100,7 +100,8 @@ impl Dispatcher {
         self.roster.has_fit(pool) || self.make_place(pool, now) || self.stretch_limits(pool, now)
     }
 
-    /// Nobody of the pool is fit: whether somebody is, once limits give way to calls that take long.
+    /// Nobody of the pool is fit: whether somebody is, once limits give way to calls that take
+    /// long.
     fn stretch_limits(&mut self, pool: PoolKey, now: Time) -> bool {
         if self.roster.pool_ref(pool).stretch_at > now {
             return false;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use rollcall_common::{
     ids::{Position, Sequence, StreamId, StreamName},
-    limits::SUBSCRIPTIONS,
+    limits::{DELIVERY_BYTES, SUBSCRIPTIONS},
     time::Time,
 };
 
@@ -16,7 +16,11 @@ use super::{
     lane::LaneState,
     timers::Timer,
 };
-use crate::record::{Gap, Origin, PauseReason, Plan, Record, Start, SubscriptionId, Way};
+use crate::record::{Batching, Gap, Origin, PauseReason, Plan, Record, Start, SubscriptionId, Way};
+
+/// Results of a stream that a destination may have taken, one by one, and of which it has not been
+/// told yet; and some more.
+const UNREPORTED: u64 = 1023;
 
 impl Dispatcher {
     /// Makes or changes a subscription. What the API made, the configuration may take over; not
@@ -98,11 +102,33 @@ impl Dispatcher {
             return SubscriptionReply::Configured;
         }
         if entry.plan != plan {
+            if plan.is_batched() && !entry.plan.is_batched() {
+                self.fix_singles(id);
+            }
             self.wake_lanes(id);
             self.commit(Record::Arranged { subscription: id, plan });
             self.set_out_again(id);
         }
         SubscriptionReply::Done
+    }
+
+    /// Results are to travel together from now on. What may have gone out by itself already goes
+    /// out by itself again: a result keeps its key.
+    fn fix_singles(&mut self, id: SubscriptionId) {
+        let entry = self.state.subscriptions.get(&id);
+        let lanes = entry.into_iter().flat_map(|entry| &entry.lanes);
+        let open = lanes.filter(|(_, lane)| lane.batching.is_none() && !lane.is_empty());
+        let open: Vec<_> = open
+            .map(|(stream, lane)| {
+                let furthest = Sequence(lane.next.0.saturating_add(UNREPORTED));
+                (*stream, lane.last.min(furthest))
+            })
+            .collect();
+        for (stream, through) in open {
+            let batching = Batching { through, results: 1, bytes: DELIVERY_BYTES };
+            self.commit(Record::Batched { subscription: id, stream, batching });
+            self.cut();
+        }
     }
 
     pub(super) fn unsubscribe(

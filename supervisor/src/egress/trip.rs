@@ -277,7 +277,8 @@ impl<'a> Trip<'a> {
     async fn push(&mut self, destination: &Destination, results: &[ReleasedResult]) -> Pushed {
         let first = results.first().map_or(self.next, |result| result.sequence);
         let position = results.first().map_or(Position(0), |result| result.position);
-        let batch = self.delivery.batching.and_then(|_| batch_key(&self.delivery.name, results));
+        let together = self.delivery.batching.filter(|batching| batching.results > 1);
+        let batch = together.and_then(|_| batch_key(&self.delivery.name, results));
         let envelope = Envelope {
             secrets: &destination.secrets,
             headers: &destination.headers,

@@ -60,6 +60,34 @@ fn a_batch_is_written_down_before_it_goes_out_and_stays_as_it_is() {
 }
 
 #[test]
+fn what_may_have_gone_out_by_itself_does_not_join_a_batch() {
+    let mut desk = desk(1);
+    desk.fill("a", 3);
+    let single = desk.deliveries.remove(0);
+    assert_eq!(single.batching, None);
+    desk.refuse(&single, Refusal::Failed);
+    configure(&mut desk, 10);
+    desk.fill("a", 3);
+    desk.restart();
+    let first = desk.deliveries.pop().unwrap();
+    assert_eq!(fixed(&first), (1, 3, 1), "its key is that of the result");
+    desk.take(&first, 3);
+    let next = desk.deliveries.pop().unwrap();
+    assert_eq!(fixed(&next), (4, 6, 10));
+    // The same when a start finds another configuration.
+    configure(&mut desk, 1);
+    desk.take(&next, 6);
+    desk.fill("a", 2);
+    desk.restart();
+    let single = desk.deliveries.pop().unwrap();
+    assert_eq!((single.first, single.batching), (Sequence(7), None));
+    configure(&mut desk, 5);
+    desk.refuse(&single, Refusal::Failed);
+    desk.wait(secs(1));
+    assert_eq!(fixed(&desk.deliveries.pop().unwrap()), (7, 8, 1));
+}
+
+#[test]
 fn full_batches_are_fixed_together_and_what_is_less_than_one_by_itself() {
     let mut desk = desk(10);
     desk.fill("a", 1);
