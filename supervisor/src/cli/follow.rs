@@ -6,15 +6,15 @@ use std::{
     time::Duration,
 };
 
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use rollcall_common::{
     backoff,
-    client::{Client, ClientError, body, checked, patient},
+    client::{Client, ClientError, body, checked, json, patient},
     dice,
     shown::Shown,
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tokio::time::sleep;
 
 use super::Failure;
@@ -85,6 +85,19 @@ impl Follower {
             }
         }
     }
+}
+
+/// The cursor before the first result that is kept; said where it is not the first there was.
+pub(super) async fn beginning(client: &Client, path: &str) -> Result<u64, Failure> {
+    let answer = client.call(Method::GET, &format!("{path}?after=0&limit=1")).send().await?;
+    if answer.status() != StatusCode::GONE {
+        checked(answer).await?;
+        return Ok(0);
+    }
+    let problem: Value = json(answer).await?;
+    let first = problem.get("first").and_then(Value::as_u64).unwrap_or(1);
+    say(&format!("what came before {first} is no longer kept"));
+    Ok(first.saturating_sub(1))
 }
 
 /// Beside the results, which are for whoever reads them.

@@ -11,7 +11,11 @@ use rollcall_common::shown::{BASE64, visible, visible_data, visible_json};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Failure, Output, Server, follow::Follower, segment};
+use super::{
+    Failure, Output, Server,
+    follow::{Follower, beginning},
+    segment,
+};
 
 /// How long one look of `results --follow` waits for more.
 const FOLLOW_WAIT: u64 = 30;
@@ -21,9 +25,9 @@ const FOLLOW_WAIT: u64 = 30;
 pub(super) struct ResultsOptions {
     /// The stream
     stream: String,
-    /// After this sequence
-    #[arg(long, default_value_t = 0)]
-    after: u64,
+    /// After this sequence; without it, from the first result that is kept
+    #[arg(long)]
+    after: Option<u64>,
     /// Go on as results come
     #[arg(long)]
     follow: bool,
@@ -61,7 +65,11 @@ pub(super) async fn results(options: &ResultsOptions) -> Result<ExitCode, Failur
     let client = options.server.client()?;
     let path = format!("/v1/streams/{}/results", segment(&options.stream));
     let wait = if options.follow { FOLLOW_WAIT } else { 0 };
-    let mut reader = Follower::new(client, path, options.after, wait);
+    let after = match options.after {
+        Some(after) => after,
+        None => beginning(&client, &path).await?,
+    };
+    let mut reader = Follower::new(client, path, after, wait);
     loop {
         let page = if options.follow { reader.patient().await? } else { reader.next().await? };
         for result in &page.results {

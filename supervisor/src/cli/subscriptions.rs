@@ -103,6 +103,10 @@ pub(super) fn trouble(one: &Value) -> Option<String> {
     let name = text(one, "name");
     let error = text(one, "last_error");
     match &*state(one) {
+        "paused" if is_unconfigured(one) => Some(format!(
+            "{name} is paused: the configuration names it no more (name it again, or make it one of \
+             the API, or delete it)"
+        )),
         "paused" => Some(format!("{name} is paused ({})", text(one, "paused_reason"))),
         "held" => Some(format!(
             "the destination of {name} refuses a result of {}: {error}",
@@ -116,11 +120,20 @@ pub(super) fn trouble(one: &Value) -> Option<String> {
     }
 }
 
+/// Whether it stands because the configuration names it no more.
+fn is_unconfigured(one: &Value) -> bool {
+    text(one, "paused_reason") == "unconfigured"
+}
+
 /// What may be done about it.
 pub(super) fn remedies(one: &Value, stream: Option<(&str, u64)>) -> Vec<String> {
     let name = text(one, "name");
     let mut next = Vec::new();
-    if matches!(&*state(one), "paused" | "held" | "failing") {
+    if is_unconfigured(one) {
+        // It goes on when it is named again, or is the API's from now on; nothing else resumes it.
+        next.push(format!("subscription {name} set --to URL"));
+        next.push(format!("subscription {name} delete"));
+    } else if matches!(&*state(one), "paused" | "held" | "failing") {
         next.push(format!("subscription {name} resume"));
     }
     if let Some((stream, sequence)) = stream.filter(|_| state(one) == "held") {
@@ -291,4 +304,18 @@ pub(super) async fn held(client: &Client, one: &Value) -> Result<Option<(String,
     let results = page.get("results").and_then(Value::as_array).cloned().unwrap_or_default();
     let of_it = results.iter().find(|result| text(result, "stream") == stream);
     Ok(of_it.map(|result| (stream, number(result, "sequence"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_proposed_works() {
+        let paused = |reason: &str| json!({ "name": "s", "paused": true, "paused_reason": reason });
+        assert_eq!(remedies(&paused("person"), None), ["subscription s resume"]);
+        assert_eq!(remedies(&paused("gone"), None), ["subscription s resume"]);
+        let next = remedies(&paused("unconfigured"), None);
+        assert_eq!(next, ["subscription s set --to URL", "subscription s delete"]);
+    }
 }

@@ -14,7 +14,7 @@ use super::{
     screen::{Piece, Screen, Style, age, number, print_json, text},
     segment,
     streams::queued,
-    subscriptions,
+    subscriptions, workers,
 };
 
 /// What `why` is told.
@@ -211,7 +211,7 @@ fn because(screen: &Screen, known: &Known, cause: &str) -> String {
             let states: Vec<String> = known
                 .pool()
                 .iter()
-                .map(|one| format!("{} is {}", text(one, "id"), text(one, "state")))
+                .map(|one| format!("{} is {}", text(one, "id"), workers::condition(one)))
                 .collect();
             let states =
                 if states.is_empty() { "none is known".to_owned() } else { states.join(", ") };

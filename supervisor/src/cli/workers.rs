@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use rollcall_common::client::json;
 use serde_json::Value;
 
 use super::{
     Failure, Output, Server,
-    screen::{Piece, Screen, print_done, print_json, text},
+    screen::{Piece, Screen, Style, age, print_done, print_json, text},
     segment,
     table::{Kind, Table},
 };
@@ -29,6 +30,8 @@ enum Act {
     Show(Server),
     /// Let it finish what it has, and give it nothing more
     Drain(Server),
+    /// Give it work again: after a drain, or before a pause is over that it asked for
+    Resume(Server),
 }
 
 async fn all(server: &Server) -> Result<Vec<Value>, Failure> {
@@ -56,7 +59,7 @@ pub(super) async fn list(server: &Server) -> Result<ExitCode, Failure> {
         table.row(vec![
             Piece::new(text(one, "id")),
             Piece::new(text(one, "pool")),
-            Piece::state(text(one, "state")),
+            condition_piece(one),
             Piece::new(text(one, "in_flight")),
             Piece::new(text(one, "concurrency")),
             Piece::new(text(one, "strikes")),
@@ -65,7 +68,7 @@ pub(super) async fn list(server: &Server) -> Result<ExitCode, Failure> {
     }
     table
         .print(&screen, "there is no worker: let one register, or name it in the configuration")?;
-    let bad = all.iter().find(|one| text(one, "state") != "active");
+    let bad = all.iter().find(|one| !is_well(one));
     let next = bad.map(|one| format!("worker {} show", text(one, "id")));
     screen.next(server, &next.into_iter().collect::<Vec<_>>())?;
     Ok(ExitCode::SUCCESS)
@@ -76,15 +79,54 @@ pub(super) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     match act {
         Act::Show(server) => show(id, server).await,
         Act::Drain(server) => {
-            let path = format!("/v1/workers/{}/drain", segment(id));
-            let client = server.client()?;
-            let answer = client.post(&path, "application/json", "").await?;
-            let value: Value = json(answer).await?;
-            let done = format!("{id} finishes what it has and is given nothing more");
-            print_done(server.output, &value, &done)?;
-            Ok(ExitCode::SUCCESS)
+            order(id, server, ("drain", "finishes what it has and is given nothing more")).await
         }
+        Act::Resume(server) => order(id, server, ("resume", "is given work again")).await,
     }
+}
+
+async fn order(id: &str, server: &Server, (act, done): (&str, &str)) -> Result<ExitCode, Failure> {
+    let path = format!("/v1/workers/{}/{act}", segment(id));
+    let answer = server.client()?.post(&path, "application/json", "").await?;
+    let value: Value = json(answer).await?;
+    print_done(server.output, &value, &format!("{id} {done}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How it stands: its state, what keeps it from being of use, and for how long yet.
+pub(super) fn condition(one: &Value) -> String {
+    let (state, impediment) = (text(one, "state"), text(one, "impediment"));
+    let until = one.get(format!("{state}_until")).and_then(Value::as_str);
+    let until = until.and_then(|text| text.parse::<Timestamp>().ok());
+    let left = until.map_or_else(String::new, |until| {
+        let left = until.duration_since(Timestamp::now()).as_millis();
+        format!(" for {} more", age(u64::try_from(left).unwrap_or(0)))
+    });
+    match &*impediment {
+        "-" => format!("{state}{left}"),
+        // Nothing but its last calls keeps it from work.
+        _ if state == "active" => impediment,
+        _ if state == impediment => format!("{state}{left}"),
+        _ => format!("{state}{left}, {impediment}"),
+    }
+}
+
+/// Whether all is as it should be.
+fn is_well(one: &Value) -> bool {
+    text(one, "state") == "active" && text(one, "impediment") == "-"
+}
+
+fn condition_piece(one: &Value) -> Piece {
+    let condition = condition(one);
+    match &*text(one, "state") {
+        "active" if !is_well(one) => Piece::styled(condition, Style::Worrying),
+        state => Piece::styled(condition, Style::of(state)),
+    }
+}
+
+/// Whether the condition says it already.
+fn is_until(name: &str) -> bool {
+    name.ends_with("_until")
 }
 
 async fn show(id: &str, server: &Server) -> Result<ExitCode, Failure> {
@@ -98,17 +140,43 @@ async fn show(id: &str, server: &Server) -> Result<ExitCode, Failure> {
     }
     let screen = Screen::here();
     let state = text(one, "state");
-    screen.line(&[Piece::new(format!("{id} is ")), Piece::state(&state)])?;
+    screen.line(&[Piece::new(format!("{id} is ")), condition_piece(one)])?;
+    let said = |name: &str| !matches!(name, "id" | "impediment" | "state") && !is_until(name);
     if let Value::Object(members) = one {
-        for (name, value) in members.iter().filter(|(name, _)| !matches!(&***name, "id" | "state"))
-        {
+        for (name, value) in members.iter().filter(|(name, _)| said(name)) {
             screen.fact(name, &super::screen::word(value))?;
         }
     }
-    let mut next = vec![format!("worker {id} drain")];
-    if state != "active" {
+    let act = if matches!(&*state, "draining" | "paused") { "resume" } else { "drain" };
+    let mut next = vec![format!("worker {id} {act}")];
+    if !is_well(one) {
         next.insert(0, "alerts".to_owned());
     }
     screen.next(server, &next)?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_is_said_to_be_what_keeps_it_from_work() {
+        let until = Timestamp::now() + std::time::Duration::from_millis(30_900);
+        for (worker, said) in [
+            (json!({ "state": "active", "impediment": null }), "active"),
+            (json!({ "state": "active", "impediment": "hanging" }), "hanging"),
+            (json!({ "state": "unreachable", "impediment": "unreachable" }), "unreachable"),
+            (json!({ "state": "draining", "impediment": "busy" }), "draining, busy"),
+            (
+                json!({ "state": "paused", "impediment": "busy", "paused_until": until.to_string() }),
+                "paused for 30s more, busy",
+            ),
+        ] {
+            let worker: Value = worker;
+            assert_eq!(condition(&worker), said);
+        }
+    }
 }

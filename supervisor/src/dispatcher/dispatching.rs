@@ -272,6 +272,12 @@ impl Dispatcher {
         }
     }
 
+    pub(super) fn worker_resumed(&mut self, id: &str, now: Time) {
+        if let Some(worker) = self.roster.find(id) {
+            self.roster.resume(worker, now);
+        }
+    }
+
     pub(super) fn worker_left(&mut self, id: &str, now: Time) {
         if let Some(worker) = self.roster.find(id) {
             self.roster.leave(worker, now);

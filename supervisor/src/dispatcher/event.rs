@@ -228,6 +228,11 @@ pub enum Event {
         /// Its id.
         id: Arc<str>,
     },
+    /// A worker is to get work again: it no longer drains, nor is the pause kept that it asked for.
+    WorkerResumed {
+        /// Its id.
+        id: Arc<str>,
+    },
     /// A worker is gone.
     WorkerLeft {
         /// Its id.

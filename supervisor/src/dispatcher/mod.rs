@@ -244,6 +244,7 @@ impl Dispatcher {
             }
             Event::Unsubscribe { request, name } => self.unsubscribe(request.as_ref(), &name, now),
             Event::WorkerDrained { id } => self.worker_drained(&id, now),
+            Event::WorkerResumed { id } => self.worker_resumed(&id, now),
             Event::WorkerLeft { id } => self.worker_left(&id, now),
             Event::WorkerSeen { id, pool, concurrency, beats } => {
                 let silence = beats.then(|| self.settings.heartbeat.saturating_mul(MISSED_BEATS));

@@ -226,6 +226,17 @@ impl Roster {
         self.refit(key, now);
     }
 
+    /// It is to get work again, now: it no longer drains, and a pause that it asked for is over.
+    pub(super) fn resume(&mut self, key: WorkerKey, now: Time) {
+        let worker = &mut self.workers[key.0];
+        if worker.standing == Standing::Draining {
+            worker.standing = Standing::Active;
+        }
+        worker.paused_until = worker.paused_until.min(now);
+        worker.impediment = worker.impediment.filter(|why| *why != Impediment::Busy);
+        self.refit(key, now);
+    }
+
     pub(super) fn leave(&mut self, key: WorkerKey, now: Time) {
         let worker = &mut self.workers[key.0];
         if worker.standing != Standing::Left {

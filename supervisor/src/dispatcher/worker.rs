@@ -205,6 +205,12 @@ impl Worker {
         }
     }
 
+    /// What keeps it from being of use, as far as its last calls tell, in a word.
+    #[must_use]
+    pub fn impediment(&self) -> Option<&'static str> {
+        self.impediment.map(Impediment::as_str)
+    }
+
     /// Somebody of whom nothing is known yet, and who is not one of us yet.
     pub(super) fn new(id: Arc<str>, pool: PoolKey, concurrency: u32) -> Self {
         Self {

@@ -12,12 +12,12 @@ use axum::{
 use http::StatusCode;
 use rollcall_common::{
     http::Target,
-    ids::is_dots,
+    ids::{StreamName, is_dots},
     limits::WORKER_ID_BYTES,
     link,
     problem::Problem,
     protocol::{Registered, Registration, WorkerOrder},
-    time::Clock,
+    time::{Clock, Time},
 };
 use serde_json::{Value, json};
 
@@ -50,6 +50,7 @@ pub fn routes(membership: Arc<Membership>) -> Router {
         .route("/v1/workers", get(list))
         .route("/v1/workers/{id}", put(register).delete(leave))
         .route("/v1/workers/{id}/drain", post(drain))
+        .route("/v1/workers/{id}/resume", post(resume))
         .with_state(membership)
 }
 
@@ -73,6 +74,10 @@ async fn drain(State(membership): State<Arc<Membership>>, Path(id): Path<String>
     Answer(membership.drain(&id).await)
 }
 
+async fn resume(State(membership): State<Arc<Membership>>, Path(id): Path<String>) -> Answer {
+    Answer(membership.resume(&id).await)
+}
+
 fn parse_id(id: &str) -> Result<Arc<str>, Box<Problem>> {
     let plain = |c: char| c.is_ascii_graphic() && c != '/';
     if (1..=WORKER_ID_BYTES).contains(&id.len()) && id.chars().all(plain) && !is_dots(id) {
@@ -83,6 +88,15 @@ fn parse_id(id: &str) -> Result<Arc<str>, Box<Problem>> {
          nor \"..\""
     );
     Err(bad_request(detail).into())
+}
+
+/// The rules of streams' names hold for pools as well.
+fn check_pool(name: &str) -> Result<(), Box<Problem>> {
+    let wrong = |detail: String| Box::new(bad_request(detail).with("field", "pool"));
+    if name == "none" {
+        return Err(wrong("pool: \"none\" stands for no pool".to_owned()));
+    }
+    name.parse::<StreamName>().map(drop).map_err(|error| wrong(format!("pool: {error}")))
 }
 
 fn unknown(id: &str) -> Box<Problem> {
@@ -100,9 +114,7 @@ impl Membership {
         if registration.concurrency == Some(0) {
             return Err(bad_request("concurrency is at least 1").into());
         }
-        if registration.pool.is_empty() || registration.pool == "none" {
-            return Err(bad_request("pool is a name, and not \"none\"").into());
-        }
+        check_pool(&registration.pool)?;
         self.calls
             .registry
             .check(&id, &target)
@@ -145,6 +157,18 @@ impl Membership {
         Ok(json(StatusCode::OK, &json!({ "id": &*id, "state": "draining" })))
     }
 
+    async fn resume(&self, id: &str) -> Result<Response, Box<Problem>> {
+        let id = Arc::from(id);
+        if matches!(self.standing(&id).await?, None | Some(Standing::Left)) {
+            return Err(unknown(&id));
+        }
+        self.handle.tell(Event::WorkerResumed { id: Arc::clone(&id) }).await?;
+        let now = self.clock.now();
+        let of = Arc::clone(&id);
+        let look = self.handle.look(move |d| d.worker(&of).map(|worker| worker.state(now)));
+        Ok(json(StatusCode::OK, &json!({ "id": &*id, "state": look.await? })))
+    }
+
     async fn standing(&self, id: &Arc<str>) -> Result<Option<Standing>, Box<Problem>> {
         let id = Arc::clone(id);
         let look = self
@@ -160,11 +184,15 @@ impl Membership {
             let here = dispatcher.workers().filter(|(_, w)| w.standing != Standing::Left);
             here.map(|(pool, worker)| {
                 let member = registry.find(&worker.id);
+                let ahead = |until: Time| Some(until).filter(|until| *until > now);
                 json!({
                     "id": &*worker.id,
                     "url": member.as_ref().map(|member| &*member.url),
                     "pool": &**pool,
                     "state": worker.state(now),
+                    "impediment": worker.impediment(),
+                    "paused_until": ahead(worker.paused_until),
+                    "ejected_until": ahead(worker.ejected_until),
                     "in_flight": worker.in_flight,
                     "concurrency": Some(worker.concurrency).filter(|bound| *bound != u32::MAX),
                     "version": member.as_ref().and_then(|member| member.version.as_deref()),

@@ -296,7 +296,12 @@ impl World {
             }
             2 => {
                 self.note(Something::Drained);
-                self.hear(self.incarnation, Event::WorkerDrained { id });
+                let drained = Event::WorkerDrained { id: Arc::clone(&id) };
+                self.hear(self.incarnation, drained);
+                // Somebody thinks better of it.
+                if self.rng.bool() {
+                    self.hear(self.incarnation, Event::WorkerResumed { id });
+                }
             }
             3 if worker.plan.beats => {
                 worker.beating = !worker.beating;

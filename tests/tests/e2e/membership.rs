@@ -89,6 +89,29 @@ async fn who_drains_finishes_and_gets_no_more_and_who_leaves_is_gone() {
 }
 
 #[tokio::test]
+async fn who_drains_can_be_brought_back() {
+    let worker = FakeWorker::upper().await;
+    let setup = Setup::new(format!("[pools.default]\nworkers = [\"{}\"]\n", worker.url()));
+    let supervisor = setup.start().await;
+    let id = &*worker.url();
+    let run = async |act: &str| {
+        let ended = setup.run(&["worker", id, act, "--url", supervisor.url()]).await;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.stdout
+    };
+    until("it is known", async || state(&supervisor, id).await.is_some()).await;
+    run("drain").await;
+    assert_eq!(state(&supervisor, id).await.as_deref(), Some("draining"));
+    let shown = run("show").await;
+    assert!(shown.contains(&format!("worker {id} resume")), "{shown}");
+    supervisor.send("orders", "x").await;
+    run("resume").await;
+    supervisor.until_released("orders", 1).await;
+    assert!(run("show").await.contains(&format!("worker {id} drain")));
+    let _ = supervisor.post("/v1/workers/nobody/resume", &[], "").await.problem(404);
+}
+
+#[tokio::test]
 async fn registrations_that_make_no_sense_are_refused() {
     let setup = Setup::new("");
     let supervisor = setup.start().await;
@@ -97,6 +120,8 @@ async fn registrations_that_make_no_sense_are_refused() {
         json!({ "url": "nowhere", "pool": "default" }),
         json!({ "url": "http://127.0.0.1:1", "pool": "none" }),
         json!({ "url": "http://127.0.0.1:1", "pool": "" }),
+        json!({ "url": "http://127.0.0.1:1", "pool": "a\u{1b}b" }),
+        json!({ "url": "http://127.0.0.1:1", "pool": "p".repeat(129) }),
         json!({ "url": "http://127.0.0.1:1", "pool": "default", "concurrency": 0 }),
         json!({ "url": "http://127.0.0.1:1", "pool": "default", "unknown": 0 }),
     ] {

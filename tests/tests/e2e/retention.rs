@@ -64,6 +64,9 @@ async fn old_results_go_and_what_is_needed_stays() {
     let path_a = format!("/v1/streams/plain.a/results?after={}&limit=1000", from - 1);
     let kept = supervisor.json(&path_a).await["results"].as_array().unwrap().len() as u64;
     assert_eq!(kept, 601 - from);
+    let shown = setup.run(&["results", "plain.a", "--url", supervisor.url()]).await;
+    assert_eq!((shown.code, shown.stdout.lines().count() as u64), (Some(0), kept), "{shown:?}");
+    assert!(shown.stderr.contains(&format!("before {from} is no longer kept")), "{shown:?}");
     let gone = supervisor.get("/v1/streams/plain.a/messages/1").await.problem(410);
     assert_eq!(gone["first"], from);
     // A restart finds it all, without the index, which is derived.

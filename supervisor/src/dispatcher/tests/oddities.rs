@@ -70,6 +70,7 @@ kinds![
     Unsubscribe,
     WorkerDrained,
     WorkerLeft,
+    WorkerResumed,
     WorkerSeen,
 ];
 
@@ -467,6 +468,7 @@ fn make(kind: Kind, world: &mut World, dice: &mut fastrand::Rng) -> Event {
         Kind::Told => told(world, dice),
         Kind::WorkerDrained => Event::WorkerDrained { id: worker_id(dice) },
         Kind::WorkerLeft => Event::WorkerLeft { id: worker_id(dice) },
+        Kind::WorkerResumed => Event::WorkerResumed { id: worker_id(dice) },
         Kind::WorkerSeen => worker_seen(dice),
     }
 }
