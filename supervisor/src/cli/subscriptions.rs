@@ -104,7 +104,7 @@ pub(super) fn trouble(one: &Value) -> Option<String> {
     let error = text(one, "last_error");
     match &*state(one) {
         "paused" if is_unconfigured(one) => Some(format!(
-            "{name} is paused: the configuration names it no more (name it again, or make it one of \
+            "{name} is paused: the configuration names it no more (name it again, make it one of \
              the API, or delete it)"
         )),
         "paused" => Some(format!("{name} is paused ({})", text(one, "paused_reason"))),

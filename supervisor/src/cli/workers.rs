@@ -165,13 +165,14 @@ mod tests {
     #[test]
     fn a_worker_is_said_to_be_what_keeps_it_from_work() {
         let until = Timestamp::now() + std::time::Duration::from_millis(30_900);
+        let until = until.to_string();
         for (worker, said) in [
             (json!({ "state": "active", "impediment": null }), "active"),
             (json!({ "state": "active", "impediment": "hanging" }), "hanging"),
             (json!({ "state": "unreachable", "impediment": "unreachable" }), "unreachable"),
             (json!({ "state": "draining", "impediment": "busy" }), "draining, busy"),
             (
-                json!({ "state": "paused", "impediment": "busy", "paused_until": until.to_string() }),
+                json!({ "state": "paused", "impediment": "busy", "paused_until": until }),
                 "paused for 30s more, busy",
             ),
         ] {
