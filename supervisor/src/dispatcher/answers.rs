@@ -177,14 +177,18 @@ impl Dispatcher {
         let alone = self.roster.members(pool) <= 1;
         let agreed = alone || refused_before;
         let ladder = self.state.stream(attempt.stream).settings.ladder;
-        let said = failure.status.map(|status| format!("status {status}, ")).unwrap_or_default();
-        if self.pool_failed(attempt, (ending, &format!("{said}{detail}")), now) {
+        let said = match failure.status {
+            Some(status) if detail.is_empty() => format!("status {status}"),
+            Some(status) => format!("status {status}, {detail}"),
+            None => detail.to_string(),
+        };
+        if self.pool_failed(attempt, (ending, &said), now) {
             // It is not this message that fails.
         } else if ending == Ending::Refused && agreed {
-            let reason = format!("refused: {said}{detail}");
+            let reason = format!("refused: {said}");
             self.park((attempt.stream, attempt.sequence), (ParkCause::Refused, &reason), now);
         } else if failures >= ladder.max_attempts && self.is_tried_enough(attempt, now) {
-            let reason = format!("{failures} failures, the last: {said}{detail}");
+            let reason = format!("{failures} failures, the last: {said}");
             self.park((attempt.stream, attempt.sequence), (ParkCause::Exhausted, &reason), now);
         }
     }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use rollcall_common::shown::visible;
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
@@ -86,14 +87,13 @@ impl Memo {
     }
 }
 
-/// A word as a shell takes it, and without control characters.
+/// A word as a shell takes it, with an escape for each character that acts.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
     }
-    let clean: String = word.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    format!("'{}'", clean.replace('\'', "'\\''"))
+    format!("'{}'", visible(word).replace('\'', "'\\''"))
 }
 
 #[cfg(test)]
@@ -113,7 +113,7 @@ mod tests {
         one.check(folder.path(), 1).unwrap();
         let refused = other.check(folder.path(), 1).unwrap_err();
         assert_eq!(refused.code, 2);
-        assert!(refused.text.contains(r"tr a-z 'it'\''s '"), "{}", refused.text);
+        assert!(refused.text.contains(r"tr a-z 'it'\''s\n'"), "{}", refused.text);
         // Nothing was done for the first one.
         other.check(folder.path(), 0).unwrap();
         let refused = one.check(folder.path(), 1).unwrap_err();
