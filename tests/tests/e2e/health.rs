@@ -211,7 +211,7 @@ async fn a_pool_that_fails_is_spared_and_works_everything_off_when_it_is_well_ag
     let setup = Setup::new(format!(
         "[streams.\"*\"]\njitter = \"1ms\"\nmultiplier = 1.0\nmax_attempts = 1000\n\
          [pools.default]\nworkers = {}\neject_after = 1000\n\
-         retry_percent = 10\nretries_per_second = 5\n",
+         retry_percent = 10\nretries_per_second = 5\noutage = \"off\"\n",
         urls([&one, &two])
     ));
     let supervisor = setup.start().await;
