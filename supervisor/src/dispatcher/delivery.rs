@@ -178,6 +178,10 @@ impl Dispatcher {
         if lane.state != LaneState::Sending {
             return;
         }
+        if lane.is_empty() && entry.scan.is_none() {
+            // All that it had was taken before: nothing is left that could have been refused.
+            return self.finished(subscription, stream);
+        }
         entry.sending -= 1;
         lane.error = Some(detail.clone());
         entry.health.failed(stream, detail, now);

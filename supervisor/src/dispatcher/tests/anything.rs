@@ -21,6 +21,7 @@ use super::{
 };
 use crate::record::{
     AlertId, Record, SubscriptionId,
+    base::Base,
     codec::{Encoder, decode},
 };
 
@@ -224,7 +225,10 @@ impl World {
         let folded = self.folded(0);
         same(&firm(&folded), &firm(self.dispatcher.state()));
         if let Some((begun, through)) = self.snapshot {
-            let (mut whole, mut short) = (folded, self.folded(begun));
+            // The call that began it may have said something else before.
+            let begins = |record: &Record| matches!(record, Record::Base(Base::Begun(_)));
+            let before = self.records[begun..].iter().position(begins).unwrap();
+            let (mut whole, mut short) = (folded, self.folded(begun + before));
             assert!(short.is_rooted());
             // Who begins at a snapshot has nothing of what lies before it.
             for state in [&mut whole, &mut short] {

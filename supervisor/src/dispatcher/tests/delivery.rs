@@ -126,6 +126,19 @@ fn what_is_not_released_yet_is_not_delivered() {
 }
 
 #[test]
+fn a_refusal_after_all_was_taken_leaves_nothing_behind() {
+    let mut desk = desk(1);
+    let (subscription, stream) = (desk.first_subscription(), StreamId(0));
+    let (through, floor) = (Sequence(1), Position(2));
+    desk.tell(Event::Delivered { more: true, subscription, stream, through, floor });
+    let (refusal, detail) = (Refusal::Failed, "it is away".into());
+    desk.tell(Event::Undelivered { subscription, stream, refusal, detail });
+    desk.wait(secs(60));
+    let status = desk.dispatcher.subscription_status(subscription).unwrap();
+    assert_eq!((status.checkpoint, status.failures), (Position(1), 0));
+}
+
+#[test]
 fn an_answer_for_nothing_changes_nothing() {
     let mut desk = desk(1);
     let delivery = desk.deliveries.remove(0);
