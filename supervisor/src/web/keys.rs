@@ -58,6 +58,7 @@ const ROUTES: &[Route] = &[
     route("/v1/workers", &[]),
     route("/v1/workers/{id}", &[]),
     route("/v1/workers/{id}/drain", &[]),
+    route("/v1/workers/{id}/resume", &[]),
 ];
 
 /// Every route, and which keys the query of its `GET` may have.
