@@ -169,6 +169,10 @@ impl World {
             return Err(Violation { invariant: Invariant::I1, detail }.into());
         }
         let moved = std::mem::replace(&mut reader.process, process) != process;
+        if moved {
+            // Another process numbers its requests anew, and answers none of the one before.
+            reader.open = None;
+        }
         if moved && reader.kept > 0 {
             self.note(Something::PulledAgain);
         }
