@@ -107,6 +107,7 @@ mod tests {
             (put, "/v1/workers/w", Some(Work), All, Side::Both),
             (delete, "/v1/workers/w", Some(Work), All, Side::Both),
             (post, "/v1/workers/w/drain", Some(Work), All, Side::Both),
+            (post, "/v1/workers/w/resume", Some(Work), All, Side::Both),
             (get, "/v1/workers", Some(Read), All, Side::Admin),
             (get, "/v1/status", Some(Read), All, Side::Admin),
             (get, "/v1/audit", Some(Read), All, Side::Admin),
