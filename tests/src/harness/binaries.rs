@@ -36,7 +36,9 @@ fn build() -> PathBuf {
         other => other,
     };
     let above = folder.parent().expect("a profile's folder stands in another");
-    let crossed = !above.join("CACHEDIR.TAG").exists();
+    // A copied folder may lack the mark that cargo leaves: then it is nobody's, and not another's.
+    let is_target = |folder: &Path| folder.join("CACHEDIR.TAG").exists();
+    let crossed = !is_target(above) && above.parent().is_some_and(is_target);
     let target = if crossed { above.parent().unwrap_or(above) } else { above };
     let mut command = Command::new(env!("CARGO"));
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));

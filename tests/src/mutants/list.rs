@@ -5,13 +5,6 @@ use super::{
     Noticed::{Seeds, Test},
 };
 
-/// Shortens the list below.
-macro_rules! mutant {
-    ($name:literal, $by:expr, $file:literal, $old:literal => $new:literal) => {
-        Mutant { name: $name, by: $by, file: $file, old: $old, new: $new }
-    };
-}
-
 /// Those of the message's way.
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("a backlog has no bound", Seeds, "supervisor/src/dispatcher/admission.rs",

@@ -8,6 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// A fault, in few words.
+macro_rules! mutant {
+    ($name:literal, $by:expr, $file:literal, $old:literal => $new:literal) => {
+        Mutant { name: $name, by: $by, file: $file, old: $old, new: $new }
+    };
+}
+
 mod commands;
 mod list;
 mod people;

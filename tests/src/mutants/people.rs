@@ -5,13 +5,6 @@ use super::{
     Noticed::{Seeds, Test},
 };
 
-/// Shortens the list below.
-macro_rules! mutant {
-    ($name:literal, $by:expr, $file:literal, $old:literal => $new:literal) => {
-        Mutant { name: $name, by: $by, file: $file, old: $old, new: $new }
-    };
-}
-
 /// Those of people's way.
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("what is taken back is worked on", Seeds, "supervisor/src/dispatcher/decisions.rs",

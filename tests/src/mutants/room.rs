@@ -5,13 +5,6 @@ use super::{
     Noticed::{Seeds, Test},
 };
 
-/// A fault, in few words.
-macro_rules! mutant {
-    ($name:literal, $by:expr, $file:literal, $old:literal => $new:literal) => {
-        Mutant { name: $name, by: $by, file: $file, old: $old, new: $new }
-    };
-}
-
 /// The faults.
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("calls have no bound in bytes", Seeds, "supervisor/src/dispatcher/roster.rs",
