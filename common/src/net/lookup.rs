@@ -98,6 +98,7 @@ fn system(host: &str) -> io::Result<Vec<IpAddr>> {
 #[cfg(test)]
 mod tests {
     use std::{
+        pin::pin,
         sync::{
             atomic::{AtomicUsize, Ordering},
             mpsc,
@@ -133,7 +134,9 @@ mod tests {
         }
         let error = ASKED.ask("one more", hang("")).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
-        let waiting = ASKED.ask("h0.example", hang(""));
+        let mut waiting = pin!(ASKED.ask("h0.example", hang("")));
+        // Asked once before the answer is there, so that it joins the lookup under way.
+        assert!(timeout(soon, waiting.as_mut()).await.is_err());
         drop(open);
         assert_eq!(*waiting.await.unwrap(), [IpAddr::from([10, 0, 0, 1])]);
         while ASKED.lock().len() == LOOKUPS {
