@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     limits::{CLIENT_ANSWER, CLIENT_ANSWER_BYTES, CLIENT_PACE},
-    private::Private,
+    secret::Redacted,
 };
 
 /// How long a connection may take.
@@ -20,7 +20,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Client {
     url: String,
-    token: Option<Private>,
+    token: Option<Redacted>,
     actor: Option<String>,
     /// How long an answer may take.
     time: Duration,
@@ -114,7 +114,7 @@ impl Client {
     ///
     /// # Errors
     /// When the URL is none, or the client can't be set up.
-    pub fn new(url: &str, token: Option<Private>) -> Result<Self, ClientError> {
+    pub fn new(url: &str, token: Option<Redacted>) -> Result<Self, ClientError> {
         let tls = crate::tls::client().map_err(|error| ClientError::Http(error.to_string()))?;
         Self::with_tls(url, token, tls)
     }
@@ -125,7 +125,7 @@ impl Client {
     /// When the URL is none, or the client can't be set up.
     pub fn with_tls(
         url: &str,
-        token: Option<Private>,
+        token: Option<Redacted>,
         tls: rustls::ClientConfig,
     ) -> Result<Self, ClientError> {
         check(url)?;
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn its_token_is_not_shown() {
-        let client = Client::new("http://127.0.0.1:1", Some(Private::new("canary"))).unwrap();
+        let client = Client::new("http://127.0.0.1:1", Some(Redacted::new("canary"))).unwrap();
         let request = client.call(Method::GET, "/");
         assert!(!format!("{client:?} {request:?}").contains("canary"));
         let request = request.build().unwrap();

@@ -10,9 +10,9 @@ pub const LONGEST: Duration = Duration::from_hours(100 * 8_766);
 
 /// A duration, written with its unit.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Span(pub Duration);
+pub struct HumanDuration(pub Duration);
 
-impl FromStr for Span {
+impl FromStr for HumanDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -25,30 +25,30 @@ impl FromStr for Span {
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_duration(self.0).fmt(f)
     }
 }
 
-impl Serialize for Span {
+impl Serialize for HumanDuration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
 
         impl de::Visitor<'_> for Visitor {
-            type Value = Span;
+            type Value = HumanDuration;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a duration with a unit, as \"2s\" or \"750ms\"")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<HumanDuration, E> {
                 text.parse().map_err(E::custom)
             }
         }
@@ -125,11 +125,11 @@ mod tests {
 
     #[test]
     fn durations_need_a_unit() {
-        assert_eq!("1m30s".parse(), Ok(Span(Duration::from_secs(90))));
-        assert_eq!(Span(LONGEST).to_string().parse(), Ok(Span(LONGEST)));
-        assert_eq!("100years".parse(), Ok(Span(LONGEST)));
+        assert_eq!("1m30s".parse(), Ok(HumanDuration(Duration::from_secs(90))));
+        assert_eq!(HumanDuration(LONGEST).to_string().parse(), Ok(HumanDuration(LONGEST)));
+        assert_eq!("100years".parse(), Ok(HumanDuration(LONGEST)));
         for bad in ["2", "", "-1s", "1e400s", "nan", "101years"] {
-            assert!(bad.parse::<Span>().is_err(), "{bad}");
+            assert!(bad.parse::<HumanDuration>().is_err(), "{bad}");
         }
     }
 

@@ -11,7 +11,7 @@ use rollcall_common::{
     limits::{MESSAGE_BYTES, WORKER_DRAIN},
     protocol::DEFAULT_POOL,
     telemetry::LogFormat,
-    units::{Size, Span},
+    units::{HumanDuration, Size},
 };
 
 use crate::{
@@ -75,8 +75,8 @@ pub struct Serve {
     pub message_bytes: Size,
     /// How long SIGTERM waits for what runs; what still runs then is ended, and done elsewhere
     #[arg(long, value_name = "D", env = "ROLLCALL_DRAIN", value_parser = span)]
-    #[arg(default_value_t = Span(WORKER_DRAIN))]
-    pub drain: Span,
+    #[arg(default_value_t = HumanDuration(WORKER_DRAIN))]
+    pub drain: HumanDuration,
     /// How log lines on standard error look
     #[arg(long, value_name = "auto|json|text", env = "ROLLCALL_LOG_FORMAT")]
     #[arg(default_value = "auto", value_parser = log_format)]
@@ -159,7 +159,7 @@ fn fitting(asked: NonZeroU32) -> NonZeroU32 {
     fitting
 }
 
-fn span(text: &str) -> Result<Span, String> {
+fn span(text: &str) -> Result<HumanDuration, String> {
     text.parse()
 }
 

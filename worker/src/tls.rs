@@ -7,7 +7,7 @@ use rollcall_common::{
     files,
     http::Trust,
     limits::SECRET_FILE_BYTES,
-    private::Private,
+    secret::Redacted,
     tls::{self, Acceptor, Authorities, Identity},
 };
 
@@ -19,7 +19,7 @@ use crate::worker::Worker;
 pub struct Security {
     /// Token to show to supervisors
     #[arg(long, value_name = "TOKEN", env = "ROLLCALL_TOKEN", hide_env_values = true)]
-    pub token: Option<Private>,
+    pub token: Option<Redacted>,
     /// File that holds the token
     #[arg(long, value_name = "FILE", env = "ROLLCALL_TOKEN_FILE", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
@@ -50,7 +50,7 @@ impl Security {
             let said = files::read_text(&file, SECRET_FILE_BYTES).map_err(|error| {
                 io::Error::new(error.kind(), format!("{}: {error}", file.display()))
             });
-            said.map(|text| Private::new(&text))
+            said.map(|text| Redacted::new(&text))
         });
         if let Some(token) = from_file.transpose()?.or(self.token) {
             worker = worker.token(token.reveal().trim_end_matches(['\r', '\n']));

@@ -8,8 +8,8 @@ use rollcall_common::{
     limits::{MESSAGE_BYTES, WORKER_ID_BYTES},
     link,
     net::Network,
-    private::Private,
     protocol::{DEFAULT_POOL, Registration},
+    secret::Redacted,
     shutdown::Shutdown,
     task,
     tls::Acceptor,
@@ -35,7 +35,7 @@ pub struct Worker {
     id: Option<String>,
     advertise: Option<String>,
     concurrency: Option<NonZeroU32>,
-    token: Option<Private>,
+    token: Option<Redacted>,
     tls: Option<Acceptor>,
     trust: Option<Trust>,
     network: Network,
@@ -133,7 +133,7 @@ impl Worker {
     /// Shows `token` to supervisors.
     #[must_use]
     pub fn token(mut self, token: impl AsRef<str>) -> Self {
-        self.token = Some(Private::new(token.as_ref()));
+        self.token = Some(Redacted::new(token.as_ref()));
         self
     }
 
@@ -246,7 +246,7 @@ impl Worker {
     }
 
     fn authorization(&self) -> Result<Option<HeaderValue>, StartError> {
-        let value = |token: &Private| {
+        let value = |token: &Redacted| {
             let mut value = HeaderValue::try_from(["Bearer ", token.reveal()].concat())?;
             value.set_sensitive(true);
             Ok::<_, http::header::InvalidHeaderValue>(value)

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
-    http::Guard,
+    http::AddressPolicy,
     limits::{CONNECT_TIMEOUT, HOST_ADDRESSES},
     net::{Network, Stream},
     tls::{self, Authorities},
@@ -72,7 +72,7 @@ pub enum Route {
     Fixed(SocketAddr),
     /// To those that the guard lets through. What is checked is what is connected to: the name
     /// is looked up once, so it can't lead elsewhere in between.
-    Guarded(Arc<Guard>),
+    Guarded(Arc<AddressPolicy>),
     /// To any.
     #[default]
     Open,
@@ -113,7 +113,7 @@ pub async fn dial(
 pub async fn allowed(
     network: &Network,
     (host, port): (&str, u16),
-    guard: &Guard,
+    guard: &AddressPolicy,
 ) -> io::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
     let mut forbidden = None;
@@ -151,8 +151,8 @@ mod tests {
             let error = dial(&network, (host, port), &strict).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{host}");
         }
-        let named = Guard::new(["localhost".parse().unwrap()]);
-        let own = Guard::default().with_loopback();
+        let named = AddressPolicy::new(["localhost".parse().unwrap()]);
+        let own = AddressPolicy::default().with_loopback();
         for route in [Route::Guarded(Arc::new(named)), Route::Guarded(Arc::new(own)), Route::Open] {
             dial(&network, ("localhost", port), &route).await.unwrap();
         }

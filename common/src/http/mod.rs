@@ -3,10 +3,10 @@
 //! senders use reqwest.)
 
 mod address;
+mod address_policy;
 mod answer_room;
 mod connection;
 mod dial;
-mod guard;
 mod metered;
 mod own_header;
 mod peer;
@@ -15,10 +15,10 @@ mod socket;
 mod target;
 
 pub use address::Address;
+pub use address_policy::{AddressPolicy, Exception, Forbidden};
 pub use answer_room::{AnswerRoom, AnswerShare};
 pub use connection::{Reply, SendError};
 pub use dial::{Route, Trust, allowed, dial};
-pub use guard::{Exception, Forbidden, Guard};
 pub use own_header::{BadHeader, OwnHeader};
 pub use peer::{Peer, Upgraded};
 pub use site::{Site, foreign, is_of_a_page};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use rollcall_common::{
     limits::{ALERTMANAGER_MISSED, ALERTMANAGER_REPEAT},
-    private::Private,
+    secret::Redacted,
     time::Time,
 };
 use serde_json::{Map, Value, json};
@@ -19,9 +19,9 @@ use crate::dispatcher::NoticeKind;
 
 /// Tells all of them: they find out among themselves who tells people. One that took it is enough,
 /// as with Prometheus: the others hear of it with the next repeat.
-pub(super) async fn send(http: &Http, urls: &[Private], body: &Value) -> Result<(), Failure> {
+pub(super) async fn send(http: &Http, urls: &[Redacted], body: &Value) -> Result<(), Failure> {
     let posts = urls.iter().map(|url| async move {
-        let whole = Private::new(&format!("{}/api/v2/alerts", url.reveal().trim_end_matches('/')));
+        let whole = Redacted::new(&format!("{}/api/v2/alerts", url.reveal().trim_end_matches('/')));
         post_json(http, &whole, body).await
     });
     let mut worst = Failure::unavailable("there is none");

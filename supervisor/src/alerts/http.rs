@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rollcall_common::{
     limits::{ALERT_ANSWER_BYTES, CONNECT_TIMEOUT, IDLE_CONNECTION, RETRY_AFTER_MAX},
-    private::Private,
+    secret::Redacted,
     tls,
 };
 
@@ -104,7 +104,7 @@ pub(super) fn unwritten(error: &serde_json::Error) -> Failure {
 /// Posts a JSON value; any 2xx is a success.
 pub(super) async fn post_json(
     http: &Http,
-    url: &Private,
+    url: &Redacted,
     body: &serde_json::Value,
 ) -> Result<Taken, Failure> {
     let body = serde_json::to_vec(body).map_err(|error| unwritten(&error))?;

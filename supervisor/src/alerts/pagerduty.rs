@@ -3,7 +3,7 @@
 
 use rollcall_common::{
     limits::{ALERT_DETAIL_CHARS, PAGERDUTY_SUMMARY_CHARS},
-    private::Private,
+    secret::Redacted,
 };
 use serde_json::{Map, Value, json};
 
@@ -14,11 +14,11 @@ use super::{
 };
 use crate::dispatcher::NoticeKind;
 
-pub(super) async fn send(http: &Http, url: &Private, body: &Value) -> Result<(), Failure> {
+pub(super) async fn send(http: &Http, url: &Redacted, body: &Value) -> Result<(), Failure> {
     post_json(http, url, body).await.map(|_| ())
 }
 
-pub(super) fn body(notice: &Notice, routing_key: &Private) -> Value {
+pub(super) fn body(notice: &Notice, routing_key: &Redacted) -> Value {
     let alert = &notice.alert;
     let action = match notice.what {
         NoticeKind::Acknowledged => "acknowledge",

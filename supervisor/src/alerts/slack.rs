@@ -2,7 +2,7 @@
 //! 200 and `ok`; anything else with 200 is not Slack.
 
 use http::StatusCode;
-use rollcall_common::{limits::SLACK_TEXT_CHARS, private::Private};
+use rollcall_common::{limits::SLACK_TEXT_CHARS, secret::Redacted};
 use serde_json::{Value, json};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     text::one_line,
 };
 
-pub(super) async fn send(http: &Http, url: &Private, body: &Value) -> Result<(), Failure> {
+pub(super) async fn send(http: &Http, url: &Redacted, body: &Value) -> Result<(), Failure> {
     let taken = post_json(http, url, body).await?;
     if taken.status == StatusCode::OK && taken.body == "ok" {
         return Ok(());

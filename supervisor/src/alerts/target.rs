@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use lettre::message::Mailbox;
-use rollcall_common::private::Private;
+use rollcall_common::secret::Redacted;
 use sha2::{Digest as _, Sha256};
 
 use super::{email::Smtp, text::hex};
@@ -35,7 +35,7 @@ pub enum Kind {
     /// Prometheus Alertmanagers, API version 2: all of these are told.
     Alertmanager {
         /// Their base URLs.
-        urls: Vec<Private>,
+        urls: Vec<Redacted>,
     },
     /// A program of this machine.
     Command {
@@ -49,19 +49,19 @@ pub enum Kind {
     /// `PagerDuty`, Events API version 2.
     Pagerduty {
         /// Where events go.
-        url: Private,
+        url: Redacted,
         /// The key of the service's integration.
-        routing_key: Private,
+        routing_key: Redacted,
     },
     /// An incoming webhook of Slack.
     Slack {
         /// Its URL, which is all that it takes to write there.
-        url: Private,
+        url: Redacted,
     },
     /// Anything that takes JSON over HTTP.
     Webhook {
         /// Where.
-        url: Private,
+        url: Redacted,
         /// What requests are signed with.
         secrets: Vec<Secret>,
     },
@@ -77,7 +77,7 @@ pub struct Email {
     /// The server that takes it.
     pub smtp: Smtp,
     /// Name and password at that server.
-    pub login: Option<(String, Private)>,
+    pub login: Option<(String, Redacted)>,
 }
 
 impl Kind {
@@ -129,7 +129,7 @@ impl Kind {
 
     /// `text` without this target's secrets: a receiver may repeat them in its answer.
     pub(super) fn scrub(&self, text: String) -> String {
-        let secrets: Vec<&Private> = match self {
+        let secrets: Vec<&Redacted> = match self {
             Self::Alertmanager { urls } => urls.iter().collect(),
             Self::Command { .. } | Self::Log => Vec::new(),
             Self::Email(email) => email.login.iter().map(|(_, password)| password).collect(),
@@ -142,7 +142,7 @@ impl Kind {
 
 /// A secret, and for a URL what comes after its host, which may be repeated by itself. What is very
 /// short is no secret, and to look for it would only spoil the words around it.
-fn parts(secret: &Private) -> Vec<String> {
+fn parts(secret: &Redacted) -> Vec<String> {
     let secret = secret.reveal();
     let path = secret.split_once("://").and_then(|(_, rest)| rest.split_once('/'));
     let path = path.map(|(_, path)| path.to_owned());

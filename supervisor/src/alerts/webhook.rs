@@ -2,7 +2,7 @@
 //! of Standard Webhooks 1.0.0, signed when there is a secret.
 
 use http::{HeaderMap, HeaderValue};
-use rollcall_common::{private::Private, time::Time};
+use rollcall_common::{secret::Redacted, time::Time};
 
 use super::{
     Failure, Notice,
@@ -12,7 +12,7 @@ use crate::secrets::{Secret, sign};
 
 pub(super) async fn send(
     http: &Http,
-    (url, secrets): (&Private, &[Secret]),
+    (url, secrets): (&Redacted, &[Secret]),
     notice: &Notice,
     now: Time,
 ) -> Result<(), Failure> {

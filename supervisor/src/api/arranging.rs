@@ -12,7 +12,7 @@ use rollcall_common::{
     },
     problem::Problem,
     time::Time,
-    units::Span,
+    units::HumanDuration,
 };
 use serde_json::{Map, Value};
 
@@ -232,10 +232,10 @@ fn whole(field: &str, value: &Value, range: RangeInclusive<u32>) -> Result<u32, 
 }
 
 fn timeout(value: &Value) -> Result<std::time::Duration, Box<Problem>> {
-    let span = value.as_str().and_then(|text| text.parse::<Span>().ok());
+    let span = value.as_str().and_then(|text| text.parse::<HumanDuration>().ok());
     let day = std::time::Duration::from_secs(86_400);
-    let fits = span.filter(|Span(span)| (1..=day.as_millis()).contains(&span.as_millis()));
-    fits.map(|Span(span)| span).ok_or_else(|| {
+    let fits = span.filter(|HumanDuration(span)| (1..=day.as_millis()).contains(&span.as_millis()));
+    fits.map(|HumanDuration(span)| span).ok_or_else(|| {
         wrong("timeout", "expected a duration with a unit, as \"2s\", from 1ms to 1day")
     })
 }

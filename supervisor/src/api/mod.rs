@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use axum::{Router, response::Response, routing::get};
 use rollcall_common::{
-    http::Guard,
+    http::AddressPolicy,
     ids::{StreamId, StreamName, parse_number},
     net::Network,
     problem::Problem,
@@ -69,7 +69,7 @@ pub struct Api {
     /// Secrets of the subscriptions that are made here.
     pub secrets: Arc<Secrets>,
     /// Where their destinations may be.
-    pub guard: Arc<Guard>,
+    pub guard: Arc<AddressPolicy>,
     /// The network in which they are looked for.
     pub network: Network,
     /// Who reads much at once.

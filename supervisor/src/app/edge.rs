@@ -7,7 +7,7 @@ use std::{
 
 use axum::Router;
 use rollcall_common::{
-    http::{Guard, Route, Trust},
+    http::{AddressPolicy, Route, Trust},
     limits::{DELIVERY_READS, WAITING_SENDERS},
     net::Network,
     shutdown::Shutdown,
@@ -50,7 +50,7 @@ pub(super) struct Edge {
     pub(super) crier: Arc<Crier>,
     pub(super) access: Arc<Access>,
     secrets: Arc<Secrets>,
-    guard: Arc<Guard>,
+    guard: Arc<AddressPolicy>,
     network: Network,
 }
 

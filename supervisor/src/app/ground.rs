@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use rollcall_common::{
-    dice,
     ids::Epoch,
     net::Network,
+    seed,
     time::{Clock, Time},
 };
 use uuid::Uuid;
@@ -35,7 +35,7 @@ impl Ground {
 
     /// Where seeds come from.
     pub(super) fn seeds(&self) -> fastrand::Rng {
-        fastrand::Rng::with_seed(self.seed.unwrap_or_else(dice::seed))
+        fastrand::Rng::with_seed(self.seed.unwrap_or_else(seed::seed))
     }
 }
 

@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode};
 use rollcall_common::{
     backoff,
     client::{Client, ClientError, body, checked, json, patient},
-    dice,
+    seed,
     shown::Shown,
 };
 use serde::Deserialize;
@@ -64,7 +64,7 @@ impl Follower {
 
     /// The next page, however long the supervisor is gone.
     pub(super) async fn patient(&mut self) -> Result<Page, Failure> {
-        let (mut dice, mut misses) = (fastrand::Rng::with_seed(dice::seed()), 0);
+        let (mut dice, mut misses) = (fastrand::Rng::with_seed(seed::seed()), 0);
         loop {
             match self.next().await {
                 Ok(page) => {

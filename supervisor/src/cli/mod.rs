@@ -14,11 +14,11 @@ use rollcall_common::{
     client::{Client, ClientError},
     files,
     limits::SECRET_FILE_BYTES,
-    private::Private,
+    secret::Redacted,
     shown::visible_lines,
     telemetry,
     tls::{self, Authorities, Identity},
-    units::Span,
+    units::HumanDuration,
 };
 
 mod alerts;
@@ -131,7 +131,7 @@ struct Server {
     url: String,
     /// A token for it
     #[arg(long, env = "ROLLCALL_TOKEN", hide_env_values = true)]
-    token: Option<Private>,
+    token: Option<Redacted>,
     /// A file that holds the token
     #[arg(long, env = "ROLLCALL_TOKEN_FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
@@ -170,13 +170,13 @@ impl Server {
         Ok(Client::with_tls(&self.url, self.token()?, tls)?.acting_as(actor))
     }
 
-    fn token(&self) -> Result<Option<Private>, Failure> {
+    fn token(&self) -> Result<Option<Redacted>, Failure> {
         let Some(file) = &self.token_file else {
             return Ok(self.token.clone());
         };
         let said = files::read_text(file, SECRET_FILE_BYTES)
             .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
-        Ok(Some(Private::new(said.trim_end_matches(['\r', '\n']))))
+        Ok(Some(Redacted::new(said.trim_end_matches(['\r', '\n']))))
     }
 }
 
@@ -336,7 +336,7 @@ fn segment(name: &str) -> String {
 
 /// A duration as an argument.
 fn span(text: &str) -> Result<Duration, String> {
-    text.parse::<Span>().map(|span| span.0)
+    text.parse::<HumanDuration>().map(|span| span.0)
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use rollcall_common::{
     files,
     limits::{ALERT_REPEAT, ALERT_TIMEOUT, ALERTMANAGER_REPEAT, SECRET_FILE_BYTES},
-    private::Private,
-    units::Span,
+    secret::Redacted,
+    units::HumanDuration,
 };
 
 use super::{
@@ -221,7 +221,8 @@ fn repeat(node: &Node, repeats: Repeat) -> Checked<Option<Duration>> {
         return duration(node, least..=ALERTMANAGER_LONGEST).map(Some);
     }
     let never = matches!(node.value, Value::Whole(0)) || node.text() == Some("never");
-    let none = node.text().and_then(|text| text.parse().ok()) == Some(Span(Duration::ZERO));
+    let none =
+        node.text().and_then(|text| text.parse().ok()) == Some(HumanDuration(Duration::ZERO));
     if never || none {
         return Ok(None);
     }
@@ -247,7 +248,7 @@ fn kind(section: &mut Section<'_>, word: Word) -> Option<Kind> {
         Word::Email => email(section),
         Word::Log => Some(Kind::Log),
         Word::Pagerduty => {
-            let url = section.read("url", url).unwrap_or_else(|| Private::new(PAGERDUTY));
+            let url = section.read("url", url).unwrap_or_else(|| Redacted::new(PAGERDUTY));
             let routing_key = required(section, "routing_key", routing_key)?;
             Some(Kind::Pagerduty { url, routing_key })
         }
@@ -301,7 +302,7 @@ fn email(section: &mut Section<'_>) -> Option<Kind> {
     Some(Kind::Email(Box::new(Email { to: to?, from: from?, smtp, login })))
 }
 
-fn login(section: &mut Section<'_>) -> Option<(String, Private)> {
+fn login(section: &mut Section<'_>) -> Option<(String, Redacted)> {
     let place = section.place_of("username");
     let file = section.place_of("password_file");
     let passwords =
@@ -316,7 +317,7 @@ fn login(section: &mut Section<'_>) -> Option<(String, Private)> {
     let name = section.read("username", |node| text(node).map(str::to_owned));
     let said = section.read("password", |node| {
         let text = node.text().filter(|text| !text.is_empty());
-        text.map(Private::new)
+        text.map(Redacted::new)
             .ok_or_else(|| node.wrong("is no password (not shown); expected a string, not empty"))
     });
     name.zip(section.read("password_file", password_file).or(said))
@@ -341,29 +342,29 @@ fn command(node: &Node) -> Checked<Vec<String>> {
 }
 
 /// A URL, which is not shown: with many receivers it is all that it takes to write there.
-fn url(node: &Node) -> Checked<Private> {
+fn url(node: &Node) -> Checked<Redacted> {
     let parsed = node.text().and_then(|text| reqwest::Url::parse(text).ok());
     let plain = |url: &reqwest::Url| url.username().is_empty() && url.password().is_none();
     let good = parsed.is_some_and(|url| {
         matches!(url.scheme(), "http" | "https") && url.has_host() && plain(&url)
     });
-    node.text().filter(|_| good).map(Private::new).ok_or_else(|| {
+    node.text().filter(|_| good).map(Redacted::new).ok_or_else(|| {
         node.wrong("is no URL (not shown); expected http:// or https://, without credentials")
     })
 }
 
 /// A URL to which a path can be added.
-fn base_url(node: &Node) -> Checked<Private> {
+fn base_url(node: &Node) -> Checked<Redacted> {
     if node.text().is_some_and(|text| text.contains(['?', '#'])) {
         return Err(node.wrong("is no base URL (not shown); expected nothing after its path"));
     }
     url(node)
 }
 
-fn routing_key(node: &Node) -> Checked<Private> {
+fn routing_key(node: &Node) -> Checked<Redacted> {
     let good =
         |text: &&str| text.len() == ROUTING_KEY && text.bytes().all(|b| b.is_ascii_alphanumeric());
-    node.text().filter(good).map(Private::new).ok_or_else(|| {
+    node.text().filter(good).map(Redacted::new).ok_or_else(|| {
         let text =
             format!("is no routing key (not shown); expected {ROUTING_KEY} letters and digits");
         node.wrong(text)
@@ -390,12 +391,12 @@ fn smtp(node: &Node) -> Checked<Smtp> {
         .map_err(|error: &str| node.wrong(format!("is no mail server (not shown): {error}")))
 }
 
-fn password_file(node: &Node) -> Checked<Private> {
+fn password_file(node: &Node) -> Checked<Redacted> {
     let path = text(node)?;
     let text = files::read_text(path.as_ref(), SECRET_FILE_BYTES)
         .map_err(|error| node.wrong(format!("{} can't be read: {error}", node.shown())))?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(node.wrong(format!("{} is empty; expected a password", node.shown()))),
-        password => Ok(Private::new(password)),
+        password => Ok(Redacted::new(password)),
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rollcall_common::http::{Exception, Guard, Site, Target};
+use rollcall_common::http::{AddressPolicy, Exception, Site, Target};
 use rustls::ServerConfig;
 
 use super::{
@@ -127,15 +127,15 @@ impl Server {
 
     /// Where workers that register may be: anywhere but where clouds hand out credentials.
     #[must_use]
-    pub fn worker_guard(&self) -> Guard {
-        Guard::new(self.allow_destinations.iter().cloned()).for_workers()
+    pub fn worker_guard(&self) -> AddressPolicy {
+        AddressPolicy::new(self.allow_destinations.iter().cloned()).for_workers()
     }
 
     /// Where subscriptions of the API may send. A server that only the machine itself reaches may
     /// reach the machine.
     #[must_use]
-    pub fn guard(&self) -> Guard {
-        let guard = Guard::new(self.allow_destinations.iter().cloned());
+    pub fn guard(&self) -> AddressPolicy {
+        let guard = AddressPolicy::new(self.allow_destinations.iter().cloned());
         if self.is_for_the_machine_itself() { guard.with_loopback() } else { guard }
     }
 }

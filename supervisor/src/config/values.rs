@@ -6,7 +6,7 @@ use rollcall_common::{
     http::{Address, BadTarget, Target},
     ids::is_dots,
     limits::STREAM_NAME_BYTES,
-    units::{Size, Span},
+    units::{HumanDuration, Size},
 };
 
 use super::node::{Node, Value, Wrong};
@@ -73,10 +73,10 @@ pub(super) fn permille(node: &Node, range: RangeInclusive<u32>) -> Checked<u32> 
 
 /// A duration with a unit.
 pub(super) fn duration(node: &Node, range: RangeInclusive<Duration>) -> Checked<Duration> {
-    let value = node.text().and_then(|text| text.parse::<Span>().ok());
-    let fits = value.filter(|Span(value)| range.contains(value));
-    fits.map(|Span(value)| value).ok_or_else(|| {
-        let (least, most) = (Span(*range.start()), Span(*range.end()));
+    let value = node.text().and_then(|text| text.parse::<HumanDuration>().ok());
+    let fits = value.filter(|HumanDuration(value)| range.contains(value));
+    fits.map(|HumanDuration(value)| value).ok_or_else(|| {
+        let (least, most) = (HumanDuration(*range.start()), HumanDuration(*range.end()));
         let range = format!("from {least} to {most}");
         node.unfit(&format!("a duration with a unit, as \"2s\", {range}"))
     })

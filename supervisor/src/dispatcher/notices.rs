@@ -13,7 +13,7 @@ use rollcall_common::{
     ids::{Sequence, StreamName},
     limits::{NOTICES_AT_ONCE, RETRY_AFTER_MAX},
     time::Time,
-    units::Span,
+    units::HumanDuration,
 };
 
 use super::{
@@ -119,7 +119,7 @@ impl Dispatcher {
         self.tell_all(now);
         if self.storm_has_begun() {
             let (count, worst) = self.state.alerts.firing();
-            let every = Span(self.settings.notice_every);
+            let every = HumanDuration(self.settings.notice_every);
             let detail = format!(
                 "{count} alerts fire; the worst and the oldest are told first, one every {every}; \
                  the list of alerts has all of them"

@@ -8,7 +8,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use rollcall_common::{
-    http::{Guard, Route, Trust},
+    http::{AddressPolicy, Route, Trust},
     ids::{Epoch, StreamId},
     net::Network,
     shutdown::Shutdown,
@@ -63,7 +63,7 @@ pub struct Forwarder {
 #[derive(Debug)]
 pub struct Made {
     secrets: Arc<Secrets>,
-    guard: Arc<Guard>,
+    guard: Arc<AddressPolicy>,
     trust: Option<Trust>,
     network: Network,
     present: Mutex<BTreeMap<SubscriptionId, Arc<Destination>>>,
@@ -120,7 +120,7 @@ impl Made {
     #[must_use]
     pub fn new(
         secrets: Arc<Secrets>,
-        (network, guard): (Network, Arc<Guard>),
+        (network, guard): (Network, Arc<AddressPolicy>),
         trust: Option<Trust>,
     ) -> Self {
         Self { secrets, guard, trust, network, present: Mutex::default() }

@@ -14,7 +14,7 @@ use std::{
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use rollcall_common::{
-    http::{Guard, Peer, Route, Target, Trust, allowed},
+    http::{AddressPolicy, Peer, Route, Target, Trust, allowed},
     limits::{CONNECT_TIMEOUT, PROBE_TIMEOUT},
     net::Network,
 };
@@ -79,14 +79,14 @@ pub struct Registry {
     trusts: ArcSwap<Trusts>,
     network: Network,
     /// Where workers may be that have registered; `None`: anywhere.
-    guard: Option<Arc<Guard>>,
+    guard: Option<Arc<AddressPolicy>>,
 }
 
 impl Registry {
     /// An empty one of workers that are reached over `network`; those that are at no address of
     /// their own, because they registered, where `guard` lets them be.
     #[must_use]
-    pub fn over(network: Network, guard: Arc<Guard>) -> Self {
+    pub fn over(network: Network, guard: Arc<AddressPolicy>) -> Self {
         Self { network, guard: Some(guard), ..Self::default() }
     }
 

@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, str::FromStr, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
-use rollcall_common::units::Span;
+use rollcall_common::units::HumanDuration;
 use tokio::time::sleep;
 
 use crate::handler::{Handler, Reply, Request};
@@ -82,7 +82,7 @@ fn step(text: &str) -> Result<Step, BadBuiltin> {
 
 fn span(text: &str) -> Result<RangeInclusive<Duration>, String> {
     let (low, high) = text.split_once("..").unwrap_or((text, text));
-    let (low, high): (Span, Span) = (low.parse()?, high.parse()?);
+    let (low, high): (HumanDuration, HumanDuration) = (low.parse()?, high.parse()?);
     if low > high {
         return Err("the range is empty".to_owned());
     }

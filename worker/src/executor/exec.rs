@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::HeaderName;
 use rollcall_common::{
     limits::{MESSAGE_BYTES, REASON_BYTES},
-    units::Span,
+    units::HumanDuration,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
@@ -223,7 +223,7 @@ impl Handler for Exec {
             None => self.reply(ended.await),
             Some(longest) => match timeout(longest, ended).await {
                 Ok(ended) => self.reply(ended),
-                Err(_) => Reply::retry(format!("no answer within {}", Span(longest))),
+                Err(_) => Reply::retry(format!("no answer within {}", HumanDuration(longest))),
             },
         }
     }

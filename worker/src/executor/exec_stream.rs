@@ -12,7 +12,7 @@ use rollcall_common::{
     reconnect::Reconnect,
     task,
     time::{Clock, Time},
-    units::Span,
+    units::HumanDuration,
 };
 use tokio::{
     sync::Semaphore,
@@ -286,7 +286,7 @@ async fn ask(
         None => asking.await,
         Some(longest) => match timeout(longest, asking).await {
             Ok(answer) => answer,
-            Err(_) => Err(Fault::Late(Span(longest))),
+            Err(_) => Err(Fault::Late(HumanDuration(longest))),
         },
     }
 }

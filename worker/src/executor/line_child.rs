@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use rollcall_common::units::Span;
+use rollcall_common::units::HumanDuration;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{ChildStdin, ChildStdout},
@@ -90,7 +90,7 @@ pub(super) enum Fault {
     /// The answer has more than so many bytes.
     TooLarge(usize),
     /// It has not answered within this time.
-    Late(Span),
+    Late(HumanDuration),
     /// The system can't read or write.
     Io(io::Error),
 }

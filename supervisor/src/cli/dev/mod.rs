@@ -13,9 +13,9 @@ use clap::Args;
 use http::{HeaderMap, HeaderName, StatusCode};
 use rollcall_common::{
     client::Client,
-    dice, files,
+    files,
     net::Network,
-    protocol,
+    protocol, seed,
     shutdown::{Phase, Shutdown},
     task,
     telemetry::{self, LogFormat},
@@ -138,7 +138,7 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> io::Result<Self> {
-        let name = format!("rollcall-dev-{}-{:08x}", std::process::id(), dice::seed());
+        let name = format!("rollcall-dev-{}-{:08x}", std::process::id(), seed::seed());
         let path = std::env::temp_dir().join(name);
         files::create_folder(&path)?;
         Ok(Self(path))
@@ -200,7 +200,7 @@ async fn start_workers(options: &Options, supervisor: &str) -> Result<Vec<Runnin
     let mut workers = Vec::new();
     for number in 1..=options.workers {
         let work = options.work;
-        let rng = Arc::new(Mutex::new(fastrand::Rng::with_seed(dice::seed())));
+        let rng = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed::seed())));
         let handler = from_fn(move |request: Request| {
             let rng = Arc::clone(&rng);
             async move {

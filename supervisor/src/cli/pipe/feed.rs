@@ -4,9 +4,9 @@ use std::{collections::VecDeque, io, sync::Arc};
 
 use bytes::Bytes;
 use rollcall_common::{
-    dice,
     ids::MessageId,
     message::{Key, Message},
+    seed,
 };
 use tokio::sync::watch;
 
@@ -69,7 +69,7 @@ impl<'a> Feed<'a> {
             confirmed,
             printed,
             tail: machine.journal.tail(),
-            rng: fastrand::Rng::with_seed(dice::seed()),
+            rng: fastrand::Rng::with_seed(seed::seed()),
             lines: 0,
             ahead: VecDeque::new(),
             ahead_bytes: 0,

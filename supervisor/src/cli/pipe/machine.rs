@@ -4,9 +4,8 @@ use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
 
 use rollcall_common::{
     backoff::Ladder,
-    dice,
     ids::{Sequence, StreamName},
-    task,
+    seed, task,
     time::Clock,
 };
 use tokio::{task::JoinHandle, time::sleep};
@@ -150,7 +149,7 @@ impl Machine {
             app::open(journal, None, Arc::clone(&settings)).await?;
         let clock = Clock::start(recovered.state.last_time());
         let stream: StreamName = STREAM.parse()?;
-        let engine = Engine::new(settings, recovered, dice::seed(), clock.now());
+        let engine = Engine::new(settings, recovered, seed::seed(), clock.now());
         let known = known(engine.dispatcher(), &views, &stream)?;
         if let Some(data) = &orders.data {
             orders.memo.check(data, known.lines)?;

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 /// What may be connected to.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Guard {
+pub struct AddressPolicy {
     networks: Vec<IpNet>,
     hosts: BTreeSet<Box<str>>,
     bars: Bars,
@@ -46,7 +46,7 @@ pub struct Forbidden {
     what: &'static str,
 }
 
-impl Guard {
+impl AddressPolicy {
     /// A guard that lets these through, and all public addresses.
     #[must_use]
     pub fn new(exceptions: impl IntoIterator<Item = Exception>) -> Self {
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     fn what(address: &str) -> Option<&'static str> {
-        let checked = Guard::default().check("host", address.parse().unwrap());
+        let checked = AddressPolicy::default().check("host", address.parse().unwrap());
         checked.err().map(|forbidden| forbidden.what)
     }
 
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn workers_are_anywhere_but_where_credentials_are() {
-        let guard = Guard::default().for_workers();
+        let guard = AddressPolicy::default().for_workers();
         let check = |ip: &str| guard.check("host", ip.parse().unwrap()).is_ok();
         for ip in [
             "169.254.169.254",
@@ -309,7 +309,7 @@ mod tests {
         ] {
             assert!(check(ip), "{ip}");
         }
-        let named = Guard::new(["169.254.0.0/16".parse().unwrap()]).for_workers();
+        let named = AddressPolicy::new(["169.254.0.0/16".parse().unwrap()]).for_workers();
         for ip in ["169.254.169.254", "::ffff:169.254.169.254"] {
             assert!(named.check("host", ip.parse().unwrap()).is_ok(), "{ip}");
         }
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn exceptions_are_networks_addresses_and_names() {
         let exceptions = ["10.0.0.0/8", "192.168.7.7", "Hooks.Internal", "fd12::/16"];
-        let guard = Guard::new(exceptions.map(|text| text.parse().unwrap()));
+        let guard = AddressPolicy::new(exceptions.map(|text| text.parse().unwrap()));
         let check = |host: &str, ip: &str| guard.check(host, ip.parse().unwrap()).is_ok();
         for (host, ip, allowed) in [
             ("x", "10.9.8.7", true),
@@ -342,7 +342,7 @@ mod tests {
         ] {
             assert_eq!(check(host, ip), allowed, "{host} {ip}");
         }
-        let open = Guard::default().with_loopback();
+        let open = AddressPolicy::default().with_loopback();
         for (ip, allowed) in [("127.9.9.9", true), ("::1", true), ("10.0.0.1", false)] {
             assert_eq!(open.check("x", ip.parse().unwrap()).is_ok(), allowed, "{ip}");
         }

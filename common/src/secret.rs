@@ -5,9 +5,9 @@ use std::{convert::Infallible, fmt, str::FromStr, sync::Arc};
 /// Text that is a secret, or has one in it: a token, a URL with one, a key, a password. It is
 /// printed nowhere.
 #[derive(Clone, Eq, PartialEq)]
-pub struct Private(Arc<str>);
+pub struct Redacted(Arc<str>);
 
-impl Private {
+impl Redacted {
     /// Keeps `text` to itself.
     #[must_use]
     pub fn new(text: &str) -> Self {
@@ -22,7 +22,7 @@ impl Private {
 }
 
 /// For command lines.
-impl FromStr for Private {
+impl FromStr for Redacted {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -30,7 +30,7 @@ impl FromStr for Private {
     }
 }
 
-impl fmt::Debug for Private {
+impl fmt::Debug for Redacted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Private(…)")
     }
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn it_is_not_shown_and_told_when_asked() {
-        let private: Private = "canary".parse().unwrap();
+        let private: Redacted = "canary".parse().unwrap();
         assert_eq!(format!("{private:?} {:#?}", Some(&private)).matches("canary").count(), 0);
         assert_eq!(private.reveal(), "canary");
     }
