@@ -12,7 +12,7 @@ use rollcall_common::{
 };
 use tokio::time::{sleep, timeout};
 
-use crate::stage::{Stage, Stages};
+use crate::lifecycle::{Stage, Stages};
 
 /// How long a supervisor may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -8,14 +8,14 @@ pub mod executor;
 pub mod handler;
 pub mod tls;
 
-mod answered;
 mod call;
 mod exposure;
 mod heartbeat;
+mod lifecycle;
 mod link;
+mod result_cache;
 mod running;
 mod server;
-mod stage;
 mod worker;
 
 pub use executor::{Builtin, Exec, ExecStream, Proxy};

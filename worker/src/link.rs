@@ -32,8 +32,8 @@ use tokio::{
 use crate::{
     call::{About, Answer, Shaped},
     handler::{Reply, Request},
+    lifecycle::Stage,
     server::Server,
-    stage::Stage,
 };
 
 /// A handler that often takes longer than this without waiting for anything has tasks of its own

@@ -11,8 +11,8 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::{
     heartbeat::Heartbeat,
+    lifecycle::{Stage, Stages},
     server::Server,
-    stage::{Stage, Stages},
 };
 
 /// How long connections may take to send their last answer.

@@ -29,11 +29,11 @@ use tokio::{
 };
 
 use crate::{
-    answered::{Answered, Run},
     call::{self, About},
     handler::{AnyHandler, Reply, Request},
+    lifecycle::{Stage, Stages},
     link::{self, Asked},
-    stage::{Stage, Stages},
+    result_cache::{ResultCache, Run},
 };
 
 /// Most connections at once; further ones wait.
@@ -45,7 +45,7 @@ const ACCEPT_WAIT: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) handler: AnyHandler,
-    pub(crate) answered: Arc<Answered>,
+    pub(crate) results: Arc<ResultCache>,
     /// One permit per message that may run; absent: no bound.
     pub(crate) permits: Option<Arc<Semaphore>>,
     pub(crate) body_limit: usize,
@@ -203,7 +203,7 @@ impl Server {
     /// already, or none will be.
     pub(crate) fn start(&self, request: Request) -> Result<Run, Reply> {
         let key = request.key.clone();
-        self.answered.ask((&key, request.timeout), || {
+        self.results.ask((&key, request.timeout), || {
             if self.stages.now() >= Stage::Draining {
                 return Err(Reply::busy(1, "the worker is draining"));
             }

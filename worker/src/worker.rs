@@ -17,12 +17,12 @@ use rollcall_common::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    answered::Answered,
     handler::{AnyHandler, Handler},
     heartbeat::Heartbeat,
+    lifecycle::Stages,
+    result_cache::ResultCache,
     running::{Running, follow, live, watched},
     server::{Calls, Server},
-    stage::Stages,
 };
 
 /// A worker that is yet to start.
@@ -227,7 +227,7 @@ impl Worker {
         let beats: Vec<Heartbeat> = beats.collect();
         let server = Arc::new(Server {
             handler: self.handler,
-            answered: Answered::new(stages.clone(), self.overtime),
+            results: ResultCache::new(stages.clone(), self.overtime),
             permits: concurrency.map(|bound| {
                 let bound = usize::try_from(bound).unwrap_or(usize::MAX);
                 Arc::new(Semaphore::new(bound.min(Semaphore::MAX_PERMITS)))

@@ -24,7 +24,7 @@ use tokio::time::sleep;
 
 use crate::{
     handler::Reply,
-    stage::{Stage, Stages},
+    lifecycle::{Stage, Stages},
 };
 
 /// How long a result is remembered.
@@ -41,7 +41,7 @@ const OVERTIME_AT_LEAST: Duration = Duration::from_secs(1);
 pub(crate) type Run = Shared<BoxFuture<'static, Reply>>;
 
 /// What runs, and what has run of late.
-pub(crate) struct Answered {
+pub(crate) struct ResultCache {
     clock: Clock,
     stages: Stages,
     /// Times of what its attempt may take after which work is ended; absent: it is not.
@@ -75,7 +75,7 @@ struct Remembered {
     bytes: usize,
 }
 
-impl Answered {
+impl ResultCache {
     pub(crate) fn new(stages: Stages, overtime: Option<u32>) -> Arc<Self> {
         let clock = Clock::start(Time::default());
         Arc::new(Self { clock, stages, overtime, state: Mutex::default() })
@@ -195,7 +195,7 @@ impl State {
 
 /// Takes a run out of the list when it is over, or given up.
 struct Ticket {
-    answered: Arc<Answered>,
+    answered: Arc<ResultCache>,
     key: Arc<str>,
     run: u64,
 }
@@ -219,7 +219,7 @@ impl Drop for Ticket {
     }
 }
 
-impl fmt::Debug for Answered {
+impl fmt::Debug for ResultCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Answered")
     }
@@ -231,8 +231,8 @@ mod tests {
 
     use super::*;
 
-    fn answered() -> Arc<Answered> {
-        Answered::new(Stages::new(), Some(2))
+    fn answered() -> Arc<ResultCache> {
+        ResultCache::new(Stages::new(), Some(2))
     }
 
     fn never() -> Result<BoxFuture<'static, Reply>, Reply> {

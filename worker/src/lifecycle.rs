@@ -33,7 +33,7 @@ impl Stages {
         *self.0.borrow()
     }
 
-    /// Moves on to `stage`; never back.
+    /// Moves on to `lifecycle`; never back.
     pub(crate) fn advance(&self, stage: Stage) {
         self.0.send_if_modified(|now| {
             let later = stage > *now;
@@ -42,7 +42,7 @@ impl Stages {
         });
     }
 
-    /// Waits until the worker is at `stage` or past it.
+    /// Waits until the worker is at `lifecycle` or past it.
     pub(crate) async fn reached(&self, stage: Stage) {
         // Err is impossible while `self` holds the sender.
         let _ = self.0.subscribe().wait_for(|now| *now >= stage).await;
