@@ -12,7 +12,7 @@ use rollcall_common::{
 };
 use rollcall_supervisor::{
     dispatcher::{Settings, State},
-    record::{Answer, Head, Outcome, Record},
+    record::{Answer, MessageRef, Outcome, Record},
 };
 use tests::bench::{Machine, Shape};
 use uuid::Uuid;
@@ -58,7 +58,7 @@ fn records(window: u64) -> Vec<Record> {
     let at = Time::from_micros(1_000_000);
     let stream = StreamId(0);
     let name = "s0".parse().expect("a good name");
-    let mut all = vec![Record::Opened { stream, name }];
+    let mut all = vec![Record::StreamCreated { stream, name }];
     for first in (1..=MESSAGES).step_by(window as usize) {
         let sequences = first..first + window;
         all.extend(sequences.clone().map(|sequence| Record::Accepted {
@@ -72,7 +72,7 @@ fn records(window: u64) -> Vec<Record> {
             sequence: Sequence(sequence),
             at,
             answer: Arc::new(Answer {
-                head: Head { id: message(sequence).id, accepted_at: at },
+                head: MessageRef { id: message(sequence).id, accepted_at: at },
                 outcome: Outcome::Completed,
                 worker: "w0".into(),
                 reason: "".into(),

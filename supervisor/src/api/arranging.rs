@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     dispatcher::event::Order,
-    record::{Origin, Plan, Start, Way},
+    record::{DeliveryMode, Origin, Start, SubscriptionSpec},
     secrets::Kept,
     web::{respond::bad_request, without_mark},
 };
@@ -26,7 +26,7 @@ use crate::{
 /// What is wanted.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    pub(super) plan: Plan,
+    pub(super) plan: SubscriptionSpec,
     pub(super) addresses: Vec<Address>,
     pub(super) kept: Kept,
 }
@@ -48,8 +48,8 @@ impl Wanted {
                 parsed.map_err(|error| shown(text, &error))
             })?,
         };
-        let way = if addresses.is_empty() { Way::Pull } else { Way::Push };
-        let mut plan = Plan::new(Origin::Api, way);
+        let way = if addresses.is_empty() { DeliveryMode::Pull } else { DeliveryMode::Push };
+        let mut plan = SubscriptionSpec::new(Origin::Api, way);
         plan.urls = addresses.iter().map(|address| address.to_string().into()).collect();
         if let Some(value) = said.remove("streams") {
             plan.streams = all("streams", value, pattern)?.into();
@@ -261,12 +261,15 @@ mod tests {
         assert_eq!((wanted.addresses.len(), wanted.kept.secrets.len()), (2, 2));
         assert_eq!(wanted.kept.headers, [OwnHeader::new("x-key", "hunter2").unwrap()]);
         let plan = wanted.plan;
-        assert_eq!((plan.way, plan.start), (Way::Push, Start::After(Position(7))));
+        assert_eq!((plan.way, plan.start), (DeliveryMode::Push, Start::After(Position(7))));
         assert_eq!(&*plan.headers, [Box::from("x-key")], "their names, and not what they say");
         assert_eq!((plan.batch, plan.replay_rate, plan.timeout.as_secs()), (3, 9, 2));
         assert_eq!(&*plan.urls[1], "tcp://b:7?framing=lines&ack=line");
         let plan = Wanted::read(b"{}").unwrap().plan;
-        assert_eq!((plan.way, plan.start, &*plan.streams[0]), (Way::Pull, Start::Live, "*"));
+        assert_eq!(
+            (plan.way, plan.start, &*plan.streams[0]),
+            (DeliveryMode::Pull, Start::Live, "*")
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::Api;
 use crate::{
     dispatcher::MessageState,
-    record::{self, AttemptReport, Head},
+    record::{self, AttemptReport, MessageRef},
     views::{Interest, ReadFailed, ReleasedResult, Views},
     web::respond::{Answer, bad_request, internal, json},
 };
@@ -54,7 +54,7 @@ pub(super) fn unknown_message(stream: &StreamName, sequence: Sequence) -> Proble
 
 /// What the journal has of an unreleased message.
 struct Known {
-    head: Head,
+    head: MessageRef,
     /// The attempts, where it has its answer.
     history: Option<Vec<Arc<AttemptReport>>>,
 }
@@ -140,7 +140,7 @@ impl Api {
             }
             let messages = views.messages(stream, sequence..=sequence, usize::MAX)?;
             if let Some((_, at, message)) = messages.first() {
-                let head = Head { id: message.id, accepted_at: *at };
+                let head = MessageRef { id: message.id, accepted_at: *at };
                 return Ok(Some(Known { head, history: None }));
             }
             // It may have got its answer between the two.
@@ -155,7 +155,7 @@ impl Api {
         &self,
         stream: StreamId,
         sequence: Sequence,
-    ) -> Result<Option<Head>, Box<Problem>> {
+    ) -> Result<Option<MessageRef>, Box<Problem>> {
         Ok(self.known(stream, sequence).await?.map(|known| known.head))
     }
 

@@ -27,7 +27,7 @@ use crate::{
     dispatcher::{
         Event, FailingStream, Reply, SubscriptionReply, SubscriptionStatus, event::Order,
     },
-    record::{Origin, Start, Way},
+    record::{DeliveryMode, Origin, Start},
     secrets::Kept,
     web::{
         actor, read_body,
@@ -373,9 +373,9 @@ impl Api {
             Start::Live => json!("live"),
         };
         let url = match (plan.way, &*plan.urls) {
-            (Way::Pull, _) => Value::Null,
-            (Way::Push, [one]) => json!(one),
-            (Way::Push, all) => json!(all),
+            (DeliveryMode::Pull, _) => Value::Null,
+            (DeliveryMode::Push, [one]) => json!(one),
+            (DeliveryMode::Push, all) => json!(all),
         };
         let gap = status
             .gap
@@ -385,7 +385,7 @@ impl Api {
         let configured = plan.origin == Origin::Configuration;
         json!({
             "name": &*status.name,
-            "kind": if plan.way == Way::Pull { "pull" } else { "push" },
+            "kind": if plan.way == DeliveryMode::Pull { "pull" } else { "push" },
             "configured": configured,
             "streams": plan.streams,
             "url": url,

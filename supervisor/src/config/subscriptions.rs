@@ -15,7 +15,7 @@ use super::{
     values::{self, Checked, DAY, SHORTEST, address, duration, one_or_more, text, whole},
 };
 use crate::{
-    record::{DEFAULT_TIMEOUT, Origin, Plan, Start, Way},
+    record::{DEFAULT_TIMEOUT, DeliveryMode, Origin, Start, SubscriptionSpec},
     secrets::Secret,
 };
 
@@ -61,9 +61,9 @@ impl Subscription {
 
     /// What of it is written down; not its secrets, which are read here again.
     #[must_use]
-    pub fn plan(&self) -> Plan {
-        let way = if self.urls.is_empty() { Way::Pull } else { Way::Push };
-        Plan {
+    pub fn plan(&self) -> SubscriptionSpec {
+        let way = if self.urls.is_empty() { DeliveryMode::Pull } else { DeliveryMode::Push };
+        SubscriptionSpec {
             streams: self.streams.clone(),
             urls: self.urls.iter().map(|url| url.to_string().into()).collect(),
             batch: self.batch,
@@ -71,7 +71,7 @@ impl Subscription {
             replay_rate: self.replay_rate,
             headers: self.headers.iter().map(|header| header.name.as_str().into()).collect(),
             start: self.start,
-            ..Plan::new(Origin::Configuration, way)
+            ..SubscriptionSpec::new(Origin::Configuration, way)
         }
     }
 

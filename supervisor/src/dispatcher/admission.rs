@@ -138,7 +138,7 @@ impl Dispatcher {
     /// Brings a stream into being.
     pub(super) fn open(&mut self, name: &StreamName) -> StreamId {
         let stream = StreamId::after(self.state.streams.len());
-        self.commit(Record::Opened { stream, name: name.clone() });
+        self.commit(Record::StreamCreated { stream, name: name.clone() });
         self.assign_pool(stream);
         stream
     }

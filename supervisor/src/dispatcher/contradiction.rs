@@ -8,7 +8,7 @@ use super::{
     snapshot::FoldOrigin,
     state::{State, index},
 };
-use crate::record::{Record, base::Base};
+use crate::record::{Record, snapshot::SnapshotPart};
 
 type Wrong = Option<&'static str>;
 
@@ -16,14 +16,14 @@ impl State {
     /// Why a record can't follow those before it; `None`: it can.
     #[must_use]
     pub fn contradiction(&self, record: &Record) -> Wrong {
-        if let Record::Base(base) = record {
+        if let Record::Snapshot(base) = record {
             return self.contradiction_of_base(base);
         }
         if !self.is_rooted() {
             return Some("it stands between the parts of a snapshot");
         }
         match record {
-            Record::Opened { stream, .. } => (index(*stream) != self.streams.len())
+            Record::StreamCreated { stream, .. } => (index(*stream) != self.streams.len())
                 .then_some("its stream is numbered out of turn"),
             Record::Accepted { stream, sequence, .. } => {
                 let Some(entry) = self.streams.get(index(*stream)) else {
@@ -35,8 +35,8 @@ impl State {
             Record::Failed { stream, sequence, .. }
             | Record::Parked { stream, sequence, .. }
             | Record::Retried { stream, sequence, .. }
-            | Record::Suspected { stream, sequence, .. } => self.unreleased(*stream, *sequence),
-            Record::Passed { stream, first, last, .. } => {
+            | Record::WorkerDied { stream, sequence, .. } => self.unreleased(*stream, *sequence),
+            Record::PassedThrough { stream, first, last, .. } => {
                 let ends =
                     self.unreleased(*stream, *first).or_else(|| self.unreleased(*stream, *last));
                 let mut all = (first.0..=last.0).map(Sequence);
@@ -48,9 +48,9 @@ impl State {
             }
             // Who was removed may still be spoken of.
             Record::Alert(_)
-            | Record::Arranged { .. }
+            | Record::SubscriptionConfigured { .. }
             | Record::Audited(_)
-            | Record::Base(_)
+            | Record::Snapshot(_)
             | Record::Batched { .. }
             | Record::Checkpointed { .. }
             | Record::Copied { .. }
@@ -70,30 +70,30 @@ impl State {
         }
     }
 
-    fn contradiction_of_base(&self, base: &Base) -> Wrong {
+    fn contradiction_of_base(&self, base: &SnapshotPart) -> Wrong {
         let FoldOrigin::Loading(parts) = self.origin else {
             return None;
         };
         match base {
-            Base::Begun(_) => Some("a snapshot begins in another one"),
-            Base::Ended { streams, parts: all } => {
+            SnapshotPart::Header(_) => Some("a snapshot begins in another one"),
+            SnapshotPart::Ended { streams, parts: all } => {
                 let whole = parts == *all && index(StreamId(*streams)) == self.streams.len();
                 (!whole).then_some("a snapshot ends that is not whole")
             }
-            Base::Keys { stream, .. } => {
+            SnapshotPart::Keys { stream, .. } => {
                 let unknown = index(*stream) >= self.streams.len();
                 unknown.then_some("it is of an unknown stream")
             }
-            Base::Slot { stream, sequence, .. } => self.unreleased(*stream, *sequence),
-            Base::Stream(stream) => (index(stream.stream) != self.streams.len())
+            SnapshotPart::Slot { stream, sequence, .. } => self.unreleased(*stream, *sequence),
+            SnapshotPart::Stream(stream) => (index(stream.stream) != self.streams.len())
                 .then_some("its stream is numbered out of turn"),
-            Base::Alert(_)
-            | Base::Audit(_)
-            | Base::Batches { .. }
-            | Base::Lanes { .. }
-            | Base::More(_)
-            | Base::Outage { .. }
-            | Base::Subscription(_) => None,
+            SnapshotPart::Alert(_)
+            | SnapshotPart::Audit(_)
+            | SnapshotPart::Batches { .. }
+            | SnapshotPart::Lanes { .. }
+            | SnapshotPart::More(_)
+            | SnapshotPart::Outage { .. }
+            | SnapshotPart::Subscription(_) => None,
         }
     }
 

@@ -16,14 +16,14 @@ use super::{
     event::{Bulk, Decision, RequestId, Wish},
     slot::{Parking, Slot},
 };
-use crate::record::{Answer, Head, Outcome, Record};
+use crate::record::{Answer, MessageRef, Outcome, Record};
 
 impl Dispatcher {
     pub(super) fn decided(
         &mut self,
         request: RequestId,
         place: (&StreamName, Sequence),
-        (by, decision, head): (&str, Decision, Option<Head>),
+        (by, decision, head): (&str, Decision, Option<MessageRef>),
         now: Time,
     ) {
         let reply = match self.state.find_stream(place.0.as_str()) {
@@ -37,7 +37,7 @@ impl Dispatcher {
         &mut self,
         (stream, sequence): (StreamId, Sequence),
         (by, decision): (&str, Decision),
-        head: Option<Head>,
+        head: Option<MessageRef>,
         now: Time,
     ) -> Reply {
         let entry = self.state.stream(stream);
@@ -75,7 +75,7 @@ impl Dispatcher {
     fn settle_by_hand(
         &mut self,
         (stream, sequence): (StreamId, Sequence),
-        (head, outcome, payload, reason): (Head, Outcome, Payload, Box<str>),
+        (head, outcome, payload, reason): (MessageRef, Outcome, Payload, Box<str>),
         now: Time,
     ) {
         let given_up = self.give_up(stream, sequence, now);

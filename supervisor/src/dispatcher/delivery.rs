@@ -18,7 +18,7 @@ use super::{
     subscription::Subscription,
     timers::Timer,
 };
-use crate::record::{Batching, Found, PauseReason, Record, SubscriptionId};
+use crate::record::{Batching, PauseReason, Record, SequenceRange, SubscriptionId};
 
 impl Dispatcher {
     /// After a restart: every lane stands in line again.
@@ -244,7 +244,7 @@ impl Dispatcher {
         &mut self,
         (subscription, life): (SubscriptionId, u32),
         to: Position,
-        found: Vec<Found>,
+        found: Vec<SequenceRange>,
     ) {
         let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
             return;
@@ -276,7 +276,12 @@ impl Dispatcher {
         }
     }
 
-    fn commit_scan(&mut self, subscription: SubscriptionId, to: Position, found: Vec<Found>) {
+    fn commit_scan(
+        &mut self,
+        subscription: SubscriptionId,
+        to: Position,
+        found: Vec<SequenceRange>,
+    ) {
         let streams: Vec<StreamId> = found.iter().map(|run| run.stream).collect();
         self.commit(Record::Scanned { subscription, to, found });
         if let Some(entry) = self.state.subscriptions.get_mut(&subscription) {

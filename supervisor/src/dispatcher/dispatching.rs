@@ -238,7 +238,7 @@ impl Dispatcher {
         let at = self.state.last_time();
         let many = runs.len() > 1;
         for (first, last) in runs {
-            self.commit(Record::Passed { stream, first, last, at });
+            self.commit(Record::PassedThrough { stream, first, last, at });
             if many {
                 self.cut();
             }

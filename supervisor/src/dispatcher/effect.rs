@@ -12,7 +12,7 @@ use super::{
     alert::{AlertStatus, NoticeKind},
     event::{AttemptId, RequestId},
 };
-use crate::record::{Batching, Plan, Reason, Record, SubscriptionId};
+use crate::record::{Batching, Reason, Record, SubscriptionId, SubscriptionSpec};
 
 /// Something to be done.
 ///
@@ -137,7 +137,7 @@ pub struct Delivery {
     /// Its name.
     pub name: Arc<str>,
     /// What it is meant to do.
-    pub plan: Arc<Plan>,
+    pub plan: Arc<SubscriptionSpec>,
     /// The subscription's life; when it grows, the sender is to come back.
     pub life: u32,
     /// The stream.

@@ -38,21 +38,21 @@ impl Signal {
             Record::Failed { stream, sequence, report, .. } => {
                 Self::Failed(*stream, *sequence, report.ended_at)
             }
-            Record::Passed { stream, first, last, at } => {
+            Record::PassedThrough { stream, first, last, at } => {
                 Self::Passed(*stream, (*first, *last), *at)
             }
             Record::Parked { stream, sequence, at, .. } => Self::Parked(*stream, *sequence, *at),
             Record::Accepted { .. }
             | Record::Alert(_)
-            | Record::Arranged { .. }
+            | Record::SubscriptionConfigured { .. }
             | Record::Audited(_)
             | Record::Batched { .. }
             | Record::Checkpointed { .. }
-            | Record::Base(_)
+            | Record::Snapshot(_)
             | Record::Copied { .. }
             | Record::CopiedResult { .. }
             | Record::Delivered { .. }
-            | Record::Opened { .. }
+            | Record::StreamCreated { .. }
             | Record::OutageBegan { .. }
             | Record::OutageEnded { .. }
             | Record::PassedOver { .. }
@@ -62,7 +62,7 @@ impl Signal {
             | Record::Scanned { .. }
             | Record::Started { .. }
             | Record::Subscribed { .. }
-            | Record::Suspected { .. }
+            | Record::WorkerDied { .. }
             | Record::SubscriptionPaused { .. }
             | Record::SubscriptionResumed { .. }
             | Record::Trimmed { .. }

@@ -12,7 +12,9 @@ use rollcall_common::{
 
 use super::settings::Settings;
 pub use crate::record::Start;
-use crate::record::{AlertId, Found, Gap, Head, Plan, Record, SubscriptionId};
+use crate::record::{
+    AlertId, Gap, MessageRef, Record, SequenceRange, SubscriptionId, SubscriptionSpec,
+};
 
 /// Something that happened.
 ///
@@ -65,7 +67,7 @@ pub enum Event {
         /// The message's place in it.
         sequence: Sequence,
         /// What identifies it, as the journal has it; of a parked one that is known.
-        head: Option<Head>,
+        head: Option<MessageRef>,
         /// Who, as far as is known.
         by: Box<str>,
         /// What they decided.
@@ -159,7 +161,7 @@ pub enum Event {
         /// The last position that was looked at.
         to: Position,
         /// What there was for it.
-        found: Vec<Found>,
+        found: Vec<SequenceRange>,
     },
     /// The settings changed.
     Settings(Arc<Settings>),
@@ -190,7 +192,7 @@ pub enum Event {
         /// Its name.
         name: Box<str>,
         /// What it is meant to do.
-        plan: Arc<Plan>,
+        plan: Arc<SubscriptionSpec>,
     },
     /// All that the journal needs of what lies before a snapshot has been copied: the rest is
     /// no longer kept.

@@ -19,7 +19,7 @@ use super::{
     timers::Timer,
     worker::{Standing, WorkerKey},
 };
-use crate::record::{Subject, SubscriptionId, Way};
+use crate::record::{DeliveryMode, Subject, SubscriptionId};
 
 /// How much the dispatcher holds.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -329,7 +329,7 @@ impl Dispatcher {
             entry.health.closed_until.is_none_or(|at| self.timers.has(at, Timer::Destination(id))),
             "{name}: its destination is left alone for ever"
         );
-        let pulls = entry.plan.way == Way::Pull;
+        let pulls = entry.plan.way == DeliveryMode::Pull;
         ensure!(
             !pulls || entry.lanes.is_empty() && entry.scan.is_none(),
             "{name} is pulled and has lanes"

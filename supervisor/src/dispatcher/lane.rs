@@ -5,7 +5,7 @@ use rollcall_common::{
     time::Time,
 };
 
-use crate::record::{Batching, Found};
+use crate::record::{Batching, SequenceRange};
 
 /// What a destination has yet to take of one stream.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) const REJECTIONS: u32 = 5;
 
 impl Lane {
     /// A lane that begins with these results.
-    pub(super) fn new(run: Found) -> Self {
+    pub(super) fn new(run: SequenceRange) -> Self {
         Self {
             next: run.first,
             last: run.last,

@@ -102,7 +102,7 @@ impl State {
         } else if let Record::OutageEnded { pool, at } = record {
             self.last = self.last.max(*at);
             self.outages.remove(pool);
-        } else if let Record::Suspected { stream, sequence, at, worker } = record {
+        } else if let Record::WorkerDied { stream, sequence, at, worker } = record {
             self.last = self.last.max(*at);
             self.slot(*stream, *sequence).suspect(worker);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rollcall_common::{ids::Sequence, limits::ATTEMPT_HISTORY, message::Message, time::Time};
 
 use super::event::AttemptId;
-use crate::record::{AttemptReport, Ending, Head, Outcome, ParkCause, Reason};
+use crate::record::{AttemptReport, Ending, MessageRef, Outcome, ParkCause, Reason};
 
 /// Where a message stands.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub(super) struct Held {
 #[derive(Clone, Debug)]
 pub struct Parking {
     /// Which message.
-    pub head: Head,
+    pub head: MessageRef,
     /// Since when.
     pub at: Time,
     /// Why, in a word.
@@ -69,9 +69,9 @@ pub(super) struct Slot {
     /// The message, while it may be dispatched. Soft: it is read back when it isn't there.
     pub(super) held: Option<Held>,
     /// What identified it when it was parked: a late answer may come before it is read back.
-    pub(super) known: Option<Head>,
+    pub(super) known: Option<MessageRef>,
     /// What identified it when it was let go, for want of room. Soft.
-    pub(super) left: Option<Box<Head>>,
+    pub(super) left: Option<Box<MessageRef>>,
     /// When its next attempt is, or was, due: its state may have gone on since.
     pub(super) due: Option<Time>,
     pub(super) failures: u32,
@@ -270,9 +270,11 @@ impl Slot {
 
     /// What identifies the message, where that is known: while it is held, parked, or was sent
     /// back by a person, and from when on it was held and let go.
-    pub(super) fn head(&self) -> Option<Head> {
+    pub(super) fn head(&self) -> Option<MessageRef> {
         match (&self.held, &self.state) {
-            (Some(held), _) => Some(Head { id: held.message.id, accepted_at: held.accepted_at }),
+            (Some(held), _) => {
+                Some(MessageRef { id: held.message.id, accepted_at: held.accepted_at })
+            }
             (None, SlotState::Parked(parking)) => Some(parking.head),
             (None, _) => self.left.as_deref().copied().or(self.known),
         }

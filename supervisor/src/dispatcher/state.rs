@@ -25,7 +25,9 @@ use super::{
     stream::Stream,
     subscription::Subscription,
 };
-use crate::record::{Audit, Found, Origin, Outcome, Plan, Record, SubscriptionId, Way};
+use crate::record::{
+    Audit, DeliveryMode, Origin, Outcome, Record, SequenceRange, SubscriptionId, SubscriptionSpec,
+};
 
 /// The fold of a journal.
 #[derive(Debug, Default)]
@@ -138,7 +140,7 @@ impl State {
     /// When the record contradicts those before it: the journal is not one that this program
     /// wrote.
     pub fn apply(&mut self, record: &Record, settings: &Settings, released: &mut Vec<Released>) {
-        if let Record::Base(base) = record {
+        if let Record::Snapshot(base) = record {
             return self.apply_base(base, settings);
         }
         self.origin.folded();
@@ -157,8 +159,8 @@ impl State {
                 self.last = self.last.max(report.ended_at);
                 self.slot(*stream, *sequence).fail(*due, report);
             }
-            Record::Opened { stream, name } => self.open(*stream, name, settings),
-            Record::OutageBegan { .. } | Record::OutageEnded { .. } | Record::Suspected { .. } => {
+            Record::StreamCreated { stream, name } => self.open(*stream, name, settings),
+            Record::OutageBegan { .. } | Record::OutageEnded { .. } | Record::WorkerDied { .. } => {
                 self.apply_trouble(record);
             }
             Record::Parked { stream, sequence, at, head, cause, reason } => {
@@ -167,7 +169,7 @@ impl State {
                 let parking = Parking { head: *head, at: *at, cause, reason };
                 self.park(*stream, *sequence, parking);
             }
-            Record::Passed { stream, first, last, at } => {
+            Record::PassedThrough { stream, first, last, at } => {
                 for sequence in first.0..=last.0 {
                     self.settle(*stream, Sequence(sequence), Outcome::Completed);
                 }
@@ -184,8 +186,8 @@ impl State {
             }
             Record::Started { at } => self.started(*at),
             Record::Trimmed { through, .. } => self.trimmed(*through),
-            Record::Base(_) | Record::Copied { .. } | Record::CopiedResult { .. } => {}
-            Record::Arranged { .. }
+            Record::Snapshot(_) | Record::Copied { .. } | Record::CopiedResult { .. } => {}
+            Record::SubscriptionConfigured { .. }
             | Record::Batched { .. }
             | Record::Checkpointed { .. }
             | Record::Delivered { .. }
@@ -224,7 +226,7 @@ impl State {
     fn apply_to_subscriptions(&mut self, record: &Record) {
         let (head, floor) = (self.head, self.floor);
         match record {
-            Record::Arranged { subscription, plan } => self.arrange(*subscription, plan),
+            Record::SubscriptionConfigured { subscription: id, plan } => self.arrange(*id, plan),
             Record::Batched { subscription, stream, batching } => {
                 self.with(*subscription, |entry| entry.batched(*stream, *batching));
             }
@@ -244,8 +246,8 @@ impl State {
                 self.with(*subscription, |entry| entry.scanned(*to, found, (head, floor)));
             }
             Record::Subscribed { subscription, name, streams, after } => {
-                let plan = Plan::new(Origin::Configuration, Way::Push);
-                let plan = Arc::new(Plan { streams: streams.clone(), ..plan });
+                let plan = SubscriptionSpec::new(Origin::Configuration, DeliveryMode::Push);
+                let plan = Arc::new(SubscriptionSpec { streams: streams.clone(), ..plan });
                 let entry = Subscription::new((**name).into(), plan, *after, head);
                 self.subscribe(*subscription, entry);
             }
@@ -265,20 +267,20 @@ impl State {
             | Record::Alert(_)
             | Record::Answered { .. }
             | Record::Audited(_)
-            | Record::Base(_)
+            | Record::Snapshot(_)
             | Record::Copied { .. }
             | Record::CopiedResult { .. }
             | Record::Failed { .. }
-            | Record::Opened { .. }
+            | Record::StreamCreated { .. }
             | Record::OutageBegan { .. }
             | Record::OutageEnded { .. }
             | Record::Parked { .. }
-            | Record::Passed { .. }
+            | Record::PassedThrough { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
             | Record::Retried { .. }
             | Record::Started { .. }
-            | Record::Suspected { .. }
+            | Record::WorkerDied { .. }
             | Record::Trimmed { .. } => {}
         }
     }
@@ -301,7 +303,7 @@ impl State {
         }
     }
 
-    fn arrange(&mut self, subscription: SubscriptionId, plan: &Arc<Plan>) {
+    fn arrange(&mut self, subscription: SubscriptionId, plan: &Arc<SubscriptionSpec>) {
         let (head, streams) = (self.head, &self.streams);
         if let Some(entry) = self.subscriptions.get_mut(&subscription) {
             entry.arrange(Arc::clone(plan), head);
@@ -341,17 +343,17 @@ impl State {
         after: Position,
         wanted: &Subscription,
         limit: usize,
-    ) -> Option<(Position, Vec<Found>)> {
+    ) -> Option<(Position, Vec<SequenceRange>)> {
         let behind = usize::try_from(self.head.0.saturating_sub(after.0)).ok()?;
         let skip = self.recent.len().checked_sub(behind)?;
-        let mut runs: BTreeMap<StreamId, Found> = BTreeMap::new();
+        let mut runs: BTreeMap<StreamId, SequenceRange> = BTreeMap::new();
         let mut to = after;
         for (stream, sequence) in self.recent.iter().skip(skip).take(limit) {
             to = to.next();
             let position = to;
             if self.stream_name(*stream).is_some_and(|name| wanted.wants(name)) {
                 let first = *sequence;
-                let fresh = Found { stream: *stream, first, position, last: first };
+                let fresh = SequenceRange { stream: *stream, first, position, last: first };
                 runs.entry(*stream).or_insert(fresh).last = *sequence;
             }
         }

@@ -15,7 +15,7 @@ use super::{
     slot::{Divergence, Parking, SlotState},
     worker::Worker,
 };
-use crate::record::{AttemptReport, Gap, Origin, PauseReason, Plan, SubscriptionId};
+use crate::record::{AttemptReport, Gap, Origin, PauseReason, SubscriptionId, SubscriptionSpec};
 
 /// Totals since the process began.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -191,7 +191,7 @@ pub struct SubscriptionStatus {
     /// Whether it has yet to reach the head as it stood when it was created or rewound.
     pub mode: Mode,
     /// What it is meant to do.
-    pub plan: Arc<Plan>,
+    pub plan: Arc<SubscriptionSpec>,
     /// Why it stands still.
     pub paused: Option<PauseReason>,
     /// Streams that the destination keeps refusing.

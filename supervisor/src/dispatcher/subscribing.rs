@@ -16,7 +16,10 @@ use super::{
     lane::LaneState,
     timers::Timer,
 };
-use crate::record::{Batching, Gap, Origin, PauseReason, Plan, Record, Start, SubscriptionId, Way};
+use crate::record::{
+    Batching, DeliveryMode, Gap, Origin, PauseReason, Record, Start, SubscriptionId,
+    SubscriptionSpec,
+};
 
 /// Results of a stream that a destination may have taken, one by one, and of which it has not been
 /// told yet; and some more.
@@ -29,7 +32,7 @@ impl Dispatcher {
         &mut self,
         asked: Option<&(RequestId, Box<str>)>,
         name: &str,
-        plan: Arc<Plan>,
+        plan: Arc<SubscriptionSpec>,
         now: Time,
     ) {
         let request = asked.map(|(request, _)| *request);
@@ -49,14 +52,19 @@ impl Dispatcher {
     /// Brings the subscriptions in step with those that the configuration names. Those of the API
     /// stay as they are. One that the configuration no longer names stands still where it is: a
     /// mistake in a file must not throw away how far its destination has come.
-    pub(super) fn adopt_subscriptions(&mut self, wanted: &[(Box<str>, Arc<Plan>)], now: Time) {
+    pub(super) fn adopt_subscriptions(
+        &mut self,
+        wanted: &[(Box<str>, Arc<SubscriptionSpec>)],
+        now: Time,
+    ) {
         let names: BTreeSet<&str> = wanted.iter().map(|(name, _)| &**name).collect();
         let dropped = self.state.subscriptions.iter().filter(|(_, entry)| {
             entry.plan.origin == Origin::Configuration && !names.contains(&*entry.name)
         });
-        let dropped: Vec<_> = dropped.map(|(id, entry)| (*id, Plan::clone(&entry.plan))).collect();
+        let dropped: Vec<_> =
+            dropped.map(|(id, entry)| (*id, SubscriptionSpec::clone(&entry.plan))).collect();
         for (id, plan) in dropped {
-            let plan = Arc::new(Plan { origin: Origin::Unconfigured, ..plan });
+            let plan = Arc::new(SubscriptionSpec { origin: Origin::Unconfigured, ..plan });
             self.rearrange(id, plan, None);
         }
         for (name, plan) in wanted {
@@ -67,7 +75,7 @@ impl Dispatcher {
     fn create(
         &mut self,
         name: Box<str>,
-        plan: Arc<Plan>,
+        plan: Arc<SubscriptionSpec>,
         request: Option<RequestId>,
     ) -> SubscriptionReply {
         let head = self.state.head;
@@ -84,7 +92,7 @@ impl Dispatcher {
         let subscription = self.state.next_subscription();
         let streams = plan.streams.clone();
         self.commit(Record::Subscribed { subscription, name, streams, after });
-        self.commit(Record::Arranged { subscription, plan });
+        self.commit(Record::SubscriptionConfigured { subscription, plan });
         self.look_ahead(subscription);
         SubscriptionReply::Created
     }
@@ -92,7 +100,7 @@ impl Dispatcher {
     fn rearrange(
         &mut self,
         id: SubscriptionId,
-        plan: Arc<Plan>,
+        plan: Arc<SubscriptionSpec>,
         request: Option<RequestId>,
     ) -> SubscriptionReply {
         let Some(entry) = self.state.subscriptions.get(&id) else {
@@ -106,7 +114,7 @@ impl Dispatcher {
                 self.fix_singles(id);
             }
             self.wake_lanes(id);
-            self.commit(Record::Arranged { subscription: id, plan });
+            self.commit(Record::SubscriptionConfigured { subscription: id, plan });
             self.set_out_again(id);
         }
         SubscriptionReply::Done
@@ -207,7 +215,7 @@ impl Dispatcher {
         let Some(entry) = self.state.subscriptions.get(&subscription) else {
             return SubscriptionReply::Unknown;
         };
-        if entry.plan.way != Way::Pull {
+        if entry.plan.way != DeliveryMode::Pull {
             return SubscriptionReply::NotPull;
         }
         if to > head {
@@ -241,7 +249,7 @@ impl Dispatcher {
         let Some(entry) = self.state.subscriptions.get(&subscription) else {
             return SubscriptionReply::Unknown;
         };
-        if entry.plan.way == Way::Pull {
+        if entry.plan.way == DeliveryMode::Pull {
             return SubscriptionReply::NotPush;
         }
         let found = self.state.find_stream(stream.as_str());

@@ -23,14 +23,16 @@ use super::{
     lane::{Lane, LaneState, REJECTIONS},
     settings::Pattern,
 };
-use crate::record::{Batching, Found, Gap, Origin, PauseReason, Plan, Way};
+use crate::record::{
+    Batching, DeliveryMode, Gap, Origin, PauseReason, SequenceRange, SubscriptionSpec,
+};
 
 /// A subscription.
 #[derive(Debug)]
 pub struct Subscription {
     pub(super) name: Arc<str>,
     /// What it is meant to do.
-    pub(super) plan: Arc<Plan>,
+    pub(super) plan: Arc<SubscriptionSpec>,
     pub(super) patterns: Vec<Pattern>,
     /// The last position that was looked at, while catching up; `None` at the present.
     pub(super) scan: Option<Position>,
@@ -70,7 +72,12 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub(super) fn new(name: Arc<str>, plan: Arc<Plan>, after: Position, head: Position) -> Self {
+    pub(super) fn new(
+        name: Arc<str>,
+        plan: Arc<SubscriptionSpec>,
+        after: Position,
+        head: Position,
+    ) -> Self {
         let mut entry = Self {
             name,
             patterns: patterns(&plan),
@@ -104,7 +111,7 @@ impl Subscription {
 
     /// Whether results of the stream `name` are to be sent to a destination.
     pub(super) fn is_sent(&self, name: &StreamName) -> bool {
-        self.plan.way == Way::Push && self.wants(name)
+        self.plan.way == DeliveryMode::Push && self.wants(name)
     }
 
     /// Which streams it gets.
@@ -115,7 +122,7 @@ impl Subscription {
     /// The last position of which the destination or the reader has all up to it, `head` being
     /// the newest.
     pub(super) fn checkpoint(&self, head: Position) -> Position {
-        if self.plan.way == Way::Pull {
+        if self.plan.way == DeliveryMode::Pull {
             return self.pulled;
         }
         let looked_at = self.scan.unwrap_or(head);
@@ -137,7 +144,7 @@ impl Subscription {
 
     /// It is to do something else from now on, `head` being the newest position. Where it was is
     /// kept.
-    pub(super) fn arrange(&mut self, plan: Arc<Plan>, head: Position) {
+    pub(super) fn arrange(&mut self, plan: Arc<SubscriptionSpec>, head: Position) {
         let (before, checkpoint) = (self.plan.way, self.checkpoint(head));
         self.patterns = patterns(&plan);
         self.plan = plan;
@@ -149,7 +156,7 @@ impl Subscription {
         self.recall();
         if before != self.plan.way {
             self.drop_lanes(|_| false);
-            if before == Way::Pull {
+            if before == DeliveryMode::Pull {
                 // Which results its reader has beyond the checkpoint is not known.
                 self.replay_until = head;
             }
@@ -262,7 +269,10 @@ impl Subscription {
     /// A result was released.
     pub(super) fn released(&mut self, stream: StreamId, sequence: Sequence, position: Position) {
         if self.scan.is_none() {
-            self.extend(Found { stream, first: sequence, position, last: sequence }, Hole::Broken);
+            self.extend(
+                SequenceRange { stream, first: sequence, position, last: sequence },
+                Hole::Broken,
+            );
         }
     }
 
@@ -270,7 +280,7 @@ impl Subscription {
     pub(super) fn scanned(
         &mut self,
         to: Position,
-        found: &[Found],
+        found: &[SequenceRange],
         (head, floor): (Position, Position),
     ) {
         // A look that begins below what is kept goes on with the first that is.
@@ -338,10 +348,11 @@ impl Subscription {
 
     fn begin(&mut self, after: Position, head: Position) {
         self.pulled = after;
-        self.scan = Some(after).filter(|after| self.plan.way == Way::Push && *after < head);
+        self.scan =
+            Some(after).filter(|after| self.plan.way == DeliveryMode::Push && *after < head);
     }
 
-    fn extend(&mut self, run: Found, hole: Hole) {
+    fn extend(&mut self, run: SequenceRange, hole: Hole) {
         let Some(lane) = self.lanes.get_mut(&run.stream) else {
             self.lanes.insert(run.stream, Lane::new(run));
             self.floors.insert((run.position, run.stream));
@@ -376,6 +387,6 @@ enum Hole {
     Trimmed,
 }
 
-fn patterns(plan: &Plan) -> Vec<Pattern> {
+fn patterns(plan: &SubscriptionSpec) -> Vec<Pattern> {
     plan.streams.iter().map(|text| Pattern::new(text)).collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! A connection that breaks says little; so the shell looks whether its worker is still there. If
 //! it is not, each message whose attempt broke on it is charged with that death
-//! ([`Record::Suspected`]). What is charged is a *suspect*, and is kept away from other suspects,
+//! ([`Record::WorkerDied`]). What is charged is a *suspect*, and is kept away from other suspects,
 //! so that the next death speaks against one of them alone.
 
 use std::{
@@ -145,7 +145,7 @@ impl Dispatcher {
         let mut deaths = slot.deaths().len();
         if !slot.deaths().contains(&id) {
             deaths += 1;
-            self.commit(Record::Suspected { stream, sequence, at: now, worker: id });
+            self.commit(Record::WorkerDied { stream, sequence, at: now, worker: id });
             self.dirty.insert(stream);
         }
         if deaths >= DEATHS

@@ -12,8 +12,8 @@ use crate::{
     journal::{Entry, EntryNumber, Journal, ReadError},
     record::{
         Record,
-        base::Base,
         codec::{DecodeError, decode, is_base},
+        snapshot::SnapshotPart,
     },
     views::Views,
 };
@@ -105,9 +105,9 @@ fn find_base(journal: &dyn Journal, bytes: usize) -> Result<Option<EntryNumber>,
             }
             let records = decode(&entry.payload);
             for record in records.map_err(|error| RecoverError::Decode(entry.number, error))? {
-                if let Record::Base(Base::Begun(_)) = record {
+                if let Record::Snapshot(SnapshotPart::Header(_)) = record {
                     begun = Some(entry.number);
-                } else if let Record::Base(Base::Ended { .. }) = record
+                } else if let Record::Snapshot(SnapshotPart::Ended { .. }) = record
                     && begun.is_some()
                 {
                     return Ok(begun);

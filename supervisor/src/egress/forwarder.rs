@@ -25,7 +25,7 @@ use super::{
 use crate::{
     dispatcher::Delivery,
     driver::Handle,
-    record::{Origin, Plan, SubscriptionId},
+    record::{Origin, SubscriptionId, SubscriptionSpec},
     secrets::{Kept, Secrets},
     views::Views,
 };
@@ -148,8 +148,8 @@ impl Made {
     }
 }
 
-impl From<&Plan> for DestinationSettings {
-    fn from(plan: &Plan) -> Self {
+impl From<&SubscriptionSpec> for DestinationSettings {
+    fn from(plan: &SubscriptionSpec) -> Self {
         Self {
             // They were read when they were taken in.
             addresses: plan.urls.iter().filter_map(|url| url.parse().ok()).collect(),

@@ -10,7 +10,7 @@ use rollcall_common::{
 
 /// What identifies a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Head {
+pub struct MessageRef {
     /// Its id.
     pub id: MessageId,
     /// When it was taken in.
@@ -45,7 +45,7 @@ impl Outcome {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Answer {
     /// Which message.
-    pub head: Head,
+    pub head: MessageRef,
     /// How it came by its result.
     pub outcome: Outcome,
     /// The worker that answered; empty when none did.
@@ -65,7 +65,7 @@ impl Answer {
     #[must_use]
     pub fn passed(message: &Message, accepted_at: Time) -> Self {
         Self {
-            head: Head { id: message.id, accepted_at },
+            head: MessageRef { id: message.id, accepted_at },
             outcome: Outcome::Completed,
             worker: "".into(),
             reason: "".into(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    Answer, Glance, Record,
-    codec::{Cursor, Encoder, decode, glance},
+    Answer, AnswerRef, Record,
+    codec::{Cursor, Encoder, decode, decode_answer_ref},
 };
 
 /// The payload of an entry is read or refused; what is read is written as the same bytes, is the
@@ -16,12 +16,12 @@ use super::{
 /// When that is not so.
 pub fn payload(bytes: &[u8]) {
     let payload = Bytes::copy_from_slice(bytes);
-    let _ = glance(&payload, &Cursor::START);
+    let _ = decode_answer_ref(&payload, &Cursor::START);
     let Ok(records) = decode(&payload) else { return };
     let (mut cursor, mut encoder) = (Cursor::START, Encoder::default());
     for (record, index) in records.iter().zip(0..) {
         let result = result_in(record);
-        assert_eq!(glance(&payload, &cursor), Ok(result.as_deref().map(Glance::at)));
+        assert_eq!(decode_answer_ref(&payload, &cursor), Ok(result.as_deref().map(AnswerRef::at)));
         assert_eq!(cursor.read(&payload, index).as_ref(), Ok(record));
         encoder.push(record);
     }

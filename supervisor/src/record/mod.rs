@@ -9,23 +9,25 @@ use rollcall_common::{
     time::Time,
 };
 
-use base::Base;
+use snapshot::SnapshotPart;
 
 mod alert;
 mod answer;
-pub mod base;
+mod answer_ref;
 #[cfg(any(test, feature = "checks"))]
 pub mod checks;
 pub mod codec;
-mod glance;
-mod plan;
+pub mod snapshot;
+mod subscription_spec;
 #[cfg(test)]
 mod tests;
 
 pub use alert::{AlertId, AlertRecord, AlertStage, Severity, Subject};
-pub use answer::{Answer, AttemptReport, Ending, Head, Outcome, Reason};
-pub use glance::{Beside, Glance};
-pub use plan::{Batching, DEFAULT_TIMEOUT, Gap, Origin, PauseReason, Plan, Start, Way};
+pub use answer::{Answer, AttemptReport, Ending, MessageRef, Outcome, Reason};
+pub use answer_ref::{AnswerRef, Beside};
+pub use subscription_spec::{
+    Batching, DEFAULT_TIMEOUT, DeliveryMode, Gap, Origin, PauseReason, Start, SubscriptionSpec,
+};
 
 /// The number of a subscription inside one journal. Dense, from 0, never used again.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -48,7 +50,7 @@ pub enum Record {
     /// Something of an alert.
     Alert(AlertRecord),
     /// A message has its result. There is exactly one of these for each message that isn't
-    /// [`Record::Passed`].
+    /// [`Record::PassedThrough`].
     Answered {
         /// The message's stream.
         stream: StreamId,
@@ -63,11 +65,11 @@ pub enum Record {
     Audited(Audit),
     /// What a subscription is meant to do is said, or said anew. One that nothing is said of is a
     /// push subscription of the configuration.
-    Arranged {
+    SubscriptionConfigured {
         /// The subscription.
         subscription: SubscriptionId,
         /// What it is meant to do.
-        plan: Arc<Plan>,
+        plan: Arc<SubscriptionSpec>,
     },
     /// A stream's results go to a subscription's destination in these batches. It is durable before
     /// the first of them is sent: so what is sent again under a batch's key is the same.
@@ -87,7 +89,7 @@ pub enum Record {
         to: Position,
     },
     /// A part of a snapshot of the state.
-    Base(Base),
+    Snapshot(SnapshotPart),
     /// A message that is still needed was copied here, because the place where it lay is to be
     /// trimmed away. It is unreleased, or its own result.
     Copied {
@@ -134,7 +136,7 @@ pub enum Record {
         report: Arc<AttemptReport>,
     },
     /// A stream came into being.
-    Opened {
+    StreamCreated {
         /// Its number from now on.
         stream: StreamId,
         /// Its name.
@@ -163,7 +165,7 @@ pub enum Record {
         /// When.
         at: Time,
         /// Which message.
-        head: Head,
+        head: MessageRef,
         /// Why, in a word.
         cause: ParkCause,
         /// Why, for people.
@@ -171,7 +173,7 @@ pub enum Record {
     },
     /// The stream has no processing step: its messages from `first` to `last` are their own
     /// results.
-    Passed {
+    PassedThrough {
         /// The stream.
         stream: StreamId,
         /// The first one.
@@ -232,7 +234,7 @@ pub enum Record {
         to: Position,
         /// What it is to be given: for each stream the first and last sequence found, and the
         /// first one's position.
-        found: Vec<Found>,
+        found: Vec<SequenceRange>,
     },
     /// A supervisor took over the journal. The first record under each epoch.
     Started {
@@ -251,7 +253,7 @@ pub enum Record {
         after: Position,
     },
     /// A worker died during an attempt of a message.
-    Suspected {
+    WorkerDied {
         /// The message's stream.
         stream: StreamId,
         /// The message's place in the stream.
@@ -322,7 +324,7 @@ pub enum ParkCause {
 
 /// A run of one stream's results.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Found {
+pub struct SequenceRange {
     /// The stream.
     pub stream: StreamId,
     /// The first sequence.

@@ -12,14 +12,15 @@ use rollcall_common::{
 use uuid::Uuid;
 
 use super::{
-    AlertId, AlertRecord, AlertStage, Answer, AttemptReport, Audit, Batching, Ending, Found,
-    Glance, Head, Origin, Outcome, ParkCause, PauseReason, Plan, Reason, Record, Severity, Start,
-    Subject, SubscriptionId, Way,
-    base::{
-        Base, BaseKey, BaseLane, BaseMore, BaseSlot, BaseState, BaseStream, BaseSubscription, Begun,
-    },
+    AlertId, AlertRecord, AlertStage, Answer, AnswerRef, AttemptReport, Audit, Batching,
+    DeliveryMode, Ending, MessageRef, Origin, Outcome, ParkCause, PauseReason, Reason, Record,
+    SequenceRange, Severity, Start, Subject, SubscriptionId, SubscriptionSpec,
     checks::{self, result_in},
-    codec::{Beside, Cursor, DecodeError, Encoder, accepted_bytes, decode, glance},
+    codec::{Beside, Cursor, DecodeError, Encoder, accepted_bytes, decode, decode_answer_ref},
+    snapshot::{
+        SnapshotCursor, SnapshotHeader, SnapshotKey, SnapshotPart, SnapshotSlot, SnapshotSlotState,
+        SnapshotStream, SnapshotSubscription, SnapshotSubscriptionMore,
+    },
 };
 
 fn text() -> impl Strategy<Value = Box<str>> {
@@ -58,8 +59,8 @@ fn id() -> impl Strategy<Value = MessageId> {
     any::<u128>().prop_map(|bits| MessageId(Uuid::from_u128(bits)))
 }
 
-fn head() -> impl Strategy<Value = Head> {
-    (id(), time()).prop_map(|(id, accepted_at)| Head { id, accepted_at })
+fn head() -> impl Strategy<Value = MessageRef> {
+    (id(), time()).prop_map(|(id, accepted_at)| MessageRef { id, accepted_at })
 }
 
 fn message() -> impl Strategy<Value = Arc<Message>> {
@@ -149,10 +150,11 @@ fn of_messages() -> impl Strategy<Value = Record> {
             }
         ),
         (stream(), sequence(), time(), text()).prop_map(|(stream, sequence, at, worker)| {
-            Record::Suspected { stream, sequence, at, worker: Arc::from(&*worker) }
+            Record::WorkerDied { stream, sequence, at, worker: Arc::from(&*worker) }
         }),
-        (stream(), sequence(), sequence(), time())
-            .prop_map(|(stream, first, last, at)| Record::Passed { stream, first, last, at }),
+        (stream(), sequence(), sequence(), time()).prop_map(|(stream, first, last, at)| {
+            Record::PassedThrough { stream, first, last, at }
+        }),
         (stream(), sequence(), time(), text()).prop_map(|(stream, sequence, at, reason)| {
             Record::Retried { stream, sequence, at, reason }
         }),
@@ -160,11 +162,13 @@ fn of_messages() -> impl Strategy<Value = Record> {
 }
 
 fn of_streams() -> impl Strategy<Value = Record> {
-    let found = (stream(), sequence(), position(), sequence())
-        .prop_map(|(stream, first, position, last)| Found { stream, first, position, last });
+    let found = (stream(), sequence(), position(), sequence()).prop_map(
+        |(stream, first, position, last)| SequenceRange { stream, first, position, last },
+    );
     prop_oneof![
-        (stream(), "[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
-            .prop_map(|(stream, name)| Record::Opened { stream, name: name.parse().unwrap() }),
+        (stream(), "[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}").prop_map(|(stream, name)| {
+            Record::StreamCreated { stream, name: name.parse().unwrap() }
+        }),
         (stream(), time()).prop_map(|(stream, at)| Record::Paused { stream, at }),
         (stream(), time()).prop_map(|(stream, at)| Record::Resumed { stream, at }),
         time().prop_map(|at| Record::Started { at }),
@@ -192,16 +196,16 @@ fn batching() -> impl Strategy<Value = Batching> {
     })
 }
 
-fn plan() -> impl Strategy<Value = Arc<Plan>> {
+fn plan() -> impl Strategy<Value = Arc<SubscriptionSpec>> {
     let origin =
         prop::sample::select(vec![Origin::Api, Origin::Configuration, Origin::Unconfigured]);
-    let way = prop::sample::select(vec![Way::Pull, Way::Push]);
+    let way = prop::sample::select(vec![DeliveryMode::Pull, DeliveryMode::Push]);
     let start = proptest::option::of(position());
     let texts = || vec(text(), 0..4);
     let numbers = (any::<u32>(), any::<u32>(), any::<u64>());
     (origin, way, (texts(), texts(), texts()), numbers, start).prop_map(
         |(origin, way, (streams, urls, headers), (batch, replay_rate, timeout), start)| {
-            Arc::new(Plan {
+            Arc::new(SubscriptionSpec {
                 origin,
                 way,
                 streams: streams.into(),
@@ -224,7 +228,7 @@ fn of_subscriptions() -> impl Strategy<Value = Record> {
     ]);
     prop_oneof![
         (subscription(), plan())
-            .prop_map(|(subscription, plan)| Record::Arranged { subscription, plan }),
+            .prop_map(|(subscription, plan)| Record::SubscriptionConfigured { subscription, plan }),
         (subscription(), stream(), batching()).prop_map(|(subscription, stream, batching)| {
             Record::Batched { subscription, stream, batching }
         }),
@@ -290,16 +294,16 @@ fn of_people() -> impl Strategy<Value = Record> {
     ]
 }
 
-fn slot() -> impl Strategy<Value = Box<BaseSlot>> {
+fn slot() -> impl Strategy<Value = Box<SnapshotSlot>> {
     let parked = (head(), time(), text()).prop_map(|(head, at, reason)| {
         let cause = ParkCause::Poison;
-        BaseState::Parked { head, at, cause, reason }
+        SnapshotSlotState::Parked { head, at, cause, reason }
     });
     let state = prop_oneof![
-        any::<bool>().prop_map(|skipped| BaseState::Done { skipped }),
-        Just(BaseState::Idle),
+        any::<bool>().prop_map(|skipped| SnapshotSlotState::Done { skipped }),
+        Just(SnapshotSlotState::Idle),
         parked,
-        time().prop_map(|due| BaseState::Waiting { due }),
+        time().prop_map(|due| SnapshotSlotState::Waiting { due }),
     ];
     let known = proptest::option::of(head());
     let refused_by = proptest::option::of(text().prop_map(|worker| Arc::from(&*worker)));
@@ -308,7 +312,7 @@ fn slot() -> impl Strategy<Value = Box<BaseSlot>> {
     (state, known, counts, refused_by, tried, vec(report(), 0..3)).prop_map(
         |(state, known, (failures, manual, tried_since), refused_by, tried, history)| {
             let deaths = tried.clone();
-            Box::new(BaseSlot {
+            Box::new(SnapshotSlot {
                 state,
                 known,
                 failures,
@@ -329,10 +333,10 @@ fn pause_reason() -> impl Strategy<Value = PauseReason> {
 
 fn of_snapshots() -> impl Strategy<Value = Record> {
     let key = (sequence(), id(), any::<[u8; 16]>(), any::<[u8; 16]>()).prop_map(
-        |(sequence, id, digest, fingerprint)| BaseKey { sequence, id, digest, fingerprint },
+        |(sequence, id, digest, fingerprint)| SnapshotKey { sequence, id, digest, fingerprint },
     );
     let lane = (stream(), sequence(), sequence(), position())
-        .prop_map(|(stream, next, last, floor)| BaseLane { stream, next, last, floor });
+        .prop_map(|(stream, next, last, floor)| SnapshotCursor { stream, next, last, floor });
     let name = "[A-Za-z0-9._-]{1,128}".prop_map(|name| name.parse().unwrap());
     let numbers = (sequence(), sequence(), any::<u32>(), any::<bool>(), time());
     let scan = proptest::option::of(position());
@@ -341,41 +345,65 @@ fn of_snapshots() -> impl Strategy<Value = Record> {
     prop_oneof![
         of_people().prop_filter_map("it is neither", |record| {
             if let Record::Alert(record) = record {
-                return Some(Base::Alert(record));
+                return Some(SnapshotPart::Alert(record));
             }
-            if let Record::Audited(audit) = record { Some(Base::Audit(audit)) } else { None }
+            if let Record::Audited(audit) = record {
+                Some(SnapshotPart::Audit(audit))
+            } else {
+                None
+            }
         }),
         (time(), any::<u64>(), position(), any::<u32>(), any::<u64>()).prop_map(
             |(last, down, head, next_subscription, last_alert)| {
-                Base::Begun(Begun { last, down, head, next_subscription, last_alert })
+                SnapshotPart::Header(SnapshotHeader {
+                    last,
+                    down,
+                    head,
+                    next_subscription,
+                    last_alert,
+                })
             }
         ),
         (subscription(), vec((stream(), batching()), 0..4))
-            .prop_map(|(subscription, batches)| Base::Batches { subscription, batches }),
+            .prop_map(|(subscription, batches)| SnapshotPart::Batches { subscription, batches }),
         (subscription(), any::<u32>(), vec(text(), 0..3), vec((stream(), sequence()), 0..4))
             .prop_map(|(subscription, generation, headers, passed_over)| {
                 let headers = headers.into();
-                Base::More(BaseMore { subscription, generation, headers, passed_over })
+                SnapshotPart::More(SnapshotSubscriptionMore {
+                    subscription,
+                    generation,
+                    headers,
+                    passed_over,
+                })
             }),
-        (any::<u32>(), any::<u64>()).prop_map(|(streams, parts)| Base::Ended { streams, parts }),
-        (stream(), vec(key, 0..4)).prop_map(|(stream, keys)| Base::Keys { stream, keys }),
+        (any::<u32>(), any::<u64>())
+            .prop_map(|(streams, parts)| SnapshotPart::Ended { streams, parts }),
+        (stream(), vec(key, 0..4)).prop_map(|(stream, keys)| SnapshotPart::Keys { stream, keys }),
         (subscription(), vec(lane, 0..4))
-            .prop_map(|(subscription, lanes)| Base::Lanes { subscription, lanes }),
-        (stream(), sequence(), slot()).prop_map(|(stream, sequence, slot)| Base::Slot {
+            .prop_map(|(subscription, lanes)| SnapshotPart::Lanes { subscription, lanes }),
+        (stream(), sequence(), slot()).prop_map(|(stream, sequence, slot)| SnapshotPart::Slot {
             stream,
             sequence,
             slot
         }),
         (stream(), name, numbers).prop_map(|(stream, name, numbers)| {
             let (next, released, skips, paused, head_since) = numbers;
-            Base::Stream(BaseStream { stream, name, next, released, skips, paused, head_since })
+            SnapshotPart::Stream(SnapshotStream {
+                stream,
+                name,
+                next,
+                released,
+                skips,
+                paused,
+                head_since,
+            })
         }),
         ((subscription(), any::<u32>()), text(), plan(), paused, scan, (position(), position()))
             .prop_map(
                 |((subscription, life), name, plan, paused, scan, (pulled, replay_until))| {
                     // Its headers' names are in another part.
-                    let plan = Plan { headers: Box::default(), ..(*plan).clone() };
-                    Base::Subscription(BaseSubscription {
+                    let plan = SubscriptionSpec { headers: Box::default(), ..(*plan).clone() };
+                    SnapshotPart::Subscription(SnapshotSubscription {
                         subscription,
                         name,
                         plan: Arc::new(plan),
@@ -388,7 +416,7 @@ fn of_snapshots() -> impl Strategy<Value = Record> {
                 }
             ),
     ]
-    .prop_map(Record::Base)
+    .prop_map(Record::Snapshot)
 }
 
 fn of_trims() -> impl Strategy<Value = Record> {
@@ -433,7 +461,7 @@ fn decode_one(payload: &Bytes, index: u32) -> Result<Record, DecodeError> {
 
 #[test]
 fn results_without_headers_are_written_as_they_always_were() {
-    let head = Head { id: MessageId(Uuid::nil()), accepted_at: Time::default() };
+    let head = MessageRef { id: MessageId(Uuid::nil()), accepted_at: Time::default() };
     let (stream, sequence, at) = (StreamId(0), Sequence(1), Time::default());
     let kinds = |headers: &[(Box<str>, Box<str>)]| {
         let answer = Arc::new(Answer {
@@ -465,11 +493,11 @@ proptest! {
     fn a_glance_sees_what_reading_finds(record in record()) {
         let payload = encoded(std::slice::from_ref(&record));
         let expected = result_in(&record);
-        let expected = expected.as_deref().map(Glance::at);
-        prop_assert_eq!(glance(&payload, &Cursor::START).unwrap(), expected);
+        let expected = expected.as_deref().map(AnswerRef::at);
+        prop_assert_eq!(decode_answer_ref(&payload, &Cursor::START).unwrap(), expected);
         for end in 0..payload.len() {
             // Shorter is an error, or no result; never a panic.
-            let part = glance(&payload[..end], &Cursor::START);
+            let part = decode_answer_ref(&payload[..end], &Cursor::START);
             prop_assert!(part.is_err() || part == Ok(None));
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     journal::EntryNumber,
     record::{
         Answer, Record,
-        base::{Base, BaseStream, Begun},
+        snapshot::{SnapshotHeader, SnapshotPart, SnapshotStream},
     },
 };
 
@@ -131,11 +131,11 @@ impl Change {
                 let bytes = narrow(answer.weight());
                 Some(Self::Answered { stream, sequence, answer: Some(answer), bytes, index })
             }
-            Record::Base(Base::Begun(Begun { head, last, down, .. })) => {
+            Record::Snapshot(SnapshotPart::Header(SnapshotHeader { head, last, down, .. })) => {
                 let at = Time::from_micros(last.as_micros().saturating_sub(down));
                 Some(Self::Based { head, at })
             }
-            Record::Base(Base::Ended { .. }) => Some(Self::BaseEnded),
+            Record::Snapshot(SnapshotPart::Ended { .. }) => Some(Self::BaseEnded),
             Record::Copied { stream, sequence, at, message } => {
                 let bytes = narrow(message.weight());
                 let what = Copied::Message { at };
@@ -146,20 +146,20 @@ impl Change {
                 let what = Copied::Result;
                 Some(Self::Copied { stream, sequence, what, bytes, index })
             }
-            Record::Opened { stream, name } => Some(Self::Opened { stream, name }),
+            Record::StreamCreated { stream, name } => Some(Self::Opened { stream, name }),
             Record::Trimmed { through, below } => {
                 Some(Self::Trimmed { through, below: EntryNumber(below) })
             }
             Record::Alert(_)
-            | Record::Arranged { .. }
+            | Record::SubscriptionConfigured { .. }
             | Record::Audited(_)
             | Record::Batched { .. }
             | Record::Checkpointed { .. }
-            | Record::Base(_)
+            | Record::Snapshot(_)
             | Record::Delivered { .. }
             | Record::Failed { .. }
             | Record::Parked { .. }
-            | Record::Passed { .. }
+            | Record::PassedThrough { .. }
             | Record::PassedOver { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
@@ -170,7 +170,7 @@ impl Change {
             | Record::Scanned { .. }
             | Record::Started { .. }
             | Record::Subscribed { .. }
-            | Record::Suspected { .. }
+            | Record::WorkerDied { .. }
             | Record::SubscriptionPaused { .. }
             | Record::SubscriptionResumed { .. }
             | Record::Unsubscribed { .. } => None,
@@ -180,24 +180,24 @@ impl Change {
     /// What a part of the snapshot that reading begins with changes.
     #[must_use]
     pub fn of_base(record: &Record) -> Option<Self> {
-        let Record::Base(base) = record else {
+        let Record::Snapshot(base) = record else {
             return None;
         };
         match base {
-            Base::Begun(begun) => Some(Self::Loaded { head: begun.head }),
-            Base::Stream(BaseStream { name, released, skips, .. }) => {
+            SnapshotPart::Header(begun) => Some(Self::Loaded { head: begun.head }),
+            SnapshotPart::Stream(SnapshotStream { name, released, skips, .. }) => {
                 Some(Self::LoadedStream { name: name.clone(), released: *released, skips: *skips })
             }
-            Base::Alert(_)
-            | Base::Audit(_)
-            | Base::Batches { .. }
-            | Base::Ended { .. }
-            | Base::Keys { .. }
-            | Base::Lanes { .. }
-            | Base::More(_)
-            | Base::Outage { .. }
-            | Base::Slot { .. }
-            | Base::Subscription(_) => None,
+            SnapshotPart::Alert(_)
+            | SnapshotPart::Audit(_)
+            | SnapshotPart::Batches { .. }
+            | SnapshotPart::Ended { .. }
+            | SnapshotPart::Keys { .. }
+            | SnapshotPart::Lanes { .. }
+            | SnapshotPart::More(_)
+            | SnapshotPart::Outage { .. }
+            | SnapshotPart::Slot { .. }
+            | SnapshotPart::Subscription(_) => None,
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
     reader::{ReleasedResult, Wanted},
     walk::{self, Way},
 };
-use crate::{journal::ReadError, record::Glance};
+use crate::{journal::ReadError, record::AnswerRef};
 
 /// Rows that are looked up at a time. It bounds for how long whoever adds rows waits for a reader.
 const LOOK_ROWS: usize = 512;
@@ -64,7 +64,7 @@ pub struct Shown<'a> {
     /// When it was released.
     pub released_at: Time,
     /// The result.
-    pub result: Glance<'a>,
+    pub result: AnswerRef<'a>,
 }
 
 impl<'a> Shown<'a> {
@@ -76,7 +76,7 @@ impl<'a> Shown<'a> {
             stream: &result.stream,
             sequence: result.sequence,
             released_at: result.released_at,
-            result: Glance::at(&result.answer),
+            result: AnswerRef::at(&result.answer),
         }
     }
 }
@@ -152,7 +152,7 @@ impl Views {
             return Ok(None);
         };
         let mut on = true;
-        self.reader.glance(&mut course.entries, wanted, |result| {
+        self.reader.decode_answer_ref(&mut course.entries, wanted, |result| {
             on = see(Shown {
                 position: wanted.position,
                 stream: &wanted.stream,

@@ -10,8 +10,8 @@ use super::{Place, ReadFailed, lately::Lately};
 use crate::{
     journal::EntryNumber,
     record::{
-        Glance, Record,
-        codec::{Cursor, DecodeError, glance},
+        AnswerRef, Record,
+        codec::{Cursor, DecodeError, decode_answer_ref},
     },
 };
 
@@ -81,14 +81,14 @@ impl Entries {
     ///
     /// # Errors
     /// When the journal can't be read.
-    pub(super) fn glance(
+    pub(super) fn decode_answer_ref(
         &mut self,
         journal: &Lately,
         place: Place,
-    ) -> Result<Option<Glance<'_>>, ReadFailed> {
+    ) -> Result<Option<AnswerRef<'_>>, ReadFailed> {
         let opened = self.opened(journal, place)?;
         let cursor = opened.cursor(place.index)?;
-        Ok(glance(&opened.payload, &cursor)?)
+        Ok(decode_answer_ref(&opened.payload, &cursor)?)
     }
 
     fn opened(&mut self, journal: &Lately, place: Place) -> Result<&mut Opened, ReadFailed> {
@@ -185,7 +185,7 @@ mod tests {
             for index in 0..3 {
                 let (first, last) = (Sequence(entry * 10 + index), Sequence(entry * 10 + index));
                 let (stream, at) = (StreamId(0), Time::default());
-                encoder.push(&Record::Passed { stream, first, last, at });
+                encoder.push(&Record::PassedThrough { stream, first, last, at });
             }
             let _durable_at_once = journal.append(encoder.finish(), Epoch::FIRST).unwrap();
         }
@@ -198,7 +198,8 @@ mod tests {
         let mut entries = Entries::default();
         for (entry, index) in [(2, 2), (4, 0), (2, 0), (1, 1), (2, 1), (4, 2), (3, 0)] {
             let place = Place { entry: EntryNumber(entry), index };
-            let Record::Passed { first, .. } = entries.record(&journal, place).unwrap() else {
+            let Record::PassedThrough { first, .. } = entries.record(&journal, place).unwrap()
+            else {
                 panic!("what was written");
             };
             assert_eq!(first.0, entry * 10 + u64::from(index));

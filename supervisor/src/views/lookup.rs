@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     journal::ReadError,
-    record::{Answer, Found, Record},
+    record::{Answer, Record, SequenceRange},
 };
 
 /// How often a place is looked up again that was trimmed away between looking and reading.
@@ -214,7 +214,7 @@ impl Views {
         after: Position,
         limit: usize,
         wants: impl Fn(&StreamName) -> bool,
-    ) -> io::Result<(Position, Vec<Found>)> {
+    ) -> io::Result<(Position, Vec<SequenceRange>)> {
         walk::scan(&self.rows, after, limit, |stream| {
             self.name(stream).is_some_and(|name| wants(&name))
         })

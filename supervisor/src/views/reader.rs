@@ -13,7 +13,7 @@ use rollcall_common::{
 use super::{Place, entries::Entries, lately::Lately};
 use crate::{
     journal::{Journal, ReadError},
-    record::{Answer, Glance, Record, codec::DecodeError},
+    record::{Answer, AnswerRef, Record, codec::DecodeError},
 };
 
 /// Bytes of results that are copied from entries read lately by who must not block.
@@ -131,19 +131,19 @@ impl Reader {
     }
 
     /// Shows a result where it lies.
-    pub(super) fn glance(
+    pub(super) fn decode_answer_ref(
         &self,
         entries: &mut Entries,
         wanted: &Wanted,
-        see: impl FnOnce(Glance<'_>),
+        see: impl FnOnce(AnswerRef<'_>),
     ) -> Result<(), ReadFailed> {
         if let Some(answer) = &wanted.answer {
-            see(Glance::at(answer));
+            see(AnswerRef::at(answer));
             return Ok(());
         }
         let place = wanted.place.ok_or(ReadFailed::Nowhere(wanted.position))?;
-        let glance = entries.glance(&self.journal, place)?;
-        see(glance.ok_or(ReadFailed::Unexpected(place))?);
+        let decode_answer_ref = entries.decode_answer_ref(&self.journal, place)?;
+        see(decode_answer_ref.ok_or(ReadFailed::Unexpected(place))?);
         Ok(())
     }
 

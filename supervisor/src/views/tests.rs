@@ -17,7 +17,7 @@ use super::{Change, Course, ReadFailed, Source, Views, Went};
 use crate::{
     dispatcher::Released,
     journal::{EntryNumber, Journal as _, memory::MemoryJournal},
-    record::{Answer, Glance, Head, Outcome, Record, codec::Encoder},
+    record::{Answer, AnswerRef, MessageRef, Outcome, Record, codec::Encoder},
 };
 
 /// A journal of results, and its views.
@@ -127,7 +127,7 @@ impl Desk {
         loop {
             let before = found.len();
             let went = self.views.read_on(&mut course, |shown| {
-                assert_eq!(shown.result, Glance::at(&answer(shown.position)));
+                assert_eq!(shown.result, AnswerRef::at(&answer(shown.position)));
                 found.push(shown.position.0);
                 found.len() < before + 300
             });
@@ -146,7 +146,7 @@ impl Desk {
 fn answer(position: Position) -> Answer {
     let id = MessageId(Uuid::from_u128(u128::from(position.0)));
     Answer {
-        head: Head { id, accepted_at: Time::from_micros(position.0) },
+        head: MessageRef { id, accepted_at: Time::from_micros(position.0) },
         outcome: Outcome::Completed,
         worker: "w".into(),
         reason: "".into(),

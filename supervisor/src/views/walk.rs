@@ -11,7 +11,7 @@ use super::{
     row::Row,
     rows::{Block, Recent, Rows},
 };
-use crate::record::Found;
+use crate::record::SequenceRange;
 
 /// Rows that a scan looks at together.
 const SCAN_ROWS: usize = 4096;
@@ -151,8 +151,8 @@ pub(super) fn scan(
     after: Position,
     limit: usize,
     wants: impl Fn(StreamId) -> bool,
-) -> io::Result<(Position, Vec<Found>)> {
-    let mut runs: BTreeMap<StreamId, Option<Found>> = BTreeMap::new();
+) -> io::Result<(Position, Vec<SequenceRange>)> {
+    let mut runs: BTreeMap<StreamId, Option<SequenceRange>> = BTreeMap::new();
     let mut to = after.max(rows.floor());
     let end = Position(to.0.saturating_add(u64::try_from(limit).unwrap_or(u64::MAX)));
     while to < end {
@@ -174,7 +174,8 @@ pub(super) fn scan(
         for Recent { row, .. } in found {
             to = to.next();
             let (stream, first, position) = (row.stream, row.sequence, to);
-            let fresh = || wants(stream).then_some(Found { stream, first, position, last: first });
+            let fresh =
+                || wants(stream).then_some(SequenceRange { stream, first, position, last: first });
             if let Some(run) = runs.entry(stream).or_insert_with(fresh) {
                 run.last = row.sequence;
             }

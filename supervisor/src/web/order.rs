@@ -57,11 +57,11 @@ mod tests {
     use rollcall_common::{ids::MessageId, message::Payload, time::Time};
 
     use super::*;
-    use crate::record::{Answer, Head, Outcome};
+    use crate::record::{Answer, MessageRef, Outcome};
 
     fn result(stream: &str, position: u64, sequence: u64) -> ReleasedResult {
         let answer = Answer {
-            head: Head { id: MessageId(uuid::Uuid::nil()), accepted_at: Time::default() },
+            head: MessageRef { id: MessageId(uuid::Uuid::nil()), accepted_at: Time::default() },
             outcome: Outcome::Completed,
             worker: "".into(),
             reason: "".into(),

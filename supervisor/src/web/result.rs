@@ -244,7 +244,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::record::{Glance, Outcome};
+    use crate::record::{AnswerRef, Outcome};
 
     fn data(content_type: &str, body: &[u8]) -> String {
         let mut text = Vec::new();
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn a_line_has_all_that_there_is() {
         let stream = "s1".parse().unwrap();
-        let result = Glance {
+        let result = AnswerRef {
             id: MessageId(uuid::Uuid::from_u128(7)),
             accepted_at: Time::from_micros(1_500),
             outcome: Outcome::Resolved,

@@ -13,7 +13,7 @@ use rollcall_supervisor::{
     dispatcher::{Arrival, Delivery, Dispatch, Event, RequestId, Settings, WorkerReply},
     driver::engine::{Engine, Outward, Recovered},
     journal::{EntryNumber, Ticket},
-    record::{Origin, Plan, Way},
+    record::{DeliveryMode, Origin, SubscriptionSpec},
     views::Change,
 };
 use uuid::Uuid;
@@ -91,7 +91,7 @@ impl Machine {
                 beats: false,
             });
         }
-        let plan = Arc::new(Plan::new(Origin::Configuration, Way::Push));
+        let plan = Arc::new(SubscriptionSpec::new(Origin::Configuration, DeliveryMode::Push));
         machine.tell(Event::Subscribe { request: None, name: "sink".into(), plan });
         machine.end_turn();
         machine

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use rollcall_common::ids::Position;
 use rollcall_supervisor::{
     dispatcher::{Dispatcher, Event, Settings, State},
-    record::{Origin, Plan, Start, SubscriptionId, Way},
+    record::{DeliveryMode, Origin, Start, SubscriptionId, SubscriptionSpec},
 };
 
 use super::{guests::known_as, scenario::SubscriptionPlan, sometimes::Something, world::World};
@@ -32,13 +32,19 @@ pub(super) fn lives(dispatcher: &Dispatcher) -> Lives {
     all.filter_map(status).map(|(id, status)| (status.name, (id, status.life))).collect()
 }
 
-fn arranged(plan: &SubscriptionPlan) -> Plan {
+fn arranged(plan: &SubscriptionPlan) -> SubscriptionSpec {
     let start = plan.after.map_or(Start::Live, |position| Start::After(Position(position)));
-    let way = if plan.pulled { Way::Pull } else { Way::Push };
+    let way = if plan.pulled { DeliveryMode::Pull } else { DeliveryMode::Push };
     let streams = plan.patterns.clone().into();
     let batch = u32::try_from(plan.batch).unwrap_or(1);
     let urls = if plan.pulled { Box::default() } else { ["http://there/".into()].into() };
-    Plan { streams, start, batch, urls, ..Plan::new(Origin::Configuration, way) }
+    SubscriptionSpec {
+        streams,
+        start,
+        batch,
+        urls,
+        ..SubscriptionSpec::new(Origin::Configuration, way)
+    }
 }
 
 impl World {

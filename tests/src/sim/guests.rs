@@ -9,7 +9,7 @@ use std::{
 use rollcall_common::ids::Position;
 use rollcall_supervisor::{
     dispatcher::{Event, State, settings::Pattern},
-    record::{Origin, Plan, Start, SubscriptionId, Way},
+    record::{DeliveryMode, Origin, Start, SubscriptionId, SubscriptionSpec},
 };
 
 use super::{scenario::SubscriptionPlan, sometimes::Something, world::World};
@@ -85,7 +85,7 @@ impl World {
 
     /// People make, change and remove subscriptions.
     pub(super) fn mind_guests(&mut self) {
-        for (name, way) in [(SENT, Way::Push), (READ, Way::Pull)] {
+        for (name, way) in [(SENT, DeliveryMode::Push), (READ, DeliveryMode::Pull)] {
             let Some(server) = &self.server else { return };
             let state = server.engine.dispatcher().state();
             let (head, known) = (state.head().0, state.find_subscription(name).is_some());
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    fn put_guest(&mut self, (name, way): (&str, Way), head: u64, known: bool) {
+    fn put_guest(&mut self, (name, way): (&str, DeliveryMode), head: u64, known: bool) {
         let patterns = PATTERNS[self.rng.usize(..PATTERNS.len())];
         let start = match self.rng.u8(..4) {
             0 => Start::Live,
@@ -107,15 +107,15 @@ impl World {
             _ => Start::After(Position(self.rng.u64(..head + 2))),
         };
         let urls: &[Box<str>] = match (way, self.rng.bool()) {
-            (Way::Pull, _) => &[],
-            (Way::Push, true) => &["http://here/".into()],
-            (Way::Push, false) => &["http://there/".into()],
+            (DeliveryMode::Pull, _) => &[],
+            (DeliveryMode::Push, true) => &["http://here/".into()],
+            (DeliveryMode::Push, false) => &["http://there/".into()],
         };
-        let plan = Plan {
+        let plan = SubscriptionSpec {
             streams: patterns.iter().map(|text| Box::from(*text)).collect(),
             urls: urls.into(),
             start,
-            ..Plan::new(Origin::Api, way)
+            ..SubscriptionSpec::new(Origin::Api, way)
         };
         if known {
             self.note(Something::SubscriptionChanged);

@@ -16,8 +16,8 @@ use rollcall_supervisor::{
     dispatcher::{Dispatch, Settings},
     journal::EntryNumber,
     record::{
-        Answer, AttemptReport, Outcome, ParkCause, Reason, Record, SubscriptionId, base::Base,
-        codec::decode,
+        Answer, AttemptReport, Outcome, ParkCause, Reason, Record, SubscriptionId, codec::decode,
+        snapshot::SnapshotPart,
     },
 };
 
@@ -199,7 +199,7 @@ impl Ledger {
                 let place = (*stream, *sequence);
                 return self.fold_failure(place, (*due, report), settings, sometimes);
             }
-            Record::Opened { name, .. } => self.streams.push(name.clone()),
+            Record::StreamCreated { name, .. } => self.streams.push(name.clone()),
             Record::Parked { stream, sequence, cause, .. } => {
                 sometimes.note(match cause {
                     ParkCause::Asked => Something::ParkedByWord,
@@ -223,19 +223,19 @@ impl Ledger {
                 let content = (message.id.0.as_u128(), beside::of_message(message));
                 self.arrivals.insert((stream.0, sequence.0), content);
             }
-            Record::Base(Base::Ended { .. }) => sometimes.note(Something::Snapshot),
+            Record::Snapshot(SnapshotPart::Ended { .. }) => sometimes.note(Something::Snapshot),
             Record::Copied { .. } => sometimes.note(Something::CopiedMessage),
             Record::CopiedResult { .. } => sometimes.note(Something::CopiedResult),
             Record::Alert(_)
-            | Record::Arranged { .. }
+            | Record::SubscriptionConfigured { .. }
             | Record::Audited(_)
             | Record::Batched { .. }
             | Record::Checkpointed { .. }
-            | Record::Base(_)
+            | Record::Snapshot(_)
             | Record::Delivered { .. }
             | Record::OutageBegan { .. }
             | Record::OutageEnded { .. }
-            | Record::Passed { .. }
+            | Record::PassedThrough { .. }
             | Record::PassedOver { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
@@ -246,7 +246,7 @@ impl Ledger {
             | Record::SubscriptionResumed { .. }
             | Record::Trimmed { .. }
             | Record::Unsubscribed { .. } => {}
-            Record::Suspected { .. } => sometimes.note(Something::Suspected),
+            Record::WorkerDied { .. } => sometimes.note(Something::Suspected),
         }
         Ok(())
     }
@@ -268,7 +268,7 @@ impl Ledger {
         } else if let Record::Delivered { subscription, stream, through, .. } = record {
             let key = (subscription.0, stream.0);
             self.batches.retain(|other, last| *other != key || *last > through.0);
-        } else if let Record::Arranged { subscription, .. }
+        } else if let Record::SubscriptionConfigured { subscription, .. }
         | Record::Rewound { subscription, .. }
         | Record::Unsubscribed { subscription } = record
         {
@@ -407,7 +407,7 @@ impl Ledger {
 
     fn tell(&mut self, record: &Record, seen: &mut Vec<(Seen, Option<Arc<str>>)>) {
         match record {
-            Record::Arranged { subscription, plan } => {
+            Record::SubscriptionConfigured { subscription, plan } => {
                 seen.extend(self.tell_arranged(*subscription, &plan.streams));
             }
             Record::PassedOver { subscription, stream, sequence, .. } => {
@@ -425,7 +425,7 @@ impl Ledger {
             Record::Answered { stream, sequence, .. } => {
                 seen.push((Seen::DurableResult { place: self.place(*stream, *sequence) }, None));
             }
-            Record::Passed { stream, first, last, .. } => {
+            Record::PassedThrough { stream, first, last, .. } => {
                 for sequence in first.0..=last.0 {
                     // It is its own result.
                     if let Some((id, body)) = self.arrivals.get(&(stream.0, sequence)).cloned() {
@@ -445,11 +445,11 @@ impl Ledger {
             | Record::Audited(_)
             | Record::Batched { .. }
             | Record::Checkpointed { .. }
-            | Record::Base(_)
+            | Record::Snapshot(_)
             | Record::Copied { .. }
             | Record::CopiedResult { .. }
             | Record::Failed { .. }
-            | Record::Opened { .. }
+            | Record::StreamCreated { .. }
             | Record::OutageBegan { .. }
             | Record::OutageEnded { .. }
             | Record::Parked { .. }
@@ -458,7 +458,7 @@ impl Ledger {
             | Record::Retried { .. }
             | Record::Scanned { .. }
             | Record::Started { .. }
-            | Record::Suspected { .. }
+            | Record::WorkerDied { .. }
             | Record::SubscriptionResumed { .. }
             | Record::Trimmed { .. } => {}
             Record::Unsubscribed { subscription } => {

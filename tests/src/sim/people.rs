@@ -9,7 +9,7 @@ use rollcall_supervisor::{
         event::{Decision, Order, Wish},
         settings::{OnExhausted, StreamSettings},
     },
-    record::Head,
+    record::MessageRef,
 };
 
 use super::{
@@ -74,7 +74,7 @@ impl World {
         let head = server.views.find(&stream).and_then(|id| {
             let found = server.views.messages(id, sequence..=sequence, usize::MAX).ok()?;
             let (_, accepted_at, message) = found.into_iter().next()?;
-            Some(Head { id: message.id, accepted_at })
+            Some(MessageRef { id: message.id, accepted_at })
         });
         let words = "because".into();
         let payload = beside::payload(format!("resolved {stream} {sequence}").into());

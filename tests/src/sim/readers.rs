@@ -7,7 +7,7 @@ use rollcall_common::ids::Position;
 use rollcall_supervisor::{
     api::reading::Reading,
     dispatcher::{RequestId, SubscriptionStatus, event::Order},
-    record::{SubscriptionId, Way},
+    record::{DeliveryMode, SubscriptionId},
     views::ReadFailed,
 };
 
@@ -49,7 +49,8 @@ impl World {
         let head = server.views.head().borrow().0;
         let all = dispatcher.state().subscription_names();
         let all = all.filter_map(|(id, _)| Some((id, dispatcher.subscription_status(id)?)));
-        let pulled: Vec<_> = all.filter(|(_, status)| status.plan.way == Way::Pull).collect();
+        let pulled: Vec<_> =
+            all.filter(|(_, status)| status.plan.way == DeliveryMode::Pull).collect();
         for (id, status) in pulled {
             let (name, checkpoint) = (known_as(&status.name, id), status.checkpoint.0);
             self.look_at_checkpoint(&name, checkpoint, status.life)?;

@@ -204,12 +204,15 @@ mod tests {
     use rollcall_common::{ids::MessageId, message::Payload, time::Time};
 
     use super::*;
-    use crate::record::{Head, Outcome};
+    use crate::record::{MessageRef, Outcome};
 
     #[test]
     fn what_a_command_says_does_not_drive_the_terminal() {
         let answer = Answer {
-            head: Head { id: MessageId(uuid::Uuid::nil()), accepted_at: Time::from_micros(1) },
+            head: MessageRef {
+                id: MessageId(uuid::Uuid::nil()),
+                accepted_at: Time::from_micros(1),
+            },
             outcome: Outcome::Skipped,
             worker: "w".into(),
             reason: "\u{1b}[2J\nsupervisor: all is well".into(),

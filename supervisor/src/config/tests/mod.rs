@@ -10,7 +10,7 @@ use crate::{
         AlertTarget, BudgetSettings, Hedging, OnExhausted, OutageDetection, PoolSettings,
         StreamSettings,
     },
-    record::{Start, Way},
+    record::{DeliveryMode, Start},
 };
 
 mod alerts;
@@ -185,7 +185,7 @@ fn all_is_read() {
     assert_eq!((out.urls.len(), out.start), (2, Start::After(Position(7))));
     assert_eq!((&out.secrets[1], out.batch), (&"whsec_Ag==".parse().unwrap(), 10_000));
     assert_eq!((out.timeout, out.replay_rate), (Duration::from_secs(90), 5));
-    assert_eq!(config.subscriptions[1].plan().way, Way::Pull);
+    assert_eq!(config.subscriptions[1].plan().way, DeliveryMode::Pull);
     assert_eq!(config.server.allow_destinations.len(), 2);
     assert_eq!(config.server.ca_file.as_deref(), Some(Path::new("ca.pem")));
 }

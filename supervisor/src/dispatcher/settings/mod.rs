@@ -18,7 +18,7 @@ pub use bounds::Bounds;
 pub use pattern::Pattern;
 pub use table::{Processing, StreamOverlay, StreamTable};
 
-use crate::record::{Plan, Severity};
+use crate::record::{Severity, SubscriptionSpec};
 
 /// How long results are kept, where nothing else is said.
 const RETENTION: Duration = Duration::from_hours(24);
@@ -181,7 +181,7 @@ pub struct Settings {
     /// Streams that exist before their first message.
     pub standing_streams: Vec<StreamName>,
     /// Subscriptions that the configuration names, and what each is meant to do.
-    pub subscriptions: Vec<(Box<str>, Arc<Plan>)>,
+    pub subscriptions: Vec<(Box<str>, Arc<SubscriptionSpec>)>,
     /// What patterns of streams change.
     pub streams: StreamTable,
     /// Treatment of streams that no pattern fits.

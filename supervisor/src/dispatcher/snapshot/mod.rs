@@ -1,5 +1,5 @@
-//! Snapshots: the state as records ([`Base`]), so that the journal can be trimmed and the fold
-//! begin there. What is taken apart here field by field is taken apart whole, so that whoever
+//! Snapshots: the state as records ([`SnapshotPart`]), so that the journal can be trimmed and the
+//! fold begin there. What is taken apart here field by field is taken apart whole, so that whoever
 //! adds a field is asked by the compiler whether it must survive.
 
 use std::{collections::VecDeque, sync::Arc};
@@ -20,7 +20,10 @@ use super::{
 };
 use crate::record::{
     Record, SubscriptionId,
-    base::{Base, BaseKey, BaseMore, BaseSlot, BaseStream, Begun},
+    snapshot::{
+        SnapshotHeader, SnapshotKey, SnapshotPart, SnapshotSlot, SnapshotStream,
+        SnapshotSubscriptionMore,
+    },
 };
 
 mod facts;
@@ -55,7 +58,7 @@ pub(super) struct Export {
     /// What is to be taken apart next.
     next: Stage,
     /// What was taken apart and is not yet written.
-    waiting: VecDeque<Base>,
+    waiting: VecDeque<SnapshotPart>,
     /// Parts so far, without the beginning.
     parts: u64,
 }
@@ -94,17 +97,17 @@ impl Dispatcher {
         }
         let Some(base) = export.waiting.pop_front() else {
             let StreamId(streams) = StreamId::after(self.state.streams.len());
-            self.commit(Record::Base(Base::Ended { streams, parts: export.parts }));
+            self.commit(Record::Snapshot(SnapshotPart::Ended { streams, parts: export.parts }));
             self.counters.snapshots += 1;
             self.effects.push_back(Effect::Reply(export.request, Reply::Done));
             return;
         };
-        export.parts += u64::from(!matches!(base, Base::Begun(_)));
-        self.commit(Record::Base(base));
+        export.parts += u64::from(!matches!(base, SnapshotPart::Header(_)));
+        self.commit(Record::Snapshot(base));
         self.export = Some(export);
     }
 
-    fn take_apart(&self, stage: Stage) -> (Vec<Base>, Stage) {
+    fn take_apart(&self, stage: Stage) -> (Vec<SnapshotPart>, Stage) {
         let items = self.settings.bounds.items();
         match stage {
             Stage::Alerts => (self.state.export_alerts(), Stage::Ended),
@@ -209,16 +212,16 @@ impl State {
     }
 
     /// Takes in a part of a snapshot, if that is what this state begins with.
-    pub(super) fn apply_base(&mut self, base: &Base, settings: &Settings) {
+    pub(super) fn apply_base(&mut self, base: &SnapshotPart, settings: &Settings) {
         match (&mut self.origin, base) {
-            (FoldOrigin::Empty, Base::Begun(begun)) => {
-                let Begun { last, down, head, next_subscription, last_alert } = *begun;
+            (FoldOrigin::Empty, SnapshotPart::Header(begun)) => {
+                let SnapshotHeader { last, down, head, next_subscription, last_alert } = *begun;
                 (self.last, self.down, self.head, self.floor) = (last, down, head, head);
                 self.next_subscription = next_subscription;
                 self.alerts.number_after(last_alert);
                 self.origin = FoldOrigin::Loading(0);
             }
-            (FoldOrigin::Loading(parts), Base::Ended { streams, parts: all }) => {
+            (FoldOrigin::Loading(parts), SnapshotPart::Ended { streams, parts: all }) => {
                 let whole = *parts == *all && index(StreamId(*streams)) == self.streams.len();
                 assert!(whole, "a snapshot is whole where its end is");
                 self.origin = FoldOrigin::Folded;
@@ -231,7 +234,7 @@ impl State {
         }
     }
 
-    fn begun(&self) -> Base {
+    fn begun(&self) -> SnapshotPart {
         let Self {
             head,
             next_subscription,
@@ -257,7 +260,7 @@ impl State {
             // Soft.
             held_bytes: _,
         } = self;
-        Base::Begun(Begun {
+        SnapshotPart::Header(SnapshotHeader {
             last: *last,
             down: *down,
             head: *head,
@@ -266,16 +269,16 @@ impl State {
         })
     }
 
-    fn export_stream(&self, id: StreamId, items: usize) -> Vec<Base> {
+    fn export_stream(&self, id: StreamId, items: usize) -> Vec<SnapshotPart> {
         let stream = self.stream(id);
-        let mut bases = vec![Base::Stream(stream.export(id))];
+        let mut bases = vec![SnapshotPart::Stream(stream.export(id))];
         bases.extend(stream.numbered_slots().filter_map(|(sequence, slot)| {
             let slot = Box::new(slot.export()?);
-            Some(Base::Slot { stream: id, sequence, slot })
+            Some(SnapshotPart::Slot { stream: id, sequence, slot })
         }));
         bases.extend(stream.decided.iter().map(|(sequence, outcome)| {
-            let slot = Box::new(BaseSlot::done(outcome));
-            Base::Slot { stream: id, sequence, slot }
+            let slot = Box::new(SnapshotSlot::done(outcome));
+            SnapshotPart::Slot { stream: id, sequence, slot }
         }));
         let keyed = self.keyed.range((id, Sequence(0))..=(id, Sequence(u64::MAX)));
         let mut keys = Vec::new();
@@ -284,78 +287,87 @@ impl State {
                 continue;
             };
             let (id, fingerprint) = (*message, *fingerprint);
-            keys.push(BaseKey { sequence: *sequence, id, digest: *digest, fingerprint });
+            keys.push(SnapshotKey { sequence: *sequence, id, digest: *digest, fingerprint });
         }
         let keys = keys.chunks(items);
-        bases.extend(keys.map(|keys| Base::Keys { stream: id, keys: keys.to_vec() }));
+        bases.extend(keys.map(|keys| SnapshotPart::Keys { stream: id, keys: keys.to_vec() }));
         bases
     }
 
-    fn export_alerts(&self) -> Vec<Base> {
-        let alerts = self.alerts.export().into_iter().map(Base::Alert);
+    fn export_alerts(&self) -> Vec<SnapshotPart> {
+        let alerts = self.alerts.export().into_iter().map(SnapshotPart::Alert);
         let outages = self.outages.iter();
-        let outages = outages.map(|(pool, at)| Base::Outage { pool: Arc::clone(pool), at: *at });
-        alerts.chain(self.audit.iter().cloned().map(Base::Audit)).chain(outages).collect()
+        let outages =
+            outages.map(|(pool, at)| SnapshotPart::Outage { pool: Arc::clone(pool), at: *at });
+        alerts.chain(self.audit.iter().cloned().map(SnapshotPart::Audit)).chain(outages).collect()
     }
 
-    fn export_subscription(&self, id: SubscriptionId, items: usize) -> Vec<Base> {
+    fn export_subscription(&self, id: SubscriptionId, items: usize) -> Vec<SnapshotPart> {
         let Some(subscription) = self.subscriptions.get(&id) else {
             return Vec::new();
         };
         let (head, lanes) = subscription.export(id);
-        let mut bases = vec![Base::Subscription(head)];
+        let mut bases = vec![SnapshotPart::Subscription(head)];
         let more = subscription.export_more(id);
-        if more != (BaseMore { subscription: id, ..BaseMore::default() }) {
-            bases.push(Base::More(more));
+        if more
+            != (SnapshotSubscriptionMore {
+                subscription: id,
+                ..SnapshotSubscriptionMore::default()
+            })
+        {
+            bases.push(SnapshotPart::More(more));
         }
         let lanes = lanes.chunks(items);
-        bases.extend(lanes.map(|lanes| Base::Lanes { subscription: id, lanes: lanes.to_vec() }));
+        bases.extend(
+            lanes.map(|lanes| SnapshotPart::Lanes { subscription: id, lanes: lanes.to_vec() }),
+        );
         let batches = subscription.export_batches();
         bases.extend(batches.chunks(items).map(|batches| {
             let (subscription, batches) = (id, batches.to_vec());
-            Base::Batches { subscription, batches }
+            SnapshotPart::Batches { subscription, batches }
         }));
         bases
     }
 
-    fn import(&mut self, base: &Base, settings: &Settings) {
+    fn import(&mut self, base: &SnapshotPart, settings: &Settings) {
         match base {
-            Base::Alert(record) => self.alerts.apply(record),
-            Base::Audit(audit) => self.audit.push_back(audit.clone()),
-            Base::Batches { subscription, batches } => {
+            SnapshotPart::Alert(record) => self.alerts.apply(record),
+            SnapshotPart::Audit(audit) => self.audit.push_back(audit.clone()),
+            SnapshotPart::Batches { subscription, batches } => {
                 if let Some(entry) = self.subscriptions.get_mut(subscription) {
                     batches.iter().for_each(|(stream, batching)| entry.batched(*stream, *batching));
                 }
             }
-            Base::Begun(_) | Base::Ended { .. } => {}
-            Base::More(more) => {
+            SnapshotPart::Header(_) | SnapshotPart::Ended { .. } => {}
+            SnapshotPart::More(more) => {
                 if let Some(entry) = self.subscriptions.get_mut(&more.subscription) {
                     entry.import_more(more);
                 }
             }
-            Base::Keys { stream, keys } => {
-                for BaseKey { sequence, id, digest, fingerprint } in keys {
+            SnapshotPart::Keys { stream, keys } => {
+                for SnapshotKey { sequence, id, digest, fingerprint } in keys {
                     let (sequence, id, fingerprint) = (*sequence, *id, *fingerprint);
                     self.keys.insert((*stream, *digest), Seen { sequence, id, fingerprint });
                     self.keyed.insert((*stream, sequence), *digest);
                 }
             }
-            Base::Lanes { subscription, lanes } => {
+            SnapshotPart::Lanes { subscription, lanes } => {
                 if let Some(entry) = self.subscriptions.get_mut(subscription) {
                     lanes.iter().for_each(|lane| entry.import_lane(lane));
                 }
             }
-            Base::Outage { pool, at } => {
+            SnapshotPart::Outage { pool, at } => {
                 self.outages.insert(Arc::clone(pool), *at);
             }
-            Base::Slot { stream, sequence, slot } => {
+            SnapshotPart::Slot { stream, sequence, slot } => {
                 self.stream_mut(*stream).import_slot(*sequence, slot);
                 if !self.stream(*stream).parked.is_empty() {
                     self.parked.insert(*stream);
                 }
             }
-            Base::Stream(base) => {
-                let BaseStream { stream, name, next, released, skips, paused, head_since } = base;
+            SnapshotPart::Stream(base) => {
+                let SnapshotStream { stream, name, next, released, skips, paused, head_since } =
+                    base;
                 assert_eq!(self.streams.len(), index(*stream), "streams come in order");
                 let mut entry = Stream::new(name.clone(), settings.stream(name));
                 (entry.next, entry.released) = (*next, *released);
@@ -363,7 +375,7 @@ impl State {
                 entry.cursor = released.next();
                 self.add(entry);
             }
-            Base::Subscription(base) => {
+            SnapshotPart::Subscription(base) => {
                 let entry = Subscription::import(base);
                 self.subscriptions.insert(base.subscription, entry);
                 self.link(base.subscription);

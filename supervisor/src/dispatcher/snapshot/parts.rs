@@ -11,12 +11,15 @@ use super::super::{
     subscription::Subscription,
 };
 use crate::record::{
-    Batching, Found, Outcome, Plan, SubscriptionId,
-    base::{BaseLane, BaseMore, BaseSlot, BaseState, BaseStream, BaseSubscription},
+    Batching, Outcome, SequenceRange, SubscriptionId, SubscriptionSpec,
+    snapshot::{
+        SnapshotCursor, SnapshotSlot, SnapshotSlotState, SnapshotStream, SnapshotSubscription,
+        SnapshotSubscriptionMore,
+    },
 };
 
 impl Stream {
-    pub(super) fn export(&self, id: StreamId) -> BaseStream {
+    pub(super) fn export(&self, id: StreamId) -> SnapshotStream {
         let Self {
             name,
             next,
@@ -41,7 +44,7 @@ impl Stream {
             turn: _,
             head_watch: _,
         } = self;
-        BaseStream {
+        SnapshotStream {
             stream: id,
             name: name.clone(),
             next: *next,
@@ -52,25 +55,25 @@ impl Stream {
         }
     }
 
-    pub(super) fn import_slot(&mut self, sequence: Sequence, base: &BaseSlot) {
-        if let BaseState::Done { skipped } = base.state {
+    pub(super) fn import_slot(&mut self, sequence: Sequence, base: &SnapshotSlot) {
+        if let SnapshotSlotState::Done { skipped } = base.state {
             let outcome = if skipped { Outcome::Skipped } else { Outcome::Completed };
             self.finish(sequence, outcome);
             return;
         }
         let slot = self.reach(sequence).expect("a snapshot has slots of unreleased messages");
         slot.import(base);
-        if matches!(base.state, BaseState::Parked { .. }) {
+        if matches!(base.state, SnapshotSlotState::Parked { .. }) {
             self.parked.insert(sequence);
         }
     }
 }
 
-impl BaseSlot {
+impl SnapshotSlot {
     /// That of a message of which nothing is known but that it has its result.
     pub(super) fn done(outcome: Outcome) -> Self {
         Self {
-            state: BaseState::Done { skipped: outcome == Outcome::Skipped },
+            state: SnapshotSlotState::Done { skipped: outcome == Outcome::Skipped },
             known: None,
             failures: 0,
             manual: false,
@@ -85,7 +88,7 @@ impl BaseSlot {
 
 impl Slot {
     /// What must survive of it; `None`: nothing that a new one doesn't have.
-    pub(super) fn export(&self) -> Option<BaseSlot> {
+    pub(super) fn export(&self) -> Option<SnapshotSlot> {
         let Self {
             state,
             known,
@@ -108,20 +111,20 @@ impl Slot {
             // Its answer has the rest.
             SlotState::Done { skipped } => {
                 let outcome = if *skipped { Outcome::Skipped } else { Outcome::Completed };
-                return Some(BaseSlot::done(outcome));
+                return Some(SnapshotSlot::done(outcome));
             }
             SlotState::Parked(parking) => {
                 let Parking { head, at, cause, reason } = (**parking).clone();
-                BaseState::Parked { head, at, cause, reason }
+                SnapshotSlotState::Parked { head, at, cause, reason }
             }
             // What has gone out since, or waits for what is no record, is not known to a fold.
             SlotState::Flying | SlotState::Idle | SlotState::Waiting { .. } => match due {
-                Some(due) => BaseState::Waiting { due: *due },
-                None if *manual || !self.deaths().is_empty() => BaseState::Idle,
+                Some(due) => SnapshotSlotState::Waiting { due: *due },
+                None if *manual || !self.deaths().is_empty() => SnapshotSlotState::Idle,
                 None => return None,
             },
         };
-        Some(BaseSlot {
+        Some(SnapshotSlot {
             state,
             known: *known,
             failures: *failures,
@@ -134,21 +137,21 @@ impl Slot {
         })
     }
 
-    pub(super) fn import(&mut self, base: &BaseSlot) {
-        let BaseSlot { state, known, failures, manual, refused_by, tried, history, .. } = base;
-        let BaseSlot { deaths, tried_since, .. } = base;
+    pub(super) fn import(&mut self, base: &SnapshotSlot) {
+        let SnapshotSlot { state, known, failures, manual, refused_by, tried, history, .. } = base;
+        let SnapshotSlot { deaths, tried_since, .. } = base;
         self.tried_since = *tried_since;
         self.state = match state {
-            BaseState::Done { skipped } => SlotState::Done { skipped: *skipped },
-            BaseState::Idle => SlotState::Idle,
-            BaseState::Parked { head, at, cause, reason } => {
+            SnapshotSlotState::Done { skipped } => SlotState::Done { skipped: *skipped },
+            SnapshotSlotState::Idle => SlotState::Idle,
+            SnapshotSlotState::Parked { head, at, cause, reason } => {
                 let (head, at, cause) = (*head, *at, *cause);
                 let parking = Parking { head, at, cause, reason: reason.clone() };
                 SlotState::Parked(Box::new(parking))
             }
-            BaseState::Waiting { due } => SlotState::Waiting { due: *due },
+            SnapshotSlotState::Waiting { due } => SlotState::Waiting { due: *due },
         };
-        if let BaseState::Waiting { due } = state {
+        if let SnapshotSlotState::Waiting { due } = state {
             self.due = Some(*due);
         }
         (self.known, self.failures, self.manual) = (*known, *failures, *manual);
@@ -161,7 +164,7 @@ impl Slot {
 }
 
 impl Subscription {
-    pub(super) fn export(&self, id: SubscriptionId) -> (BaseSubscription, Vec<BaseLane>) {
+    pub(super) fn export(&self, id: SubscriptionId) -> (SnapshotSubscription, Vec<SnapshotCursor>) {
         let Self {
             name,
             plan,
@@ -187,7 +190,7 @@ impl Subscription {
             gap: _,
             mark: _,
         } = self;
-        let base = BaseSubscription {
+        let base = SnapshotSubscription {
             subscription: id,
             name: (**name).into(),
             plan: Arc::clone(plan),
@@ -212,14 +215,14 @@ impl Subscription {
                 rejections: _,
                 error: _,
             } = lane;
-            BaseLane { stream: *stream, next: *next, last: *last, floor: *floor }
+            SnapshotCursor { stream: *stream, next: *next, last: *last, floor: *floor }
         });
         (base, lanes.collect())
     }
 
     /// What is more to be said of it.
-    pub(super) fn export_more(&self, id: SubscriptionId) -> BaseMore {
-        BaseMore {
+    pub(super) fn export_more(&self, id: SubscriptionId) -> SnapshotSubscriptionMore {
+        SnapshotSubscriptionMore {
             subscription: id,
             generation: self.generation,
             headers: self.plan.headers.clone(),
@@ -227,10 +230,10 @@ impl Subscription {
         }
     }
 
-    pub(super) fn import_more(&mut self, base: &BaseMore) {
-        let BaseMore { subscription: _, generation, headers, passed_over } = base;
+    pub(super) fn import_more(&mut self, base: &SnapshotSubscriptionMore) {
+        let SnapshotSubscriptionMore { subscription: _, generation, headers, passed_over } = base;
         self.generation = *generation;
-        self.plan = Arc::new(Plan { headers: headers.clone(), ..(*self.plan).clone() });
+        self.plan = Arc::new(SubscriptionSpec { headers: headers.clone(), ..(*self.plan).clone() });
         self.passed_over = passed_over.iter().copied().collect();
     }
 
@@ -240,8 +243,8 @@ impl Subscription {
         self.lanes.iter().filter_map(fixed).collect()
     }
 
-    pub(super) fn import(base: &BaseSubscription) -> Self {
-        let BaseSubscription {
+    pub(super) fn import(base: &SnapshotSubscription) -> Self {
+        let SnapshotSubscription {
             subscription: _,
             name,
             plan,
@@ -257,9 +260,9 @@ impl Subscription {
         entry
     }
 
-    pub(super) fn import_lane(&mut self, base: &BaseLane) {
-        let BaseLane { stream, next, last, floor } = *base;
-        let run = Found { stream, first: next, position: floor, last };
+    pub(super) fn import_lane(&mut self, base: &SnapshotCursor) {
+        let SnapshotCursor { stream, next, last, floor } = *base;
+        let run = SequenceRange { stream, first: next, position: floor, last };
         let lane = Lane::new(run);
         if !lane.is_empty() {
             self.floors.insert((floor, stream));

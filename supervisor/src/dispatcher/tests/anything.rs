@@ -21,8 +21,8 @@ use super::{
 };
 use crate::record::{
     AlertId, Record, SubscriptionId,
-    base::Base,
     codec::{Encoder, decode},
+    snapshot::SnapshotPart,
 };
 
 /// When it begins.
@@ -226,7 +226,8 @@ impl World {
         same(&firm(&folded), &firm(self.dispatcher.state()));
         if let Some((begun, through)) = self.snapshot {
             // The call that began it may have said something else before.
-            let begins = |record: &Record| matches!(record, Record::Base(Base::Begun(_)));
+            let begins =
+                |record: &Record| matches!(record, Record::Snapshot(SnapshotPart::Header(_)));
             let before = self.records[begun..].iter().position(begins).unwrap();
             let (mut whole, mut short) = (folded, self.folded(begun + before));
             assert!(short.is_rooted());

@@ -10,7 +10,7 @@ use super::{
     },
     desk::{Desk, name, secs},
 };
-use crate::record::{Batching, Origin, Plan, Record, Way};
+use crate::record::{Batching, DeliveryMode, Origin, Record, SubscriptionSpec};
 
 /// A desk whose subscription sends so many results in one request.
 fn desk(batch: u32) -> Desk {
@@ -21,7 +21,8 @@ fn desk(batch: u32) -> Desk {
 
 fn configure(desk: &mut Desk, batch: u32) {
     let urls = ["http://there/".into()].into();
-    let plan = Plan { batch, urls, ..Plan::new(Origin::Api, Way::Push) };
+    let plan =
+        SubscriptionSpec { batch, urls, ..SubscriptionSpec::new(Origin::Api, DeliveryMode::Push) };
     let (name, plan) = ("s".into(), Arc::new(plan));
     desk.tell(Event::Subscribe { request: None, name, plan });
 }

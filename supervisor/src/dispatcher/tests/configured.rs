@@ -11,12 +11,12 @@ use super::{
 };
 use crate::{
     dispatcher::settings::StreamSettings,
-    record::{Origin, Plan, Record, Start, Way},
+    record::{DeliveryMode, Origin, Record, Start, SubscriptionSpec},
 };
 
 fn settings(subscriptions: &[&str]) -> Settings {
     let default_stream = StreamSettings { pool: None, ..StreamSettings::default() };
-    let plan = Arc::new(Plan::new(Origin::Configuration, Way::Push));
+    let plan = Arc::new(SubscriptionSpec::new(Origin::Configuration, DeliveryMode::Push));
     let named = subscriptions.iter().map(|name| (Box::from(*name), Arc::clone(&plan)));
     Settings {
         default_stream: default_stream.into(),
@@ -55,7 +55,7 @@ fn what_the_settings_name_is_there_before_anything_can_happen() {
     assert_eq!(desk.send("unknown", &[("", 0)]), Reply::UnknownStream);
     assert_eq!(take_all(&mut desk), [1], "it is live from the first message on");
     let opened = |desk: &Desk| {
-        desk.records.iter().filter(|record| matches!(record, Record::Opened { .. })).count()
+        desk.records.iter().filter(|record| matches!(record, Record::StreamCreated { .. })).count()
     };
     desk.restart();
     assert_eq!(opened(&desk), 1, "and is there once");
@@ -107,7 +107,10 @@ fn one_that_is_left_out_can_be_removed_or_taken_over() {
     assert_eq!(desk.delete("s"), SubscriptionReply::Configured);
     reload(&mut desk, &[]);
     desk.fill("a", 1);
-    let wanted = Plan { start: Start::Live, ..Plan::new(Origin::Api, Way::Push) };
+    let wanted = SubscriptionSpec {
+        start: Start::Live,
+        ..SubscriptionSpec::new(Origin::Api, DeliveryMode::Push)
+    };
     assert_eq!(desk.put("s", wanted), SubscriptionReply::Done);
     assert_eq!(take_all(&mut desk), [1], "it goes on where it stood");
     reload(&mut desk, &[]);

@@ -16,7 +16,9 @@ use super::super::{
     event::{Decision, Order, Wish},
     settings::{OutageDetection, PoolSettings, StreamSettings},
 };
-use crate::record::{Found, Head, Origin, Plan, Record, SubscriptionId, Way};
+use crate::record::{
+    DeliveryMode, MessageRef, Origin, Record, SequenceRange, SubscriptionId, SubscriptionSpec,
+};
 
 /// When every test begins.
 const BEGINNING: Time = Time::from_micros(1_000_000_000_000);
@@ -220,7 +222,7 @@ impl Desk {
     pub(super) fn decide(&mut self, stream: &str, sequence: u64, decision: Decision) -> Reply {
         let (request, stream, sequence) = (RequestId(2), name(stream), Sequence(sequence));
         let by = "ann".into();
-        let head = Some(Head { id: MessageId(Uuid::nil()), accepted_at: Time::default() });
+        let head = Some(MessageRef { id: MessageId(Uuid::nil()), accepted_at: Time::default() });
         self.tell(Event::Decided { request, stream, sequence, head, by, decision });
         self.replies.pop().unwrap()
     }
@@ -240,14 +242,14 @@ impl Desk {
     }
 
     pub(super) fn subscribe(&mut self, subscription: &str) {
-        let plan = Arc::new(Plan::new(Origin::Configuration, Way::Push));
+        let plan = Arc::new(SubscriptionSpec::new(Origin::Configuration, DeliveryMode::Push));
         let (name, settings) = (Box::<str>::from(subscription), Arc::make_mut(&mut self.settings));
         settings.subscriptions.push((name.clone(), Arc::clone(&plan)));
         self.tell(Event::Subscribe { request: None, name, plan });
     }
 
     /// Makes or changes a subscription over the API.
-    pub(super) fn put(&mut self, subscription: &str, plan: Plan) -> SubscriptionReply {
+    pub(super) fn put(&mut self, subscription: &str, plan: SubscriptionSpec) -> SubscriptionReply {
         let (request, name) = (Some((RequestId(4), "ann".into())), subscription.into());
         self.tell(Event::Subscribe { request, name, plan: Arc::new(plan) });
         self.subscription_reply()
@@ -278,7 +280,7 @@ impl Desk {
         let (subscription, life, after) = self.scans.remove(0);
         let wants = self.dispatcher.wanted_by(subscription);
         let behind = self.released.iter().filter(|released| released.position > after).copied();
-        let mut found: Vec<Found> = Vec::new();
+        let mut found: Vec<SequenceRange> = Vec::new();
         let mut to = after;
         for Released { position, stream, sequence, .. } in behind.take(count).collect::<Vec<_>>() {
             to = position;
@@ -287,7 +289,9 @@ impl Desk {
             }
             match found.iter_mut().find(|run| run.stream == stream) {
                 Some(run) => run.last = sequence,
-                None => found.push(Found { stream, first: sequence, position, last: sequence }),
+                None => {
+                    found.push(SequenceRange { stream, first: sequence, position, last: sequence })
+                }
             }
         }
         self.tell(Event::Scanned { subscription, life, to, found });

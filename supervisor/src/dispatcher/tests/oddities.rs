@@ -26,7 +26,8 @@ use super::{
     anything::World,
 };
 use crate::record::{
-    AlertId, Found, Gap, Head, Origin, Plan, Record, Severity, Start, SubscriptionId, Way,
+    AlertId, DeliveryMode, Gap, MessageRef, Origin, Record, SequenceRange, Severity, Start,
+    SubscriptionId, SubscriptionSpec,
 };
 
 /// The kinds of events. A new one does not compile here before it stands in the list, and then not
@@ -220,23 +221,23 @@ fn decision(dice: &mut fastrand::Rng) -> Decision {
     }
 }
 
-fn plan(dice: &mut fastrand::Rng) -> Plan {
+fn plan(dice: &mut fastrand::Rng) -> SubscriptionSpec {
     let origin = any(dice, [Origin::Api, Origin::Configuration]);
-    let way = any(dice, [Way::Push, Way::Push, Way::Pull]);
+    let way = any(dice, [DeliveryMode::Push, DeliveryMode::Push, DeliveryMode::Pull]);
     let url: Box<str> = any(dice, ["http://a/", "tcp://a:1/", &"http://b".repeat(100)]).into();
     let position = Position(number(dice));
-    Plan {
+    SubscriptionSpec {
         streams: any(dice, [vec!["*"], vec!["a", "b"], vec!["nobody"], vec!["a*"; 60]])
             .into_iter()
             .map(Box::from)
             .collect(),
-        urls: if way == Way::Push { [url].into() } else { Box::default() },
+        urls: if way == DeliveryMode::Push { [url].into() } else { Box::default() },
         batch: any(dice, [1, 1, 2, 10_000]),
         timeout: Duration::from_millis(any(dice, [1, 30_000, 86_400_000])),
         replay_rate: any(dice, [0, 1, 1_000_000]),
         headers: (0..any(dice, [0, 32])).map(|number| format!("x-{number}").into()).collect(),
         start: any(dice, [Start::Live, Start::After(Position(0)), Start::After(position)]),
-        ..Plan::new(origin, way)
+        ..SubscriptionSpec::new(origin, way)
     }
 }
 
@@ -294,7 +295,7 @@ fn settings(world: &World, dice: &mut fastrand::Rng) -> Settings {
     let pass = StreamOverlay { processing: Some(Processing::None), ..StreamOverlay::default() };
     let names = (0..any(dice, [0, 2, 12])).map(|number| format!("standing{number}").parse());
     let arranged = (0..any(dice, [0, 0, 1, 3])).map(|number| {
-        let plan = Plan { origin: Origin::Configuration, ..plan(dice) };
+        let plan = SubscriptionSpec { origin: Origin::Configuration, ..plan(dice) };
         (format!("configured{number}").into(), Arc::new(plan))
     });
     let arranged = arranged.collect();
@@ -385,13 +386,13 @@ fn scanned(world: &mut World, dice: &mut fastrand::Rng) -> Event {
     let (subscription, life, after) = asked.unwrap_or(made_up);
     let head = world.dispatcher.state().head();
     let to = Position(any(dice, [head.0, head.0, after.0, after.0.saturating_add(1)]).min(head.0));
-    let mut found: Vec<Found> = Vec::new();
+    let mut found: Vec<SequenceRange> = Vec::new();
     for _ in 0..dice.u8(..4) {
         let stream = stream(world, dice);
         let first = Sequence(dice.u64(1..9));
         let last = Sequence(first.0 + dice.u64(0..9));
         let position = Position(after.0.saturating_add(1).min(head.0));
-        found.push(Found { stream, first, position, last });
+        found.push(SequenceRange { stream, first, position, last });
     }
     Event::Scanned { subscription, life, to, found }
 }
@@ -474,7 +475,7 @@ fn make(kind: Kind, world: &mut World, dice: &mut fastrand::Rng) -> Event {
 }
 
 fn decided(request: RequestId, dice: &mut fastrand::Rng) -> Event {
-    let head = Head { id: MessageId(Uuid::nil()), accepted_at: Time::default() };
+    let head = MessageRef { id: MessageId(Uuid::nil()), accepted_at: Time::default() };
     Event::Decided {
         request,
         stream: stream_name(dice),

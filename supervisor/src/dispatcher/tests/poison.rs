@@ -29,7 +29,7 @@ fn found(desk: &mut Desk, worker: &Arc<str>, presence: Presence) {
 
 fn suspected(desk: &Desk) -> Vec<(u64, String)> {
     let all = desk.records.iter().filter_map(|record| {
-        if let Record::Suspected { sequence, worker, .. } = record {
+        if let Record::WorkerDied { sequence, worker, .. } = record {
             Some((sequence.0, worker.to_string()))
         } else {
             None

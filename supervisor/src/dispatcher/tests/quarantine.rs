@@ -12,7 +12,7 @@ use super::{
     },
     desk::{Desk, secs},
 };
-use crate::record::{Found, Origin, PauseReason, Plan, Record, Way};
+use crate::record::{DeliveryMode, Origin, PauseReason, Record, SequenceRange, SubscriptionSpec};
 
 /// Streams without a processing step, of whose results hardly any are at hand.
 fn passing() -> Desk {
@@ -20,13 +20,13 @@ fn passing() -> Desk {
     Desk::with(Settings { default_stream, recent: 1, ..Settings::default() }, 0)
 }
 
-fn run(stream: u32, first: u64, position: u64, last: u64) -> Found {
+fn run(stream: u32, first: u64, position: u64, last: u64) -> SequenceRange {
     let (first, last) = (Sequence(first), Sequence(last));
-    Found { stream: StreamId(stream), first, position: Position(position), last }
+    SequenceRange { stream: StreamId(stream), first, position: Position(position), last }
 }
 
 /// What the look that is out finds.
-fn find(desk: &mut Desk, to: u64, found: &[Found]) {
+fn find(desk: &mut Desk, to: u64, found: &[SequenceRange]) {
     let (subscription, life, _) = desk.scans.remove(0);
     let (to, found) = (Position(to), found.to_vec());
     desk.tell(Event::Scanned { subscription, life, to, found });
@@ -80,7 +80,7 @@ fn a_look_that_begins_below_what_is_kept_goes_on_with_the_first_that_is() {
 #[test]
 fn a_hole_that_nothing_explains_stops_that_subscription_and_nothing_else() {
     let mut desk = looking();
-    desk.put("other", Plan::new(Origin::Api, Way::Push));
+    desk.put("other", SubscriptionSpec::new(Origin::Api, DeliveryMode::Push));
     find(&mut desk, 10, &[run(0, 5, 9, 5), run(1, 3, 6, 5)]);
     assert_eq!(paused(&desk), Some(PauseReason::Inconsistent));
     desk.wait(secs(2));
@@ -125,7 +125,7 @@ fn what_cannot_follow_is_refused_with_a_reason_and_ends_nothing() {
         let mut twice = desk.records.clone();
         twice.insert(at, record.clone());
         let good = matches!(record, Record::Started { .. } | Record::Alert(_));
-        let opened = matches!(record, Record::Opened { .. } | Record::Accepted { .. });
+        let opened = matches!(record, Record::StreamCreated { .. } | Record::Accepted { .. });
         assert!(folded(&without).is_err() == opened || folded(&without).is_ok(), "{record:?}");
         assert_eq!(folded(&twice).is_ok(), good, "{record:?}");
     }
@@ -134,7 +134,12 @@ fn what_cannot_follow_is_refused_with_a_reason_and_ends_nothing() {
     let strange = [
         Record::Paused { stream: StreamId(u32::MAX), at },
         Record::Retried { stream: StreamId(0), sequence: Sequence(1), at, reason: "".into() },
-        Record::Passed { stream: StreamId(0), first: Sequence(1), last: Sequence(u64::MAX), at },
+        Record::PassedThrough {
+            stream: StreamId(0),
+            first: Sequence(1),
+            last: Sequence(u64::MAX),
+            at,
+        },
     ];
     for record in strange {
         assert!(folded(&[first, std::slice::from_ref(&record)].concat()).is_err(), "{record:?}");

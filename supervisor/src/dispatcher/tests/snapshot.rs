@@ -8,7 +8,7 @@ use super::{
 };
 use crate::record::{
     Record,
-    base::{Base, BaseState},
+    snapshot::{SnapshotPart, SnapshotSlotState},
 };
 
 /// A desk with a released, a failed, an answered and a new message, and a snapshot of it.
@@ -41,16 +41,19 @@ pub(super) fn folded(desk: &Desk, from: usize) -> State {
 #[test]
 fn a_fold_from_a_snapshot_is_the_fold_of_all() {
     let (mut desk, begin) = with_snapshot();
-    assert!(matches!(desk.records[begin], Record::Base(Base::Begun(_))));
+    assert!(matches!(desk.records[begin], Record::Snapshot(SnapshotPart::Header(_))));
     let slots = desk.records[begin..].iter().filter_map(|record| {
-        let Record::Base(Base::Slot { sequence, slot, .. }) = record else {
+        let Record::Snapshot(SnapshotPart::Slot { sequence, slot, .. }) = record else {
             return None;
         };
         Some((sequence.0, &slot.state))
     });
     let slots: Vec<_> = slots.collect();
     assert!(
-        matches!(slots[..], [(2, BaseState::Waiting { .. }), (3, BaseState::Done { .. })]),
+        matches!(
+            slots[..],
+            [(2, SnapshotSlotState::Waiting { .. }), (3, SnapshotSlotState::Done { .. })]
+        ),
         "{slots:?}"
     );
     desk.fill("a", 2);

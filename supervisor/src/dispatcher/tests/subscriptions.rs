@@ -7,7 +7,7 @@ use super::{
     },
     desk::{Desk, secs},
 };
-use crate::record::{Origin, PauseReason, Plan, Record, Start, Way};
+use crate::record::{DeliveryMode, Origin, PauseReason, Record, Start, SubscriptionSpec};
 use rollcall_common::{
     ids::{Position, Sequence},
     limits::SUBSCRIPTIONS,
@@ -27,9 +27,9 @@ fn desk(count: usize) -> Desk {
     desk
 }
 
-fn plan(way: Way, streams: &[&str], start: Start) -> Plan {
+fn plan(way: DeliveryMode, streams: &[&str], start: Start) -> SubscriptionSpec {
     let streams = streams.iter().map(|text| Box::from(*text)).collect();
-    Plan { streams, start, ..Plan::new(Origin::Api, way) }
+    SubscriptionSpec { streams, start, ..SubscriptionSpec::new(Origin::Api, way) }
 }
 
 fn status(desk: &Desk) -> SubscriptionStatus {
@@ -74,7 +74,7 @@ fn sequences(taken: &[(u32, u64)], stream: u32) -> Vec<u64> {
 #[test]
 fn putting_the_same_again_changes_nothing() {
     let mut desk = desk(1);
-    let plan = plan(Way::Push, &["*"], BEGINNING);
+    let plan = plan(DeliveryMode::Push, &["*"], BEGINNING);
     assert_eq!(desk.put("s", plan.clone()), SubscriptionReply::Created);
     let records = desk.records.len();
     assert_eq!(desk.put("s", plan), SubscriptionReply::Done);
@@ -85,7 +85,7 @@ fn putting_the_same_again_changes_nothing() {
 fn what_the_configuration_wants_only_it_can_change() {
     let mut desk = desk(1);
     desk.subscribe("s");
-    let changed = plan(Way::Push, &["a"], Start::Live);
+    let changed = plan(DeliveryMode::Push, &["a"], Start::Live);
     assert_eq!(desk.put("s", changed), SubscriptionReply::Configured);
     assert_eq!(desk.delete("s"), SubscriptionReply::Configured);
     assert_eq!(desk.say("s", Order::Pause), SubscriptionReply::Done);
@@ -101,20 +101,20 @@ fn what_the_configuration_wants_only_it_can_change() {
 fn there_is_a_bound_for_those_of_the_api() {
     let mut desk = desk(0);
     for number in 0..SUBSCRIPTIONS {
-        let made = desk.put(&number.to_string(), plan(Way::Pull, &["*"], Start::Live));
+        let made = desk.put(&number.to_string(), plan(DeliveryMode::Pull, &["*"], Start::Live));
         assert_eq!(made, SubscriptionReply::Created);
     }
-    let one_more = desk.put("more", plan(Way::Pull, &["*"], Start::Live));
+    let one_more = desk.put("more", plan(DeliveryMode::Pull, &["*"], Start::Live));
     assert_eq!(one_more, SubscriptionReply::TooMany);
     assert_eq!(desk.delete("7"), SubscriptionReply::Done);
-    let one_more = desk.put("more", plan(Way::Pull, &["*"], Start::Live));
+    let one_more = desk.put("more", plan(DeliveryMode::Pull, &["*"], Start::Live));
     assert_eq!(one_more, SubscriptionReply::Created);
 }
 
 #[test]
 fn a_rewound_subscription_gets_everything_again_and_marked() {
     let mut desk = desk(4);
-    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
     let first = drain(&mut desk);
     assert_eq!((status(&desk).mode, status(&desk).checkpoint), (Mode::Live, Position(8)));
     assert_eq!(desk.say("s", Order::Rewind(Position(3))), SubscriptionReply::Done);
@@ -132,7 +132,7 @@ fn a_rewound_subscription_gets_everything_again_and_marked() {
 #[test]
 fn rewinding_forward_skips_and_beyond_the_head_is_refused() {
     let mut desk = desk(4);
-    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
     let beyond = desk.say("s", Order::Rewind(Position(9)));
     assert_eq!(beyond, SubscriptionReply::Beyond(Position(8)));
     desk.say("s", Order::Rewind(Position(6)));
@@ -144,7 +144,7 @@ fn rewinding_forward_skips_and_beyond_the_head_is_refused() {
 #[test]
 fn a_delivery_of_the_life_before_moves_no_checkpoint() {
     let mut desk = desk(4);
-    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
     desk.scan(100);
     let old = desk.deliveries.remove(0);
     let records = desk.records.len();
@@ -165,7 +165,7 @@ fn a_delivery_of_the_life_before_moves_no_checkpoint() {
 #[test]
 fn a_refusal_of_the_life_before_holds_nothing() {
     let mut desk = desk(1);
-    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
     let old = desk.deliveries.remove(0);
     desk.say("s", Order::Rewind(Position(0)));
     desk.deliveries.clear();
@@ -179,7 +179,7 @@ fn a_refusal_of_the_life_before_holds_nothing() {
 #[test]
 fn a_scan_of_the_life_before_skips_nothing() {
     let mut desk = desk(4);
-    desk.put("s", plan(Way::Push, &["*"], Start::After(Position(4))));
+    desk.put("s", plan(DeliveryMode::Push, &["*"], Start::After(Position(4))));
     let old = desk.scans[0];
     assert_eq!(old.2, Position(4));
     desk.say("s", Order::Rewind(Position(0)));
@@ -192,7 +192,7 @@ fn a_scan_of_the_life_before_skips_nothing() {
 fn between_replay_and_the_present_nothing_is_missing_or_twice() {
     for fill_at in 0..12 {
         let mut desk = desk(4);
-        desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+        desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
         let mut taken = Vec::new();
         for step in 0..60 {
             if step == fill_at {
@@ -215,7 +215,7 @@ fn between_replay_and_the_present_nothing_is_missing_or_twice() {
 #[test]
 fn a_paused_subscription_stands_still_also_after_a_restart() {
     let mut desk = desk(1);
-    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
     let out = desk.deliveries.remove(0);
     desk.say("s", Order::Pause);
     assert!(desk.recalled.is_some_and(|life| life != out.life));
@@ -236,9 +236,9 @@ fn a_paused_subscription_stands_still_also_after_a_restart() {
 #[test]
 fn streams_that_are_newly_wanted_begin_now_and_the_checkpoint_stays() {
     let mut desk = desk(3);
-    desk.put("s", plan(Way::Push, &["a"], BEGINNING));
+    desk.put("s", plan(DeliveryMode::Push, &["a"], BEGINNING));
     drain(&mut desk);
-    assert_eq!(desk.put("s", plan(Way::Push, &["b"], BEGINNING)), SubscriptionReply::Done);
+    assert_eq!(desk.put("s", plan(DeliveryMode::Push, &["b"], BEGINNING)), SubscriptionReply::Done);
     assert_eq!(status(&desk).checkpoint, Position(6));
     desk.fill("a", 1);
     desk.fill("b", 1);
@@ -251,10 +251,10 @@ fn streams_that_are_newly_wanted_begin_now_and_the_checkpoint_stays() {
 #[test]
 fn streams_that_are_no_longer_wanted_are_dropped() {
     let mut desk = desk(1);
-    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
     let all = std::mem::take(&mut desk.deliveries);
     assert_eq!(all.len(), 2);
-    desk.put("s", plan(Way::Push, &["b"], BEGINNING));
+    desk.put("s", plan(DeliveryMode::Push, &["b"], BEGINNING));
     all.iter().for_each(|delivery| desk.refuse(delivery, Refusal::Failed));
     desk.wait(secs(60));
     let again: Vec<_> = desk.deliveries.iter().map(|one| one.stream.0).collect();
@@ -264,7 +264,7 @@ fn streams_that_are_no_longer_wanted_are_dropped() {
 #[test]
 fn a_removed_subscription_is_heard_of_no_more() {
     let mut desk = desk(2);
-    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
     desk.scan(100);
     let all = std::mem::take(&mut desk.deliveries);
     desk.refuse(&all[0], Refusal::Failed);
@@ -273,14 +273,14 @@ fn a_removed_subscription_is_heard_of_no_more() {
     desk.wait(secs(100));
     desk.fill("a", 1);
     assert!(desk.deliveries.is_empty());
-    desk.put("s", plan(Way::Push, &["*"], Start::Live));
+    desk.put("s", plan(DeliveryMode::Push, &["*"], Start::Live));
     assert_eq!(status(&desk).checkpoint, Position(5), "one of the same name begins anew");
 }
 
 #[test]
 fn the_reader_of_a_pull_subscription_moves_its_checkpoint() {
     let mut desk = desk(3);
-    desk.put("s", plan(Way::Pull, &["*"], Start::After(Position(2))));
+    desk.put("s", plan(DeliveryMode::Pull, &["*"], Start::After(Position(2))));
     assert_eq!((status(&desk).checkpoint, status(&desk).mode), (Position(2), Mode::Replaying));
     let checkpoint = |desk: &mut Desk, to| desk.say("s", Order::Checkpoint(Position(to)));
     assert_eq!(checkpoint(&mut desk, 5), SubscriptionReply::Done);
@@ -300,24 +300,24 @@ fn the_reader_of_a_pull_subscription_moves_its_checkpoint() {
 #[test]
 fn a_push_subscription_can_become_a_pull_subscription_and_back() {
     let mut desk = desk(3);
-    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
     let refused = desk.say("s", Order::Checkpoint(Position(1)));
     assert_eq!(refused, SubscriptionReply::NotPull);
     desk.scan(100);
     let delivery = desk.deliveries.remove(0);
     take_one(&mut desk, &delivery);
     assert_eq!(status(&desk).checkpoint, Position(1));
-    desk.put("s", plan(Way::Pull, &["*"], BEGINNING));
+    desk.put("s", plan(DeliveryMode::Pull, &["*"], BEGINNING));
     assert_eq!(status(&desk).checkpoint, Position(1));
     desk.say("s", Order::Checkpoint(Position(3)));
     desk.deliveries.clear();
-    desk.put("s", plan(Way::Push, &["*"], BEGINNING));
+    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
     assert_eq!((status(&desk).checkpoint, status(&desk).mode), (Position(3), Mode::Replaying));
 }
 
 #[test]
 fn a_subscription_begins_at_no_position_beyond_the_head() {
     let mut desk = desk(1);
-    let made = desk.put("s", plan(Way::Push, &["*"], Start::After(Position(3))));
+    let made = desk.put("s", plan(DeliveryMode::Push, &["*"], Start::After(Position(3))));
     assert_eq!(made, SubscriptionReply::Beyond(Position(2)));
 }

@@ -12,13 +12,13 @@ use rollcall_common::message::Message;
 use super::Record;
 
 mod alert;
-mod base;
-mod glance;
+mod answer_ref;
 mod read;
+mod snapshot;
 mod write;
 
-pub(super) use glance::first_header;
-pub use glance::glance;
+pub use answer_ref::decode_answer_ref;
+pub(super) use answer_ref::first_header;
 use read::Fields;
 use write::Writer;
 
@@ -127,7 +127,7 @@ pub fn decode(payload: &Bytes) -> Result<Vec<Record>, DecodeError> {
 /// Whether the payload begins with a part of a snapshot.
 #[must_use]
 pub fn is_base(payload: &[u8]) -> bool {
-    payload.get(1).is_some_and(|kind| base::KINDS.iter().any(|kinds| kinds.contains(kind)))
+    payload.get(1).is_some_and(|kind| snapshot::KINDS.iter().any(|kinds| kinds.contains(kind)))
 }
 
 /// A place between two records of one payload.

@@ -11,8 +11,8 @@ use rollcall_common::{
 use uuid::Uuid;
 
 use crate::record::{
-    Answer, AttemptReport, Audit, Batching, Ending, Found, Head, Origin, Outcome, ParkCause,
-    PauseReason, Plan, Reason, Record, Start, SubscriptionId, Way,
+    Answer, AttemptReport, Audit, Batching, DeliveryMode, Ending, MessageRef, Origin, Outcome,
+    ParkCause, PauseReason, Reason, Record, SequenceRange, Start, SubscriptionId, SubscriptionSpec,
 };
 
 /// The kinds of results that have headers.
@@ -41,7 +41,7 @@ impl Fields {
             24 => self.audit().map(Record::Audited),
             72 => Ok(Record::OutageBegan { at: self.time()?, pool: self.text()?.into() }),
             73 => Ok(Record::OutageEnded { at: self.time()?, pool: self.text()?.into() }),
-            40..=46 | 60..=64 | 74..=75 | 83..=84 => Ok(Record::Base(self.base(kind)?)),
+            40..=46 | 60..=64 | 74..=75 | 83..=84 => Ok(Record::Snapshot(self.base(kind)?)),
             49 => {
                 let through = self.position()?;
                 Ok(Record::Trimmed { through, below: self.u64("entry")? })
@@ -67,7 +67,7 @@ impl Fields {
                 Record::Parked { stream, sequence, at, head, cause, reason: self.text()? }
             }
             9 => Record::Retried { stream, sequence, at, reason: self.text()? },
-            30 => Record::Suspected { stream, sequence, at, worker: self.text()?.into() },
+            30 => Record::WorkerDied { stream, sequence, at, worker: self.text()?.into() },
             47 => Record::Copied { stream, sequence, at, message: Arc::new(self.message()?) },
             48 | 68 => {
                 let answer = Arc::new(self.answer(kind)?);
@@ -81,14 +81,14 @@ impl Fields {
         Ok(match kind {
             5 => {
                 let stream = self.stream()?;
-                Record::Opened { stream, name: self.stream_name()? }
+                Record::StreamCreated { stream, name: self.stream_name()? }
             }
             7 => Record::Paused { stream: self.stream()?, at: self.time()? },
             8 => Record::Resumed { stream: self.stream()?, at: self.time()? },
             11 => Record::Started { at: self.time()? },
             14 => {
                 let (stream, first, at) = self.place()?;
-                Record::Passed { stream, first, last: Sequence(self.u64("sequence")?), at }
+                Record::PassedThrough { stream, first, last: Sequence(self.u64("sequence")?), at }
             }
             _ => return Err("kind"),
         })
@@ -114,7 +114,7 @@ impl Fields {
                 Record::Subscribed { subscription, name, streams, after }
             }
             13 => Record::Unsubscribed { subscription },
-            50 => Record::Arranged { subscription, plan: Arc::new(self.plan()?) },
+            50 => Record::SubscriptionConfigured { subscription, plan: Arc::new(self.plan()?) },
             51 => Record::Checkpointed { subscription, to: self.position()? },
             52 => Record::Rewound { subscription, to: self.position()? },
             53 => {
@@ -133,7 +133,10 @@ impl Fields {
             82 => {
                 let plan = self.plan()?;
                 let headers = self.many(Self::text)?.into();
-                Record::Arranged { subscription, plan: Arc::new(Plan { headers, ..plan }) }
+                Record::SubscriptionConfigured {
+                    subscription,
+                    plan: Arc::new(SubscriptionSpec { headers, ..plan }),
+                }
             }
             _ => return Err("kind"),
         })
@@ -216,8 +219,8 @@ impl Fields {
         Ok(MessageId(Uuid::from_bytes(id)))
     }
 
-    pub(super) fn head(&mut self) -> Read<Head> {
-        Ok(Head { id: self.id()?, accepted_at: self.time()? })
+    pub(super) fn head(&mut self) -> Read<MessageRef> {
+        Ok(MessageRef { id: self.id()?, accepted_at: self.time()? })
     }
 
     pub(super) fn cause(&mut self) -> Read<ParkCause> {
@@ -240,8 +243,8 @@ impl Fields {
         Ok(Some(Key { text, fingerprint }))
     }
 
-    fn found(&mut self) -> Read<Found> {
-        Ok(Found {
+    fn found(&mut self) -> Read<SequenceRange> {
+        Ok(SequenceRange {
             stream: StreamId(self.u32("stream")?),
             first: Sequence(self.u64("sequence")?),
             position: Position(self.u64("position")?),
@@ -263,8 +266,8 @@ impl Fields {
         Ok(Batching { through, results: self.u32("results")?, bytes: self.u32("bytes")? })
     }
 
-    pub(super) fn plan(&mut self) -> Read<Plan> {
-        Ok(Plan {
+    pub(super) fn plan(&mut self) -> Read<SubscriptionSpec> {
+        Ok(SubscriptionSpec {
             origin: match self.u8("origin")? {
                 1 => Origin::Api,
                 2 => Origin::Configuration,
@@ -272,8 +275,8 @@ impl Fields {
                 _ => return Err("origin"),
             },
             way: match self.u8("way")? {
-                1 => Way::Pull,
-                2 => Way::Push,
+                1 => DeliveryMode::Pull,
+                2 => DeliveryMode::Push,
                 _ => return Err("way"),
             },
             streams: self.many(Self::text)?.into(),

@@ -8,8 +8,8 @@ use rollcall_common::{
 };
 
 use crate::record::{
-    Answer, AttemptReport, Audit, Batching, Ending, Found, Head, Origin, Outcome, ParkCause,
-    PauseReason, Plan, Reason, Record, Start, SubscriptionId, Way,
+    Answer, AttemptReport, Audit, Batching, DeliveryMode, Ending, MessageRef, Origin, Outcome,
+    ParkCause, PauseReason, Reason, Record, SequenceRange, Start, SubscriptionId, SubscriptionSpec,
 };
 
 /// Writes fields one behind the other.
@@ -27,7 +27,7 @@ impl Writer<'_> {
                 self.place(*stream, *sequence, *at).answer(answer, [2, 67])
             }
             Record::Audited(audit) => self.audit(audit).kind(24),
-            Record::Base(base) => self.base(base),
+            Record::Snapshot(base) => self.base(base),
             Record::Copied { stream, sequence, at, message } => {
                 self.place(*stream, *sequence, *at).message(message).kind(47)
             }
@@ -37,13 +37,15 @@ impl Writer<'_> {
             Record::Failed { stream, sequence, due, report } => {
                 self.place(*stream, *sequence, *due).report(report).kind(4)
             }
-            Record::Opened { stream, name } => self.u32(stream.0).text(name.as_str()).kind(5),
+            Record::StreamCreated { stream, name } => {
+                self.u32(stream.0).text(name.as_str()).kind(5)
+            }
             Record::OutageBegan { pool, at } => self.time(*at).text(pool).kind(72),
             Record::OutageEnded { pool, at } => self.time(*at).text(pool).kind(73),
             Record::Parked { stream, sequence, at, head, cause, reason } => {
                 self.place(*stream, *sequence, *at).head(*head).cause(*cause).text(reason).kind(6)
             }
-            Record::Passed { stream, first, last, at } => {
+            Record::PassedThrough { stream, first, last, at } => {
                 self.place(*stream, *first, *at).u64(last.0).kind(14)
             }
             Record::Paused { stream, at } => self.u32(stream.0).time(*at).kind(7),
@@ -52,11 +54,11 @@ impl Writer<'_> {
                 self.place(*stream, *sequence, *at).text(reason).kind(9)
             }
             Record::Started { at } => self.time(*at).kind(11),
-            Record::Suspected { stream, sequence, at, worker } => {
+            Record::WorkerDied { stream, sequence, at, worker } => {
                 self.place(*stream, *sequence, *at).text(worker).kind(30)
             }
             Record::Trimmed { through, below } => self.position(*through).u64(*below).kind(49),
-            Record::Arranged { .. }
+            Record::SubscriptionConfigured { .. }
             | Record::Batched { .. }
             | Record::Checkpointed { .. }
             | Record::Delivered { .. }
@@ -72,10 +74,10 @@ impl Writer<'_> {
 
     fn subscription_record(&mut self, record: &Record) -> u8 {
         match record {
-            Record::Arranged { subscription, plan } if plan.headers.is_empty() => {
+            Record::SubscriptionConfigured { subscription, plan } if plan.headers.is_empty() => {
                 self.subscription(*subscription).plan(plan).kind(50)
             }
-            Record::Arranged { subscription, plan } => {
+            Record::SubscriptionConfigured { subscription, plan } => {
                 self.subscription(*subscription).plan(plan).texts(&plan.headers).kind(82)
             }
             Record::Batched { subscription, stream, batching } => {
@@ -113,20 +115,20 @@ impl Writer<'_> {
             | Record::Alert(_)
             | Record::Answered { .. }
             | Record::Audited(_)
-            | Record::Base(_)
+            | Record::Snapshot(_)
             | Record::Copied { .. }
             | Record::CopiedResult { .. }
             | Record::Failed { .. }
-            | Record::Opened { .. }
+            | Record::StreamCreated { .. }
             | Record::OutageBegan { .. }
             | Record::OutageEnded { .. }
             | Record::Parked { .. }
-            | Record::Passed { .. }
+            | Record::PassedThrough { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. }
             | Record::Retried { .. }
             | Record::Started { .. }
-            | Record::Suspected { .. }
+            | Record::WorkerDied { .. }
             | Record::Trimmed { .. } => unreachable!("it is of no subscription"),
         }
     }
@@ -196,7 +198,7 @@ impl Writer<'_> {
         self
     }
 
-    pub(super) fn head(&mut self, head: Head) -> &mut Self {
+    pub(super) fn head(&mut self, head: MessageRef) -> &mut Self {
         self.0.put_slice(head.id.0.as_bytes());
         self.time(head.accepted_at)
     }
@@ -211,7 +213,7 @@ impl Writer<'_> {
         self
     }
 
-    fn found(&mut self, found: &[Found]) -> &mut Self {
+    fn found(&mut self, found: &[SequenceRange]) -> &mut Self {
         self.length(found.len());
         for run in found {
             self.u32(run.stream.0).u64(run.first.0).position(run.position).u64(run.last.0);
@@ -224,15 +226,15 @@ impl Writer<'_> {
         self.u64(through.0).u32(results).u32(bytes)
     }
 
-    pub(super) fn plan(&mut self, plan: &Plan) -> &mut Self {
+    pub(super) fn plan(&mut self, plan: &SubscriptionSpec) -> &mut Self {
         self.0.put_u8(match plan.origin {
             Origin::Api => 1,
             Origin::Configuration => 2,
             Origin::Unconfigured => 3,
         });
         self.0.put_u8(match plan.way {
-            Way::Pull => 1,
-            Way::Push => 2,
+            DeliveryMode::Pull => 1,
+            DeliveryMode::Push => 2,
         });
         self.texts(&plan.streams).texts(&plan.urls).u32(plan.batch).u32(plan.replay_rate);
         self.u64(u64::try_from(plan.timeout.as_micros()).unwrap_or(u64::MAX));

@@ -298,21 +298,21 @@ impl Model {
                 return self.outage_allowed(record);
             }
             Record::Retried { stream, sequence, .. } => ((stream.0, sequence.0), Wanted::Retried),
-            Record::Passed { stream, first, last, .. } => {
+            Record::PassedThrough { stream, first, last, .. } => {
                 return self.may_pass(stream.0, first.0..=last.0);
             }
-            Record::Suspected { stream, sequence, worker, .. } => {
+            Record::WorkerDied { stream, sequence, worker, .. } => {
                 let ok =
                     self.away.contains(worker) && self.stand((stream.0, sequence.0)) == Stand::Open;
                 let detail = || format!("{worker} did not die of {stream:?} {sequence}");
                 return if ok { Ok(()) } else { Err(wrong(Invariant::I10, detail())) };
             }
-            Record::Opened { name, .. } => return self.may_open(name),
+            Record::StreamCreated { name, .. } => return self.may_open(name),
             Record::Accepted { .. }
             | Record::Alert(_)
-            | Record::Arranged { .. }
+            | Record::SubscriptionConfigured { .. }
             | Record::Audited(_)
-            | Record::Base(_)
+            | Record::Snapshot(_)
             | Record::Batched { .. }
             | Record::Checkpointed { .. }
             | Record::Copied { .. }

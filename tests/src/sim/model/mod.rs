@@ -206,13 +206,13 @@ impl Model {
             Record::Failed { stream, sequence, report, .. } => {
                 self.message((stream.0, sequence.0)).fail(report);
             }
-            Record::Opened { name, .. } => self.open(name),
+            Record::StreamCreated { name, .. } => self.open(name),
             Record::Parked { stream, sequence, .. } => {
                 self.message((stream.0, sequence.0)).stand = Stand::Parked;
             }
             Record::OutageBegan { pool, at } => self.outages.began(pool, *at),
             Record::OutageEnded { pool, .. } => self.outages.ended(pool),
-            Record::Passed { stream, first, last, .. } => {
+            Record::PassedThrough { stream, first, last, .. } => {
                 for sequence in first.0..=last.0 {
                     self.message((stream.0, sequence)).stand = Stand::Done;
                 }
@@ -226,14 +226,14 @@ impl Model {
             Record::Retried { stream, sequence, .. } => {
                 *self.message((stream.0, sequence.0)) = Message::default();
             }
-            Record::Suspected { stream, sequence, worker, .. } => {
+            Record::WorkerDied { stream, sequence, worker, .. } => {
                 self.message((stream.0, sequence.0)).deaths.insert(Arc::clone(worker));
             }
             Record::Trimmed { through, .. } => self.floor = self.floor.max(through.0),
             Record::Alert(_)
-            | Record::Arranged { .. }
+            | Record::SubscriptionConfigured { .. }
             | Record::Audited(_)
-            | Record::Base(_)
+            | Record::Snapshot(_)
             | Record::Batched { .. }
             | Record::Checkpointed { .. }
             | Record::Copied { .. }

@@ -1,6 +1,7 @@
 //! A snapshot of the state as records, so that what lies before it can be trimmed away. It is
-//! written in one go: no other record stands between [`Base::Begun`] and [`Base::Ended`]. Who
-//! folds on takes no notice of it; who begins there builds its state from it.
+//! written in one go: no other record stands between [`SnapshotPart::Header`] and
+//! [`SnapshotPart::Ended`]. Who folds on takes no notice of it; who begins there builds its state
+//! from it.
 
 use std::sync::Arc;
 
@@ -10,14 +11,15 @@ use rollcall_common::{
 };
 
 use super::{
-    AlertRecord, AttemptReport, Audit, Batching, Head, ParkCause, PauseReason, Plan, SubscriptionId,
+    AlertRecord, AttemptReport, Audit, Batching, MessageRef, ParkCause, PauseReason,
+    SubscriptionId, SubscriptionSpec,
 };
 
 /// A part of a snapshot, in this order: the beginning, the streams by their numbers, each with
 /// its slots and keys behind it, the subscriptions, each with its lanes and what is more behind it,
 /// the alerts, what people did, the end.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Base {
+pub enum SnapshotPart {
     /// What makes an alert as it stands: the records of its life that still matter.
     Alert(AlertRecord),
     /// What a person did.
@@ -30,7 +32,7 @@ pub enum Base {
         batches: Vec<(StreamId, Batching)>,
     },
     /// It begins. The first record of its entry.
-    Begun(Begun),
+    Header(SnapshotHeader),
     /// It is complete.
     Ended {
         /// How many streams there are.
@@ -43,17 +45,17 @@ pub enum Base {
         /// Their stream.
         stream: StreamId,
         /// The keys.
-        keys: Vec<BaseKey>,
+        keys: Vec<SnapshotKey>,
     },
     /// What a destination has yet to take.
     Lanes {
         /// The subscription.
         subscription: SubscriptionId,
         /// Stream by stream.
-        lanes: Vec<BaseLane>,
+        lanes: Vec<SnapshotCursor>,
     },
     /// What is more to be said of a subscription.
-    More(BaseMore),
+    More(SnapshotSubscriptionMore),
     /// A pool that is in an outage.
     Outage {
         /// The pool.
@@ -68,17 +70,17 @@ pub enum Base {
         /// Its place in the stream.
         sequence: Sequence,
         /// How it stands.
-        slot: Box<BaseSlot>,
+        slot: Box<SnapshotSlot>,
     },
     /// A stream.
-    Stream(BaseStream),
+    Stream(SnapshotStream),
     /// A subscription.
-    Subscription(BaseSubscription),
+    Subscription(SnapshotSubscription),
 }
 
 /// What stands at the beginning of a snapshot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Begun {
+pub struct SnapshotHeader {
     /// The latest moment that a record spoke of.
     pub last: Time,
     /// How much of the time before was spent down, in microseconds.
@@ -93,7 +95,7 @@ pub struct Begun {
 
 /// A stream in a snapshot.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct BaseStream {
+pub struct SnapshotStream {
     /// Its number.
     pub stream: StreamId,
     /// Its name.
@@ -112,11 +114,11 @@ pub struct BaseStream {
 
 /// An unreleased message in a snapshot.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct BaseSlot {
+pub struct SnapshotSlot {
     /// Where it stands.
-    pub state: BaseState,
+    pub state: SnapshotSlotState,
     /// What identified it when it was parked.
-    pub known: Option<Head>,
+    pub known: Option<MessageRef>,
     /// Failures that were counted.
     pub failures: u32,
     /// Whether the next attempt is one that a person asked for.
@@ -135,7 +137,7 @@ pub struct BaseSlot {
 
 /// Where an unreleased message stands.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum BaseState {
+pub enum SnapshotSlotState {
     /// It has its result, or its skip.
     Done {
         /// Whether it was skipped.
@@ -146,7 +148,7 @@ pub enum BaseState {
     /// It waits for a person.
     Parked {
         /// Which message.
-        head: Head,
+        head: MessageRef,
         /// Since when.
         at: Time,
         /// Why, in a word.
@@ -163,7 +165,7 @@ pub enum BaseState {
 
 /// An idempotency key in a snapshot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct BaseKey {
+pub struct SnapshotKey {
     /// The message that came with it.
     pub sequence: Sequence,
     /// That message's id.
@@ -176,13 +178,13 @@ pub struct BaseKey {
 
 /// A subscription in a snapshot.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct BaseSubscription {
+pub struct SnapshotSubscription {
     /// Its number.
     pub subscription: SubscriptionId,
     /// Its name.
     pub name: Box<str>,
     /// What it is meant to do.
-    pub plan: Arc<Plan>,
+    pub plan: Arc<SubscriptionSpec>,
     /// How often its senders were called back.
     pub life: u32,
     /// What the reader of a pull subscription has done.
@@ -197,7 +199,7 @@ pub struct BaseSubscription {
 
 /// What is more to be said of a subscription in a snapshot. Without it: nothing.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct BaseMore {
+pub struct SnapshotSubscriptionMore {
     /// Its number.
     pub subscription: SubscriptionId,
     /// How often it was rewound.
@@ -210,7 +212,7 @@ pub struct BaseMore {
 
 /// What a destination has yet to take of one stream, in a snapshot.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct BaseLane {
+pub struct SnapshotCursor {
     /// The stream.
     pub stream: StreamId,
     /// The first that is not done.

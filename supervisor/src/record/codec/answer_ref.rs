@@ -8,14 +8,17 @@ use super::{
     Cursor, DecodeError, check_version,
     read::{HAVE_HEADERS, Read, outcome},
 };
-use crate::record::{Beside, Glance, Outcome};
+use crate::record::{AnswerRef, Beside, Outcome};
 
 /// What a result is: its answer, or the message itself in a stream without a processing step.
 /// `None`: the record at the cursor is neither.
 ///
 /// # Errors
 /// When the bytes are no record.
-pub fn glance<'a>(payload: &'a [u8], cursor: &Cursor) -> Result<Option<Glance<'a>>, DecodeError> {
+pub fn decode_answer_ref<'a>(
+    payload: &'a [u8],
+    cursor: &Cursor,
+) -> Result<Option<AnswerRef<'a>>, DecodeError> {
     check_version(payload)?;
     let place = cursor.record(payload)?;
     let kind = payload.get(cursor.offset).copied().unwrap_or_default();
@@ -38,7 +41,7 @@ const PLACE: usize = 4 + 8 + 8;
 const FINGERPRINT: usize = 16;
 
 impl<'a> Fields<'a> {
-    fn message(&mut self) -> Read<Glance<'a>> {
+    fn message(&mut self) -> Read<AnswerRef<'a>> {
         // The last of its place is when it was taken in.
         self.skip(PLACE - 8, "place")?;
         let accepted_at = self.time()?;
@@ -47,7 +50,7 @@ impl<'a> Fields<'a> {
             self.skip(FINGERPRINT, "fingerprint")?;
         }
         let (content_type, headers) = (self.text()?, self.headers()?);
-        Ok(Glance {
+        Ok(AnswerRef {
             id,
             accepted_at,
             outcome: Outcome::Completed,
@@ -60,7 +63,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn answer(&mut self, kind: u8) -> Read<Glance<'a>> {
+    fn answer(&mut self, kind: u8) -> Read<AnswerRef<'a>> {
         self.skip(PLACE, "place")?;
         let (id, accepted_at) = (self.id()?, self.time()?);
         let [code] = self.array("outcome")?;
@@ -73,7 +76,7 @@ impl<'a> Fields<'a> {
         let (content_type, body) = (self.text()?, self.bytes()?);
         let has_headers = HAVE_HEADERS.contains(&kind);
         let headers = if has_headers { self.headers()? } else { Beside::NOTHING };
-        Ok(Glance {
+        Ok(AnswerRef {
             id,
             accepted_at,
             outcome,

@@ -7,11 +7,11 @@ use rollcall_common::ids::{Position, Sequence, StreamName};
 
 /// What a subscription is meant to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Plan {
+pub struct SubscriptionSpec {
     /// Who wants it.
     pub origin: Origin,
     /// How its results travel.
-    pub way: Way,
+    pub way: DeliveryMode,
     /// Which streams, as patterns with `*`.
     pub streams: Box<[Box<str>]>,
     /// Destinations, tried in order.
@@ -29,10 +29,10 @@ pub struct Plan {
     pub start: Start,
 }
 
-impl Plan {
+impl SubscriptionSpec {
     /// A plan that nothing is said of but who wants it and how it travels.
     #[must_use]
-    pub fn new(origin: Origin, way: Way) -> Self {
+    pub fn new(origin: Origin, way: DeliveryMode) -> Self {
         Self {
             origin,
             way,
@@ -82,7 +82,7 @@ pub enum Origin {
 
 /// How a subscription's results travel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Way {
+pub enum DeliveryMode {
     /// A reader fetches them.
     Pull,
     /// They are sent to a destination.

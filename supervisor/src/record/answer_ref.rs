@@ -6,7 +6,7 @@ use super::{Answer, Outcome, codec::first_header};
 
 /// A result as its readers see it, borrowed from wherever it lies.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Glance<'a> {
+pub struct AnswerRef<'a> {
     /// Of which message.
     pub id: MessageId,
     /// When that was taken in.
@@ -27,7 +27,7 @@ pub struct Glance<'a> {
     pub body: &'a [u8],
 }
 
-impl<'a> Glance<'a> {
+impl<'a> AnswerRef<'a> {
     /// At a result in memory.
     #[must_use]
     pub fn at(answer: &'a Answer) -> Self {

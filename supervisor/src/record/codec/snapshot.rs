@@ -11,8 +11,9 @@ use super::{
 };
 use crate::record::{
     SubscriptionId,
-    base::{
-        Base, BaseKey, BaseLane, BaseMore, BaseSlot, BaseState, BaseStream, BaseSubscription, Begun,
+    snapshot::{
+        SnapshotCursor, SnapshotHeader, SnapshotKey, SnapshotPart as Part, SnapshotSlot,
+        SnapshotSlotState, SnapshotStream, SnapshotSubscription, SnapshotSubscriptionMore,
     },
 };
 
@@ -23,40 +24,45 @@ const ALERT_SHIFT: u8 = 40;
 
 impl Writer<'_> {
     /// Writes a part's fields; gives back its kind.
-    pub(super) fn base(&mut self, base: &Base) -> u8 {
+    pub(super) fn base(&mut self, base: &Part) -> u8 {
         match base {
-            Base::Alert(record) => self.alert(record) + ALERT_SHIFT,
-            Base::Audit(audit) => self.audit(audit).kind(64),
-            Base::Batches { subscription, batches } => {
+            Part::Alert(record) => self.alert(record) + ALERT_SHIFT,
+            Part::Audit(audit) => self.audit(audit).kind(64),
+            Part::Batches { subscription, batches } => {
                 self.subscription(*subscription).length(batches.len());
                 for (stream, batching) in batches {
                     self.u32(stream.0).batching(*batching);
                 }
                 self.kind(84)
             }
-            Base::Begun(begun) => {
-                let Begun { last, down, head, next_subscription, last_alert } = *begun;
+            Part::Header(begun) => {
+                let SnapshotHeader { last, down, head, next_subscription, last_alert } = *begun;
                 self.time(last).u64(down).position(head);
                 self.u32(next_subscription).u64(last_alert).kind(40)
             }
-            Base::Ended { streams, parts } => self.u32(*streams).u64(*parts).kind(41),
-            Base::Keys { stream, keys } => {
+            Part::Ended { streams, parts } => self.u32(*streams).u64(*parts).kind(41),
+            Part::Keys { stream, keys } => {
                 self.u32(stream.0).length(keys.len());
-                for BaseKey { sequence, id, digest, fingerprint } in keys {
+                for SnapshotKey { sequence, id, digest, fingerprint } in keys {
                     self.u64(sequence.0).0.put_slice(id.0.as_bytes());
                     self.0.put_slice(digest);
                     self.0.put_slice(fingerprint);
                 }
                 self.kind(42)
             }
-            Base::Lanes { subscription, lanes } => {
+            Part::Lanes { subscription, lanes } => {
                 self.subscription(*subscription).length(lanes.len());
-                for BaseLane { stream, next, last, floor } in lanes {
+                for SnapshotCursor { stream, next, last, floor } in lanes {
                     self.u32(stream.0).u64(next.0).u64(last.0).position(*floor);
                 }
                 self.kind(43)
             }
-            Base::More(BaseMore { subscription, generation, headers, passed_over }) => {
+            Part::More(SnapshotSubscriptionMore {
+                subscription,
+                generation,
+                headers,
+                passed_over,
+            }) => {
                 self.subscription(*subscription).u32(*generation).texts(headers);
                 self.length(passed_over.len());
                 for (stream, sequence) in passed_over {
@@ -64,12 +70,12 @@ impl Writer<'_> {
                 }
                 self.kind(83)
             }
-            Base::Outage { pool, at } => self.time(*at).text(pool).kind(74),
-            Base::Slot { stream, sequence, slot } => {
+            Part::Outage { pool, at } => self.time(*at).text(pool).kind(74),
+            Part::Slot { stream, sequence, slot } => {
                 self.u32(stream.0).u64(sequence.0).slot(slot);
                 slot.tried_since.map_or(44, |since| self.time(since).kind(75))
             }
-            Base::Stream(BaseStream {
+            Part::Stream(SnapshotStream {
                 stream,
                 name,
                 next,
@@ -81,13 +87,13 @@ impl Writer<'_> {
                 self.u32(stream.0).text(name.as_str()).u64(next.0).u64(released.0);
                 self.u32(*skips).flag(*paused).time(*head_since).kind(45)
             }
-            Base::Subscription(subscription) => self.base_subscription(subscription).kind(46),
+            Part::Subscription(subscription) => self.base_subscription(subscription).kind(46),
         }
     }
 
-    fn base_subscription(&mut self, base: &BaseSubscription) -> &mut Self {
-        let BaseSubscription { subscription, name, plan, life, .. } = base;
-        let BaseSubscription { pulled, paused, scan, replay_until, .. } = base;
+    fn base_subscription(&mut self, base: &SnapshotSubscription) -> &mut Self {
+        let SnapshotSubscription { subscription, name, plan, life, .. } = base;
+        let SnapshotSubscription { pulled, paused, scan, replay_until, .. } = base;
         self.subscription(*subscription).text(name).plan(plan).u32(*life).position(*pulled);
         self.flag(paused.is_some());
         if let Some(reason) = paused {
@@ -100,16 +106,17 @@ impl Writer<'_> {
         self.position(*replay_until)
     }
 
-    fn slot(&mut self, slot: &BaseSlot) -> &mut Self {
-        let BaseSlot { state, known, failures, manual, refused_by, tried, history, deaths, .. } =
-            slot;
+    fn slot(&mut self, slot: &SnapshotSlot) -> &mut Self {
+        let SnapshotSlot {
+            state, known, failures, manual, refused_by, tried, history, deaths, ..
+        } = slot;
         match state {
-            BaseState::Done { skipped } => self.byte(1).flag(*skipped),
-            BaseState::Idle => self.byte(2),
-            BaseState::Parked { head, at, cause, reason } => {
+            SnapshotSlotState::Done { skipped } => self.byte(1).flag(*skipped),
+            SnapshotSlotState::Idle => self.byte(2),
+            SnapshotSlotState::Parked { head, at, cause, reason } => {
                 self.byte(3).head(*head).time(*at).cause(*cause).text(reason)
             }
-            BaseState::Waiting { due } => self.byte(4).time(*due),
+            SnapshotSlotState::Waiting { due } => self.byte(4).time(*due),
         };
         self.flag(known.is_some());
         if let Some(known) = known {
@@ -147,31 +154,31 @@ impl Writer<'_> {
 
 impl Fields {
     /// Reads the fields of a part of this kind.
-    pub(super) fn base(&mut self, kind: u8) -> Read<Base> {
+    pub(super) fn base(&mut self, kind: u8) -> Read<Part> {
         Ok(match kind {
-            60..=63 => Base::Alert(self.alert_record(kind - ALERT_SHIFT)?),
-            64 => Base::Audit(self.audit()?),
-            40 => Base::Begun(Begun {
+            60..=63 => Part::Alert(self.alert_record(kind - ALERT_SHIFT)?),
+            64 => Part::Audit(self.audit()?),
+            40 => Part::Header(SnapshotHeader {
                 last: self.time()?,
                 down: self.u64("down")?,
                 head: self.position()?,
                 next_subscription: self.u32("subscription")?,
                 last_alert: self.u64("alert")?,
             }),
-            41 => Base::Ended { streams: self.u32("count")?, parts: self.u64("count")? },
-            42 => Base::Keys { stream: self.stream()?, keys: self.many(Self::base_key)? },
+            41 => Part::Ended { streams: self.u32("count")?, parts: self.u64("count")? },
+            42 => Part::Keys { stream: self.stream()?, keys: self.many(Self::base_key)? },
             43 => {
                 let subscription = SubscriptionId(self.u32("subscription")?);
-                Base::Lanes { subscription, lanes: self.many(Self::base_lane)? }
+                Part::Lanes { subscription, lanes: self.many(Self::base_lane)? }
             }
             44 | 75 => {
                 let (stream, sequence) = (self.stream()?, self.sequence()?);
                 let mut slot = Box::new(self.slot()?);
                 slot.tried_since = if kind == 75 { Some(self.time()?) } else { None };
-                Base::Slot { stream, sequence, slot }
+                Part::Slot { stream, sequence, slot }
             }
-            74 => Base::Outage { at: self.time()?, pool: self.text()?.into() },
-            45 => Base::Stream(BaseStream {
+            74 => Part::Outage { at: self.time()?, pool: self.text()?.into() },
+            45 => Part::Stream(SnapshotStream {
                 stream: self.stream()?,
                 name: self.stream_name()?,
                 next: self.sequence()?,
@@ -180,7 +187,7 @@ impl Fields {
                 paused: self.flag()?,
                 head_since: self.time()?,
             }),
-            46 => Base::Subscription(BaseSubscription {
+            46 => Part::Subscription(SnapshotSubscription {
                 subscription: SubscriptionId(self.u32("subscription")?),
                 name: self.text()?,
                 plan: Arc::new(self.plan()?),
@@ -190,7 +197,7 @@ impl Fields {
                 scan: if self.flag()? { Some(self.position()?) } else { None },
                 replay_until: self.position()?,
             }),
-            83 => Base::More(BaseMore {
+            83 => Part::More(SnapshotSubscriptionMore {
                 subscription: SubscriptionId(self.u32("subscription")?),
                 generation: self.u32("generation")?,
                 headers: self.many(Self::text)?.into(),
@@ -199,19 +206,19 @@ impl Fields {
             84 => {
                 let subscription = SubscriptionId(self.u32("subscription")?);
                 let batches = self.many(|fields| Ok((fields.stream()?, fields.batching()?)))?;
-                Base::Batches { subscription, batches }
+                Part::Batches { subscription, batches }
             }
             _ => return Err("kind"),
         })
     }
 
-    fn base_key(&mut self) -> Read<BaseKey> {
+    fn base_key(&mut self) -> Read<SnapshotKey> {
         let (sequence, id) = (self.sequence()?, self.id()?);
-        Ok(BaseKey { sequence, id, digest: self.digest()?, fingerprint: self.digest()? })
+        Ok(SnapshotKey { sequence, id, digest: self.digest()?, fingerprint: self.digest()? })
     }
 
-    fn base_lane(&mut self) -> Read<BaseLane> {
-        Ok(BaseLane {
+    fn base_lane(&mut self) -> Read<SnapshotCursor> {
+        Ok(SnapshotCursor {
             stream: self.stream()?,
             next: self.sequence()?,
             last: self.sequence()?,
@@ -219,16 +226,21 @@ impl Fields {
         })
     }
 
-    fn slot(&mut self) -> Read<BaseSlot> {
-        Ok(BaseSlot {
+    fn slot(&mut self) -> Read<SnapshotSlot> {
+        Ok(SnapshotSlot {
             state: match self.u8("state")? {
-                1 => BaseState::Done { skipped: self.flag()? },
-                2 => BaseState::Idle,
+                1 => SnapshotSlotState::Done { skipped: self.flag()? },
+                2 => SnapshotSlotState::Idle,
                 3 => {
                     let (head, at) = (self.head()?, self.time()?);
-                    BaseState::Parked { head, at, cause: self.cause()?, reason: self.text()? }
+                    SnapshotSlotState::Parked {
+                        head,
+                        at,
+                        cause: self.cause()?,
+                        reason: self.text()?,
+                    }
                 }
-                4 => BaseState::Waiting { due: self.time()? },
+                4 => SnapshotSlotState::Waiting { due: self.time()? },
                 _ => return Err("state"),
             },
             known: if self.flag()? { Some(self.head()?) } else { None },
