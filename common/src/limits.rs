@@ -140,7 +140,7 @@ pub const UNSYNCED_BYTES: usize = 64 << 20;
 pub const COPY_BYTES: usize = 256 << 10;
 /// Snapshots take up at most one part in this many of the journal.
 pub const SNAPSHOT_SHARE: u64 = 4;
-/// Keys or lanes in one record of a snapshot.
+/// Keys or cursors in one record of a snapshot.
 pub const SNAPSHOT_ITEMS: usize = 4096;
 /// Bytes of messages and results that are kept in memory; what is beyond is read back from the
 /// journal.

@@ -90,7 +90,7 @@ impl State {
             SnapshotPart::Alert(_)
             | SnapshotPart::Audit(_)
             | SnapshotPart::Batches { .. }
-            | SnapshotPart::Lanes { .. }
+            | SnapshotPart::Cursors { .. }
             | SnapshotPart::More(_)
             | SnapshotPart::Outage { .. }
             | SnapshotPart::Subscription(_) => None,

@@ -11,30 +11,30 @@ use rollcall_common::{
 
 use super::{
     Dispatcher,
+    cursor::CursorState,
     effect::{Delivery, Effect},
     event::Refusal,
     health::{RETRY_WAIT, count, retry_wait},
-    lane::LaneState,
     subscription::Subscription,
     timers::Timer,
 };
 use crate::record::{Batching, PauseReason, Record, SequenceRange, SubscriptionId};
 
 impl Dispatcher {
-    /// After a restart: every lane stands in line again.
+    /// After a restart: every cursor stands in line again.
     pub(super) fn resume_subscriptions(&mut self) {
         let ids: Vec<SubscriptionId> = self.state.subscriptions.keys().copied().collect();
         for id in ids {
             if let Some(subscription) = self.state.subscriptions.get_mut(&id) {
-                let streams: Vec<StreamId> = subscription.lanes.keys().copied().collect();
+                let streams: Vec<StreamId> = subscription.cursors.keys().copied().collect();
                 streams.into_iter().for_each(|stream| subscription.line_up(stream));
             }
             self.look_ahead(id);
         }
     }
 
-    /// Puts the lanes of a stream that has something new in line.
-    pub(super) fn line_up_lanes(&mut self, stream: StreamId) {
+    /// Puts the cursors of a stream that has something new in line.
+    pub(super) fn line_up_cursors(&mut self, stream: StreamId) {
         for index in 0..self.state.stream(stream).subscriptions.len() {
             let subscription = self.state.stream(stream).subscriptions.get(index).copied();
             if let Some(entry) = subscription.and_then(|id| self.state.subscriptions.get_mut(&id)) {
@@ -44,7 +44,7 @@ impl Dispatcher {
     }
 
     /// Sends what may be sent.
-    pub(super) fn pump_lanes(&mut self) {
+    pub(super) fn pump_cursors(&mut self) {
         if self.draining {
             return;
         }
@@ -64,18 +64,19 @@ impl Dispatcher {
         }
     }
 
-    /// A lane has its turn.
+    /// A cursor has its turn.
     fn set_out(&mut self, id: SubscriptionId, stream: StreamId) {
         self.fix_batches(id, stream);
         let Some(entry) = self.state.subscriptions.get_mut(&id) else {
             return;
         };
         let passed_over = entry.passed_over_of(stream).into();
-        let Some(lane) = entry.lanes.get_mut(&stream).filter(|lane| lane.state == LaneState::Ready)
+        let Some(cursor) =
+            entry.cursors.get_mut(&stream).filter(|cursor| cursor.state == CursorState::Ready)
         else {
             return;
         };
-        lane.state = LaneState::Sending;
+        cursor.state = CursorState::Sending;
         entry.sending += 1;
         self.effects.push_back(Effect::Deliver(Delivery {
             subscription: id,
@@ -83,33 +84,34 @@ impl Dispatcher {
             plan: Arc::clone(&entry.plan),
             life: entry.life,
             stream,
-            first: lane.next,
-            last: lane.last,
-            attempt: lane.tries + 1,
+            first: cursor.next,
+            last: cursor.last,
+            attempt: cursor.tries + 1,
             replay_until: entry.replay_until,
-            batching: lane.batching,
+            batching: cursor.batching,
             passed_over,
             generation: entry.generation,
         }));
     }
 
-    /// Fixes which of a lane's results travel together, before the first of them goes out. Full
+    /// Fixes which of a cursor's results travel together, before the first of them goes out. Full
     /// batches are fixed several at a time; what is less than one, only when there is no full one.
     fn fix_batches(&mut self, id: SubscriptionId, stream: StreamId) {
         let Some(entry) = self.state.subscriptions.get(&id) else {
             return;
         };
-        let Some(lane) = entry.lanes.get(&stream).filter(|lane| lane.batching.is_none()) else {
+        let Some(cursor) = entry.cursors.get(&stream).filter(|cursor| cursor.batching.is_none())
+        else {
             return;
         };
-        if !entry.plan.is_batched() || lane.state != LaneState::Ready || lane.is_empty() {
+        if !entry.plan.is_batched() || cursor.state != CursorState::Ready || cursor.is_empty() {
             return;
         }
         let (results, bytes) = (entry.plan.batch, DELIVERY_BYTES);
-        let full = (count(lane.next, lane.last) / u64::from(results)).min(BATCHES_AHEAD.into());
+        let full = (count(cursor.next, cursor.last) / u64::from(results)).min(BATCHES_AHEAD.into());
         let through = match full.saturating_mul(results.into()) {
-            0 => lane.last,
-            many => Sequence(lane.next.0.saturating_add(many - 1)),
+            0 => cursor.last,
+            many => Sequence(cursor.next.0.saturating_add(many - 1)),
         };
         let batching = Batching { through, results, bytes };
         self.commit(Record::Batched { subscription: id, stream, batching });
@@ -130,26 +132,26 @@ impl Dispatcher {
             return;
         };
         // A sender of an earlier life: what it brought is no longer what counts.
-        let Some(lane) = entry.lanes.get(&stream).filter(|_| !entry.leaving.contains(&stream))
+        let Some(cursor) = entry.cursors.get(&stream).filter(|_| !entry.leaving.contains(&stream))
         else {
             return;
         };
-        let floor = floor.max(lane.floor);
-        if lane.state != LaneState::Sending || through < lane.next {
+        let floor = floor.max(cursor.floor);
+        if cursor.state != CursorState::Sending || through < cursor.next {
             return;
         }
-        let count = count(lane.next, through);
+        let count = count(cursor.next, through);
         let well_again = entry.health.took(stream, at_once);
         entry.rate.add(now, count);
         self.counters.delivered += count;
         self.commit(Record::Delivered { subscription, stream, through, floor });
         if well_again {
             // It refused whatever it was given, and no longer does.
-            self.wake_lanes(subscription);
+            self.wake_cursors(subscription);
         }
     }
 
-    /// A sender has done what it could of a lane, and left it.
+    /// A sender has done what it could of a cursor, and left it.
     pub(super) fn finished(&mut self, subscription: SubscriptionId, stream: StreamId) {
         if let Some(entry) = self.state.subscriptions.get_mut(&subscription)
             && entry.leave(stream)
@@ -172,31 +174,31 @@ impl Dispatcher {
         if entry.leaving.contains(&stream) {
             return self.finished(subscription, stream);
         }
-        let Some(lane) = entry.lanes.get_mut(&stream) else {
+        let Some(cursor) = entry.cursors.get_mut(&stream) else {
             return;
         };
-        if lane.state != LaneState::Sending {
+        if cursor.state != CursorState::Sending {
             return;
         }
-        if lane.is_empty() && entry.scan.is_none() {
+        if cursor.is_empty() && entry.scan.is_none() {
             // All that it had was taken before: nothing is left that could have been refused.
             return self.finished(subscription, stream);
         }
         entry.sending -= 1;
-        lane.error = Some(detail.clone());
+        cursor.error = Some(detail.clone());
         entry.health.failed(stream, detail, now);
-        self.worry(now);
+        self.schedule_check(now);
         let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
             return;
         };
         self.counters.undelivered += 1;
         entry.refused(stream, refusal);
-        let Some(lane) = entry.lanes.get_mut(&stream) else {
+        let Some(cursor) = entry.cursors.get_mut(&stream) else {
             return;
         };
         if let Refusal::Away { retry_after } = refusal {
             // It goes first when the destination is asked again.
-            lane.state = LaneState::Ready;
+            cursor.state = CursorState::Ready;
             entry.ready.push_front(stream);
             if let Some(until) = entry.health.close(now, retry_after, &mut self.rng) {
                 self.timers.set(until, Timer::Destination(subscription));
@@ -206,26 +208,26 @@ impl Dispatcher {
         let wait = match refusal {
             Refusal::Unfit => RETRY_WAIT.1,
             Refusal::Away { .. } | Refusal::Failed | Refusal::Gone | Refusal::Rejected => {
-                retry_wait(lane.tries, &mut self.rng)
+                retry_wait(cursor.tries, &mut self.rng)
             }
         };
         let due = now + wait;
-        lane.state = LaneState::Waiting { due };
-        self.timers.set(due, Timer::Lane(subscription, stream));
+        cursor.state = CursorState::Waiting { due };
+        self.timers.set(due, Timer::StreamCursor(subscription, stream));
         if refusal == Refusal::Gone {
             self.pause_subscription(subscription, PauseReason::Gone, now);
         }
     }
 
-    /// A lane's wait is over.
-    pub(super) fn lane_due(&mut self, subscription: SubscriptionId, stream: StreamId, now: Time) {
+    /// A cursor's wait is over.
+    pub(super) fn cursor_due(&mut self, subscription: SubscriptionId, stream: StreamId, now: Time) {
         let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
             return;
         };
-        if let Some(lane) = entry.lanes.get_mut(&stream)
-            && matches!(lane.state, LaneState::Waiting { due } if due <= now)
+        if let Some(cursor) = entry.cursors.get_mut(&stream)
+            && matches!(cursor.state, CursorState::Waiting { due } if due <= now)
         {
-            lane.state = LaneState::Idle;
+            cursor.state = CursorState::Idle;
             entry.line_up(stream);
         }
     }
@@ -287,7 +289,7 @@ impl Dispatcher {
         if let Some(entry) = self.state.subscriptions.get_mut(&subscription) {
             streams.into_iter().for_each(|stream| entry.line_up(stream));
             if entry.paused == Some(PauseReason::Inconsistent) {
-                self.worry(self.state.last_time());
+                self.schedule_check(self.state.last_time());
             }
         }
     }

@@ -57,10 +57,10 @@ impl Dispatcher {
                 break;
             }
         }
-        self.pump_lanes();
+        self.pump_cursors();
         for pool in self.roster.pool_keys() {
             if self.roster.has_work(pool) && !self.may_call(pool) {
-                self.worry(now);
+                self.schedule_check(now);
             }
         }
         self.pump_notices(now);

@@ -1,6 +1,6 @@
 //! What a person has to know: alerts are raised, get worse, and are resolved when their cause is
 //! gone. Causes that a record speaks of follow at once ([`Signal`]); those that only time tells
-//! are `watching`'s.
+//! are `watchdog`'s.
 
 use std::sync::Arc;
 
@@ -256,7 +256,7 @@ impl Dispatcher {
         }
         self.adopt_targets(now);
         if !self.state.alerts.is_quiet() {
-            self.worry(now);
+            self.schedule_check(now);
         }
     }
 
@@ -267,7 +267,7 @@ impl Dispatcher {
         let detail =
             format!("it failed again and again; it is tried again at {}", worker.ejected_until);
         self.raise(Subject::Worker(id), (Severity::Warning, 1), detail, now);
-        self.worry(now);
+        self.schedule_check(now);
     }
 
     /// The journal's disk has room again, or has not.
@@ -291,7 +291,7 @@ impl Dispatcher {
         let detail = format!("the late answer of {worker} to message {sequence} is another one");
         self.diverged_at.insert(stream, now);
         self.raise(Subject::AnswersDiverge(stream), (Severity::Warning, 1), detail, now);
-        self.worry(now);
+        self.schedule_check(now);
     }
 }
 

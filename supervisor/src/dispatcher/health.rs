@@ -1,7 +1,7 @@
 //! How a destination fares, as far as this process has seen it: all of it is soft. What is the
 //! destination's own fault (nobody listens, `429`, `503`) stops the whole subscription for a
 //! while; then one request goes first, and with each that is taken one more may be out, so that
-//! a destination that comes back is not flooded. What is one result's fault is its lane's.
+//! a destination that comes back is not flooded. What is one result's fault is its cursor's.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -118,8 +118,8 @@ impl Health {
         outage
     }
 
-    /// The lanes are gone, and their troubles with them.
-    pub(super) fn forget_lanes(&mut self) {
+    /// The cursors are gone, and their troubles with them.
+    pub(super) fn forget_cursors(&mut self) {
         self.troubled.clear();
         self.refused.clear();
         self.outage = false;

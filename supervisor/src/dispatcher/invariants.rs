@@ -11,7 +11,7 @@ use rollcall_common::{
 use super::{
     Dispatcher,
     attempts::{AttemptStanding, Pair, Repute},
-    lane::LaneState,
+    cursor::CursorState,
     slot::SlotState,
     state::State,
     stream::{Stream, Turn},
@@ -82,7 +82,7 @@ impl Dispatcher {
         self.verify_workers()?;
         self.verify_late(now)?;
         self.verify_room()?;
-        self.verify_lanes(&self.state)?;
+        self.verify_cursors(&self.state)?;
         self.verify_alerts()?;
         Ok(sizes)
     }
@@ -263,7 +263,7 @@ impl Dispatcher {
                 stream.name
             );
         }
-        for (name, teller) in &self.tellers {
+        for (name, teller) in &self.targets {
             ensure!(
                 !teller.is_idle_with_work(|at| self.timers.has(at, Timer::Target)),
                 "{name} has something to be told, and nobody tells"
@@ -277,39 +277,39 @@ impl Dispatcher {
         let beyond = self.held_beyond.is_empty()
             || self.look_at.is_some() && self.state.alerts.find(&Subject::HeldFlood).is_some();
         ensure!(beyond, "streams stand still, and no alert counts them");
-        let worried = self.look_at.is_none_or(|at| self.timers.has(at, Timer::Look));
+        let worried = self.look_at.is_none_or(|at| self.timers.has(at, Timer::Check));
         ensure!(worried, "nobody looks at what is amiss");
         Ok(())
     }
 
-    fn verify_lanes(&self, state: &State) -> Result<(), String> {
+    fn verify_cursors(&self, state: &State) -> Result<(), String> {
         for (id, entry) in &state.subscriptions {
             let name = &entry.name;
             let mut sending = entry.leaving.len();
             let mut troubled = 0;
-            for (stream, lane) in &entry.lanes {
+            for (stream, cursor) in &entry.cursors {
                 ensure!(
-                    (lane.tries > 0) == entry.health.troubles(*stream),
+                    (cursor.tries > 0) == entry.health.troubles(*stream),
                     "{name}: the troubles of {stream:?} are not known"
                 );
-                troubled += usize::from(lane.tries > 0);
-                match lane.state {
-                    LaneState::Idle => ensure!(
-                        lane.is_empty() && entry.scan.is_some() || entry.leaving.contains(stream),
-                        "{name}: the lane of {stream:?} is left idle"
+                troubled += usize::from(cursor.tries > 0);
+                match cursor.state {
+                    CursorState::Idle => ensure!(
+                        cursor.is_empty() && entry.scan.is_some() || entry.leaving.contains(stream),
+                        "{name}: the cursor of {stream:?} is left idle"
                     ),
-                    LaneState::Ready => ensure!(
+                    CursorState::Ready => ensure!(
                         entry.ready.contains(stream),
-                        "{name}: the lane of {stream:?} is not in line"
+                        "{name}: the cursor of {stream:?} is not in line"
                     ),
-                    LaneState::Sending => sending += 1,
-                    LaneState::Waiting { due } => ensure!(
-                        self.timers.has(due, Timer::Lane(*id, *stream)),
-                        "{name}: the lane of {stream:?} waits for no timer"
+                    CursorState::Sending => sending += 1,
+                    CursorState::Waiting { due } => ensure!(
+                        self.timers.has(due, Timer::StreamCursor(*id, *stream)),
+                        "{name}: the cursor of {stream:?} waits for no timer"
                     ),
                 }
             }
-            ensure!(troubled == entry.health.troubled().len(), "{name}: troubles of no lane");
+            ensure!(troubled == entry.health.troubled().len(), "{name}: troubles of no cursor");
             ensure!(sending == entry.sending, "{name}: sending is wrong");
             self.verify_turns_of(*id, entry)?;
         }
@@ -322,7 +322,7 @@ impl Dispatcher {
             self.draining
                 || !entry.may_send(self.settings.deliveries_at_once)
                 || entry.ready.is_empty(),
-            "{name}: a lane is ready, there is room, and nothing is sent"
+            "{name}: a cursor is ready, there is room, and nothing is sent"
         );
         ensure!(entry.scan.is_none() || entry.scanning, "{name} catches up, and nobody looks");
         ensure!(
@@ -331,8 +331,8 @@ impl Dispatcher {
         );
         let pulls = entry.plan.way == DeliveryMode::Pull;
         ensure!(
-            !pulls || entry.lanes.is_empty() && entry.scan.is_none(),
-            "{name} is pulled and has lanes"
+            !pulls || entry.cursors.is_empty() && entry.scan.is_none(),
+            "{name} is pulled and has cursors"
         );
         Ok(())
     }

@@ -14,7 +14,7 @@
 //!
 //! One message's way through the files: `admission` (its place), `dispatching` (its worker),
 //! `answers` (its answer, or another try), `state` (its release), `delivery` (its destination;
-//! `subscribing` is what people and the configuration want of subscriptions).
+//! `subscription_commands` is what people and the configuration want of subscriptions).
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -29,9 +29,10 @@ mod answers;
 mod attempts;
 mod batch;
 mod budget;
+mod classify;
 mod contradiction;
+mod cursor;
 mod decided;
-mod decisions;
 mod deferred;
 mod delivery;
 mod departed;
@@ -43,12 +44,12 @@ mod fetching;
 mod health;
 mod hedge;
 mod invariants;
-mod lane;
 mod late;
 mod names;
-mod notices;
+mod notify;
+mod operators;
 mod outage;
-mod outcome;
+mod poison;
 mod pool;
 mod quarantine;
 mod reach;
@@ -60,12 +61,11 @@ mod snapshot;
 mod state;
 mod status;
 mod stream;
-mod subscribing;
 mod subscription;
-mod suspects;
+mod subscription_commands;
 mod timers;
 mod unserved;
-mod watching;
+mod watchdog;
 pub mod worker;
 
 #[cfg(test)]
@@ -91,12 +91,12 @@ use deferred::Deferred;
 use escalation::Signal;
 use fetching::Fetches;
 use late::LateCalls;
-use notices::Teller;
+use notify::TargetState;
 use outage::Outages;
+use poison::Suspects;
 use roster::Roster;
 use snapshot::Export;
 use stream::{Alarm, Turn};
-use suspects::Suspects;
 use timers::{Timer, Timers};
 use unserved::Unserved;
 
@@ -133,7 +133,7 @@ pub struct Dispatcher {
     dirty: BTreeSet<StreamId>,
     counters: Counters,
     /// How it stands with each target of alerts.
-    tellers: BTreeMap<Arc<str>, Teller>,
+    targets: BTreeMap<Arc<str>, TargetState>,
     /// When what may be amiss is looked at.
     look_at: Option<Time>,
     /// Pools that have work and nobody for it.
@@ -172,7 +172,7 @@ impl Dispatcher {
             deferred: Deferred::default(),
             dirty: BTreeSet::new(),
             counters: Counters::default(),
-            tellers: BTreeMap::new(),
+            targets: BTreeMap::new(),
             look_at: None,
             unserved: Unserved::default(),
             held_beyond: BTreeSet::new(),
@@ -280,8 +280,8 @@ impl Dispatcher {
             Timer::Limits(_) | Timer::Probe(_) => {}
             Timer::Held(stream) => self.head_due(stream, now),
             Timer::Hedge(pool) => self.hedge_due(pool, now),
-            Timer::Lane(subscription, stream) => self.lane_due(subscription, stream, now),
-            Timer::Look => self.look(now),
+            Timer::StreamCursor(subscription, stream) => self.cursor_due(subscription, stream, now),
+            Timer::Check => self.check(now),
             Timer::Reach(worker) => self.reach(worker, now),
             // Its pause is over, so pumping asks it again.
             Timer::Target => {}
@@ -326,10 +326,10 @@ impl Dispatcher {
             self.counters.released += 1;
             self.dirty.insert(release.stream);
             self.effects.push_back(Effect::Release(release));
-            self.line_up_lanes(release.stream);
+            self.line_up_cursors(release.stream);
             self.head_moved(release.stream, release.at);
             if !self.state.subscriptions.is_empty() {
-                self.worry(release.at);
+                self.schedule_check(release.at);
             }
         }
         self.released = released;

@@ -7,7 +7,7 @@ use rollcall_common::time::Time;
 
 use super::{
     attempts::Repute,
-    outcome::Mark,
+    classify::Mark,
     pool::{Pool, PoolKey},
     settings::PoolSettings,
     worker::{Impediment, Pace, STRETCH_AFTER, Standing, Worker, WorkerKey},

@@ -310,7 +310,7 @@ impl State {
             let named = (0_u32..).map(StreamId).zip(streams.iter());
             let wanted: BTreeSet<StreamId> =
                 named.filter(|(_, stream)| entry.is_sent(&stream.name)).map(|(id, _)| id).collect();
-            entry.drop_lanes(|stream| wanted.contains(&stream));
+            entry.drop_cursors(|stream| wanted.contains(&stream));
         }
         self.link(subscription);
     }

@@ -417,14 +417,14 @@ impl Dispatcher {
         let checkpoint = entry.checkpoint(self.state.head);
         let name = |stream| self.state.stream(stream).name.clone();
         let failing = entry.health.troubled().iter().take(FAILING_SHOWN).filter_map(|stream| {
-            let lane = entry.lanes.get(stream)?;
+            let cursor = entry.cursors.get(stream)?;
             Some(FailingStream {
                 stream: name(*stream),
-                sequence: lane.next,
-                tries: lane.tries,
-                held: lane.is_held() && !entry.health.outage,
-                error: lane.error.clone().unwrap_or_default(),
-                next_try: lane.due().or(entry.health.closed_until),
+                sequence: cursor.next,
+                tries: cursor.tries,
+                held: cursor.is_held() && !entry.health.outage,
+                error: cursor.error.clone().unwrap_or_default(),
+                next_try: cursor.due().or(entry.health.closed_until),
             })
         });
         Some(SubscriptionStatus {

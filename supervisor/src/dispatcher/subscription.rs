@@ -1,10 +1,10 @@
 //! One subscription: how far its destination or its reader is.
 //!
-//! Results that a destination has yet to take form a *lane* per stream: a run of sequences, so
+//! Results that a destination has yet to take form a *cursor* per stream: a run of sequences, so
 //! a destination that is down for a day costs memory for its streams, not for their results. At
-//! the present (`scan` absent) lanes grow as results are released. A subscription that begins
+//! the present (`scan` absent) cursors grow as results are released. A subscription that begins
 //! further back *scans* the released results by position until it reaches the head. A pull
-//! subscription has no lanes; its reader says how far it is.
+//! subscription has no cursors; its reader says how far it is.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -18,9 +18,9 @@ use rollcall_common::{
 };
 
 use super::{
+    cursor::{CursorState, REJECTIONS, StreamCursor},
     event::Refusal,
     health::{Health, Rate},
-    lane::{Lane, LaneState, REJECTIONS},
     settings::Pattern,
 };
 use crate::record::{
@@ -38,8 +38,8 @@ pub struct Subscription {
     pub(super) scan: Option<Position>,
     /// Results up to here are replayed: the head when it was created or rewound.
     pub(super) replay_until: Position,
-    pub(super) lanes: BTreeMap<StreamId, Lane>,
-    /// The lanes' floors, lowest first.
+    pub(super) cursors: BTreeMap<StreamId, StreamCursor>,
+    /// The cursors' floors, lowest first.
     pub(super) floors: BTreeSet<(Position, StreamId)>,
     /// What the reader of a pull subscription has done.
     pub(super) pulled: Position,
@@ -53,7 +53,7 @@ pub struct Subscription {
     /// since what is sent next says what was sent before it.
     pub(super) passed_over: BTreeSet<(StreamId, Sequence)>,
     // Soft from here on.
-    /// Streams whose sender is still out although its lane is gone.
+    /// Streams whose sender is still out although its cursor is gone.
     pub(super) leaving: BTreeSet<StreamId>,
     /// Lanes that wait for their turn.
     pub(super) ready: VecDeque<StreamId>,
@@ -84,7 +84,7 @@ impl Subscription {
             plan,
             scan: None,
             replay_until: head,
-            lanes: BTreeMap::new(),
+            cursors: BTreeMap::new(),
             floors: BTreeSet::new(),
             pulled: after,
             paused: None,
@@ -150,12 +150,12 @@ impl Subscription {
         self.plan = plan;
         self.health = Health::default();
         self.gap = None;
-        for lane in self.lanes.values_mut() {
-            (lane.tries, lane.rejections, lane.error) = (0, 0, None);
+        for cursor in self.cursors.values_mut() {
+            (cursor.tries, cursor.rejections, cursor.error) = (0, 0, None);
         }
         self.recall();
         if before != self.plan.way {
-            self.drop_lanes(|_| false);
+            self.drop_cursors(|_| false);
             if before == DeliveryMode::Pull {
                 // Which results its reader has beyond the checkpoint is not known.
                 self.replay_until = head;
@@ -167,8 +167,8 @@ impl Subscription {
     /// Begins again after `to`, `head` being the newest position.
     pub(super) fn rewind(&mut self, to: Position, head: Position) {
         self.recall();
-        self.drop_lanes(|_| false);
-        self.health.forget_lanes();
+        self.drop_cursors(|_| false);
+        self.health.forget_cursors();
         self.generation = self.generation.saturating_add(1);
         self.passed_over.clear();
         self.gap = None;
@@ -200,13 +200,13 @@ impl Subscription {
     }
 
     fn is_behind(&self, (stream, sequence): (StreamId, Sequence)) -> bool {
-        self.lanes.get(&stream).is_none_or(|lane| sequence < lane.next)
+        self.cursors.get(&stream).is_none_or(|cursor| sequence < cursor.next)
     }
 
     /// A stream's next results travel together like this.
     pub(super) fn batched(&mut self, stream: StreamId, batching: Batching) {
-        if let Some(lane) = self.lanes.get_mut(&stream) {
-            lane.batching = Some(batching);
+        if let Some(cursor) = self.cursors.get_mut(&stream) {
+            cursor.batching = Some(batching);
         }
     }
 
@@ -215,16 +215,16 @@ impl Subscription {
     /// at least, and nothing was taken since the first of these refusals, it is the destination's.
     pub(super) fn refused(&mut self, stream: StreamId, refusal: Refusal) {
         self.health.note_refusal(stream, refusal);
-        // A lane that has something has a floor.
+        // A cursor that has something has a floor.
         let refused = self.health.refused();
         self.health.outage |= refused > 1 && refused >= self.floors.len();
-        let Some(lane) = self.lanes.get_mut(&stream) else {
+        let Some(cursor) = self.cursors.get_mut(&stream) else {
             return;
         };
-        lane.tries = lane.tries.saturating_add(1);
-        lane.rejections = match refusal {
-            Refusal::Rejected if self.health.outage => lane.rejections,
-            Refusal::Rejected => lane.rejections.saturating_add(1),
+        cursor.tries = cursor.tries.saturating_add(1);
+        cursor.rejections = match refusal {
+            Refusal::Rejected if self.health.outage => cursor.rejections,
+            Refusal::Rejected => cursor.rejections.saturating_add(1),
             Refusal::Unfit => REJECTIONS,
             Refusal::Away { .. } | Refusal::Failed | Refusal::Gone => 0,
         };
@@ -232,10 +232,10 @@ impl Subscription {
 
     /// Streams that are held: the destination refuses a result of theirs again and again, and takes
     /// others.
-    pub(super) fn held(&self) -> impl Iterator<Item = (StreamId, &Lane)> {
+    pub(super) fn held(&self) -> impl Iterator<Item = (StreamId, &StreamCursor)> {
         let shown = self.health.troubled().iter().filter(|_| !self.health.outage);
-        let lanes = shown.filter_map(|stream| Some((*stream, self.lanes.get(stream)?)));
-        lanes.filter(|(_, lane)| lane.is_held())
+        let cursors = shown.filter_map(|stream| Some((*stream, self.cursors.get(stream)?)));
+        cursors.filter(|(_, cursor)| cursor.is_held())
     }
 
     /// The reader has everything up to `to`.
@@ -249,21 +249,21 @@ impl Subscription {
         self.scanning = false;
     }
 
-    /// Takes away the lanes that are not to be kept.
-    pub(super) fn drop_lanes(&mut self, keep: impl Fn(StreamId) -> bool) {
+    /// Takes away the cursors that are not to be kept.
+    pub(super) fn drop_cursors(&mut self, keep: impl Fn(StreamId) -> bool) {
         let (leaving, floors) = (&mut self.leaving, &mut self.floors);
-        self.lanes.retain(|stream, lane| {
+        self.cursors.retain(|stream, cursor| {
             if keep(*stream) {
                 return true;
             }
-            floors.remove(&(lane.floor, *stream));
-            if lane.state == LaneState::Sending {
+            floors.remove(&(cursor.floor, *stream));
+            if cursor.state == CursorState::Sending {
                 leaving.insert(*stream);
             }
             false
         });
-        let lanes = &self.lanes;
-        self.ready.retain(|stream| lanes.contains_key(stream));
+        let cursors = &self.cursors;
+        self.ready.retain(|stream| cursors.contains_key(stream));
     }
 
     /// A result was released.
@@ -291,7 +291,8 @@ impl Subscription {
         }
         self.scan = Some(to).filter(|to| *to < head);
         if self.scan.is_none() {
-            self.lanes.retain(|_, lane| !lane.is_empty() || lane.state == LaneState::Sending);
+            self.cursors
+                .retain(|_, cursor| !cursor.is_empty() || cursor.state == CursorState::Sending);
         }
     }
 
@@ -303,45 +304,45 @@ impl Subscription {
 
     /// The destination has taken a stream's results up to and with `through`.
     pub(super) fn done(&mut self, stream: StreamId, through: Sequence, floor: Position) {
-        let Some(lane) = self.lanes.get_mut(&stream) else {
+        let Some(cursor) = self.cursors.get_mut(&stream) else {
             return;
         };
-        self.floors.remove(&(lane.floor, stream));
-        lane.done(through, floor);
-        if !lane.is_empty() {
+        self.floors.remove(&(cursor.floor, stream));
+        cursor.done(through, floor);
+        if !cursor.is_empty() {
             self.floors.insert((floor, stream));
-        } else if lane.state != LaneState::Sending && self.scan.is_none() {
-            self.lanes.remove(&stream);
+        } else if cursor.state != CursorState::Sending && self.scan.is_none() {
+            self.cursors.remove(&stream);
         }
     }
 
-    /// A sender has left a lane: whether it was there.
+    /// A sender has left a cursor: whether it was there.
     pub(super) fn leave(&mut self, stream: StreamId) -> bool {
         if self.leaving.remove(&stream) {
             return true;
         }
-        let Some(lane) = self.lanes.get_mut(&stream) else {
+        let Some(cursor) = self.cursors.get_mut(&stream) else {
             return false;
         };
-        if lane.state != LaneState::Sending {
+        if cursor.state != CursorState::Sending {
             return false;
         }
-        lane.state = LaneState::Idle;
-        if lane.is_empty() && self.scan.is_none() {
-            self.lanes.remove(&stream);
+        cursor.state = CursorState::Idle;
+        if cursor.is_empty() && self.scan.is_none() {
+            self.cursors.remove(&stream);
         }
         true
     }
 
-    /// Puts a lane in line for its turn, unless it is there, or sends, or waits, or an earlier
+    /// Puts a cursor in line for its turn, unless it is there, or sends, or waits, or an earlier
     /// sender is still out for its stream.
     pub(super) fn line_up(&mut self, stream: StreamId) {
-        if let Some(lane) = self.lanes.get_mut(&stream)
-            && lane.state == LaneState::Idle
-            && !lane.is_empty()
+        if let Some(cursor) = self.cursors.get_mut(&stream)
+            && cursor.state == CursorState::Idle
+            && !cursor.is_empty()
             && !self.leaving.contains(&stream)
         {
-            lane.state = LaneState::Ready;
+            cursor.state = CursorState::Ready;
             self.ready.push_back(stream);
         }
     }
@@ -353,23 +354,23 @@ impl Subscription {
     }
 
     fn extend(&mut self, run: SequenceRange, hole: Hole) {
-        let Some(lane) = self.lanes.get_mut(&run.stream) else {
-            self.lanes.insert(run.stream, Lane::new(run));
+        let Some(cursor) = self.cursors.get_mut(&run.stream) else {
+            self.cursors.insert(run.stream, StreamCursor::new(run));
             self.floors.insert((run.position, run.stream));
             return;
         };
-        let whole = run.first <= lane.last.next();
+        let whole = run.first <= cursor.last.next();
         if !whole {
-            // All that the lane had, and what lay between, is gone: it goes on with these.
-            self.floors.remove(&(lane.floor, run.stream));
-            lane.go_on_from(run.first);
+            // All that the cursor had, and what lay between, is gone: it goes on with these.
+            self.floors.remove(&(cursor.floor, run.stream));
+            cursor.go_on_from(run.first);
         }
-        let was_empty = lane.is_empty();
-        lane.last = lane.last.max(run.last);
-        if was_empty && !lane.is_empty() {
+        let was_empty = cursor.is_empty();
+        cursor.last = cursor.last.max(run.last);
+        if was_empty && !cursor.is_empty() {
             // Its sender may have been past the first of these.
-            lane.floor = lane.floor.max(run.position);
-            self.floors.insert((lane.floor, run.stream));
+            cursor.floor = cursor.floor.max(run.position);
+            self.floors.insert((cursor.floor, run.stream));
         }
         if !whole && hole == Hole::Broken {
             self.paused.get_or_insert(PauseReason::Inconsistent);
@@ -378,7 +379,8 @@ impl Subscription {
     }
 }
 
-/// What it means when results of a stream are missing between what a lane has and what comes next.
+/// What it means when results of a stream are missing between what a cursor has and what comes
+/// next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Hole {
     /// Something is wrong with this subscription: it stands, until a person has looked at it.

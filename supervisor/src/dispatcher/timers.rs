@@ -30,9 +30,9 @@ pub(super) enum Timer {
     /// Limits alone may keep the workers of a pool from work.
     Limits(PoolKey),
     /// A subscription's destination may be asked again for one stream.
-    Lane(SubscriptionId, StreamId),
+    StreamCursor(SubscriptionId, StreamId),
     /// Something may be amiss.
-    Look,
+    Check,
     /// Workers of a pool in an outage may be due for a probe.
     Probe(PoolKey),
     /// A worker that can't be connected to is looked at again.

@@ -55,7 +55,7 @@ impl Dispatcher {
     /// A worker's last call says that it is of no use at the moment.
     pub(super) fn impede(&mut self, worker: WorkerKey, impediment: Impediment, now: Time) {
         self.roster.impede(worker, Some(impediment));
-        self.worry(now);
+        self.schedule_check(now);
     }
 
     /// Whether a pool has work and nobody for it.

@@ -1,4 +1,4 @@
-//! Delivery: a lane's results go out one after the other, for as long as the destination takes
+//! Delivery: a stream's results go out one after the other, for as long as the destination takes
 //! them; its dispatcher is told how far it came, and where it stopped.
 
 use std::{
@@ -49,7 +49,7 @@ pub struct Forwarder {
     pub reads: Semaphore,
     /// Who carries results that go out one by one.
     pub swift: Swift,
-    /// Where it is told how far a lane is.
+    /// Where it is told how far a stream is.
     pub handle: Handle,
     /// The epoch of this supervisor.
     pub epoch: Epoch,
@@ -75,7 +75,7 @@ pub struct Made {
 pub struct Out(Mutex<BTreeMap<(SubscriptionId, StreamId), u32>>);
 
 impl Forwarder {
-    /// Delivers what it can of a lane. It does not block; the dispatcher is told.
+    /// Delivers what it can of a stream. It does not block; the dispatcher is told.
     pub fn deliver(self: &Arc<Self>, delivery: Delivery) {
         let forwarder = Arc::clone(self);
         let destination = match delivery.plan.origin {

@@ -1,4 +1,4 @@
-//! One sender's way along a lane.
+//! One sender's way along a stream.
 
 use std::{
     borrow::Cow,
@@ -37,7 +37,7 @@ const READ_BYTES: usize = 1 << 20;
 const REPORT_EVERY: u32 = 64;
 /// Time after which the dispatcher is told how far a sender is.
 const REPORT_AFTER: Duration = Duration::from_millis(20);
-/// Deliveries after which a sender leaves its lane, so that other streams have their turn.
+/// Deliveries after which a sender leaves its stream, so that other streams have their turn.
 const TURN: u32 = 1024;
 
 /// How often a sender that waits looks whether it has been called back.
@@ -46,13 +46,13 @@ const CALL_BACK: Duration = Duration::from_millis(100);
 /// What a sender does after its report.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Then {
-    /// It leaves the lane.
+    /// It leaves the stream.
     Leaves,
     /// It goes on.
     Stays,
 }
 
-/// One sender's way along a lane.
+/// One sender's way along a stream.
 pub(super) struct Trip<'a> {
     forwarder: &'a Forwarder,
     delivery: Delivery,
@@ -201,7 +201,7 @@ impl<'a> Trip<'a> {
         Event::Undelivered { subscription, stream, refusal, detail }
     }
 
-    /// The next results of the lane, enough of them for a request.
+    /// The next results of the stream, enough of them for a request.
     async fn read(&self, destination: &Destination) -> Result<Vec<ReleasedResult>, ReadFailed> {
         let batch = self.delivery.batching.map(|batching| batching.results);
         let piece = batch.and_then(|batch| usize::try_from(batch).ok());
@@ -325,7 +325,7 @@ impl<'a> Trip<'a> {
         }
     }
 
-    /// Tells the dispatcher how far the lane is, if that was not just done.
+    /// Tells the dispatcher how far the stream is, if that was not just done.
     async fn report_now_and_then(&mut self) {
         let long = self.forwarder.clock.now().since(self.reported_at) >= REPORT_AFTER;
         if long || self.count.is_multiple_of(REPORT_EVERY) {
@@ -333,7 +333,7 @@ impl<'a> Trip<'a> {
         }
     }
 
-    /// Tells the dispatcher how far the lane is.
+    /// Tells the dispatcher how far the stream is.
     async fn report(&mut self) {
         let done = self.next.before();
         if done > self.reported {

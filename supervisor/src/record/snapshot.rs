@@ -16,8 +16,8 @@ use super::{
 };
 
 /// A part of a snapshot, in this order: the beginning, the streams by their numbers, each with
-/// its slots and keys behind it, the subscriptions, each with its lanes and what is more behind it,
-/// the alerts, what people did, the end.
+/// its slots and keys behind it, the subscriptions, each with its cursors and what is more behind
+/// it, the alerts, what people did, the end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SnapshotPart {
     /// What makes an alert as it stands: the records of its life that still matter.
@@ -28,7 +28,7 @@ pub enum SnapshotPart {
     Batches {
         /// The subscription.
         subscription: SubscriptionId,
-        /// Stream by stream, of those that have a lane.
+        /// Stream by stream, of those that have a cursor.
         batches: Vec<(StreamId, Batching)>,
     },
     /// It begins. The first record of its entry.
@@ -48,11 +48,11 @@ pub enum SnapshotPart {
         keys: Vec<SnapshotKey>,
     },
     /// What a destination has yet to take.
-    Lanes {
+    Cursors {
         /// The subscription.
         subscription: SubscriptionId,
         /// Stream by stream.
-        lanes: Vec<SnapshotCursor>,
+        cursors: Vec<SnapshotCursor>,
     },
     /// What is more to be said of a subscription.
     More(SnapshotSubscriptionMore),

@@ -335,7 +335,7 @@ fn of_snapshots() -> impl Strategy<Value = Record> {
     let key = (sequence(), id(), any::<[u8; 16]>(), any::<[u8; 16]>()).prop_map(
         |(sequence, id, digest, fingerprint)| SnapshotKey { sequence, id, digest, fingerprint },
     );
-    let lane = (stream(), sequence(), sequence(), position())
+    let cursor = (stream(), sequence(), sequence(), position())
         .prop_map(|(stream, next, last, floor)| SnapshotCursor { stream, next, last, floor });
     let name = "[A-Za-z0-9._-]{1,128}".prop_map(|name| name.parse().unwrap());
     let numbers = (sequence(), sequence(), any::<u32>(), any::<bool>(), time());
@@ -379,8 +379,8 @@ fn of_snapshots() -> impl Strategy<Value = Record> {
         (any::<u32>(), any::<u64>())
             .prop_map(|(streams, parts)| SnapshotPart::Ended { streams, parts }),
         (stream(), vec(key, 0..4)).prop_map(|(stream, keys)| SnapshotPart::Keys { stream, keys }),
-        (subscription(), vec(lane, 0..4))
-            .prop_map(|(subscription, lanes)| SnapshotPart::Lanes { subscription, lanes }),
+        (subscription(), vec(cursor, 0..4))
+            .prop_map(|(subscription, cursors)| SnapshotPart::Cursors { subscription, cursors }),
         (stream(), sequence(), slot()).prop_map(|(stream, sequence, slot)| SnapshotPart::Slot {
             stream,
             sequence,

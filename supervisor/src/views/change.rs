@@ -193,7 +193,7 @@ impl Change {
             | SnapshotPart::Batches { .. }
             | SnapshotPart::Ended { .. }
             | SnapshotPart::Keys { .. }
-            | SnapshotPart::Lanes { .. }
+            | SnapshotPart::Cursors { .. }
             | SnapshotPart::More(_)
             | SnapshotPart::Outage { .. }
             | SnapshotPart::Slot { .. }

@@ -176,13 +176,13 @@ impl World {
         }
     }
 
-    /// A sender goes on along its lane, or has done enough.
+    /// A sender goes on along its stream, or has done enough.
     fn go_on(&mut self, process: u32, mut parcel: Parcel) {
         if !self.destinations[parcel.index].plan.more || self.rng.u8(..8) == 0 {
             self.report(&mut parcel, false);
             return;
         }
-        self.note(Something::LaneMore);
+        self.note(Something::StreamMore);
         if self.rng.bool() {
             self.report(&mut parcel, true);
         }

@@ -272,7 +272,7 @@ impl Ledger {
         | Record::Rewound { subscription, .. }
         | Record::Unsubscribed { subscription } = record
         {
-            // Their lanes may be others now.
+            // Their cursors may be others now.
             self.batches.retain(|(other, _), _| *other != subscription.0);
         }
         Ok(())

@@ -64,7 +64,7 @@ somethings! {
     LateBeaten = "answer came after another one was accepted",
     LateResolves = "late answer after parking",
     LongWait = "retry waited for most of what its wait may be",
-    LaneMore = "sender went on along its lane",
+    StreamMore = "sender went on along its stream",
     LeftOut = "subscription left out of the configuration",
     Misconfigured = "worker was misconfigured",
     NotParked = "decision on a message that is not parked",

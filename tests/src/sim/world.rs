@@ -65,7 +65,7 @@ pub(super) enum What {
     People,
     /// Readers of pull subscriptions read.
     Pull,
-    /// A sender goes on along its lane.
+    /// A sender goes on along its stream.
     Push(u32, Box<Parcel>),
     /// Messages are read back from the journal.
     Read(u32, (StreamId, Sequence, Sequence), usize),

@@ -6,7 +6,7 @@ use rollcall_common::limits::{
     SNAPSHOT_ITEMS, STREAMS, TURN_BYTES, WORK_AT_ONCE,
 };
 
-/// Bytes of a key, a lane or a run of results, at most.
+/// Bytes of a key, a cursor or a run of results, at most.
 const ITEM_BYTES: usize = 64;
 
 /// How much one call of the dispatcher, and one entry of the journal, may hold.
@@ -42,7 +42,7 @@ impl Bounds {
         self.entry_bytes.saturating_sub(self.turn_bytes).saturating_sub(self.reserve_bytes)
     }
 
-    /// Keys, lanes or runs of results in one record.
+    /// Keys, cursors or runs of results in one record.
     #[must_use]
     pub fn items(&self) -> usize {
         (self.batch_bytes() / ITEM_BYTES).clamp(1, SNAPSHOT_ITEMS)

@@ -110,7 +110,7 @@ fn tell_subscription(id: &impl Debug, subscription: &Subscription, all: &mut Vec
         plan,
         scan,
         replay_until,
-        lanes,
+        cursors,
         floors,
         pulled,
         paused,
@@ -133,6 +133,6 @@ fn tell_subscription(id: &impl Debug, subscription: &Subscription, all: &mut Vec
         "subscription {id:?} {name}: {plan:?} scan {scan:?} replay until {replay_until} pulled \
          {pulled} paused {paused:?} life {life} generation {generation} without {passed_over:?}"
     ));
-    all.extend(lines(&format!("lane of {name}"), lanes));
+    all.extend(lines(&format!("cursor of {name}"), cursors));
     all.extend(lines(&format!("floor of {name}"), floors));
 }

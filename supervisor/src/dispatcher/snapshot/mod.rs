@@ -306,7 +306,7 @@ impl State {
         let Some(subscription) = self.subscriptions.get(&id) else {
             return Vec::new();
         };
-        let (head, lanes) = subscription.export(id);
+        let (head, cursors) = subscription.export(id);
         let mut bases = vec![SnapshotPart::Subscription(head)];
         let more = subscription.export_more(id);
         if more
@@ -317,9 +317,12 @@ impl State {
         {
             bases.push(SnapshotPart::More(more));
         }
-        let lanes = lanes.chunks(items);
+        let cursors = cursors.chunks(items);
         bases.extend(
-            lanes.map(|lanes| SnapshotPart::Lanes { subscription: id, lanes: lanes.to_vec() }),
+            cursors.map(|cursors| SnapshotPart::Cursors {
+                subscription: id,
+                cursors: cursors.to_vec(),
+            }),
         );
         let batches = subscription.export_batches();
         bases.extend(batches.chunks(items).map(|batches| {
@@ -351,9 +354,9 @@ impl State {
                     self.keyed.insert((*stream, sequence), *digest);
                 }
             }
-            SnapshotPart::Lanes { subscription, lanes } => {
+            SnapshotPart::Cursors { subscription, cursors } => {
                 if let Some(entry) = self.subscriptions.get_mut(subscription) {
-                    lanes.iter().for_each(|lane| entry.import_lane(lane));
+                    cursors.iter().for_each(|cursor| entry.import_cursor(cursor));
                 }
             }
             SnapshotPart::Outage { pool, at } => {

@@ -1,11 +1,12 @@
-//! The parts of a snapshot: streams, slots, subscriptions and lanes, taken apart and put together.
+//! The parts of a snapshot: streams, slots, subscriptions and cursors, taken apart and put
+//! together.
 
 use std::sync::Arc;
 
 use rollcall_common::ids::{Sequence, StreamId};
 
 use super::super::{
-    lane::Lane,
+    cursor::StreamCursor,
     slot::{Parking, Slot, SlotState, Trials},
     stream::Stream,
     subscription::Subscription,
@@ -170,14 +171,14 @@ impl Subscription {
             plan,
             scan,
             replay_until,
-            lanes,
+            cursors,
             life,
             pulled,
             paused,
             // In a part of their own.
             generation: _,
             passed_over: _,
-            // What the plan and the lanes say again.
+            // What the plan and the cursors say again.
             patterns: _,
             floors: _,
             // Soft.
@@ -200,10 +201,10 @@ impl Subscription {
             scan: *scan,
             replay_until: *replay_until,
         };
-        // An empty lane stays only while the subscription catches up, or for its sender's sake.
-        let kept = lanes.iter().filter(|(_, lane)| scan.is_some() || !lane.is_empty());
-        let lanes = kept.map(|(stream, lane)| {
-            let Lane {
+        // An empty cursor stays only while the subscription catches up, or for its sender's sake.
+        let kept = cursors.iter().filter(|(_, cursor)| scan.is_some() || !cursor.is_empty());
+        let cursors = kept.map(|(stream, cursor)| {
+            let StreamCursor {
                 next,
                 last,
                 floor,
@@ -214,10 +215,10 @@ impl Subscription {
                 tries: _,
                 rejections: _,
                 error: _,
-            } = lane;
+            } = cursor;
             SnapshotCursor { stream: *stream, next: *next, last: *last, floor: *floor }
         });
-        (base, lanes.collect())
+        (base, cursors.collect())
     }
 
     /// What is more to be said of it.
@@ -239,8 +240,9 @@ impl Subscription {
 
     /// Its batches that are fixed.
     pub(super) fn export_batches(&self) -> Vec<(StreamId, Batching)> {
-        let fixed = |(stream, lane): (&StreamId, &Lane)| Some((*stream, lane.batching?));
-        self.lanes.iter().filter_map(fixed).collect()
+        let fixed =
+            |(stream, cursor): (&StreamId, &StreamCursor)| Some((*stream, cursor.batching?));
+        self.cursors.iter().filter_map(fixed).collect()
     }
 
     pub(super) fn import(base: &SnapshotSubscription) -> Self {
@@ -260,13 +262,13 @@ impl Subscription {
         entry
     }
 
-    pub(super) fn import_lane(&mut self, base: &SnapshotCursor) {
+    pub(super) fn import_cursor(&mut self, base: &SnapshotCursor) {
         let SnapshotCursor { stream, next, last, floor } = *base;
         let run = SequenceRange { stream, first: next, position: floor, last };
-        let lane = Lane::new(run);
-        if !lane.is_empty() {
+        let cursor = StreamCursor::new(run);
+        if !cursor.is_empty() {
             self.floors.insert((floor, stream));
         }
-        self.lanes.insert(stream, lane);
+        self.cursors.insert(stream, cursor);
     }
 }

@@ -263,7 +263,7 @@ fn firm(state: &State) -> Vec<String> {
         if fact.starts_with("slot ") {
             return None;
         }
-        if !fact.starts_with("lane ") {
+        if !fact.starts_with("cursor ") {
             return Some(fact);
         }
         let numbers = fact.split("Sequence(").skip(1).map(|rest| {

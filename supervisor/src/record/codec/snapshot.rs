@@ -50,9 +50,9 @@ impl Writer<'_> {
                 }
                 self.kind(42)
             }
-            Part::Lanes { subscription, lanes } => {
-                self.subscription(*subscription).length(lanes.len());
-                for SnapshotCursor { stream, next, last, floor } in lanes {
+            Part::Cursors { subscription, cursors } => {
+                self.subscription(*subscription).length(cursors.len());
+                for SnapshotCursor { stream, next, last, floor } in cursors {
                     self.u32(stream.0).u64(next.0).u64(last.0).position(*floor);
                 }
                 self.kind(43)
@@ -169,7 +169,7 @@ impl Fields {
             42 => Part::Keys { stream: self.stream()?, keys: self.many(Self::base_key)? },
             43 => {
                 let subscription = SubscriptionId(self.u32("subscription")?);
-                Part::Lanes { subscription, lanes: self.many(Self::base_lane)? }
+                Part::Cursors { subscription, cursors: self.many(Self::base_cursor)? }
             }
             44 | 75 => {
                 let (stream, sequence) = (self.stream()?, self.sequence()?);
@@ -217,7 +217,7 @@ impl Fields {
         Ok(SnapshotKey { sequence, id, digest: self.digest()?, fingerprint: self.digest()? })
     }
 
-    fn base_lane(&mut self) -> Read<SnapshotCursor> {
+    fn base_cursor(&mut self) -> Read<SnapshotCursor> {
         Ok(SnapshotCursor {
             stream: self.stream()?,
             next: self.sequence()?,

@@ -20,9 +20,9 @@ use rollcall_common::{
 use super::{
     Dispatcher,
     attempts::{Attempt, AttemptStanding, Repute},
+    classify::Mark,
     effect::Effect,
     event::Presence,
-    outcome::Mark,
     pool::PoolKey,
     slot::{Slot, SlotState},
     worker::WorkerKey,

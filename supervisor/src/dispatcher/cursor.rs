@@ -9,7 +9,7 @@ use crate::record::{Batching, SequenceRange};
 
 /// What a destination has yet to take of one stream.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct StreamCursor {
     /// The first that is not done.
     pub(super) next: Sequence,
     /// The last that is there.
@@ -19,7 +19,7 @@ pub(super) struct Lane {
     /// How the next ones travel together, where that is fixed.
     pub(super) batching: Option<Batching>,
     /// Soft.
-    pub(super) state: LaneState,
+    pub(super) state: CursorState,
     /// Tries of `next` that failed. Soft.
     pub(super) tries: u32,
     /// How many of them in a row were refusals of this very result. Soft.
@@ -31,15 +31,15 @@ pub(super) struct Lane {
 /// Refusals of one result in a row after which its stream is held: people are told.
 pub(super) const REJECTIONS: u32 = 5;
 
-impl Lane {
-    /// A lane that begins with these results.
+impl StreamCursor {
+    /// A cursor that begins with these results.
     pub(super) fn new(run: SequenceRange) -> Self {
         Self {
             next: run.first,
             last: run.last,
             floor: run.position,
             batching: None,
-            state: LaneState::Idle,
+            state: CursorState::Idle,
             tries: 0,
             rejections: 0,
             error: None,
@@ -54,8 +54,8 @@ impl Lane {
     /// When it is tried again, if it waits for that.
     pub(super) fn due(&self) -> Option<Time> {
         match self.state {
-            LaneState::Waiting { due } => Some(due),
-            LaneState::Idle | LaneState::Ready | LaneState::Sending => None,
+            CursorState::Waiting { due } => Some(due),
+            CursorState::Idle | CursorState::Ready | CursorState::Sending => None,
         }
     }
 
@@ -76,7 +76,7 @@ impl Lane {
         self.batching = None;
     }
 
-    /// Whether the destination has all of it. Such a lane stays while its sender is at it, and
+    /// Whether the destination has all of it. Such a cursor stays while its sender is at it, and
     /// while the subscription catches up: a sender reads on where no scan has been yet, and what
     /// it has delivered there must not be sent again when the scan comes by.
     pub(super) fn is_empty(&self) -> bool {
@@ -84,9 +84,9 @@ impl Lane {
     }
 }
 
-/// What a lane does.
+/// What a cursor does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum LaneState {
+pub(super) enum CursorState {
     /// It has something to send, and nobody has put it in line yet.
     Idle,
     /// It waits for its turn.

@@ -29,16 +29,16 @@ const LAG_AFTER: Duration = Duration::from_secs(600);
 
 impl Dispatcher {
     /// Something may be amiss that only time tells.
-    pub(super) fn worry(&mut self, now: Time) {
+    pub(super) fn schedule_check(&mut self, now: Time) {
         if self.look_at.is_none() {
             let at = now + LOOK_EVERY;
             self.look_at = Some(at);
-            self.timers.set(at, Timer::Look);
+            self.timers.set(at, Timer::Check);
         }
     }
 
     /// Looks at what may be amiss, and goes on looking for as long as it is.
-    pub(super) fn look(&mut self, now: Time) {
+    pub(super) fn check(&mut self, now: Time) {
         self.look_at = None;
         let mut amiss = false;
         for pool in self.roster.pool_keys() {
@@ -83,7 +83,7 @@ impl Dispatcher {
             self.cut();
         }
         if amiss {
-            self.worry(now);
+            self.schedule_check(now);
         }
     }
 
@@ -245,7 +245,7 @@ impl Dispatcher {
             if self.state.alerts.find(&Subject::HeldFlood).is_none() {
                 self.state_held_beyond(now);
             }
-            return self.worry(now);
+            return self.schedule_check(now);
         }
         self.held_beyond.remove(&stream);
         let entry = self.state.stream(stream);

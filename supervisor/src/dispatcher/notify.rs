@@ -31,7 +31,7 @@ const RETRY_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 
 /// How it stands with one target. Soft: what it was told is in the alerts.
 #[derive(Debug)]
-pub(super) struct Teller {
+pub(super) struct TargetState {
     /// Alerts of which it may have to be told.
     candidates: BTreeSet<AlertId>,
     /// Notices that are out, and what they say.
@@ -48,7 +48,7 @@ pub(super) struct Teller {
     allowed_at: Time,
 }
 
-impl Teller {
+impl TargetState {
     fn is_free(&self, now: Time) -> bool {
         // One that fails is tried with one notice first.
         let room = if self.misses == 0 { NOTICES_AT_ONCE } else { 1 };
@@ -71,7 +71,7 @@ impl Teller {
     }
 }
 
-impl Teller {
+impl TargetState {
     /// Whether something waits, nothing is out, and no timer will change that.
     pub(super) fn is_idle_with_work(&self, timed: impl Fn(Time) -> bool) -> bool {
         let stuck = !self.candidates.is_empty() && self.out.is_empty();
@@ -89,11 +89,11 @@ impl Dispatcher {
     pub(super) fn adopt_targets(&mut self, now: Time) {
         let names: BTreeSet<Arc<str>> =
             self.settings.alert_targets.iter().map(|target| Arc::clone(&target.name)).collect();
-        self.tellers.retain(|name, _| names.contains(name));
+        self.targets.retain(|name, _| names.contains(name));
         let burst = self.settings.notice_burst;
         let all: BTreeSet<AlertId> = self.state.alerts.iter().map(|(id, _)| id).collect();
         for name in names {
-            let teller = self.tellers.entry(name).or_insert_with(|| Teller {
+            let state = self.targets.entry(name).or_insert_with(|| TargetState {
                 candidates: BTreeSet::new(),
                 out: BTreeMap::new(),
                 misses: 0,
@@ -102,15 +102,15 @@ impl Dispatcher {
                 allowance: burst,
                 allowed_at: now,
             });
-            teller.candidates.extend(&all);
+            state.candidates.extend(&all);
         }
         self.pump_notices(now);
     }
 
     /// An alert is not what it was: who has to be told?
     pub(super) fn consider(&mut self, alert: AlertId) {
-        for teller in self.tellers.values_mut() {
-            teller.candidates.insert(alert);
+        for state in self.targets.values_mut() {
+            state.candidates.insert(alert);
         }
     }
 
@@ -126,7 +126,7 @@ impl Dispatcher {
             );
             let severity = worst.unwrap_or(Severity::Error);
             self.raise(Subject::Storm, (severity, 1), detail, now);
-            self.worry(now);
+            self.schedule_check(now);
             self.tell_all(now);
         }
     }
@@ -151,16 +151,16 @@ impl Dispatcher {
     /// Tells a target of an alert, or notes that it is to be told when it may hear more.
     fn tell(&mut self, id: AlertId, target: &Arc<str>, kind: NoticeKind, now: Time) {
         let pace = (self.settings.notice_burst, self.settings.notice_every);
-        let (Some(alert), Some(teller)) = (self.state.alerts.get(id), self.tellers.get_mut(target))
+        let (Some(alert), Some(state)) = (self.state.alerts.get(id), self.targets.get_mut(target))
         else {
             return;
         };
         let calling = matches!(kind, NoticeKind::Firing | NoticeKind::Repeated | NoticeKind::Worse);
         if calling
             && alert.subject != Subject::Storm
-            && let Err(at) = teller.allow(pace, now)
+            && let Err(at) = state.allow(pace, now)
         {
-            teller.held.insert(id);
+            state.held.insert(id);
             return self.timers.set(at, Timer::Target);
         }
         let number = alert.notice_number(target, kind);
@@ -177,39 +177,39 @@ impl Dispatcher {
     /// What was held back is looked at again, as far as more may be told: the worst first.
     fn release_held(&mut self, target: &str, now: Time) {
         let pace = (self.settings.notice_burst, self.settings.notice_every);
-        let Some(teller) = self.tellers.get_mut(target).filter(|one| !one.held.is_empty()) else {
+        let Some(state) = self.targets.get_mut(target).filter(|one| !one.held.is_empty()) else {
             return;
         };
-        if let Err(at) = teller.allow(pace, now) {
+        if let Err(at) = state.allow(pace, now) {
             return self.timers.set(at, Timer::Target);
         }
         // It was only asked.
-        teller.allowance += 1;
+        state.allowance += 1;
         let alerts = &self.state.alerts;
         let bad = |id: &AlertId| alerts.get(*id).map(|alert| alert.severity);
-        let mut held: Vec<AlertId> = teller.held.iter().copied().collect();
+        let mut held: Vec<AlertId> = state.held.iter().copied().collect();
         held.sort_by_key(|id| (Reverse(bad(id)), *id));
-        let count = usize::try_from(teller.allowance).unwrap_or(usize::MAX);
+        let count = usize::try_from(state.allowance).unwrap_or(usize::MAX);
         let more = held.len() > count;
         for id in held.into_iter().take(count) {
-            teller.held.remove(&id);
-            teller.candidates.insert(id);
+            state.held.remove(&id);
+            state.candidates.insert(id);
         }
         if more {
-            self.timers.set(teller.allowed_at + pace.1, Timer::Target);
+            self.timers.set(state.allowed_at + pace.1, Timer::Target);
         }
     }
 
     /// Whether so much is held back that this is to be told by itself.
     fn storm_has_begun(&self) -> bool {
         let least = usize::try_from(self.settings.notice_burst).unwrap_or(usize::MAX) / 4 + 1;
-        self.tellers.values().any(|teller| teller.held.len() >= least)
+        self.targets.values().any(|state| state.held.len() >= least)
             && self.state.alerts.find(&Subject::Storm).is_none()
     }
 
     /// Whether something is still held back.
     pub(super) fn look_at_storm(&mut self, now: Time) -> bool {
-        let over = self.tellers.values().all(|teller| teller.held.is_empty());
+        let over = self.targets.values().all(|state| state.held.is_empty());
         if over {
             self.resolve_alert(&Subject::Storm, now);
         }
@@ -228,19 +228,19 @@ impl Dispatcher {
         told: Told,
         (kind, number): (NoticeKind, u64),
     ) {
-        if let Some(teller) = self.tellers.get_mut(&target) {
-            teller.out.insert(alert.id, told);
-            let attempt = teller.misses + 1;
+        if let Some(state) = self.targets.get_mut(&target) {
+            state.out.insert(alert.id, told);
+            let attempt = state.misses + 1;
             self.effects.push_back(Effect::Tell(Notice { alert, target, kind, number, attempt }));
         }
     }
 
     fn next_candidate(&mut self, target: &str, now: Time) -> Option<AlertId> {
-        let teller = self.tellers.get_mut(target).filter(|teller| teller.is_free(now))?;
+        let state = self.targets.get_mut(target).filter(|state| state.is_free(now))?;
         // One notice of an alert at a time: a second one could overtake the first.
-        let next = teller.candidates.iter().find(|id| !teller.out.contains_key(id)).copied()?;
-        teller.candidates.remove(&next);
-        teller.held.remove(&next);
+        let next = state.candidates.iter().find(|id| !state.out.contains_key(id)).copied()?;
+        state.candidates.remove(&next);
+        state.held.remove(&next);
         Some(next)
     }
 
@@ -254,29 +254,29 @@ impl Dispatcher {
     ) {
         let burst = self.settings.notice_burst;
         // A reload may have taken the target away.
-        let Some(teller) = self.tellers.get_mut(target) else {
+        let Some(state) = self.targets.get_mut(target) else {
             return;
         };
-        let Some(told) = teller.out.remove(&alert) else {
+        let Some(told) = state.out.remove(&alert) else {
             return;
         };
-        teller.candidates.insert(alert);
+        state.candidates.insert(alert);
         match outcome {
             Ok(()) => {
-                teller.misses = 0;
+                state.misses = 0;
                 self.counters.notices += 1;
                 self.note_told((alert, target), Told { at: now, taken: true, ..told });
             }
             Err(TellFailure { retry_after }) => {
-                teller.misses = teller.misses.saturating_add(1);
+                state.misses = state.misses.saturating_add(1);
                 // It has heard nothing.
-                teller.allowance = teller.allowance.saturating_add(1).min(burst);
+                state.allowance = state.allowance.saturating_add(1).min(burst);
                 self.counters.notices_failed += 1;
                 let (first, most) = RETRY_WAIT;
-                let wait = backoff::doubling(first, most, teller.misses, &mut self.rng);
+                let wait = backoff::doubling(first, most, state.misses, &mut self.rng);
                 let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
-                teller.paused_until = now + wait.max(asked);
-                self.timers.set(teller.paused_until, Timer::Target);
+                state.paused_until = now + wait.max(asked);
+                self.timers.set(state.paused_until, Timer::Target);
             }
         }
     }

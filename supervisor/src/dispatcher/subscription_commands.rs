@@ -11,9 +11,9 @@ use rollcall_common::{
 
 use super::{
     Dispatcher,
+    cursor::CursorState,
     effect::{Effect, Reply, SubscriptionReply},
     event::{Order, RequestId},
-    lane::LaneState,
     timers::Timer,
 };
 use crate::record::{
@@ -113,7 +113,7 @@ impl Dispatcher {
             if plan.is_batched() && !entry.plan.is_batched() {
                 self.fix_singles(id);
             }
-            self.wake_lanes(id);
+            self.wake_cursors(id);
             self.commit(Record::SubscriptionConfigured { subscription: id, plan });
             self.set_out_again(id);
         }
@@ -124,12 +124,12 @@ impl Dispatcher {
     /// out by itself again: a result keeps its key.
     fn fix_singles(&mut self, id: SubscriptionId) {
         let entry = self.state.subscriptions.get(&id);
-        let lanes = entry.into_iter().flat_map(|entry| &entry.lanes);
-        let open = lanes.filter(|(_, lane)| lane.batching.is_none() && !lane.is_empty());
+        let cursors = entry.into_iter().flat_map(|entry| &entry.cursors);
+        let open = cursors.filter(|(_, cursor)| cursor.batching.is_none() && !cursor.is_empty());
         let open: Vec<_> = open
-            .map(|(stream, lane)| {
-                let furthest = Sequence(lane.next.0.saturating_add(UNREPORTED));
-                (*stream, lane.last.min(furthest))
+            .map(|(stream, cursor)| {
+                let furthest = Sequence(cursor.next.0.saturating_add(UNREPORTED));
+                (*stream, cursor.last.min(furthest))
             })
             .collect();
         for (stream, through) in open {
@@ -155,7 +155,7 @@ impl Dispatcher {
             }
             Some((subscription, entry)) => {
                 let life = entry.life.wrapping_add(1);
-                self.wake_lanes(subscription);
+                self.wake_cursors(subscription);
                 self.commit(Record::Unsubscribed { subscription });
                 self.effects.push_back(Effect::Recall { subscription, life });
                 SubscriptionReply::Done
@@ -233,7 +233,7 @@ impl Dispatcher {
         }
         // What is no longer kept can't come again.
         let to = to.max(self.state.floor);
-        self.wake_lanes(subscription);
+        self.wake_cursors(subscription);
         self.commit(Record::Rewound { subscription, to });
         self.set_out_again(subscription);
         SubscriptionReply::Done
@@ -254,7 +254,10 @@ impl Dispatcher {
         }
         let found = self.state.find_stream(stream.as_str());
         let due = |stream: &StreamId| {
-            entry.lanes.get(stream).is_some_and(|lane| (lane.next..=lane.last).contains(&sequence))
+            entry
+                .cursors
+                .get(stream)
+                .is_some_and(|cursor| (cursor.next..=cursor.last).contains(&sequence))
         };
         let Some(stream) = found.filter(due) else {
             return SubscriptionReply::NotDue;
@@ -266,7 +269,7 @@ impl Dispatcher {
             return SubscriptionReply::TooManyPassedOver;
         }
         self.commit(Record::PassedOver { subscription, stream, sequence, at: now });
-        self.wake_lane(subscription, stream);
+        self.wake_cursor(subscription, stream);
         self.set_out_again(subscription);
         SubscriptionReply::Done
     }
@@ -291,7 +294,7 @@ impl Dispatcher {
         if entry.is_some_and(|entry| entry.paused.is_some()) {
             self.commit(Record::SubscriptionResumed { subscription, at: now });
         }
-        self.wake_lanes(subscription);
+        self.wake_cursors(subscription);
         if let Some(entry) = self.state.subscriptions.get_mut(&subscription) {
             entry.gap = None;
             if let Some(until) = entry.health.closed_until {
@@ -320,31 +323,31 @@ impl Dispatcher {
         };
         let life = entry.life;
         self.effects.push_back(Effect::Recall { subscription, life });
-        let streams: Vec<StreamId> = entry.lanes.keys().copied().collect();
+        let streams: Vec<StreamId> = entry.cursors.keys().copied().collect();
         streams.into_iter().for_each(|stream| entry.line_up(stream));
         self.look_ahead(subscription);
     }
 
-    /// Puts all lanes that wait in line again; what was refused is counted anew.
-    pub(super) fn wake_lanes(&mut self, subscription: SubscriptionId) {
+    /// Puts all cursors that wait in line again; what was refused is counted anew.
+    pub(super) fn wake_cursors(&mut self, subscription: SubscriptionId) {
         let entry = self.state.subscriptions.get(&subscription);
-        let streams = entry.into_iter().flat_map(|entry| entry.lanes.keys().copied());
+        let streams = entry.into_iter().flat_map(|entry| entry.cursors.keys().copied());
         for stream in streams.collect::<Vec<StreamId>>() {
-            self.wake_lane(subscription, stream);
+            self.wake_cursor(subscription, stream);
         }
     }
 
-    fn wake_lane(&mut self, subscription: SubscriptionId, stream: StreamId) {
+    fn wake_cursor(&mut self, subscription: SubscriptionId, stream: StreamId) {
         let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
             return;
         };
-        let Some(lane) = entry.lanes.get_mut(&stream) else {
+        let Some(cursor) = entry.cursors.get_mut(&stream) else {
             return;
         };
-        lane.rejections = 0;
-        if let Some(due) = lane.due() {
-            self.timers.stop(due, Timer::Lane(subscription, stream));
-            lane.state = LaneState::Idle;
+        cursor.rejections = 0;
+        if let Some(due) = cursor.due() {
+            self.timers.stop(due, Timer::StreamCursor(subscription, stream));
+            cursor.state = CursorState::Idle;
             entry.line_up(stream);
         }
     }
