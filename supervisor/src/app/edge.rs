@@ -185,8 +185,8 @@ impl Edges for Work {
         self.forwarder.deliver(delivery);
     }
 
-    fn recall(&self, subscription: SubscriptionId, life: u32) {
-        self.forwarder.recall(subscription, life);
+    fn recall(&self, subscription: SubscriptionId, revision: u32) {
+        self.forwarder.recall(subscription, revision);
     }
 
     fn tell(&self, notice: Notice) {

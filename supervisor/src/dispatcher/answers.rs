@@ -15,8 +15,8 @@ use rollcall_common::{
 
 use super::{
     Dispatcher,
-    attempts::{Attempt, AttemptStanding, Pair},
-    budget::Fare,
+    attempts::{Attempt, AttemptState, HedgeLink},
+    budget::RetryCost,
     classify::{Failure, Mark, Verdict, classify},
     event::{AttemptId, Presence, WorkerReply},
     settings::OnExhausted,
@@ -35,7 +35,7 @@ impl Dispatcher {
         let Some(attempt) = self.hang_up(id, now) else {
             return;
         };
-        let counting = attempt.standing == AttemptStanding::Counting;
+        let counting = attempt.standing == AttemptState::Active;
         match &reply {
             WorkerReply::Broken(_) | WorkerReply::Stale if counting => self.broke(&attempt, now),
             WorkerReply::Cancelled if !counting => return,
@@ -48,7 +48,7 @@ impl Dispatcher {
         match classify(reply) {
             Verdict::Accept { outcome, payload, status, reason } => {
                 self.praise(&attempt, now);
-                if let AttemptStanding::Beaten(accepted, winner) = attempt.standing {
+                if let AttemptState::Superseded(accepted, winner) = attempt.standing {
                     return self.compare(&attempt, (accepted, winner), &payload, now);
                 }
                 let report = self.report(&attempt, (Ending::Accepted, Some(status)), "", now);
@@ -96,12 +96,12 @@ impl Dispatcher {
         self.pool_succeeded(pool, now);
         let took = now.since(attempt.started_at);
         self.roster.sample(attempt.worker, took);
-        if attempt.standing == AttemptStanding::Counting {
+        if attempt.standing == AttemptState::Active {
             let most = attempt.deadline.since(attempt.started_at);
             self.roster.trust(attempt.worker, took, most, now);
         }
         let pool = self.roster.pool_mut(pool);
-        if attempt.fare == Fare::Paid {
+        if attempt.cost == RetryCost::Paid {
             pool.give_back(attempt.started_at);
         }
     }
@@ -161,7 +161,7 @@ impl Dispatcher {
     pub(super) fn failed(&mut self, attempt: &Attempt, failure: &Failure, now: Time) {
         let (ending, detail) = (failure.ending, &failure.detail);
         let report = self.report(attempt, (ending, failure.status), detail, now);
-        if self.survives(attempt, Pair::Owing) {
+        if self.survives(attempt, HedgeLink::PartnerFailed) {
             return self.note(attempt, report);
         }
         let Some(slot) = self.open_slot(attempt.stream, attempt.sequence) else {
@@ -269,18 +269,18 @@ impl Dispatcher {
     /// the same ones again after a while.
     fn turned_away(&mut self, attempt: &Attempt, failure: &Failure, now: Time) {
         let (stream, sequence) = (attempt.stream, attempt.sequence);
-        if attempt.pair == Pair::Owing {
+        if attempt.pair == HedgeLink::PartnerFailed {
             return self.failed(attempt, failure, now);
         }
         let ending = failure.ending;
         let report = self.report(attempt, (ending, failure.status), &failure.detail, now);
-        let survives = self.survives(attempt, Pair::Alone);
+        let survives = self.survives(attempt, HedgeLink::Single);
         let pool = self.roster.pool_of(attempt.worker);
         self.counters.turned_away += 1;
         let Some(slot) = self.state.stream_mut(stream).slot_mut(sequence) else {
             return;
         };
-        if !matches!(slot.state, SlotState::Flying) {
+        if !matches!(slot.state, SlotState::InFlight) {
             return;
         }
         slot.note(report);

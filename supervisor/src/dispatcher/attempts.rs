@@ -13,7 +13,7 @@ use rollcall_common::{
 use super::{
     Dispatcher,
     answers::fingerprint,
-    budget::Fare,
+    budget::RetryCost,
     classify::{Failure, Mark},
     effect::{Dispatch, Effect},
     event::AttemptId,
@@ -34,39 +34,39 @@ pub(super) struct Attempt {
     pub(super) started_at: Time,
     /// When its time is up, or when it is given up for good once it is late.
     pub(super) deadline: Time,
-    pub(super) standing: AttemptStanding,
-    pub(super) pair: Pair,
-    pub(super) fare: Fare,
-    pub(super) repute: Repute,
+    pub(super) standing: AttemptState,
+    pub(super) pair: HedgeLink,
+    pub(super) cost: RetryCost,
+    pub(super) suspicion: Suspicion,
     /// Bytes of its message.
     pub(super) bytes: usize,
 }
 
 /// What an attempt's answer is worth.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum AttemptStanding {
+pub(super) enum AttemptState {
     /// It is in time.
-    Counting,
+    Active,
     /// Its time was up, and it was counted as a failure. Its answer is still welcome.
-    Late,
+    TimedOut,
     /// Another answer, this worker's, was accepted; this is a digest of it, to compare with.
-    Beaten(u64, WorkerKey),
+    Superseded(u64, WorkerKey),
 }
 
 /// Whether an attempt in time has another one beside it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Pair {
+pub(super) enum HedgeLink {
     /// It is the only one.
-    Alone,
+    Single,
     /// It is the only one left: the other has failed in a way that counts once this one fails.
-    Owing,
+    PartnerFailed,
     /// The other one.
-    With(AttemptId),
+    Partner(AttemptId),
 }
 
 /// What is held against an attempt's message when it goes out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Repute {
+pub(super) enum Suspicion {
     /// Nothing.
     Clean,
     /// A worker died during an earlier attempt.
@@ -81,12 +81,12 @@ impl Dispatcher {
         let (stream_name, ladder) = (entry.name.clone(), entry.settings.ladder);
         let slot = entry.slot_mut(attempt.sequence)?;
         let message = slot.held.as_ref()?.message.clone();
-        slot.state = SlotState::Flying;
+        slot.state = SlotState::InFlight;
         slot.out.add(id);
         entry.in_flight += 1;
         self.next_attempt += 1;
         self.timers.set(attempt.deadline, Timer::Attempt(id));
-        self.roster.call(attempt.worker, attempt.repute, attempt.bytes, attempt.started_at);
+        self.roster.call(attempt.worker, attempt.suspicion, attempt.bytes, attempt.started_at);
         self.counters.attempts += 1;
         self.dirty.insert(attempt.stream);
         self.attempts.insert(id, attempt);
@@ -132,8 +132,8 @@ impl Dispatcher {
         let attempt = self.attempts.remove(&id)?;
         self.roster.hang_up(attempt.worker, attempt.bytes, now);
         let timer = match attempt.standing {
-            AttemptStanding::Counting => Timer::Attempt(id),
-            AttemptStanding::Beaten(..) | AttemptStanding::Late => {
+            AttemptState::Active => Timer::Attempt(id),
+            AttemptState::Superseded(..) | AttemptState::TimedOut => {
                 self.late.remove(attempt.worker, id);
                 Timer::Forget(id)
             }
@@ -142,7 +142,7 @@ impl Dispatcher {
         if let Some(slot) = self.state.stream_mut(attempt.stream).slot_mut(attempt.sequence) {
             slot.out.remove(id);
         }
-        if attempt.standing == AttemptStanding::Counting {
+        if attempt.standing == AttemptState::Active {
             self.uncount(&attempt, now);
             self.enqueue(attempt.stream);
         }
@@ -164,8 +164,8 @@ impl Dispatcher {
                 continue;
             };
             let before = *other;
-            other.standing = AttemptStanding::Beaten(fingerprint(accepted), winner);
-            if before.standing == AttemptStanding::Counting {
+            other.standing = AttemptState::Superseded(fingerprint(accepted), winner);
+            if before.standing == AttemptState::Active {
                 other.deadline = before.started_at + LATE_ANSWER;
                 self.timers.stop(before.deadline, Timer::Attempt(*id));
                 self.timers.set(other.deadline, Timer::Forget(*id));
@@ -194,7 +194,7 @@ impl Dispatcher {
         let mut reports = Vec::new();
         for id in out {
             let Some(attempt) = self.end_call(id, now) else { continue };
-            if attempt.standing == AttemptStanding::Counting {
+            if attempt.standing == AttemptState::Active {
                 let given_up = (Ending::Cancelled, None);
                 reports.push(self.report(&attempt, given_up, "a person decided", now));
             }
@@ -214,12 +214,12 @@ impl Dispatcher {
 
     /// Whether the other one of a pair is still in time. From now on it is alone; `owing` says
     /// whether this one's failure counts once it fails too.
-    pub(super) fn survives(&mut self, attempt: &Attempt, owing: Pair) -> bool {
-        let Pair::With(id) = attempt.pair else {
+    pub(super) fn survives(&mut self, attempt: &Attempt, owing: HedgeLink) -> bool {
+        let HedgeLink::Partner(id) = attempt.pair else {
             return false;
         };
         match self.attempts.get_mut(&id) {
-            Some(other) if other.standing == AttemptStanding::Counting => {
+            Some(other) if other.standing == AttemptState::Active => {
                 other.pair = owing;
                 true
             }
@@ -230,11 +230,11 @@ impl Dispatcher {
     /// Makes an attempt late that was in time.
     fn lapse(&mut self, id: AttemptId, now: Time) -> Option<Attempt> {
         let attempt = self.attempts.get_mut(&id)?;
-        if attempt.standing != AttemptStanding::Counting {
+        if attempt.standing != AttemptState::Active {
             return None;
         }
         let before = *attempt;
-        (attempt.standing, attempt.deadline) = (AttemptStanding::Late, now + LATE_ANSWER);
+        (attempt.standing, attempt.deadline) = (AttemptState::TimedOut, now + LATE_ANSWER);
         let late = *attempt;
         self.timers.stop(before.deadline, Timer::Attempt(id));
         self.timers.set(late.deadline, Timer::Forget(id));
@@ -245,6 +245,6 @@ impl Dispatcher {
 
     fn uncount(&mut self, attempt: &Attempt, now: Time) {
         self.state.stream_mut(attempt.stream).in_flight -= 1;
-        self.roster.uncount(attempt.worker, attempt.repute, now);
+        self.roster.uncount(attempt.worker, attempt.suspicion, now);
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Budget([Slot; 10]);
 
 /// How a try stands to the budget.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Fare {
+pub(super) enum RetryCost {
     /// It paid nothing, or gets nothing back.
     Free,
     /// It paid, and gets it back if it brings the answer.

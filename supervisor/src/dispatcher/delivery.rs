@@ -82,7 +82,7 @@ impl Dispatcher {
             subscription: id,
             name: Arc::clone(&entry.name),
             plan: Arc::clone(&entry.plan),
-            life: entry.life,
+            revision: entry.revision,
             stream,
             first: cursor.next,
             last: cursor.last,
@@ -131,7 +131,7 @@ impl Dispatcher {
         let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
             return;
         };
-        // A sender of an earlier life: what it brought is no longer what counts.
+        // A sender of an earlier revision: what it brought is no longer what counts.
         let Some(cursor) = entry.cursors.get(&stream).filter(|_| !entry.leaving.contains(&stream))
         else {
             return;
@@ -240,18 +240,18 @@ impl Dispatcher {
     }
 
     /// A subscription that catches up has looked further; from the newest releases, which are
-    /// kept at hand, it joins the present. What was looked for in an earlier life is of no use:
+    /// kept at hand, it joins the present. What was looked for in an earlier revision is of no use:
     /// the subscription stands elsewhere, or wants other streams.
     pub(super) fn scanned(
         &mut self,
-        (subscription, life): (SubscriptionId, u32),
+        (subscription, revision): (SubscriptionId, u32),
         to: Position,
         found: Vec<SequenceRange>,
     ) {
         let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
             return;
         };
-        if entry.life != life {
+        if entry.revision != revision {
             return;
         }
         entry.scanning = false;
@@ -267,13 +267,13 @@ impl Dispatcher {
         while let Some(entry) = self.state.subscriptions.get(&subscription)
             && let Some(after) = entry.scan.filter(|_| !entry.scanning)
         {
-            let life = entry.life;
+            let revision = entry.revision;
             if let Some((to, found)) = self.state.recent_after(after, entry, items) {
                 self.commit_scan(subscription, to, found);
                 self.cut();
             } else if let Some(entry) = self.state.subscriptions.get_mut(&subscription) {
                 entry.scanning = true;
-                self.effects.push_back(Effect::Scan { subscription, life, after });
+                self.effects.push_back(Effect::Scan { subscription, revision, after });
             }
         }
     }
@@ -300,7 +300,7 @@ impl Dispatcher {
         let working = self
             .attempts
             .values()
-            .any(|attempt| attempt.standing == super::attempts::AttemptStanding::Counting);
+            .any(|attempt| attempt.standing == super::attempts::AttemptState::Active);
         let sending = self.state.subscriptions.values().any(|entry| entry.sending > 0);
         !working && !sending
     }

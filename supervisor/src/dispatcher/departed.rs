@@ -7,7 +7,7 @@ use rollcall_common::time::Time;
 
 use super::{
     Dispatcher,
-    attempts::AttemptStanding,
+    attempts::AttemptState,
     effect::Effect,
     timers::Timer,
     worker::{Standing, WorkerKey},
@@ -46,7 +46,8 @@ impl Dispatcher {
             return;
         };
         let named = self.attempts.values().any(|attempt| {
-            let winner = matches!(attempt.standing, AttemptStanding::Beaten(_, by) if by == worker);
+            let winner =
+                matches!(attempt.standing, AttemptState::Superseded(_, by) if by == worker);
             attempt.worker == worker || winner
         });
         if due > now || named {

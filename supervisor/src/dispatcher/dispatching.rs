@@ -9,8 +9,8 @@ use rollcall_common::{
 
 use super::{
     Dispatcher,
-    attempts::{Attempt, AttemptStanding, Pair, Repute},
-    budget::{Budget, Fare},
+    attempts::{Attempt, AttemptState, HedgeLink, Suspicion},
+    budget::{Budget, RetryCost},
     event::Presence,
     pool::PoolKey,
     settings::Hedging,
@@ -135,7 +135,7 @@ impl Dispatcher {
         if let Some(until) = self.doubted_until(place, now) {
             return self.put_off(place, until);
         }
-        let (worker, repute) = match self.pick_worker(place, pool, now) {
+        let (worker, suspicion) = match self.pick_worker(place, pool, now) {
             Ok(Some(picked)) => picked,
             Ok(None) => {
                 self.state.stream_mut(stream).again.insert(sequence);
@@ -143,13 +143,13 @@ impl Dispatcher {
             }
             Err(due) => return self.put_off(place, due),
         };
-        let Some(fare) = self.fare(pool, (failures, rounds), now) else {
+        let Some(cost) = self.cost(pool, (failures, rounds), now) else {
             self.counters.retries_deferred += 1;
             let due = now + Budget::wait(&mut self.rng);
             return self.put_off(place, due);
         };
         let number = failures + 1;
-        let (standing, pair, started_at) = (AttemptStanding::Counting, Pair::Alone, now);
+        let (standing, pair, started_at) = (AttemptState::Active, HedgeLink::Single, now);
         let deadline = now + ladder.timeout_after(failures);
         let attempt = Attempt {
             stream,
@@ -161,13 +161,14 @@ impl Dispatcher {
             deadline,
             standing,
             pair,
-            fare,
-            repute,
+            cost,
+            suspicion,
             bytes,
         };
         let id = self.start_attempt(attempt);
         let by_hand = reason == Reason::Manual;
-        if let (Some(id), Hedging::Auto, false, Repute::Clean) = (id, hedge, by_hand, repute) {
+        if let (Some(id), Hedging::Auto, false, Suspicion::Clean) = (id, hedge, by_hand, suspicion)
+        {
             self.watch_slow(id, pool, now);
         }
     }
@@ -175,16 +176,21 @@ impl Dispatcher {
     /// Lets a try pay, if it has to. The first one of a message is free, and so are those that
     /// follow at once because a worker turned it away, until all workers may have. `None`: there
     /// is nothing to pay with.
-    fn fare(&mut self, pool: PoolKey, (failures, rounds): (u32, u32), now: Time) -> Option<Fare> {
+    fn cost(
+        &mut self,
+        pool: PoolKey,
+        (failures, rounds): (u32, u32),
+        now: Time,
+    ) -> Option<RetryCost> {
         let members = u32::try_from(self.roster.members(pool)).unwrap_or(u32::MAX);
         let budget = self.roster.pool_mut(pool);
         if failures == 0 && rounds <= members {
             if rounds == 0 {
                 budget.deposit(now);
             }
-            return Some(Fare::Free);
+            return Some(RetryCost::Free);
         }
-        budget.withdraw(now).then_some(Fare::Paid)
+        budget.withdraw(now).then_some(RetryCost::Paid)
     }
 
     /// Lets a message wait. It has not failed by that, and after a restart it doesn't wait.

@@ -65,12 +65,12 @@ pub enum Effect {
         /// The worker.
         worker: Arc<str>,
     },
-    /// Senders of a subscription that set out in an earlier life are to come back.
+    /// Senders of a subscription that set out in an earlier revision are to come back.
     Recall {
         /// The subscription.
         subscription: SubscriptionId,
-        /// Its life now.
-        life: u32,
+        /// Its revision now.
+        revision: u32,
     },
     /// A result has its turn: it is there for readers from now on.
     Release(Released),
@@ -82,8 +82,8 @@ pub enum Effect {
     Scan {
         /// The subscription.
         subscription: SubscriptionId,
-        /// Its life, to be told with what was found.
-        life: u32,
+        /// Its revision, to be told with what was found.
+        revision: u32,
         /// The last position that it has looked at.
         after: Position,
     },
@@ -138,8 +138,8 @@ pub struct Delivery {
     pub name: Arc<str>,
     /// What it is meant to do.
     pub plan: Arc<SubscriptionSpec>,
-    /// The subscription's life; when it grows, the sender is to come back.
-    pub life: u32,
+    /// The subscription's revision; when it grows, the sender is to come back.
+    pub revision: u32,
     /// The stream.
     pub stream: StreamId,
     /// The first that is not done.

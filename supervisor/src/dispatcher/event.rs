@@ -156,8 +156,8 @@ pub enum Event {
     Scanned {
         /// The subscription.
         subscription: SubscriptionId,
-        /// The life of the subscription in which it was asked for.
-        life: u32,
+        /// The revision of the subscription in which it was asked for.
+        revision: u32,
         /// The last position that was looked at.
         to: Position,
         /// What there was for it.

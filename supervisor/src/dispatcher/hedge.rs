@@ -11,8 +11,8 @@ use rollcall_common::{limits::HEDGE_QUEUE, time::Time};
 
 use super::{
     Dispatcher,
-    attempts::{Attempt, AttemptStanding, Pair},
-    budget::Fare,
+    attempts::{Attempt, AttemptState, HedgeLink},
+    budget::RetryCost,
     event::AttemptId,
     pool::PoolKey,
     settings::Hedging,
@@ -121,7 +121,7 @@ impl Dispatcher {
             let Some(attempt) = self.attempts.get(&id).copied() else {
                 continue;
             };
-            if attempt.standing != AttemptStanding::Counting || attempt.pair != Pair::Alone {
+            if attempt.standing != AttemptState::Active || attempt.pair != HedgeLink::Single {
                 continue;
             }
             let hedge = &mut self.roster.pool_mut(pool).hedge;
@@ -160,12 +160,13 @@ impl Dispatcher {
         if !self.roster.pool_mut(pool).withdraw_spare(now) {
             return;
         }
-        let (reason, fare, started_at) = (Reason::Hedge, Fare::Free, now);
-        let copy = Attempt { worker, reason, started_at, pair: Pair::With(id), fare, ..*slow };
+        let (reason, cost, started_at) = (Reason::Hedge, RetryCost::Free, now);
+        let copy =
+            Attempt { worker, reason, started_at, pair: HedgeLink::Partner(id), cost, ..*slow };
         let copy = self.start_attempt(copy);
         self.counters.hedges += 1;
         if let (Some(slow), Some(copy)) = (self.attempts.get_mut(&id), copy) {
-            slow.pair = Pair::With(copy);
+            slow.pair = HedgeLink::Partner(copy);
         }
     }
 }

@@ -10,7 +10,7 @@ use rollcall_common::{
 
 use super::{
     Dispatcher,
-    attempts::{AttemptStanding, Pair, Repute},
+    attempts::{AttemptState, HedgeLink, Suspicion},
     cursor::CursorState,
     slot::SlotState,
     state::State,
@@ -91,15 +91,15 @@ impl Dispatcher {
     fn counting(&self) -> Result<Counting, String> {
         let mut counting = Counting::new();
         for (id, attempt) in &self.attempts {
-            if attempt.standing != AttemptStanding::Counting {
+            if attempt.standing != AttemptState::Active {
                 continue;
             }
             *counting.entry(attempt.stream).or_default().entry(attempt.sequence).or_default() += 1;
-            if let Pair::With(other) = attempt.pair {
+            if let HedgeLink::Partner(other) = attempt.pair {
                 let other = self.attempts.get(&other);
                 let paired = other.is_some_and(|other| {
-                    other.standing == AttemptStanding::Counting
-                        && other.pair == Pair::With(*id)
+                    other.standing == AttemptState::Active
+                        && other.pair == HedgeLink::Partner(*id)
                         && (other.worker, other.number) != (attempt.worker, attempt.number)
                         && (other.stream, other.sequence) == (attempt.stream, attempt.sequence)
                         && other.deadline == attempt.deadline
@@ -127,7 +127,7 @@ impl Dispatcher {
         for (sequence, slot) in stream.numbered_slots() {
             match &slot.state {
                 SlotState::Done { .. } => done += 1,
-                SlotState::Flying => {
+                SlotState::InFlight => {
                     in_flight += 1;
                     ensure!(flying.contains_key(&sequence), "{name} {sequence} flies alone");
                 }
@@ -210,10 +210,10 @@ impl Dispatcher {
         let mut in_time: BTreeMap<WorkerKey, (u32, u32)> = BTreeMap::new();
         for attempt in self.attempts.values() {
             *calls.entry(attempt.worker).or_default() += 1;
-            if attempt.standing == AttemptStanding::Counting {
+            if attempt.standing == AttemptState::Active {
                 let (calls, suspects) = in_time.entry(attempt.worker).or_default();
                 *calls += 1;
-                *suspects += u32::from(attempt.repute == Repute::Suspect);
+                *suspects += u32::from(attempt.suspicion == Suspicion::Suspect);
             }
         }
         for pool in self.roster.pool_keys() {

@@ -7,7 +7,7 @@ use rollcall_common::time::Time;
 
 use super::{
     Dispatcher,
-    attempts::{Attempt, AttemptStanding},
+    attempts::{Attempt, AttemptState},
     effect::Effect,
     event::AttemptId,
     pool::PoolKey,
@@ -124,8 +124,7 @@ impl Dispatcher {
 
     /// Late calls are known as such, and none is in anybody's way.
     pub(super) fn verify_late(&self, now: Time) -> Result<(), String> {
-        let late =
-            self.attempts.iter().filter(|(_, one)| one.standing != AttemptStanding::Counting);
+        let late = self.attempts.iter().filter(|(_, one)| one.standing != AttemptState::Active);
         let late: BTreeSet<_> = late.map(|(id, one)| (one.worker, *id)).collect();
         let noted: BTreeSet<_> = self.late.iter().collect();
         if late != noted {

@@ -219,8 +219,8 @@ impl Dispatcher {
                 self.pause_or_resume(request, (&stream, wish), (&by, &reason), now);
             }
             Event::Probed { worker, presence } => self.probed_id(&worker, presence, now),
-            Event::Scanned { subscription, life, to, found } => {
-                self.scanned((subscription, life), to, found);
+            Event::Scanned { subscription, revision, to, found } => {
+                self.scanned((subscription, revision), to, found);
             }
             Event::Settings(settings) => {
                 self.settings = settings;

@@ -18,8 +18,8 @@ use rollcall_common::{
 
 use super::{
     Dispatcher,
-    attempts::{Attempt, AttemptStanding, Pair, Repute},
-    budget::Fare,
+    attempts::{Attempt, AttemptState, HedgeLink, Suspicion},
+    budget::RetryCost,
     event::AttemptId,
     pool::PoolKey,
     settings::OutageDetection,
@@ -194,7 +194,7 @@ impl Dispatcher {
             return;
         };
         slot.note(report);
-        if matches!(slot.state, SlotState::Flying) {
+        if matches!(slot.state, SlotState::InFlight) {
             slot.state = SlotState::Idle;
             self.dirty.insert(stream);
             self.redispatch(stream, sequence);
@@ -220,7 +220,7 @@ impl Dispatcher {
     pub(super) fn probe_due(&self, worker: WorkerKey) -> Time {
         let probe = self.outages.probes.get(&worker).copied().unwrap_or_default();
         let in_time = |id: &AttemptId| {
-            self.attempts.get(id).is_some_and(|one| one.standing == AttemptStanding::Counting)
+            self.attempts.get(id).is_some_and(|one| one.standing == AttemptState::Active)
         };
         let waits = probe.last.filter(|(id, _)| in_time(id)).map(|(_, until)| until);
         probe.due.max(waits.unwrap_or_default())
@@ -282,7 +282,8 @@ impl Dispatcher {
             return None;
         };
         let (failures, reason) = (slot.failures, slot.next_reason());
-        let repute = if slot.deaths().is_empty() { Repute::Clean } else { Repute::Suspect };
+        let suspicion =
+            if slot.deaths().is_empty() { Suspicion::Clean } else { Suspicion::Suspect };
         if let Some(until) = self.doubted_until(place, now) {
             self.put_off(place, until);
             return None;
@@ -298,10 +299,10 @@ impl Dispatcher {
             reason,
             started_at: now,
             deadline: now + ladder.timeout_after(failures).min(most),
-            standing: AttemptStanding::Counting,
-            pair: Pair::Alone,
-            fare: Fare::Free,
-            repute,
+            standing: AttemptState::Active,
+            pair: HedgeLink::Single,
+            cost: RetryCost::Free,
+            suspicion,
             bytes,
         })
     }

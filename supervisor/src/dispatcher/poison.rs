@@ -19,7 +19,7 @@ use rollcall_common::{
 
 use super::{
     Dispatcher,
-    attempts::{Attempt, AttemptStanding, Repute},
+    attempts::{Attempt, AttemptState, Suspicion},
     classify::Mark,
     effect::Effect,
     event::Presence,
@@ -167,8 +167,8 @@ impl Dispatcher {
         let open = self.attempts.values().any(|attempt| {
             let there = attempt.worker == worker && attempt.started_at <= death.at;
             there
-                && attempt.repute == Repute::Suspect
-                && attempt.standing == AttemptStanding::Counting
+                && attempt.suspicion == Suspicion::Suspect
+                && attempt.standing == AttemptState::Active
         });
         if open {
             return;
@@ -218,7 +218,7 @@ impl Dispatcher {
         (stream, sequence): Place,
         pool: PoolKey,
         now: Time,
-    ) -> Result<Option<(WorkerKey, Repute)>, Time> {
+    ) -> Result<Option<(WorkerKey, Suspicion)>, Time> {
         let entry = self.state.stream_mut(stream);
         let patience = entry.settings.ladder.timeout;
         let Some(slot) = entry.slot_mut(sequence) else {
@@ -226,7 +226,7 @@ impl Dispatcher {
         };
         if slot.deaths().is_empty() {
             let picked = self.roster.pick(pool, &slot.tried(), &mut self.rng);
-            return Ok(picked.map(|worker| (worker, Repute::Clean)));
+            return Ok(picked.map(|worker| (worker, Suspicion::Clean)));
         }
         let since = slot.apart_since(now);
         let roster = &self.roster;
@@ -240,7 +240,7 @@ impl Dispatcher {
             return Err(now + wait);
         };
         slot.found_worker();
-        Ok(Some((worker, Repute::Suspect)))
+        Ok(Some((worker, Suspicion::Suspect)))
     }
 }
 

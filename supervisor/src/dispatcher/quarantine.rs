@@ -39,11 +39,11 @@ impl Dispatcher {
         let Some(entry) = entry.filter(|one| one.paused == Some(PauseReason::Inconsistent)) else {
             return false;
         };
-        let life = entry.life;
+        let revision = entry.revision;
         let subject = Subject::Gap(id);
         if self.state.alerts.find(&subject).is_none() {
             self.counters.quarantined += 1;
-            self.effects.push_back(Effect::Recall { subscription: id, life });
+            self.effects.push_back(Effect::Recall { subscription: id, revision });
         }
         let detail = "what it has had does not go on with what comes next; it is paused, and \
                       resuming or rewinding it goes on";

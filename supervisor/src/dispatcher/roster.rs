@@ -6,11 +6,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use rollcall_common::time::Time;
 
 use super::{
-    attempts::Repute,
+    attempts::Suspicion,
     classify::Mark,
     pool::{Pool, PoolKey},
     settings::PoolSettings,
-    worker::{Impediment, Pace, STRETCH_AFTER, Standing, Worker, WorkerKey},
+    worker::{CallSpeed, Impediment, STRETCH_AFTER, Standing, Worker, WorkerKey},
 };
 
 /// All workers and pools.
@@ -248,21 +248,21 @@ impl Roster {
     }
 
     /// Notes a call that goes out.
-    pub(super) fn call(&mut self, key: WorkerKey, repute: Repute, bytes: usize, now: Time) {
+    pub(super) fn call(&mut self, key: WorkerKey, suspicion: Suspicion, bytes: usize, now: Time) {
         let worker = &mut self.workers[key.0];
         worker.call(now);
         worker.out_bytes += bytes;
         self.pools[worker.pool.index()].out_bytes += bytes;
         self.out_bytes += bytes;
-        worker.suspects += u32::from(repute == Repute::Suspect);
+        worker.suspects += u32::from(suspicion == Suspicion::Suspect);
         self.refit(key, now);
     }
 
     /// Notes that a call is no longer in time.
-    pub(super) fn uncount(&mut self, key: WorkerKey, repute: Repute, now: Time) {
+    pub(super) fn uncount(&mut self, key: WorkerKey, suspicion: Suspicion, now: Time) {
         let worker = &mut self.workers[key.0];
         worker.counting -= 1;
-        worker.suspects -= u32::from(repute == Repute::Suspect);
+        worker.suspects -= u32::from(suspicion == Suspicion::Suspect);
         self.refit(key, now);
     }
 
@@ -276,8 +276,8 @@ impl Roster {
     /// is never slow.
     pub(super) fn trust(&mut self, key: WorkerKey, took: Duration, most: Duration, now: Time) {
         let usual = self.pools[self.workers[key.0].pool.index()].hedge.is_usual(took);
-        let pace = if usual || took * 4 <= most { Pace::Brisk } else { Pace::Slow };
-        self.workers[key.0].trust(pace);
+        let speed = if usual || took * 4 <= most { CallSpeed::Usual } else { CallSpeed::Slow };
+        self.workers[key.0].trust(speed);
         self.refit(key, now);
     }
 

@@ -13,7 +13,7 @@ pub(super) enum SlotState {
     /// It has its result, or its skip.
     Done { skipped: bool },
     /// It is with a worker.
-    Flying,
+    InFlight,
     /// It is to be dispatched.
     Idle,
     /// It waits for a person.

@@ -124,8 +124,8 @@ impl State {
 
     /// How often senders and scans of a subscription were called back.
     #[must_use]
-    pub fn subscription_life(&self, id: SubscriptionId) -> Option<u32> {
-        self.subscriptions.get(&id).map(|subscription| subscription.life)
+    pub fn subscription_revision(&self, id: SubscriptionId) -> Option<u32> {
+        self.subscriptions.get(&id).map(|subscription| subscription.revision)
     }
 
     /// Names of the subscriptions, with their numbers.

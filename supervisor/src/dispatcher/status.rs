@@ -213,7 +213,7 @@ pub struct SubscriptionStatus {
     /// Results up to here are replayed.
     pub replay_until: Position,
     /// Grows whenever its senders are called back.
-    pub life: u32,
+    pub revision: u32,
     /// How often it was rewound.
     pub generation: u32,
 }
@@ -321,8 +321,8 @@ impl Dispatcher {
             // It has not failed: all who were asked turned it away, or were not there.
             Some((SlotState::Waiting { .. }, 0)) => true,
             Some((SlotState::Waiting { .. }, _)) => return Cause::Retrying,
-            Some((SlotState::Flying, failures)) if failures > 0 => return Cause::Retrying,
-            Some((SlotState::Flying | SlotState::Done { .. } | SlotState::Parked(_), _)) => false,
+            Some((SlotState::InFlight, failures)) if failures > 0 => return Cause::Retrying,
+            Some((SlotState::InFlight | SlotState::Done { .. } | SlotState::Parked(_), _)) => false,
         };
         let fit = entry.pool.is_none_or(|pool| self.roster.has_fit(pool));
         let busy = entry.pool.is_some_and(|pool| self.roster.is_busy(pool));
@@ -350,8 +350,8 @@ impl Dispatcher {
             SlotState::Done { .. } => MessageState::Completed,
             SlotState::Parked(parking) => MessageState::Parked((**parking).clone()),
             SlotState::Waiting { .. } => MessageState::Retrying,
-            SlotState::Flying if slot.failures == 0 => MessageState::Dispatched,
-            SlotState::Flying => MessageState::Retrying,
+            SlotState::InFlight if slot.failures == 0 => MessageState::Dispatched,
+            SlotState::InFlight => MessageState::Retrying,
             SlotState::Idle if slot.failures == 0 => MessageState::Accepted,
             SlotState::Idle => MessageState::Retrying,
         };
@@ -363,7 +363,7 @@ impl Dispatcher {
         let slot = self.state.stream(stream).slot(sequence);
         let ids = slot.map(|slot| slot.out.iter().collect::<Vec<_>>()).unwrap_or_default();
         let out = ids.iter().filter_map(|id| self.attempts.get(id));
-        out.filter(|attempt| attempt.standing == super::attempts::AttemptStanding::Counting)
+        out.filter(|attempt| attempt.standing == super::attempts::AttemptState::Active)
             .map(|attempt| AttemptReport {
                 attempt: attempt.number,
                 worker: Arc::clone(&self.roster.worker(attempt.worker).id),
@@ -402,7 +402,7 @@ impl Dispatcher {
                 match &slot.state {
                     SlotState::Parked(parking) => Some((id, sequence, &**parking, slot.failures)),
                     SlotState::Done { .. }
-                    | SlotState::Flying
+                    | SlotState::InFlight
                     | SlotState::Idle
                     | SlotState::Waiting { .. } => None,
                 }
@@ -442,7 +442,7 @@ impl Dispatcher {
             gap: entry.gap.clone(),
             rate: entry.rate,
             replay_until: entry.replay_until,
-            life: entry.life,
+            revision: entry.revision,
             generation: entry.generation,
         })
     }

@@ -207,7 +207,7 @@ impl Stream {
         let skipped = match self.slots.front().map(|slot| &slot.state) {
             Some(SlotState::Done { skipped }) => *skipped,
             Some(
-                SlotState::Flying
+                SlotState::InFlight
                 | SlotState::Idle
                 | SlotState::Parked(_)
                 | SlotState::Waiting { .. },

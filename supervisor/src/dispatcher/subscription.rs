@@ -46,7 +46,7 @@ pub struct Subscription {
     /// Why it stands still.
     pub(super) paused: Option<PauseReason>,
     /// Grows whenever senders and scans that are out are to come back.
-    pub(super) life: u32,
+    pub(super) revision: u32,
     /// How often it was rewound.
     pub(super) generation: u32,
     /// Results that a person had it go on without: kept for a while also when they lie behind,
@@ -88,7 +88,7 @@ impl Subscription {
             floors: BTreeSet::new(),
             pulled: after,
             paused: None,
-            life: 0,
+            revision: 0,
             generation: 0,
             passed_over: BTreeSet::new(),
             leaving: BTreeSet::new(),
@@ -245,7 +245,7 @@ impl Subscription {
 
     /// What is out is to come back.
     pub(super) fn recall(&mut self) {
-        self.life = self.life.wrapping_add(1);
+        self.revision = self.revision.wrapping_add(1);
         self.scanning = false;
     }
 

@@ -154,10 +154,10 @@ impl Dispatcher {
                 SubscriptionReply::Configured
             }
             Some((subscription, entry)) => {
-                let life = entry.life.wrapping_add(1);
+                let revision = entry.revision.wrapping_add(1);
                 self.wake_cursors(subscription);
                 self.commit(Record::Unsubscribed { subscription });
-                self.effects.push_back(Effect::Recall { subscription, life });
+                self.effects.push_back(Effect::Recall { subscription, revision });
                 SubscriptionReply::Done
             }
         };
@@ -321,8 +321,8 @@ impl Dispatcher {
         let Some(entry) = self.state.subscriptions.get_mut(&subscription) else {
             return;
         };
-        let life = entry.life;
-        self.effects.push_back(Effect::Recall { subscription, life });
+        let revision = entry.revision;
+        self.effects.push_back(Effect::Recall { subscription, revision });
         let streams: Vec<StreamId> = entry.cursors.keys().copied().collect();
         streams.into_iter().for_each(|stream| entry.line_up(stream));
         self.look_ahead(subscription);

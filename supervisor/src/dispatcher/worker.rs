@@ -13,7 +13,7 @@ const LONGEST_EJECTION: Duration = Duration::from_secs(300);
 const MISSING_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Calls at once that a worker is not limited to any more.
-const LIMITED_BELOW: u32 = 1024;
+const LARGEST_WINDOW: u32 = 1024;
 /// How long nothing happens at a limited worker before it gets one more call at once.
 pub(super) const STRETCH_AFTER: Duration = Duration::from_secs(3);
 
@@ -23,9 +23,9 @@ pub struct WorkerKey(pub(super) usize);
 
 /// How a worker's calls go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Pace {
+pub(super) enum CallSpeed {
     /// They take no longer than usual, or only a small part of their time.
-    Brisk,
+    Usual,
     /// They take longer: they may wait inside it.
     Slow,
 }
@@ -106,11 +106,11 @@ pub struct Worker {
     /// When it is looked at again, while it can't be connected to.
     pub(super) reach_at: Time,
     /// Calls in time that it gets at once, after it was away or too slow.
-    limit: Option<u32>,
-    /// Answers in time since the limit last grew.
-    credit: u32,
-    /// When the limit was last made smaller.
-    cut_at: Time,
+    window: Option<u32>,
+    /// Answers in time since the window last grew.
+    window_credit: u32,
+    /// When the window was last made smaller.
+    window_cut_at: Time,
     /// When it last got a call, or a smaller limit.
     moved_at: Time,
     pub(super) pool: PoolKey,
@@ -124,7 +124,7 @@ impl Worker {
     pub fn is_fit(&self, now: Time) -> bool {
         self.is_able(now)
             && self.in_flight < self.concurrency
-            && self.limit.is_none_or(|limit| self.counting < limit)
+            && self.window.is_none_or(|window| self.counting < window)
     }
 
     /// Whether a place of it is free, whatever else may keep it from work.
@@ -135,8 +135,8 @@ impl Worker {
     /// Its pool's outage is over: it gets work as after an absence.
     pub(super) fn come_back(&mut self, now: Time) {
         self.strikes = 0;
-        (self.limit, self.moved_at) = (Some(1), now);
-        self.credit = 0;
+        (self.window, self.moved_at) = (Some(1), now);
+        self.window_credit = 0;
         self.ejected_until = self.ejected_until.min(now);
     }
 
@@ -145,7 +145,7 @@ impl Worker {
         self.is_able(now)
             && self.in_flight >= self.concurrency
             && self.counting < self.concurrency
-            && self.limit.is_none_or(|limit| self.counting < limit)
+            && self.window.is_none_or(|window| self.counting < window)
     }
 
     /// Whether it was taken out and has not done well since.
@@ -221,9 +221,9 @@ impl Worker {
             out_bytes: 0,
             counting: 0,
             suspects: 0,
-            limit: None,
-            credit: 0,
-            cut_at: Time::default(),
+            window: None,
+            window_credit: 0,
+            window_cut_at: Time::default(),
             moved_at: Time::default(),
             silent_at: None,
             paused_until: Time::default(),
@@ -245,7 +245,7 @@ impl Worker {
     pub(super) fn begin(&mut self) {
         self.standing = Standing::Active;
         self.praise();
-        self.limit = None;
+        self.window = None;
         self.left_at = None;
         self.unreachable_since = None;
         self.paused_until = Time::default();
@@ -254,7 +254,7 @@ impl Worker {
 
     /// Whether it gets no more than a few calls at once, as it was away or too slow.
     pub(super) fn is_limited(&self) -> bool {
-        self.limit.is_some()
+        self.window.is_some()
     }
 
     /// Notes a call that goes out to it.
@@ -269,9 +269,9 @@ impl Worker {
     pub(super) fn stretch(&mut self, now: Time) {
         let held = self.is_able(now)
             && self.in_flight < self.concurrency
-            && self.limit.is_some_and(|limit| self.counting >= limit);
+            && self.window.is_some_and(|window| self.counting >= window);
         if held && self.moved_at + STRETCH_AFTER <= now {
-            (self.limit, self.credit) = (Some(self.counting + 1), 0);
+            (self.window, self.window_credit) = (Some(self.counting + 1), 0);
         }
     }
 
@@ -279,9 +279,9 @@ impl Worker {
     /// out already when that was last done say nothing new (as with TCP's congestion window,
     /// which is cut once a round trip).
     pub(super) fn slow_down(&mut self, started_at: Time, now: Time) {
-        if started_at >= self.cut_at {
-            self.limit = Some((self.counting / 2).max(1));
-            (self.cut_at, self.moved_at) = (now, now);
+        if started_at >= self.window_cut_at {
+            self.window = Some((self.counting / 2).max(1));
+            (self.window_cut_at, self.moved_at) = (now, now);
         }
     }
 
@@ -289,12 +289,12 @@ impl Worker {
     /// what it has with every round of calls; but only one more a round at a slow pace (TCP's slow
     /// start and congestion avoidance, RFC 5681). When that has gone well for long it gets any
     /// number.
-    pub(super) fn trust(&mut self, pace: Pace) {
-        let Some(limit) = self.limit else { return };
-        self.credit += 1;
-        if pace == Pace::Brisk || self.credit >= limit {
-            self.credit = 0;
-            self.limit = Some(limit + 1).filter(|limit| *limit < LIMITED_BELOW);
+    pub(super) fn trust(&mut self, speed: CallSpeed) {
+        let Some(window) = self.window else { return };
+        self.window_credit += 1;
+        if speed == CallSpeed::Usual || self.window_credit >= window {
+            self.window_credit = 0;
+            self.window = Some(window + 1).filter(|window| *window < LARGEST_WINDOW);
         }
     }
 
@@ -308,7 +308,7 @@ impl Worker {
     /// not with all that wait.
     pub(super) fn miss(&mut self, now: Time, rng: &mut fastrand::Rng) -> Time {
         self.misses = self.misses.saturating_add(1);
-        (self.limit, self.moved_at) = (Some(1), now);
+        (self.window, self.moved_at) = (Some(1), now);
         let (first, most) = MISSING_WAIT;
         self.paused_until = now + backoff::doubling(first, most, self.misses, rng);
         self.paused_until
@@ -319,7 +319,7 @@ impl Worker {
     pub(super) fn lose(&mut self, now: Time, rng: &mut fastrand::Rng) -> Time {
         self.unreachable_since.get_or_insert(now);
         self.misses = self.misses.saturating_add(1);
-        (self.limit, self.moved_at) = (Some(1), now);
+        (self.window, self.moved_at) = (Some(1), now);
         let (first, most) = MISSING_WAIT;
         self.reach_at = now + backoff::doubling(first, most, self.misses, rng);
         self.reach_at

@@ -59,12 +59,12 @@ pub enum Outward {
         /// Bytes of them that there is room for; the first comes in any case.
         bytes: usize,
     },
-    /// Senders of a subscription that set out in an earlier life are to come back.
+    /// Senders of a subscription that set out in an earlier revision are to come back.
     Recall {
         /// The subscription.
         subscription: SubscriptionId,
-        /// Its life now.
-        life: u32,
+        /// Its revision now.
+        revision: u32,
     },
     /// Answer a request.
     Reply(RequestId, Reply),
@@ -74,8 +74,8 @@ pub enum Outward {
     Scan {
         /// The subscription.
         subscription: SubscriptionId,
-        /// Its life.
-        life: u32,
+        /// Its revision.
+        revision: u32,
         /// The last position that it has looked at.
         after: Position,
     },
@@ -314,8 +314,8 @@ impl Engine {
                     self.saying.outward.push(Outward::Fetch { stream, first, last, bytes });
                 }
                 Effect::Probe { worker } => self.probes.push_back(worker),
-                Effect::Recall { subscription, life } => {
-                    self.saying.outward.push(Outward::Recall { subscription, life });
+                Effect::Recall { subscription, revision } => {
+                    self.saying.outward.push(Outward::Recall { subscription, revision });
                 }
                 Effect::Release(released) => {
                     self.saying.changes.push(Change::Released(released));
@@ -324,8 +324,8 @@ impl Engine {
                     self.saying.outward.push(Outward::Reply(request, reply));
                 }
                 Effect::Tell(notice) => self.saying.outward.push(Outward::Tell(notice)),
-                Effect::Scan { subscription, life, after } => {
-                    self.saying.outward.push(Outward::Scan { subscription, life, after });
+                Effect::Scan { subscription, revision, after } => {
+                    self.saying.outward.push(Outward::Scan { subscription, revision, after });
                 }
             }
         }

@@ -55,7 +55,7 @@ impl Loader {
 
     pub(super) fn scan(
         &self,
-        (subscription, life): (SubscriptionId, u32),
+        (subscription, revision): (SubscriptionId, u32),
         after: Position,
         wants: Wants,
     ) {
@@ -64,7 +64,7 @@ impl Loader {
             let scan = move || views.scan(after, SCAN_RESULTS, |name| wants(name));
             let (to, found) = read_on(scan, is_exhausted).await;
             // Err: the driver has ended, and nobody waits.
-            let _ = handle.tell(Event::Scanned { subscription, life, to, found }).await;
+            let _ = handle.tell(Event::Scanned { subscription, revision, to, found }).await;
         });
     }
 }

@@ -47,8 +47,8 @@ pub trait Edges: Send + Sync {
     fn deliver(&self, delivery: Delivery);
     /// Tell somebody of an alert; [`Event::Told`] follows.
     fn tell(&self, notice: Notice);
-    /// Senders of `subscription` that set out before `life` are to come back.
-    fn recall(&self, subscription: SubscriptionId, life: u32);
+    /// Senders of `subscription` that set out before `revision` are to come back.
+    fn recall(&self, subscription: SubscriptionId, revision: u32);
 }
 
 /// The task that owns the engine.
@@ -297,12 +297,12 @@ impl Driver {
             Outward::Fetch { stream, first, last, bytes } => {
                 self.loader.fetch(stream, first..=last, bytes);
             }
-            Outward::Recall { subscription, life } => self.edges.recall(subscription, life),
+            Outward::Recall { subscription, revision } => self.edges.recall(subscription, revision),
             Outward::Reply(request, reply) => self.requests.answer(request, reply),
             Outward::Tell(notice) => self.edges.tell(notice),
-            Outward::Scan { subscription, life, after } => {
+            Outward::Scan { subscription, revision, after } => {
                 let wants = self.engine.dispatcher().wanted_by(subscription);
-                self.loader.scan((subscription, life), after, wants);
+                self.loader.scan((subscription, revision), after, wants);
             }
         }
     }

@@ -69,7 +69,7 @@ pub struct Made {
     present: Mutex<BTreeMap<SubscriptionId, Arc<Destination>>>,
 }
 
-/// The senders that are out, one for a subscription's stream, each with the life of the
+/// The senders that are out, one for a subscription's stream, each with the revision of the
 /// subscription in which it set out. One that is no longer in here has been called back.
 #[derive(Debug, Default)]
 pub struct Out(Mutex<BTreeMap<(SubscriptionId, StreamId), u32>>);
@@ -100,11 +100,11 @@ impl Forwarder {
         }
     }
 
-    /// Calls back the senders of a subscription that set out before `life`. They finish what is
+    /// Calls back the senders of a subscription that set out before `revision`. They finish what is
     /// under way.
-    pub fn recall(&self, subscription: SubscriptionId, life: u32) {
+    pub fn recall(&self, subscription: SubscriptionId, revision: u32) {
         self.made.lock().remove(&subscription);
-        self.out.recall(subscription, life);
+        self.out.recall(subscription, revision);
     }
 
     /// Closes connections that have been idle for too long.
@@ -164,7 +164,7 @@ impl From<&SubscriptionSpec> for DestinationSettings {
 
 impl Out {
     fn leave(&self, delivery: &Delivery) {
-        self.lock().insert((delivery.subscription, delivery.stream), delivery.life);
+        self.lock().insert((delivery.subscription, delivery.stream), delivery.revision);
     }
 
     fn come_back(&self, delivery: &Delivery) {
@@ -176,11 +176,11 @@ impl Out {
     /// Whether a sender has not been called back.
     pub(super) fn has(&self, delivery: &Delivery) -> bool {
         let place = (delivery.subscription, delivery.stream);
-        self.lock().get(&place) == Some(&delivery.life)
+        self.lock().get(&place) == Some(&delivery.revision)
     }
 
-    fn recall(&self, subscription: SubscriptionId, life: u32) {
-        self.lock().retain(|(other, _), set_out| *other != subscription || *set_out == life);
+    fn recall(&self, subscription: SubscriptionId, revision: u32) {
+        self.lock().retain(|(other, _), set_out| *other != subscription || *set_out == revision);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(SubscriptionId, StreamId), u32>> {

@@ -186,7 +186,7 @@ pub struct SnapshotSubscription {
     /// What it is meant to do.
     pub plan: Arc<SubscriptionSpec>,
     /// How often its senders were called back.
-    pub life: u32,
+    pub revision: u32,
     /// What the reader of a pull subscription has done.
     pub pulled: Position,
     /// Why it stands still.

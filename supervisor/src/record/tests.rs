@@ -400,14 +400,14 @@ fn of_snapshots() -> impl Strategy<Value = Record> {
         }),
         ((subscription(), any::<u32>()), text(), plan(), paused, scan, (position(), position()))
             .prop_map(
-                |((subscription, life), name, plan, paused, scan, (pulled, replay_until))| {
+                |((subscription, revision), name, plan, paused, scan, (pulled, replay_until))| {
                     // Its headers' names are in another part.
                     let plan = SubscriptionSpec { headers: Box::default(), ..(*plan).clone() };
                     SnapshotPart::Subscription(SnapshotSubscription {
                         subscription,
                         name,
                         plan: Arc::new(plan),
-                        life,
+                        revision,
                         pulled,
                         paused,
                         scan,

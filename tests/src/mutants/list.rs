@@ -43,7 +43,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         => "matches!(slot.state, SlotState::Waiting { .. })"),
     mutant!("retries pay nothing", Test("of_a_failing_pool"),
         "supervisor/src/dispatcher/dispatching.rs",
-        "budget.withdraw(now).then_some(Fare::Paid)" => "Some(Fare::Paid)"),
+        "budget.withdraw(now).then_some(RetryCost::Paid)" => "Some(RetryCost::Paid)"),
     mutant!("a copy goes to the worker that is slow", Seeds,
         "supervisor/src/dispatcher/hedge.rs", "worker != slow.worker" => "true"),
     mutant!("a copy goes to the old pool of a stream", Test("that_has_changed_its_pool"),
@@ -53,7 +53,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "!self.roster.pool_mut(pool).withdraw_spare(now)" => "false"),
     mutant!("a slow attempt and its copy fail twice", Seeds,
         "supervisor/src/dispatcher/answers.rs",
-        "self.survives(attempt, Pair::Owing)" => "false"),
+        "self.survives(attempt, HedgeLink::PartnerFailed)" => "false"),
     mutant!("one death is poison enough", Seeds, "supervisor/src/dispatcher/poison.rs",
         "deaths >= DEATHS" => "deaths >= 1"),
     mutant!("a refusal of one worker parks", Seeds, "supervisor/src/dispatcher/answers.rs",
@@ -66,8 +66,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
             self.accept(&attempt, Accepted { report, outcome, payload, reason }, now);
         }"),
     mutant!("a second answer counts as well", Seeds, "supervisor/src/dispatcher/attempts.rs",
-        "other.standing = AttemptStanding::Beaten(fingerprint(accepted), winner);"
-        => "other.standing = AttemptStanding::Late;"),
+        "other.standing = AttemptState::Superseded(fingerprint(accepted), winner);"
+        => "other.standing = AttemptState::TimedOut;"),
     mutant!("late answers are not compared", Seeds, "supervisor/src/dispatcher/answers.rs",
         "fingerprint(payload) != accepted" => "false"),
     mutant!("the newest message takes the place of the oldest", Seeds,
@@ -94,13 +94,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("the checkpoint is ahead of what was taken", Seeds,
         "supervisor/src/dispatcher/subscription.rs",
         "floor.before().min(looked_at)" => "looked_at.max(*floor)"),
-    mutant!("a refused sender of an earlier life is waited for for ever", Seeds,
+    mutant!("a refused sender of an earlier revision is waited for for ever", Seeds,
         "supervisor/src/dispatcher/delivery.rs",
         "if entry.leaving.contains(&stream) {
             return self.finished(subscription, stream);
         }" => ""),
-    mutant!("a scan of an earlier life counts", Seeds, "supervisor/src/dispatcher/delivery.rs",
-        "entry.life != life" => "false"),
+    mutant!("a scan of an earlier revision counts", Seeds, "supervisor/src/dispatcher/delivery.rs",
+        "entry.revision != revision" => "false"),
     mutant!("a stream has two senders", Seeds, "supervisor/src/dispatcher/subscription.rs",
         "!self.leaving.contains(&stream)" => "true"),
     mutant!("what is rewound is not marked as replay", Seeds,

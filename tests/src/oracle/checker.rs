@@ -23,16 +23,16 @@ pub(super) struct Reader {
     pub(super) streams: Option<BTreeSet<Arc<str>>>,
     pub(super) after: u64,
     pub(super) head: u64,
-    /// Streams that it gets since a change: from after which position, and in which life.
+    /// Streams that it gets since a change: from after which position, and in which revision.
     since: BTreeMap<Arc<str>, (u64, u32)>,
-    /// The life that the latest change began; 0 when there was none.
+    /// The revision that the latest change began; 0 when there was none.
     arranged: u32,
     /// Whether it is no longer there.
     pub(super) gone: bool,
     /// The latest epoch that delivered something.
     epoch: u64,
-    /// The life that the latest rewind began; 0 when there was none.
-    life: u32,
+    /// The revision that the latest rewind began; 0 when there was none.
+    revision: u32,
     /// What it was given, by stream.
     pub(super) given: BTreeMap<Arc<str>, BTreeSet<u64>>,
     /// Lives that began with a rewind.
@@ -58,13 +58,13 @@ impl Reader {
         self.after.max(since)
     }
 
-    /// Whether what was sent in `life` has nothing to do with what it gets now.
-    fn is_past(&self, stream: &Arc<str>, life: u32) -> bool {
-        let since = self.since.get(stream).map_or(0, |(_, life)| *life);
+    /// Whether what was sent in `revision` has nothing to do with what it gets now.
+    fn is_past(&self, stream: &Arc<str>, revision: u32) -> bool {
+        let since = self.since.get(stream).map_or(0, |(_, revision)| *revision);
         self.gone
-            || life < self.life
-            || life < since
-            || (life < self.arranged && !self.wants(stream))
+            || revision < self.revision
+            || revision < since
+            || (revision < self.arranged && !self.wants(stream))
     }
 
     /// It goes on without one result.
@@ -78,38 +78,38 @@ impl Reader {
         if self.arranged == 0 {
             self.streams = Some(streams);
         }
-        if self.life == 0 {
+        if self.revision == 0 {
             (self.after, self.head) = (after, head);
         }
     }
 
     /// It begins again.
-    fn rewind(&mut self, (after, head): (u64, u64), life: u32) {
+    fn rewind(&mut self, (after, head): (u64, u64), revision: u32) {
         // A start tells again what was there before.
         self.taken.clear();
-        self.rewinds.insert(life);
+        self.rewinds.insert(revision);
         self.passed_over.clear();
-        if life > self.life {
-            (self.after, self.head, self.life) = (after, head, life);
+        if revision > self.revision {
+            (self.after, self.head, self.revision) = (after, head, revision);
             self.given.clear();
             self.since.clear();
         }
     }
 
     /// It gets these streams from now on.
-    fn arrange(&mut self, streams: BTreeSet<Arc<str>>, head: u64, life: u32) {
-        if life <= self.arranged {
+    fn arrange(&mut self, streams: BTreeSet<Arc<str>>, head: u64, revision: u32) {
+        if revision <= self.arranged {
             // A start tells again what was there before.
             return;
         }
         for stream in &streams {
             if !self.wants(stream) {
-                self.since.insert(Arc::clone(stream), (head, life));
+                self.since.insert(Arc::clone(stream), (head, revision));
                 self.given.remove(stream);
                 self.taken.remove(stream);
             }
         }
-        (self.streams, self.arranged) = (Some(streams), life);
+        (self.streams, self.arranged) = (Some(streams), revision);
     }
 }
 
@@ -169,8 +169,8 @@ impl Checker {
             Seen::Acknowledged { place, id, body, client_key } => {
                 self.acknowledged(place, Known { id, body }, client_key)
             }
-            Seen::Arranged { subscription, streams, head, life } => {
-                self.readers.entry(subscription).or_default().arrange(streams, head, life);
+            Seen::Arranged { subscription, streams, head, revision } => {
+                self.readers.entry(subscription).or_default().arrange(streams, head, revision);
                 Ok(())
             }
             Seen::Crashed => Ok(()),
@@ -205,8 +205,8 @@ impl Checker {
                 Ok(())
             }
             Seen::Released { place, result } => self.released(place, result),
-            Seen::Rewound { subscription, after, head, life } => {
-                self.readers.entry(subscription).or_default().rewind((after, head), life);
+            Seen::Rewound { subscription, after, head, revision } => {
+                self.readers.entry(subscription).or_default().rewind((after, head), revision);
                 Ok(())
             }
             Seen::Subscribed { subscription, streams, after, head } => {
@@ -384,7 +384,7 @@ impl Checker {
     fn step(&mut self, seen: &DeliverySeen) -> Checked {
         let ((stream, sequence), name) = (&seen.place, &seen.subscription);
         let reader = self.readers.entry(Arc::clone(name)).or_default();
-        if reader.is_past(stream, seen.life) {
+        if reader.is_past(stream, seen.revision) {
             // It was under way when the subscription was rewound, changed or removed.
             return Ok(());
         }
@@ -399,7 +399,7 @@ impl Checker {
             return Ok(());
         }
         reader.epoch = reader.epoch.max(seen.epoch);
-        let rewinds = reader.rewinds.range(..=seen.life).count();
+        let rewinds = reader.rewinds.range(..=seen.revision).count();
         ensure(usize::try_from(seen.generation) == Ok(rewinds), Invariant::I2, || {
             format!("{name} was rewound {rewinds} times, and {seen:?} says otherwise")
         })?;

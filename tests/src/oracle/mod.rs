@@ -103,8 +103,8 @@ pub struct DeliverySeen {
     pub replay: bool,
     /// The epoch of the supervisor that sent it.
     pub epoch: u64,
-    /// The life of the subscription in which it was sent; 0 where that is not known.
-    pub life: u32,
+    /// The revision of the subscription in which it was sent; 0 where that is not known.
+    pub revision: u32,
     /// How often the subscription was rewound before it was sent.
     pub generation: u32,
 }
@@ -131,8 +131,8 @@ pub enum Seen {
         streams: BTreeSet<Arc<str>>,
         /// The head when it was changed: from there on it gets those that it did not get before.
         head: u64,
-        /// Its life from then on.
-        life: u32,
+        /// Its revision from then on.
+        revision: u32,
     },
     /// The process ended and began again.
     Crashed,
@@ -202,9 +202,9 @@ pub enum Seen {
         after: u64,
         /// The head when it was rewound: up to there deliveries are replays.
         head: u64,
-        /// Its life from then on: what was sent in an earlier one may come still, and no longer
+        /// Its revision from then on: what was sent in an earlier one may come still, and no longer
         /// counts.
-        life: u32,
+        revision: u32,
     },
     /// A subscription is there.
     Subscribed {

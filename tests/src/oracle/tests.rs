@@ -44,7 +44,7 @@ fn delivery(sequence: u64) -> DeliverySeen {
         body: Bytes::from(format!("r{sequence}")),
         replay: false,
         epoch: 1,
-        life: 0,
+        revision: 0,
     }
 }
 
@@ -148,9 +148,9 @@ fn what_was_taken_for_good_is_not_delivered_again() {
     assert_eq!(broken(again), Invariant::I2);
 }
 
-fn arranged(streams: &[&str], head: u64, life: u32) -> Seen {
+fn arranged(streams: &[&str], head: u64, revision: u32) -> Seen {
     let streams = streams.iter().map(|name| Arc::from(*name)).collect();
-    Seen::Arranged { subscription: "s".into(), streams, head, life }
+    Seen::Arranged { subscription: "s".into(), streams, head, revision }
 }
 
 #[test]
@@ -158,9 +158,9 @@ fn a_stream_that_was_taken_from_a_subscription_no_longer_comes() {
     let mut history = good();
     history.push(arranged(&["other"], 3, 2));
     // It was under way.
-    history.push(Seen::Delivered(DeliverySeen { life: 1, ..delivery(3) }));
+    history.push(Seen::Delivered(DeliverySeen { revision: 1, ..delivery(3) }));
     assert_eq!(check(history.clone()), Ok(()));
-    history.push(Seen::Delivered(DeliverySeen { life: 2, ..delivery(3) }));
+    history.push(Seen::Delivered(DeliverySeen { revision: 2, ..delivery(3) }));
     assert_eq!(broken(history), Invariant::I2);
 }
 
@@ -172,7 +172,7 @@ fn a_stream_that_was_given_to_a_subscription_comes_from_then_on() {
     let given = arranged(&[&place(1).0], 2, 2);
     history.push(given.clone());
     assert_eq!(broken(history.clone()), Invariant::I1);
-    let third = Seen::Delivered(DeliverySeen { life: 2, ..delivery(3) });
+    let third = Seen::Delivered(DeliverySeen { revision: 2, ..delivery(3) });
     history.push(third);
     assert_eq!(check(history.clone()), Ok(()));
     // A start tells it again.
@@ -180,7 +180,7 @@ fn a_stream_that_was_given_to_a_subscription_comes_from_then_on() {
     assert_eq!(check(history.clone()), Ok(()));
     let gone: Arc<str> = "s".into();
     history.push(Seen::Unsubscribed { subscription: gone });
-    history.push(Seen::Delivered(DeliverySeen { life: 2, ..delivery(1) }));
+    history.push(Seen::Delivered(DeliverySeen { revision: 2, ..delivery(1) }));
     assert_eq!(check(history), Ok(()));
 }
 
@@ -289,20 +289,20 @@ fn a_skip_that_nobody_wanted_is_noticed() {
 
 #[test]
 fn what_was_rewound_comes_again_from_there_and_is_marked() {
-    let rewound = |after| Seen::Rewound { subscription: "s".into(), after, head: 3, life: 1 };
-    let again = |sequence: u64, life| {
+    let rewound = |after| Seen::Rewound { subscription: "s".into(), after, head: 3, revision: 1 };
+    let again = |sequence: u64, revision| {
         let one = delivery(sequence);
-        Seen::Delivered(DeliverySeen { replay: true, life, generation: life, ..one })
+        Seen::Delivered(DeliverySeen { replay: true, revision, generation: revision, ..one })
     };
     let after = |more: Vec<Seen>| good().into_iter().chain(more).collect::<Vec<_>>();
     assert_eq!(check(after(vec![rewound(1), again(2, 1), again(3, 1)])), Ok(()));
     let late = Seen::Delivered(delivery(3));
     let with_late = vec![rewound(1), late, again(2, 1), again(3, 1)];
-    assert_eq!(check(after(with_late)), Ok(()), "one of the life before is under way");
+    assert_eq!(check(after(with_late)), Ok(()), "one of the revision before is under way");
     assert_eq!(broken(after(vec![rewound(1), again(2, 1)])), Invariant::I1);
     assert_eq!(broken(after(vec![rewound(0), again(1, 1), again(3, 1)])), Invariant::I2);
     assert_eq!(broken(after(vec![rewound(1), again(1, 1)])), Invariant::I2);
-    let one = DeliverySeen { life: 1, generation: 1, ..delivery(2) };
+    let one = DeliverySeen { revision: 1, generation: 1, ..delivery(2) };
     let unmarked = Seen::Delivered(one.clone());
     assert_eq!(broken(after(vec![rewound(1), unmarked])), Invariant::I2);
     let uncounted = Seen::Delivered(DeliverySeen { replay: true, generation: 0, ..one });
@@ -319,8 +319,8 @@ fn what_was_passed_over_need_not_come_until_the_subscription_is_rewound() {
         history.iter().position(|seen| matches!(seen, Seen::Delivered(one) if one.place.1 == 3));
     history.insert(third.unwrap(), passed_over);
     assert_eq!(check(history.clone()), Ok(()));
-    history.push(Seen::Rewound { subscription: "s".into(), after: 1, head: 3, life: 1 });
-    let again = DeliverySeen { replay: true, life: 1, generation: 1, ..delivery(3) };
+    history.push(Seen::Rewound { subscription: "s".into(), after: 1, head: 3, revision: 1 });
+    let again = DeliverySeen { replay: true, revision: 1, generation: 1, ..delivery(3) };
     history.push(Seen::Delivered(again));
     assert_eq!(broken(history), Invariant::I1);
 }

@@ -29,7 +29,7 @@ pub(super) enum Entry {
 pub(super) fn lives(dispatcher: &Dispatcher) -> Lives {
     let all = dispatcher.state().subscription_names();
     let status = |(id, _)| Some((id, dispatcher.subscription_status(id)?));
-    all.filter_map(status).map(|(id, status)| (status.name, (id, status.life))).collect()
+    all.filter_map(status).map(|(id, status)| (status.name, (id, status.revision))).collect()
 }
 
 fn arranged(plan: &SubscriptionPlan) -> SubscriptionSpec {
@@ -101,8 +101,8 @@ impl World {
 
     /// The lives of all subscriptions of which a journal speaks.
     pub(super) fn lives_in(&self, state: &State) -> Lives {
-        let life = |id: SubscriptionId| self.ledger.life(id);
-        state.subscription_names().map(|(id, name)| (name.into(), (id, life(id)))).collect()
+        let revision = |id: SubscriptionId| self.ledger.revision(id);
+        state.subscription_names().map(|(id, name)| (name.into(), (id, revision(id)))).collect()
     }
 
     /// Subscriptions that began, or began another life, did so at this head.
@@ -112,9 +112,9 @@ impl World {
         };
         let dispatcher = server.engine.dispatcher();
         let (after, head) = (lives(dispatcher), dispatcher.state().head().0);
-        for (name, (id, life)) in after {
+        for (name, (id, revision)) in after {
             let known = before.get(&name);
-            if known == Some(&(id, life)) {
+            if known == Some(&(id, revision)) {
                 continue;
             }
             let made = known.is_none_or(|(before, _)| *before != id);
@@ -123,9 +123,9 @@ impl World {
                 self.heads.insert((Arc::clone(&known), 0), head);
             }
             if made || rewound {
-                self.marks.set((id, life), head);
+                self.marks.set((id, revision), head);
             }
-            self.heads.insert((known, life), head);
+            self.heads.insert((known, revision), head);
         }
     }
 }

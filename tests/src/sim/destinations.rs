@@ -93,7 +93,7 @@ impl World {
             return Ok(());
         };
         let recalled = server.recalled.get(&parcel.delivery.subscription);
-        if recalled.is_some_and(|life| *life != parcel.delivery.life) {
+        if recalled.is_some_and(|revision| *revision != parcel.delivery.revision) {
             self.note(Something::Recalled);
             self.report(&mut parcel, false);
             return Ok(());
@@ -326,7 +326,7 @@ impl World {
             body: beside::of_payload(&result.answer.payload),
             replay: position <= parcel.delivery.replay_until,
             epoch: parcel.process.into(),
-            life: parcel.delivery.life,
+            revision: parcel.delivery.revision,
             generation: parcel.delivery.generation,
         }))?;
         Ok(())

@@ -44,20 +44,20 @@ pub(super) struct Marks(BTreeMap<(u32, u32), u64>);
 
 impl Marks {
     /// A life of a subscription began with its making, or a rewind, at a head.
-    pub(super) fn set(&mut self, (id, life): (SubscriptionId, u32), head: u64) {
-        self.0.insert((id.0, life), head);
+    pub(super) fn set(&mut self, (id, revision): (SubscriptionId, u32), head: u64) {
+        self.0.insert((id.0, revision), head);
     }
 
     /// Forgets what did not survive, by what was folded: a start may begin another life by itself.
     pub(super) fn recover(&mut self, state: &State) {
-        self.0.retain(|(id, life), _| {
-            state.subscription_life(SubscriptionId(*id)).is_some_and(|now| *life <= now)
+        self.0.retain(|(id, revision), _| {
+            state.subscription_revision(SubscriptionId(*id)).is_some_and(|now| *revision <= now)
         });
     }
 
     /// Up to where the results of a subscription are replayed.
-    pub(super) fn replay_until(&self, id: SubscriptionId, life: u32) -> Option<u64> {
-        self.0.range((id.0, 0)..=(id.0, life)).next_back().map(|(_, head)| *head)
+    pub(super) fn replay_until(&self, id: SubscriptionId, revision: u32) -> Option<u64> {
+        self.0.range((id.0, 0)..=(id.0, revision)).next_back().map(|(_, head)| *head)
     }
 }
 

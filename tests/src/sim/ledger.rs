@@ -347,16 +347,16 @@ impl Ledger {
     }
 
     /// How often a subscription's senders were called back.
-    pub(super) fn life(&self, id: SubscriptionId) -> u32 {
+    pub(super) fn revision(&self, id: SubscriptionId) -> u32 {
         self.lives.get(&id.0).copied().unwrap_or_default()
     }
 
     fn tell_rewound(&mut self, number: u32, after: u64) -> Option<(Seen, Option<Arc<str>>)> {
-        let life = self.lives.entry(number).or_default();
-        *life += 1;
+        let revision = self.lives.entry(number).or_default();
+        *revision += 1;
         let name = Arc::clone(self.subscriptions.get(&number)?);
         let subscription = Arc::clone(&name);
-        Some((Seen::Rewound { subscription, after, head: 0, life: *life }, Some(name)))
+        Some((Seen::Rewound { subscription, after, head: 0, revision: *revision }, Some(name)))
     }
 
     /// With patterns for streams yet, and without the head.
@@ -377,11 +377,11 @@ impl Ledger {
         id: SubscriptionId,
         patterns: &[Box<str>],
     ) -> Option<(Seen, Option<Arc<str>>)> {
-        let life = self.lives.entry(id.0).or_default();
-        *life += 1;
+        let revision = self.lives.entry(id.0).or_default();
+        *revision += 1;
         let name = Arc::clone(self.subscriptions.get(&id.0)?);
         let (subscription, streams) = (Arc::clone(&name), texts(patterns));
-        Some((Seen::Arranged { subscription, streams, head: 0, life: *life }, Some(name)))
+        Some((Seen::Arranged { subscription, streams, head: 0, revision: *revision }, Some(name)))
     }
 
     fn tell_passed_over(

@@ -23,7 +23,7 @@ use crate::oracle::{Invariant, Violation};
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     /// The life of the subscription that the rest is about.
-    life: u32,
+    revision: u32,
     /// The checkpoint that is known to be kept.
     kept: u64,
     /// The furthest one that was asked for.
@@ -53,7 +53,7 @@ impl World {
             all.filter(|(_, status)| status.plan.way == DeliveryMode::Pull).collect();
         for (id, status) in pulled {
             let (name, checkpoint) = (known_as(&status.name, id), status.checkpoint.0);
-            self.look_at_checkpoint(&name, checkpoint, status.life)?;
+            self.look_at_checkpoint(&name, checkpoint, status.revision)?;
             let to = self.read_page((&name, id), &status)?.min(head);
             if to <= checkpoint {
                 continue;
@@ -63,7 +63,7 @@ impl World {
             self.note(Something::Pulled);
             let reader = self.readers.entry(name).or_default();
             reader.asked = reader.asked.max(to);
-            reader.open = request.map(|request| (request, status.life, to));
+            reader.open = request.map(|request| (request, status.revision, to));
         }
         Ok(())
     }
@@ -126,7 +126,7 @@ impl World {
         status: &SubscriptionStatus,
         read: &[Position],
     ) -> Step {
-        let until = self.marks.replay_until(id, status.life);
+        let until = self.marks.replay_until(id, status.revision);
         let worked = self.readers.get(name).map_or(0, |reader| reader.worked);
         for position in read {
             let replay = *position <= status.replay_until;
@@ -152,14 +152,14 @@ impl World {
     }
 
     /// What was kept stays, and nobody but the reader moves it; until it is rewound.
-    fn look_at_checkpoint(&mut self, name: &Arc<str>, checkpoint: u64, life: u32) -> Step {
+    fn look_at_checkpoint(&mut self, name: &Arc<str>, checkpoint: u64, revision: u32) -> Step {
         let process = self.incarnation;
         let reader = self.readers.entry(Arc::clone(name)).or_default();
         // What nobody was told of may not have survived: a subscription begins anew.
         let anew = reader.process != process && reader.kept == 0;
-        if reader.life != life || anew {
+        if reader.revision != revision || anew {
             let (changed, worked) = (reader.kept > 0 && !anew, reader.worked);
-            *reader = Reader { life, kept: 0, asked: checkpoint, open: None, process, worked };
+            *reader = Reader { revision, kept: 0, asked: checkpoint, open: None, process, worked };
             if changed {
                 self.note(Something::PulledAfterChange);
             }
@@ -183,10 +183,10 @@ impl World {
     /// A checkpoint was acknowledged.
     pub(super) fn checkpoint_kept(&mut self, request: RequestId) {
         for reader in self.readers.values_mut() {
-            if let Some((asked, life, to)) = reader.open
+            if let Some((asked, revision, to)) = reader.open
                 && asked == request
                 && reader.process == self.incarnation
-                && life == reader.life
+                && revision == reader.revision
             {
                 reader.kept = reader.kept.max(to);
                 reader.worked = reader.worked.max(to);

@@ -119,17 +119,18 @@ impl World {
                 // Its reader looks for itself.
                 continue;
             }
-            let head_of = |name, life| self.heads.get(&(name, life)).copied().unwrap_or_default();
+            let head_of =
+                |name, revision| self.heads.get(&(name, revision)).copied().unwrap_or_default();
             if let (Some(name), Seen::Subscribed { streams, head, .. }) = (&name, &mut seen) {
                 *head = head_of(Arc::clone(name), 0);
                 *streams = self.streams_among(streams);
-            } else if let (Some(name), Seen::Arranged { streams, head, life, .. }) =
+            } else if let (Some(name), Seen::Arranged { streams, head, revision, .. }) =
                 (&name, &mut seen)
             {
-                *head = head_of(Arc::clone(name), *life);
+                *head = head_of(Arc::clone(name), *revision);
                 *streams = self.streams_among(streams);
-            } else if let (Some(name), Seen::Rewound { head, life, .. }) = (&name, &mut seen) {
-                *head = head_of(Arc::clone(name), *life);
+            } else if let (Some(name), Seen::Rewound { head, revision, .. }) = (&name, &mut seen) {
+                *head = head_of(Arc::clone(name), *revision);
             }
             self.see(seen)?;
         }
@@ -520,7 +521,7 @@ impl World {
                 // Pausing begins another life: what set out before belongs to an earlier one.
                 let status = server.engine.dispatcher().subscription_status(delivery.subscription);
                 let stands = |status: &SubscriptionStatus| {
-                    status.paused_reason().is_some() && status.life == delivery.life
+                    status.paused_reason().is_some() && status.revision == delivery.revision
                 };
                 if status.as_ref().is_some_and(stands) {
                     let detail = format!("{} stands still, and sends", delivery.name);
@@ -532,8 +533,8 @@ impl World {
                 let bytes = bytes.min(FETCH_BYTES);
                 self.after(hop, What::Read(self.incarnation, (stream, first, last), bytes));
             }
-            Outward::Recall { subscription, life } => {
-                server.recalled.insert(subscription, life);
+            Outward::Recall { subscription, revision } => {
+                server.recalled.insert(subscription, revision);
             }
             Outward::Reply(request, _) if server.keeping.waits_for == Some(request.0) => {
                 server.askers.remove(&request.0);
@@ -545,12 +546,12 @@ impl World {
                 None => return Err(damaged(&format!("{request:?} is answered twice"))),
             },
             Outward::Tell(notice) => self.cry(notice),
-            Outward::Scan { subscription, life, after } => {
+            Outward::Scan { subscription, revision, after } => {
                 let wants = server.engine.dispatcher().wanted_by(subscription);
                 let scan = server.views.scan(after, SCAN_RESULTS, |name| wants(name));
                 let (to, found) = scan.map_err(|error| damaged(&error))?;
                 self.note(Something::Scanned);
-                self.tell_after(hop, Event::Scanned { subscription, life, to, found });
+                self.tell_after(hop, Event::Scanned { subscription, revision, to, found });
             }
         }
         Ok(())

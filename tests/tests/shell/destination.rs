@@ -89,6 +89,6 @@ fn seen(headers: &HeaderMap, body: Bytes) -> DeliverySeen {
         body,
         replay: headers.get("rollcall-replay").is_some_and(|value| value == "true"),
         epoch: number("rollcall-epoch"),
-        life: 0,
+        revision: 0,
     }
 }

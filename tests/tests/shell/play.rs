@@ -51,17 +51,17 @@ pub(crate) fn play(seed: u64) -> Result<Sometimes, String> {
     let crew = Crew::new(rng.u64(..), network.clone(), &history);
     let sink = Sink::new(rng.u64(..), network.clone(), &history);
     let orders = Arc::new(Orders::default());
-    let life = Arc::clone(&machine);
-    sim.host("supervisor", move || Arc::clone(&life).run());
+    let revision = Arc::clone(&machine);
+    sim.host("supervisor", move || Arc::clone(&revision).run());
     for number in 0..WORKERS {
         let crew = Arc::clone(&crew);
         sim.host(Crew::name(number), move || Arc::clone(&crew).run(number));
     }
-    let life = Arc::clone(&sink);
-    sim.host("destination", move || Arc::clone(&life).run());
+    let revision = Arc::clone(&sink);
+    sim.host("destination", move || Arc::clone(&revision).run());
     for number in 0..CLIENTS {
-        let life = clients::run(number, rng.u64(..), network.clone(), Arc::clone(&history));
-        sim.client(clients::name(number), life);
+        let revision = clients::run(number, rng.u64(..), network.clone(), Arc::clone(&history));
+        sim.client(clients::name(number), revision);
     }
     sim.client("reader", reader::run(Arc::clone(&orders), network, Arc::clone(&history)));
 

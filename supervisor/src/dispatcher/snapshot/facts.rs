@@ -114,7 +114,7 @@ fn tell_subscription(id: &impl Debug, subscription: &Subscription, all: &mut Vec
         floors,
         pulled,
         paused,
-        life,
+        revision,
         generation,
         passed_over,
         // What the plan says.
@@ -131,7 +131,8 @@ fn tell_subscription(id: &impl Debug, subscription: &Subscription, all: &mut Vec
     } = subscription;
     all.push(format!(
         "subscription {id:?} {name}: {plan:?} scan {scan:?} replay until {replay_until} pulled \
-         {pulled} paused {paused:?} life {life} generation {generation} without {passed_over:?}"
+         {pulled} paused {paused:?} revision {revision} \
+         generation {generation} without {passed_over:?}"
     ));
     all.extend(lines(&format!("cursor of {name}"), cursors));
     all.extend(lines(&format!("floor of {name}"), floors));

@@ -119,7 +119,7 @@ impl Slot {
                 SnapshotSlotState::Parked { head, at, cause, reason }
             }
             // What has gone out since, or waits for what is no record, is not known to a fold.
-            SlotState::Flying | SlotState::Idle | SlotState::Waiting { .. } => match due {
+            SlotState::InFlight | SlotState::Idle | SlotState::Waiting { .. } => match due {
                 Some(due) => SnapshotSlotState::Waiting { due: *due },
                 None if *manual || !self.deaths().is_empty() => SnapshotSlotState::Idle,
                 None => return None,
@@ -172,7 +172,7 @@ impl Subscription {
             scan,
             replay_until,
             cursors,
-            life,
+            revision,
             pulled,
             paused,
             // In a part of their own.
@@ -195,7 +195,7 @@ impl Subscription {
             subscription: id,
             name: (**name).into(),
             plan: Arc::clone(plan),
-            life: *life,
+            revision: *revision,
             pulled: *pulled,
             paused: *paused,
             scan: *scan,
@@ -250,7 +250,7 @@ impl Subscription {
             subscription: _,
             name,
             plan,
-            life,
+            revision,
             pulled,
             paused,
             scan,
@@ -258,7 +258,7 @@ impl Subscription {
         } = base;
         let mut entry = Self::new((**name).into(), Arc::clone(plan), *replay_until, *replay_until);
         (entry.scan, entry.pulled, entry.paused) = (*scan, *pulled, *paused);
-        entry.life = *life;
+        entry.revision = *revision;
         entry
     }
 

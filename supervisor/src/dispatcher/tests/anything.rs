@@ -174,9 +174,9 @@ impl World {
                     self.asked.insert("fetch");
                     self.fetches.push((stream, first, last));
                 }
-                Effect::Scan { subscription, life, after } => {
+                Effect::Scan { subscription, revision, after } => {
                     self.asked.insert("scan");
-                    self.scans.push((subscription, life, after));
+                    self.scans.push((subscription, revision, after));
                 }
                 Effect::Tell(notice) => {
                     self.asked.insert("tell");

@@ -38,7 +38,7 @@ pub(super) struct Desk {
     pub(super) cancelled: Vec<AttemptId>,
     pub(super) given_up: Vec<AttemptId>,
     pub(super) forgotten: Vec<Arc<str>>,
-    /// Scans that are out: whose, in which life, after what.
+    /// Scans that are out: whose, in which revision, after what.
     pub(super) scans: Vec<(SubscriptionId, u32, Position)>,
     /// The latest recall.
     pub(super) recalled: Option<u32>,
@@ -128,9 +128,9 @@ impl Desk {
                 Effect::Probe { worker } => self.probes.push(worker),
                 Effect::Release(released) => self.released.push(released),
                 Effect::Reply(_, reply) => self.replies.push(reply),
-                Effect::Recall { life, .. } => self.recalled = Some(life),
-                Effect::Scan { subscription, life, after } => {
-                    self.scans.push((subscription, life, after));
+                Effect::Recall { revision, .. } => self.recalled = Some(revision),
+                Effect::Scan { subscription, revision, after } => {
+                    self.scans.push((subscription, revision, after));
                 }
                 Effect::Tell(notice) => self.notices.push(notice),
             }
@@ -277,7 +277,7 @@ impl Desk {
 
     /// Does one scan, over `count` positions.
     pub(super) fn scan(&mut self, count: usize) {
-        let (subscription, life, after) = self.scans.remove(0);
+        let (subscription, revision, after) = self.scans.remove(0);
         let wants = self.dispatcher.wanted_by(subscription);
         let behind = self.released.iter().filter(|released| released.position > after).copied();
         let mut found: Vec<SequenceRange> = Vec::new();
@@ -294,7 +294,7 @@ impl Desk {
                 }
             }
         }
-        self.tell(Event::Scanned { subscription, life, to, found });
+        self.tell(Event::Scanned { subscription, revision, to, found });
     }
 
     pub(super) fn refuse(&mut self, delivery: &Delivery, refusal: Refusal) {

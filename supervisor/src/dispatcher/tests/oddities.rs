@@ -383,7 +383,7 @@ fn fetched(world: &mut World, dice: &mut fastrand::Rng) -> Event {
 fn scanned(world: &mut World, dice: &mut fastrand::Rng) -> Event {
     let asked = if dice.u8(..4) > 0 { world.scans.pop() } else { one(dice, &world.scans) };
     let made_up = (subscription(world, dice), count(dice), Position(number(dice)));
-    let (subscription, life, after) = asked.unwrap_or(made_up);
+    let (subscription, revision, after) = asked.unwrap_or(made_up);
     let head = world.dispatcher.state().head();
     let to = Position(any(dice, [head.0, head.0, after.0, after.0.saturating_add(1)]).min(head.0));
     let mut found: Vec<SequenceRange> = Vec::new();
@@ -394,7 +394,7 @@ fn scanned(world: &mut World, dice: &mut fastrand::Rng) -> Event {
         let position = Position(after.0.saturating_add(1).min(head.0));
         found.push(SequenceRange { stream, first, position, last });
     }
-    Event::Scanned { subscription, life, to, found }
+    Event::Scanned { subscription, revision, to, found }
 }
 
 fn copies(world: &World, dice: &mut fastrand::Rng) -> Vec<Record> {

@@ -27,9 +27,9 @@ fn run(stream: u32, first: u64, position: u64, last: u64) -> SequenceRange {
 
 /// What the look that is out finds.
 fn find(desk: &mut Desk, to: u64, found: &[SequenceRange]) {
-    let (subscription, life, _) = desk.scans.remove(0);
+    let (subscription, revision, _) = desk.scans.remove(0);
     let (to, found) = (Position(to), found.to_vec());
-    desk.tell(Event::Scanned { subscription, life, to, found });
+    desk.tell(Event::Scanned { subscription, revision, to, found });
 }
 
 fn paused(desk: &Desk) -> Option<PauseReason> {

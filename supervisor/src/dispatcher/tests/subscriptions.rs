@@ -142,7 +142,7 @@ fn rewinding_forward_skips_and_beyond_the_head_is_refused() {
 }
 
 #[test]
-fn a_delivery_of_the_life_before_moves_no_checkpoint() {
+fn a_delivery_of_the_revision_before_moves_no_checkpoint() {
     let mut desk = desk(4);
     desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
     desk.scan(100);
@@ -153,7 +153,7 @@ fn a_delivery_of_the_life_before_moves_no_checkpoint() {
     desk.scan(100);
     let again: Vec<_> = desk.deliveries.iter().map(|one| one.stream).collect();
     assert!(!again.contains(&old.stream), "its earlier sender is still out");
-    assert!(desk.recalled.is_some_and(|life| life != old.life));
+    assert!(desk.recalled.is_some_and(|revision| revision != old.revision));
     take_one(&mut desk, &Delivery { first: Sequence(4), ..old.clone() });
     let delivered = |record: &Record| matches!(record, Record::Delivered { .. });
     assert!(!desk.records[records..].iter().any(delivered));
@@ -163,7 +163,7 @@ fn a_delivery_of_the_life_before_moves_no_checkpoint() {
 }
 
 #[test]
-fn a_refusal_of_the_life_before_holds_nothing() {
+fn a_refusal_of_the_revision_before_holds_nothing() {
     let mut desk = desk(1);
     desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
     let old = desk.deliveries.remove(0);
@@ -177,7 +177,7 @@ fn a_refusal_of_the_life_before_holds_nothing() {
 /// Pain 20: a scan that was under way when the subscription was rewound must not take it past
 /// what it has not seen.
 #[test]
-fn a_scan_of_the_life_before_skips_nothing() {
+fn a_scan_of_the_revision_before_skips_nothing() {
     let mut desk = desk(4);
     desk.put("s", plan(DeliveryMode::Push, &["*"], Start::After(Position(4))));
     let old = desk.scans[0];
@@ -218,7 +218,7 @@ fn a_paused_subscription_stands_still_also_after_a_restart() {
     desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
     let out = desk.deliveries.remove(0);
     desk.say("s", Order::Pause);
-    assert!(desk.recalled.is_some_and(|life| life != out.life));
+    assert!(desk.recalled.is_some_and(|revision| revision != out.revision));
     desk.deliveries.clear();
     take_one(&mut desk, &out);
     desk.restart();

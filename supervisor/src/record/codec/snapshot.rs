@@ -92,9 +92,9 @@ impl Writer<'_> {
     }
 
     fn base_subscription(&mut self, base: &SnapshotSubscription) -> &mut Self {
-        let SnapshotSubscription { subscription, name, plan, life, .. } = base;
+        let SnapshotSubscription { subscription, name, plan, revision, .. } = base;
         let SnapshotSubscription { pulled, paused, scan, replay_until, .. } = base;
-        self.subscription(*subscription).text(name).plan(plan).u32(*life).position(*pulled);
+        self.subscription(*subscription).text(name).plan(plan).u32(*revision).position(*pulled);
         self.flag(paused.is_some());
         if let Some(reason) = paused {
             self.pause(*reason);
@@ -191,7 +191,7 @@ impl Fields {
                 subscription: SubscriptionId(self.u32("subscription")?),
                 name: self.text()?,
                 plan: Arc::new(self.plan()?),
-                life: self.u32("life")?,
+                revision: self.u32("revision")?,
                 pulled: self.position()?,
                 paused: if self.flag()? { Some(self.pause()?) } else { None },
                 scan: if self.flag()? { Some(self.position()?) } else { None },
