@@ -32,7 +32,7 @@ const TURNED_AWAY_WAIT: (Duration, Duration) = (Duration::from_millis(100), Dura
 impl Dispatcher {
     pub(super) fn answered(&mut self, id: AttemptId, reply: WorkerReply, now: Time) {
         // An attempt that was given up may still end.
-        let Some(attempt) = self.hang_up(id, now) else {
+        let Some(attempt) = self.finish_attempt(id, now) else {
             return;
         };
         let counting = attempt.standing == AttemptState::Active;
@@ -47,7 +47,7 @@ impl Dispatcher {
         }
         match classify(reply) {
             Verdict::Accept { outcome, payload, status, reason } => {
-                self.praise(&attempt, now);
+                self.record_success(&attempt, now);
                 if let AttemptState::Superseded(accepted, winner) = attempt.standing {
                     return self.compare(&attempt, (accepted, winner), &payload, now);
                 }
@@ -57,7 +57,7 @@ impl Dispatcher {
             Verdict::Park { status, reason } => {
                 if counting {
                     let place = (attempt.stream, attempt.sequence);
-                    self.retire(place.0, place.1, now);
+                    self.stop_counting(place.0, place.1, now);
                     let refused = (Ending::Refused, Some(status));
                     let report = self.report(&attempt, refused, &reason, now);
                     self.count(&attempt, report, now);
@@ -69,7 +69,7 @@ impl Dispatcher {
                     // It has looked at the message.
                     self.roster.impede(attempt.worker, None);
                 }
-                self.mark(attempt.worker, failure.mark, now);
+                self.record_failure(attempt.worker, failure.mark, now);
                 if counting {
                     self.failed(&attempt, &failure, now);
                 }
@@ -78,19 +78,19 @@ impl Dispatcher {
                 if failure.ending == Ending::Misconfigured {
                     self.impede(attempt.worker, Impediment::Misconfigured, now);
                 }
-                self.mark(attempt.worker, failure.mark, now);
+                self.record_failure(attempt.worker, failure.mark, now);
                 if counting {
-                    self.turned_away(&attempt, &failure, now);
+                    self.rejected_uncounted(&attempt, &failure, now);
                 }
             }
         }
-        self.judge(attempt.worker, now);
+        self.decide_poison(attempt.worker, now);
         self.let_go((attempt.stream, attempt.sequence));
     }
 
     /// A good answer speaks for its worker, and tells how long answers take.
-    fn praise(&mut self, attempt: &Attempt, now: Time) {
-        self.roster.praise(attempt.worker, now);
+    fn record_success(&mut self, attempt: &Attempt, now: Time) {
+        self.roster.record_success(attempt.worker, now);
         let pool = self.roster.pool_of(attempt.worker);
         self.served(pool);
         self.pool_succeeded(pool, now);
@@ -116,7 +116,7 @@ impl Dispatcher {
         let mut history = slot.history();
         history.push(Arc::new(accepted.report));
         let Some(head) = head else { return };
-        self.beat(&others, (&accepted.payload, attempt.worker), now);
+        self.supersede(&others, (&accepted.payload, attempt.worker), now);
         self.counters.completed += 1;
         self.counters.hedges_won += u64::from(attempt.reason == Reason::Hedge);
         let answer = Answer {
@@ -224,7 +224,7 @@ impl Dispatcher {
         (cause, reason): (ParkCause, &str),
         now: Time,
     ) {
-        self.retire(stream, sequence, now);
+        self.stop_counting(stream, sequence, now);
         let Some(head) = self.open_slot(stream, sequence).and_then(|slot| slot.head()) else {
             return;
         };
@@ -267,7 +267,7 @@ impl Dispatcher {
 
     /// A try that does not count: another worker now, or, when all have turned the message away,
     /// the same ones again after a while.
-    fn turned_away(&mut self, attempt: &Attempt, failure: &Failure, now: Time) {
+    fn rejected_uncounted(&mut self, attempt: &Attempt, failure: &Failure, now: Time) {
         let (stream, sequence) = (attempt.stream, attempt.sequence);
         if attempt.pair == HedgeLink::PartnerFailed {
             return self.failed(attempt, failure, now);
@@ -276,7 +276,7 @@ impl Dispatcher {
         let report = self.report(attempt, (ending, failure.status), &failure.detail, now);
         let survives = self.survives(attempt, HedgeLink::Single);
         let pool = self.roster.pool_of(attempt.worker);
-        self.counters.turned_away += 1;
+        self.counters.rejected_uncounted += 1;
         let Some(slot) = self.state.stream_mut(stream).slot_mut(sequence) else {
             return;
         };
@@ -312,7 +312,7 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn mark(&mut self, worker: WorkerKey, mark: Mark, now: Time) {
+    pub(super) fn record_failure(&mut self, worker: WorkerKey, mark: Mark, now: Time) {
         match mark {
             Mark::Missing => return self.lose(worker, now),
             Mark::Pause(_) => self.impede(worker, Impediment::Busy, now),
@@ -320,7 +320,7 @@ impl Dispatcher {
             Mark::Strike if self.is_out(self.roster.pool_of(worker)) => return,
             Mark::None | Mark::Strike => {}
         }
-        let until = self.roster.mark(worker, mark, now, &mut self.rng);
+        let until = self.roster.record_failure(worker, mark, now, &mut self.rng);
         if mark == Mark::Strike && until.is_some() {
             self.counters.ejections += 1;
             self.worker_ejected(worker, now);

@@ -108,29 +108,29 @@ impl Dispatcher {
     /// An attempt's time is up. It is not withdrawn: its answer is welcome for as long as there
     /// is none.
     pub(super) fn timed_out(&mut self, id: AttemptId, now: Time) {
-        let Some(failed) = self.lapse(id, now) else {
+        let Some(failed) = self.time_out(id, now) else {
             return;
         };
         self.counters.timeouts += 1;
         // A call that began before the worker's last good answer is not one in a row with others.
         if self.roster.worker(failed.worker).answered_at <= failed.started_at {
             self.impede(failed.worker, Impediment::Hanging, now);
-            self.mark(failed.worker, Mark::Strike, now);
+            self.record_failure(failed.worker, Mark::Strike, now);
         }
         self.roster.slow_down(failed.worker, failed.started_at, now);
         let (ending, status, mark) = (Ending::Timeout, None, Mark::Strike);
         let detail = "no answer in time".into();
         self.failed(&failed, &Failure { ending, status, detail, mark }, now);
-        self.judge(failed.worker, now);
+        self.decide_poison(failed.worker, now);
         self.let_go((failed.stream, failed.sequence));
         // It no longer counts, so another one may go out.
         self.enqueue(failed.stream);
     }
 
     /// Ends an attempt.
-    pub(super) fn hang_up(&mut self, id: AttemptId, now: Time) -> Option<Attempt> {
+    pub(super) fn finish_attempt(&mut self, id: AttemptId, now: Time) -> Option<Attempt> {
         let attempt = self.attempts.remove(&id)?;
-        self.roster.hang_up(attempt.worker, attempt.bytes, now);
+        self.roster.finish_attempt(attempt.worker, attempt.bytes, now);
         let timer = match attempt.standing {
             AttemptState::Active => Timer::Attempt(id),
             AttemptState::Superseded(..) | AttemptState::TimedOut => {
@@ -153,7 +153,7 @@ impl Dispatcher {
     /// Attempts that have lost: what they still bring is compared with what was accepted. Those
     /// that were in time are copies, and their workers may as well have their hands free. (Those
     /// whose time was up are not withdrawn: contract §4.)
-    pub(super) fn beat(
+    pub(super) fn supersede(
         &mut self,
         others: &[AttemptId],
         (accepted, winner): (&Payload, WorkerKey),
@@ -204,11 +204,11 @@ impl Dispatcher {
 
     /// Attempts of a message that is decided without them: they no longer count, and their
     /// answers are still welcome.
-    pub(super) fn retire(&mut self, stream: StreamId, sequence: Sequence, now: Time) {
+    pub(super) fn stop_counting(&mut self, stream: StreamId, sequence: Sequence, now: Time) {
         let slot = self.state.stream(stream).slot(sequence);
         let out: Vec<AttemptId> = slot.map(|slot| slot.out.iter().collect()).unwrap_or_default();
         for id in out {
-            self.lapse(id, now);
+            self.time_out(id, now);
         }
     }
 
@@ -228,7 +228,7 @@ impl Dispatcher {
     }
 
     /// Makes an attempt late that was in time.
-    fn lapse(&mut self, id: AttemptId, now: Time) -> Option<Attempt> {
+    fn time_out(&mut self, id: AttemptId, now: Time) -> Option<Attempt> {
         let attempt = self.attempts.get_mut(&id)?;
         if attempt.standing != AttemptState::Active {
             return None;

@@ -27,18 +27,18 @@ impl Dispatcher {
         for id in ids {
             if let Some(subscription) = self.state.subscriptions.get_mut(&id) {
                 let streams: Vec<StreamId> = subscription.cursors.keys().copied().collect();
-                streams.into_iter().for_each(|stream| subscription.line_up(stream));
+                streams.into_iter().for_each(|stream| subscription.enqueue(stream));
             }
-            self.look_ahead(id);
+            self.continue_scan(id);
         }
     }
 
     /// Puts the cursors of a stream that has something new in line.
-    pub(super) fn line_up_cursors(&mut self, stream: StreamId) {
+    pub(super) fn enqueue_cursors(&mut self, stream: StreamId) {
         for index in 0..self.state.stream(stream).subscriptions.len() {
             let subscription = self.state.stream(stream).subscriptions.get(index).copied();
             if let Some(entry) = subscription.and_then(|id| self.state.subscriptions.get_mut(&id)) {
-                entry.line_up(stream);
+                entry.enqueue(stream);
             }
         }
     }
@@ -157,7 +157,7 @@ impl Dispatcher {
             && entry.leave(stream)
         {
             entry.sending -= 1;
-            entry.line_up(stream);
+            entry.enqueue(stream);
         }
     }
 
@@ -228,7 +228,7 @@ impl Dispatcher {
             && matches!(cursor.state, CursorState::Waiting { due } if due <= now)
         {
             cursor.state = CursorState::Idle;
-            entry.line_up(stream);
+            entry.enqueue(stream);
         }
     }
 
@@ -258,11 +258,11 @@ impl Dispatcher {
         if entry.scan.is_some_and(|after| to > after) {
             self.commit_scan(subscription, to, found);
         }
-        self.look_ahead(subscription);
+        self.continue_scan(subscription);
     }
 
     /// Looks at what comes next for a subscription that catches up.
-    pub(super) fn look_ahead(&mut self, subscription: SubscriptionId) {
+    pub(super) fn continue_scan(&mut self, subscription: SubscriptionId) {
         let items = self.settings.bounds.items();
         while let Some(entry) = self.state.subscriptions.get(&subscription)
             && let Some(after) = entry.scan.filter(|_| !entry.scanning)
@@ -287,7 +287,7 @@ impl Dispatcher {
         let streams: Vec<StreamId> = found.iter().map(|run| run.stream).collect();
         self.commit(Record::Scanned { subscription, to, found });
         if let Some(entry) = self.state.subscriptions.get_mut(&subscription) {
-            streams.into_iter().for_each(|stream| entry.line_up(stream));
+            streams.into_iter().for_each(|stream| entry.enqueue(stream));
             if entry.paused == Some(PauseReason::Inconsistent) {
                 self.schedule_check(self.state.last_time());
             }

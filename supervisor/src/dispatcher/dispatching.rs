@@ -88,7 +88,7 @@ impl Dispatcher {
         }
     }
 
-    /// Whether somebody can take work; see [`Roster::pardon`](super::roster::Roster::pardon).
+    /// Whether somebody can take work; see [`Roster::readmit`](super::roster::Roster::readmit).
     fn has_fit(&mut self, pool: PoolKey, now: Time) -> bool {
         if self.roster.has_fit(pool) {
             return true;
@@ -96,7 +96,8 @@ impl Dispatcher {
         if !self.roster.has_work(pool) {
             return false;
         }
-        self.counters.pardons += u64::try_from(self.roster.pardon(pool, now)).unwrap_or_default();
+        self.counters.readmissions +=
+            u64::try_from(self.roster.readmit(pool, now)).unwrap_or_default();
         self.roster.has_fit(pool) || self.make_place(pool, now) || self.stretch_limits(pool, now)
     }
 
@@ -269,7 +270,7 @@ impl Dispatcher {
         let silent_at = silence.map(|silence| now + silence);
         self.roster.beat(worker, silent_at);
         self.watch_worker(worker, silent_at);
-        self.roster.refit(worker, now);
+        self.roster.update_fitness(worker, now);
     }
 
     pub(super) fn worker_drained(&mut self, id: &str, now: Time) {

@@ -217,14 +217,14 @@ impl Dispatcher {
         let (at, detail) = (now, cut(detail).into());
         let record = AlertRecord::Raised { alert, at, subject, severity, count, detail };
         self.commit(Record::Alert(record));
-        self.consider(alert);
+        self.mark_for_notification(alert);
     }
 
     /// An alert's cause is gone.
     pub(super) fn resolve_alert(&mut self, subject: &Subject, now: Time) {
         if let Some((alert, _)) = self.state.alerts.find(subject) {
             self.commit(Record::Alert(AlertRecord::Resolved { alert, at: now }));
-            self.consider(alert);
+            self.mark_for_notification(alert);
         }
     }
 

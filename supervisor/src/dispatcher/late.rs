@@ -86,7 +86,7 @@ impl Dispatcher {
 
     /// Ends a call whose answer is not waited for any more: its worker may have work again.
     pub(super) fn end_call(&mut self, call: AttemptId, now: Time) -> Option<Attempt> {
-        let attempt = self.hang_up(call, now)?;
+        let attempt = self.finish_attempt(call, now)?;
         let worker = self.roster.worker(attempt.worker).id.clone();
         self.effects.push_back(Effect::GiveUp { attempt: call, worker });
         Some(attempt)

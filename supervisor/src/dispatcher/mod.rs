@@ -269,7 +269,7 @@ impl Dispatcher {
 
     fn timer_due(&mut self, timer: Timer, now: Time) {
         match timer {
-            Timer::Alert(alert) => self.consider(alert),
+            Timer::Alert(alert) => self.mark_for_notification(alert),
             Timer::Attempt(attempt) => self.timed_out(attempt, now),
             Timer::Destination(subscription) => self.destination_due(subscription, now),
             Timer::Forget(attempt) => {
@@ -287,7 +287,7 @@ impl Dispatcher {
             Timer::Target => {}
             Timer::Retry(stream, sequence) => self.retry_due(stream, sequence, now),
             Timer::Worker(worker) => {
-                self.roster.refit(worker, now);
+                self.roster.update_fitness(worker, now);
                 self.watch_departed(worker, now);
             }
         }
@@ -326,7 +326,7 @@ impl Dispatcher {
             self.counters.released += 1;
             self.dirty.insert(release.stream);
             self.effects.push_back(Effect::Release(release));
-            self.line_up_cursors(release.stream);
+            self.enqueue_cursors(release.stream);
             self.head_moved(release.stream, release.at);
             if !self.state.subscriptions.is_empty() {
                 self.schedule_check(release.at);

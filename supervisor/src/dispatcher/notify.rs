@@ -108,7 +108,7 @@ impl Dispatcher {
     }
 
     /// An alert is not what it was: who has to be told?
-    pub(super) fn consider(&mut self, alert: AlertId) {
+    pub(super) fn mark_for_notification(&mut self, alert: AlertId) {
         for state in self.targets.values_mut() {
             state.candidates.insert(alert);
         }
@@ -264,14 +264,14 @@ impl Dispatcher {
         match outcome {
             Ok(()) => {
                 state.misses = 0;
-                self.counters.notices += 1;
+                self.counters.notifications_sent += 1;
                 self.note_told((alert, target), Told { at: now, taken: true, ..told });
             }
             Err(TellFailure { retry_after }) => {
                 state.misses = state.misses.saturating_add(1);
                 // It has heard nothing.
                 state.allowance = state.allowance.saturating_add(1).min(burst);
-                self.counters.notices_failed += 1;
+                self.counters.notifications_failed += 1;
                 let (first, most) = RETRY_WAIT;
                 let wait = backoff::doubling(first, most, state.misses, &mut self.rng);
                 let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
@@ -297,7 +297,7 @@ impl Dispatcher {
                 let record = AlertRecord::Acknowledged { alert: id, at: now, by: by.into() };
                 self.commit(Record::Alert(record));
                 self.audit((by, "acknowledge"), format!("alert {}", id.0), reason, now);
-                self.consider(id);
+                self.mark_for_notification(id);
                 Reply::Done
             }
         };

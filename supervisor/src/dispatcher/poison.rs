@@ -106,14 +106,14 @@ impl Dispatcher {
             return;
         };
         if presence == Presence::Absent {
-            self.mark(worker, Mark::Missing, now);
+            self.record_failure(worker, Mark::Missing, now);
             let death = Death { at: now, charged: BTreeSet::new() };
             self.suspects.deaths.insert(worker, death);
             for place in probe.broken {
                 self.charge(place, worker, now);
                 self.cut();
             }
-            self.judge(worker, now);
+            self.decide_poison(worker, now);
         }
         for (stream, sequence) in probe.waiting {
             let slot = self.state.stream_mut(stream).slot_mut(sequence);
@@ -157,7 +157,7 @@ impl Dispatcher {
 
     /// Parks a message that was charged more than once, if it is the only such one of those that
     /// were at this worker when it died. Those that are still out there may yet be another.
-    pub(super) fn judge(&mut self, worker: WorkerKey, now: Time) {
+    pub(super) fn decide_poison(&mut self, worker: WorkerKey, now: Time) {
         let Some(death) = self.suspects.deaths.get(&worker) else {
             return;
         };

@@ -98,14 +98,14 @@ impl Roster {
     /// A worker can't be connected to. Gives back when it is looked at again.
     pub(super) fn lose(&mut self, key: WorkerKey, now: Time, rng: &mut fastrand::Rng) -> Time {
         let at = self.workers[key.0].lose(now, rng);
-        self.refit(key, now);
+        self.update_fitness(key, now);
         at
     }
 
     /// A worker can be connected to again.
     pub(super) fn find_again(&mut self, key: WorkerKey, now: Time) {
         self.workers[key.0].find();
-        self.refit(key, now);
+        self.update_fitness(key, now);
     }
 
     /// Whether some worker of the pool has work at the moment, and is in time with it.
@@ -174,7 +174,7 @@ impl Roster {
         let all: Vec<WorkerKey> = all.collect();
         for key in &all {
             self.workers[key.0].come_back(now);
-            self.refit(*key, now);
+            self.update_fitness(*key, now);
         }
         all
     }
@@ -185,7 +185,7 @@ impl Roster {
         for index in 0..self.workers.len() {
             if self.workers[index].pool == pool {
                 self.workers[index].stretch(now);
-                self.refit(WorkerKey(index), now);
+                self.update_fitness(WorkerKey(index), now);
             }
         }
         let next = now + STRETCH_AFTER;
@@ -223,7 +223,7 @@ impl Roster {
         if worker.standing == Standing::Active {
             worker.standing = Standing::Draining;
         }
-        self.refit(key, now);
+        self.update_fitness(key, now);
     }
 
     /// It is to get work again, now: it no longer drains, and a pause that it asked for is over.
@@ -234,7 +234,7 @@ impl Roster {
         }
         worker.paused_until = worker.paused_until.min(now);
         worker.impediment = worker.impediment.filter(|why| *why != Impediment::Busy);
-        self.refit(key, now);
+        self.update_fitness(key, now);
     }
 
     pub(super) fn leave(&mut self, key: WorkerKey, now: Time) {
@@ -244,7 +244,7 @@ impl Roster {
             worker.left_at = Some(now);
             self.pools[worker.pool.index()].members -= 1;
         }
-        self.refit(key, now);
+        self.update_fitness(key, now);
     }
 
     /// Notes a call that goes out.
@@ -255,7 +255,7 @@ impl Roster {
         self.pools[worker.pool.index()].out_bytes += bytes;
         self.out_bytes += bytes;
         worker.suspects += u32::from(suspicion == Suspicion::Suspect);
-        self.refit(key, now);
+        self.update_fitness(key, now);
     }
 
     /// Notes that a call is no longer in time.
@@ -263,13 +263,13 @@ impl Roster {
         let worker = &mut self.workers[key.0];
         worker.counting -= 1;
         worker.suspects -= u32::from(suspicion == Suspicion::Suspect);
-        self.refit(key, now);
+        self.update_fitness(key, now);
     }
 
     /// A call took so long that its time was up; see [`Worker::slow_down`].
     pub(super) fn slow_down(&mut self, key: WorkerKey, started_at: Time, now: Time) {
         self.workers[key.0].slow_down(started_at, now);
-        self.refit(key, now);
+        self.update_fitness(key, now);
     }
 
     /// A call was answered in time; see [`Worker::trust`]. A quarter of what it may take at `most`
@@ -278,7 +278,7 @@ impl Roster {
         let usual = self.pools[self.workers[key.0].pool.index()].hedge.is_usual(took);
         let speed = if usual || took * 4 <= most { CallSpeed::Usual } else { CallSpeed::Slow };
         self.workers[key.0].trust(speed);
-        self.refit(key, now);
+        self.update_fitness(key, now);
     }
 
     /// How long an answer took, if that is how long answers take when nothing is wrong.
@@ -291,24 +291,24 @@ impl Roster {
     }
 
     /// Notes that a call is over.
-    pub(super) fn hang_up(&mut self, key: WorkerKey, bytes: usize, now: Time) {
+    pub(super) fn finish_attempt(&mut self, key: WorkerKey, bytes: usize, now: Time) {
         let worker = &mut self.workers[key.0];
         worker.in_flight -= 1;
         worker.out_bytes -= bytes;
         self.pools[worker.pool.index()].out_bytes -= bytes;
         self.out_bytes -= bytes;
-        self.refit(key, now);
+        self.update_fitness(key, now);
     }
 
     /// Notes a good answer.
-    pub(super) fn praise(&mut self, key: WorkerKey, now: Time) {
-        self.workers[key.0].praise();
+    pub(super) fn record_success(&mut self, key: WorkerKey, now: Time) {
+        self.workers[key.0].record_success();
         self.workers[key.0].answered_at = now;
     }
 
     /// Notes what a failure says of a worker. Gives back when it may be fit again, if the mark
     /// put it out.
-    pub(super) fn mark(
+    pub(super) fn record_failure(
         &mut self,
         key: WorkerKey,
         mark: Mark,
@@ -326,7 +326,7 @@ impl Roster {
                 Some(until)
             }
         };
-        self.refit(key, now);
+        self.update_fitness(key, now);
         until
     }
 
@@ -350,7 +350,7 @@ impl Roster {
     /// Panic: when none of a pool's workers is able but some were taken out for failing, those
     /// come back at once. Failing workers are better than none, and if all fail, it is hardly
     /// theirs. (Envoy's panic threshold, at its lowest.) Gives back how many came back.
-    pub(super) fn pardon(&mut self, pool: PoolKey, now: Time) -> usize {
+    pub(super) fn readmit(&mut self, pool: PoolKey, now: Time) -> usize {
         if self.pools[pool.index()].ejected_until <= now {
             return 0;
         }
@@ -362,13 +362,13 @@ impl Roster {
         let out: Vec<_> = keys.filter(|key| willing(&self.workers[key.0])).collect();
         for key in &out {
             self.workers[key.0].ejected_until = now;
-            self.refit(*key, now);
+            self.update_fitness(*key, now);
         }
         out.len()
     }
 
     /// Brings the pool's list of fit workers up to date with one of them.
-    pub(super) fn refit(&mut self, key: WorkerKey, now: Time) {
+    pub(super) fn update_fitness(&mut self, key: WorkerKey, now: Time) {
         let worker = &self.workers[key.0];
         let (fit, at) = (worker.is_fit(now), worker.fit_at);
         let list = &mut self.pools[worker.pool.index()].fit;

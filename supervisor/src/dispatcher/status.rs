@@ -41,7 +41,7 @@ pub struct Counters {
     /// Probes of workers in outages.
     pub probes: u64,
     /// Attempts that were turned away without counting.
-    pub turned_away: u64,
+    pub rejected_uncounted: u64,
     /// Answers accepted.
     pub completed: u64,
     /// Answers that came after one was accepted.
@@ -65,11 +65,11 @@ pub struct Counters {
     /// Workers taken out.
     pub ejections: u64,
     /// Notices of alerts that were taken.
-    pub notices: u64,
+    pub notifications_sent: u64,
     /// Notices of alerts that were not.
-    pub notices_failed: u64,
+    pub notifications_failed: u64,
     /// Workers that came back early because no other one of their pool was able.
-    pub pardons: u64,
+    pub readmissions: u64,
     /// Retries that had to wait for the budget.
     pub retries_deferred: u64,
     /// Copies of slow attempts.

@@ -336,7 +336,7 @@ impl Subscription {
 
     /// Puts a cursor in line for its turn, unless it is there, or sends, or waits, or an earlier
     /// sender is still out for its stream.
-    pub(super) fn line_up(&mut self, stream: StreamId) {
+    pub(super) fn enqueue(&mut self, stream: StreamId) {
         if let Some(cursor) = self.cursors.get_mut(&stream)
             && cursor.state == CursorState::Idle
             && !cursor.is_empty()

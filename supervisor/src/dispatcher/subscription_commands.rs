@@ -93,7 +93,7 @@ impl Dispatcher {
         let streams = plan.streams.clone();
         self.commit(Record::Subscribed { subscription, name, streams, after });
         self.commit(Record::SubscriptionConfigured { subscription, plan });
-        self.look_ahead(subscription);
+        self.continue_scan(subscription);
         SubscriptionReply::Created
     }
 
@@ -324,8 +324,8 @@ impl Dispatcher {
         let revision = entry.revision;
         self.effects.push_back(Effect::Recall { subscription, revision });
         let streams: Vec<StreamId> = entry.cursors.keys().copied().collect();
-        streams.into_iter().for_each(|stream| entry.line_up(stream));
-        self.look_ahead(subscription);
+        streams.into_iter().for_each(|stream| entry.enqueue(stream));
+        self.continue_scan(subscription);
     }
 
     /// Puts all cursors that wait in line again; what was refused is counted anew.
@@ -348,7 +348,7 @@ impl Dispatcher {
         if let Some(due) = cursor.due() {
             self.timers.stop(due, Timer::StreamCursor(subscription, stream));
             cursor.state = CursorState::Idle;
-            entry.line_up(stream);
+            entry.enqueue(stream);
         }
     }
 

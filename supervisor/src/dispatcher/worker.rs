@@ -244,7 +244,7 @@ impl Worker {
     /// Somebody new stands behind the id: what was held against the old one is forgotten.
     pub(super) fn begin(&mut self) {
         self.standing = Standing::Active;
-        self.praise();
+        self.record_success();
         self.window = None;
         self.left_at = None;
         self.unreachable_since = None;
@@ -299,7 +299,7 @@ impl Worker {
     }
 
     /// Notes a good answer.
-    pub(super) fn praise(&mut self) {
+    pub(super) fn record_success(&mut self) {
         (self.strikes, self.ejections, self.misses) = (0, 0, 0);
         self.impediment = None;
     }

@@ -59,7 +59,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("a refusal of one worker parks", Seeds, "supervisor/src/dispatcher/answers.rs",
         "ending == Ending::Refused && agreed" => "ending == Ending::Refused"),
     mutant!("a busy worker costs an attempt", Seeds, "supervisor/src/dispatcher/answers.rs",
-        "self.turned_away(&attempt, &failure, now);" => "self.failed(&attempt, &failure, now);"),
+        "self.rejected_uncounted(&attempt, &failure, now);"
+        => "self.failed(&attempt, &failure, now);"),
     mutant!("a late answer is dropped", Seeds, "supervisor/src/dispatcher/answers.rs",
         "self.accept(&attempt, Accepted { report, outcome, payload, reason }, now);"
         => "if counting {

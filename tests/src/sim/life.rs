@@ -181,7 +181,7 @@ impl World {
             (Something::TimedOut, counters.timeouts),
             (Something::HedgeMade, counters.hedges),
             (Something::HedgeWon, counters.hedges_won),
-            (Something::Pardoned, counters.pardons),
+            (Something::Pardoned, counters.readmissions),
             (Something::GivenUp, counters.given_up),
             (Something::OutageBegan, counters.outages),
             (Something::OutageEnded, counters.outages_over),

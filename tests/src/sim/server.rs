@@ -410,7 +410,7 @@ impl World {
             + 2 * floor * seconds
             + counters.completed
             + counters.late_answers
-            + counters.turned_away
+            + counters.rejected_uncounted
             // Of those there is one at a time for each worker.
             + counters.probes;
         if counters.attempts <= most {

@@ -378,7 +378,7 @@ fn a_pool_without_an_able_worker_takes_back_those_that_failed() {
     desk.tell(Event::WorkerLeft { id: other });
     desk.fill("b", 1);
     assert_eq!(desk.wait_for_dispatch().worker, failing);
-    assert_eq!(desk.dispatcher.counters().pardons, 1);
+    assert_eq!(desk.dispatcher.counters().readmissions, 1);
 }
 
 #[test]
