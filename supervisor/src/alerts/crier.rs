@@ -37,7 +37,7 @@ impl Crier {
                 }
             });
             // Err: the driver has ended; the next start tells it again.
-            let _ = handle.tell(Event::Told { alert: id, target, outcome }).await;
+            let _ = handle.send(Event::Notified { alert: id, target, outcome }).await;
         });
     }
 

@@ -114,7 +114,7 @@ impl Api {
             response.headers_mut().insert(protocol::OUTCOME, outcome);
             return Ok(response);
         }
-        let open = self.handle.look(move |d| d.message_state(stream, sequence).is_some()).await?;
+        let open = self.handle.query(move |d| d.message_state(stream, sequence).is_some()).await?;
         if open {
             let detail = format!("the message {name}/{sequence} has no result yet");
             return Err(Problem::new(404, "no-result-yet", "No result yet", detail).into());

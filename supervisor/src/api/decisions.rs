@@ -122,7 +122,7 @@ impl Api {
             let stream = name.clone();
             move |request| Event::Decided { request, stream, sequence, head, by, decision }
         };
-        let reply = self.handle.ask(event).await?;
+        let reply = self.handle.request(event).await?;
         if reply != Reply::Done {
             return Err(refused(&format!("{name}/{sequence}"), &reply).into());
         }

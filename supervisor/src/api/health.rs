@@ -22,7 +22,7 @@ pub(super) fn routes() -> Router<Arc<Api>> {
 
 /// The process turns: the driver answers.
 async fn live(State(api): State<Arc<Api>>) -> Response {
-    match api.handle.look(|_| ()).await {
+    match api.handle.query(|_| ()).await {
         Ok(()) => json(StatusCode::OK, &json!({ "status": "ok" })),
         Err(gone) => problem(&Box::<Problem>::from(gone)),
     }

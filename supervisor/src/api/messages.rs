@@ -69,7 +69,7 @@ impl Api {
         }
         let look = self
             .handle
-            .look(move |dispatcher| {
+            .query(move |dispatcher| {
                 let (state, history) = dispatcher.message_state(stream, sequence)?;
                 Some((state, history, dispatcher.attempts_out(stream, sequence)))
             })
@@ -110,7 +110,7 @@ impl Api {
         stream: StreamId,
         sequence: Sequence,
     ) -> Result<Option<ReleasedResult>, Box<Problem>> {
-        let decided = self.handle.look(move |d| sequence <= d.stream_status(stream).released);
+        let decided = self.handle.query(move |d| sequence <= d.stream_status(stream).released);
         let visible = self.views.wait_for(Interest::Message(stream, sequence));
         if decided.await? && self.views.position(stream, sequence).is_none() {
             // Err: the journal has failed, and the process ends.

@@ -122,7 +122,7 @@ async fn front() -> &'static str {
 impl Api {
     /// Whether a stream comes into being with its first message.
     async fn makes_streams(&self) -> bool {
-        self.handle.look(|dispatcher| dispatcher.settings().create_streams).await.unwrap_or(false)
+        self.handle.query(|dispatcher| dispatcher.settings().create_streams).await.unwrap_or(false)
     }
 
     fn stream(&self, name: &str) -> Result<(StreamName, StreamId), Box<Problem>> {

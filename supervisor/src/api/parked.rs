@@ -280,7 +280,7 @@ impl Api {
             let which = which.clone();
             let look =
                 move |dispatcher: &Dispatcher| Piece::look(dispatcher, after, &which, Row::of);
-            let piece = self.handle.look(look).await?;
+            let piece = self.handle.query(look).await?;
             let seen = piece.found.into_iter().filter(|row| caller.sees(row.stream.as_str()));
             rows.extend(seen.take(limit + 1 - rows.len()));
             match piece.more {
@@ -309,7 +309,7 @@ impl Api {
             let which = which.clone();
             let look =
                 move |dispatcher: &Dispatcher| Piece::look(dispatcher, after, &which, Row::of);
-            let piece = self.handle.look(look).await?;
+            let piece = self.handle.query(look).await?;
             for row in piece.found.into_iter().filter(|row| caller.sees(row.stream.as_str())) {
                 count += 1;
                 let signature = signature(&row.reason);
@@ -343,7 +343,7 @@ impl Api {
             let look = move |dispatcher: &Dispatcher| {
                 Piece::look(dispatcher, after, &which, |_, place, _, _| Some(place))
             };
-            let piece = self.handle.look(look).await?;
+            let piece = self.handle.query(look).await?;
             places.extend(piece.found.into_iter().take(limit - places.len()));
             match piece.more {
                 Some(last) if places.len() < limit => after = last,
@@ -397,7 +397,7 @@ impl Api {
             let (places, decision, by) = (places.to_vec(), decision.clone(), by.clone());
             let bulk = Bulk { places, decision, by };
             let event = move |request| Event::DecidedMany { request, bulk };
-            let reply = self.handle.ask(event).await?;
+            let reply = self.handle.request(event).await?;
             let Reply::DecidedMany { count } = reply else {
                 return Err(refused("bulk", &reply).into());
             };

@@ -51,7 +51,7 @@ impl Api {
         name: &str,
     ) -> Result<Reading, Box<Problem>> {
         let asked = name.to_owned();
-        let look = self.handle.look(move |dispatcher| {
+        let look = self.handle.query(move |dispatcher| {
             let id = dispatcher.state().find_subscription(&asked)?;
             Some((id, dispatcher.subscription_status(id)?))
         });
@@ -67,7 +67,7 @@ impl Api {
         if let Feed::Some(reading) = feed
             && let Some(subscription) = reading.subscription
         {
-            self.handle.tell(Event::GapFound { subscription, gap }).await?;
+            self.handle.send(Event::GapFound { subscription, gap }).await?;
         }
         Ok(Problem::new(500, "position-gap", "Result missing", detail))
     }

@@ -118,7 +118,7 @@ impl Api {
     async fn show_stream(&self, stream: &str) -> Result<Response, Box<Problem>> {
         let (name, id) = self.stream(stream)?;
         let of = name.clone();
-        let look = self.handle.look(move |dispatcher| dispatcher.settings().stream(&of));
+        let look = self.handle.query(move |dispatcher| dispatcher.settings().stream(&of));
         let settings = look.await?;
         let mut value = self.show(&name, id);
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
@@ -150,9 +150,9 @@ impl Api {
         let Because { by, reason } = because?;
         let event = {
             let stream = stream.clone();
-            move |request| Event::Paused { request, stream, by, reason, wish }
+            move |request| Event::StreamCommand { request, stream, by, reason, wish }
         };
-        let reply = self.handle.ask(event).await?;
+        let reply = self.handle.request(event).await?;
         if reply != Reply::Done {
             return Err(refused(name, &reply).into());
         }

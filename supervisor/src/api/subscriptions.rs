@@ -213,7 +213,7 @@ impl Api {
         name: &str,
     ) -> Result<(SubscriptionStatus, Position), Box<Problem>> {
         let asked = name.to_owned();
-        let look = self.handle.look(move |dispatcher| {
+        let look = self.handle.query(move |dispatcher| {
             let id = dispatcher.state().find_subscription(&asked)?;
             Some((dispatcher.subscription_status(id)?, dispatcher.state().head()))
         });
@@ -229,7 +229,7 @@ impl Api {
     }
 
     async fn subscriptions(&self, caller: &Caller) -> Result<Vec<Value>, Box<Problem>> {
-        let look = self.handle.look(|dispatcher| {
+        let look = self.handle.query(|dispatcher| {
             let state = dispatcher.state();
             let all = state.subscription_names().map(|(id, _)| id);
             let all = all.filter_map(|id| dispatcher.subscription_status(id));
@@ -308,8 +308,9 @@ impl Api {
     ) -> Result<Response, Box<Problem>> {
         self.allow(caller, name).await?;
         let name_ = Box::from(name);
-        let reply =
-            self.asked(move |request| Event::Ordered { request, name: name_, by, order }).await?;
+        let reply = self
+            .asked(move |request| Event::SubscriptionCommand { request, name: name_, by, order })
+            .await?;
         if reply != SubscriptionReply::Done {
             return Err(refused(name, reply).into());
         }
@@ -320,7 +321,7 @@ impl Api {
         &self,
         event: impl FnOnce(crate::dispatcher::RequestId) -> Event + Send + 'static,
     ) -> Result<SubscriptionReply, Box<Problem>> {
-        if let Reply::Subscription(reply) = self.handle.ask(event).await? {
+        if let Reply::Subscription(reply) = self.handle.request(event).await? {
             return Ok(reply);
         }
         Err(bad_request("not understood").into())

@@ -314,10 +314,10 @@ fn ended_by_itself(
 /// Waits until nothing is under way that would be worth waiting for.
 async fn drained(handle: &Handle) {
     // Err: there is nobody left to wait for.
-    if handle.tell(Event::Drain).await.is_err() {
+    if handle.send(Event::Drain).await.is_err() {
         return;
     }
-    while !handle.look(crate::dispatcher::Dispatcher::is_idle).await.unwrap_or(true) {
+    while !handle.query(crate::dispatcher::Dispatcher::is_idle).await.unwrap_or(true) {
         tokio::time::sleep(DRAIN_LOOK).await;
     }
 }

@@ -79,7 +79,7 @@ impl Running {
         meanwhile.extend(destinations.clone());
         reloading.forwarder.destinations.store(Arc::new(meanwhile));
         let settings = Arc::new(config.settings());
-        let _ = self.handle.tell(Event::Settings(settings)).await;
+        let _ = self.handle.send(Event::Settings(settings)).await;
         let _ = self.handle.settled().await;
         reloading.forwarder.destinations.store(Arc::new(destinations));
         reloading.config = config;
@@ -90,7 +90,7 @@ impl Running {
 
 /// Says which subscriptions stand still because the configuration does not name them any more.
 pub(super) async fn warn_of_unconfigured(handle: &Handle) {
-    let look = handle.look(|dispatcher| {
+    let look = handle.query(|dispatcher| {
         let all = dispatcher.state().subscription_names();
         let all = all.filter_map(|(id, _)| dispatcher.subscription_status(id));
         all.filter(|status| status.plan.origin == Origin::Unconfigured).collect::<Vec<_>>()

@@ -86,12 +86,12 @@ impl Keeper {
 
     async fn step(&self, rules: Rules) -> Result<(), Stopped> {
         let clock = self.clock;
-        let look = self.handle.look(move |dispatcher| Standing::of(dispatcher, clock.now()));
+        let look = self.handle.query(move |dispatcher| Standing::of(dispatcher, clock.now()));
         match next_step(&rules, look.await?, &*self.journal, &self.views) {
             Step::Rest => {}
             Step::Snapshot => {
                 let begun = clock.now();
-                self.handle.ask(|request| Event::Snapshot { request }).await?;
+                self.handle.request(|request| Event::Snapshot { request }).await?;
                 let took = clock.now().since(begun);
                 tracing::info!(?took, "snapshot written");
             }
@@ -113,7 +113,7 @@ impl Keeper {
             trim = back;
             let next = next?;
             let last = matches!(next, Next::Trimmed { .. });
-            self.handle.ask(move |request| next.event(request)).await?;
+            self.handle.request(move |request| next.event(request)).await?;
             if last {
                 break;
             }

@@ -155,7 +155,7 @@ fn work(settings: Arc<Settings>) {
         }
         for attempt in under_way.into_iter().filter(|_| step % 3 > 0) {
             let reply = WorkerReply::Broken("no".into());
-            dispatcher.handle(Event::Answered { attempt, reply }, now);
+            dispatcher.handle(Event::AttemptEnded { attempt, reply }, now);
         }
         now = dispatcher.poll_timeout().unwrap_or(now).max(now);
         dispatcher.handle_timeout(now);

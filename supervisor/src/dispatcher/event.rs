@@ -42,7 +42,7 @@ pub enum Event {
         reason: Box<str>,
     },
     /// An attempt came to an end.
-    Answered {
+    AttemptEnded {
         /// Which attempt.
         attempt: AttemptId,
         /// What the worker said, or why nothing came.
@@ -115,7 +115,7 @@ pub enum Event {
         gap: Gap,
     },
     /// A person says what a subscription is to do now.
-    Ordered {
+    SubscriptionCommand {
         /// Whom to answer.
         request: RequestId,
         /// The subscription.
@@ -126,7 +126,7 @@ pub enum Event {
         order: Order,
     },
     /// A stream is paused or resumed.
-    Paused {
+    StreamCommand {
         /// Whom to answer.
         request: RequestId,
         /// The stream.
@@ -177,7 +177,7 @@ pub enum Event {
         low: bool,
     },
     /// A target has taken a notice of an alert, or has not.
-    Told {
+    Notified {
         /// The alert.
         alert: AlertId,
         /// The target.

@@ -196,7 +196,7 @@ impl Dispatcher {
             Event::Acknowledged { request, alert, by, reason } => {
                 self.acknowledge(request, alert, (&by, &reason), now);
             }
-            Event::Answered { attempt, reply } => self.answered(attempt, reply, now),
+            Event::AttemptEnded { attempt, reply } => self.answered(attempt, reply, now),
             Event::Arrived(arrival) => self.arrived(&arrival, now),
             Event::Copied { request, copies } => self.copied(request, copies),
             Event::Decided { request, stream, sequence, head, by, decision } => {
@@ -212,10 +212,10 @@ impl Dispatcher {
             Event::Drain => self.draining = true,
             Event::Fetched { at, messages } => self.fetched(at, messages, now),
             Event::GapFound { subscription, gap } => self.gap_found(subscription, gap),
-            Event::Ordered { request, name, by, order } => {
+            Event::SubscriptionCommand { request, name, by, order } => {
                 self.ordered(request, (&name, &by), order, now);
             }
-            Event::Paused { request, stream, by, reason, wish } => {
+            Event::StreamCommand { request, stream, by, reason, wish } => {
                 self.pause_or_resume(request, (&stream, wish), (&by, &reason), now);
             }
             Event::Probed { worker, presence } => self.probed_id(&worker, presence, now),
@@ -235,7 +235,7 @@ impl Dispatcher {
             Event::Subscribe { request, name, plan } => {
                 self.subscribe(request.as_ref(), &name, plan, now);
             }
-            Event::Told { alert, target, outcome } => self.told(alert, &target, outcome, now),
+            Event::Notified { alert, target, outcome } => self.told(alert, &target, outcome, now),
             Event::Trim { request, through, below, slow } => {
                 self.trim(request, (through, below), slow);
             }

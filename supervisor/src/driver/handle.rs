@@ -50,12 +50,12 @@ pub(super) type Ask = Box<dyn FnOnce(RequestId) -> Event + Send>;
 
 /// What comes over it.
 pub(super) enum Command {
-    Ask(oneshot::Sender<Reply>, Ask),
-    Look(Look),
+    Request(oneshot::Sender<Reply>, Ask),
+    Query(Look),
     Settle(oneshot::Sender<Reply>),
     Stop,
-    Tell(Event, Option<Room>),
-    TellAll(Vec<Event>, Option<Room>),
+    Send(Event, Option<Room>),
+    SendAll(Vec<Event>, Option<Room>),
 }
 
 /// Room that answers take up until the driver has them.
@@ -63,7 +63,7 @@ pub(super) type Room = OwnedSemaphorePermit;
 
 /// Bytes of an answer.
 fn answer_bytes(event: &Event) -> usize {
-    let Event::Answered { reply: WorkerReply::Answer { payload, .. }, .. } = event else {
+    let Event::AttemptEnded { reply: WorkerReply::Answer { payload, .. }, .. } = event else {
         return 0;
     };
     payload.body.len() + weight_of(&payload.headers)
@@ -103,19 +103,19 @@ impl Handle {
         stream: StreamName,
         messages: Vec<Arc<Message>>,
     ) -> Result<Reply, Gone> {
-        self.ask(move |request| Event::Arrived(Arrival { request, stream, messages })).await
+        self.request(move |request| Event::Arrived(Arrival { request, stream, messages })).await
     }
 
     /// Sends an event that is answered.
     ///
     /// # Errors
     /// When the driver is gone.
-    pub async fn ask(
+    pub async fn request(
         &self,
         event: impl FnOnce(RequestId) -> Event + Send + 'static,
     ) -> Result<Reply, Gone> {
         let (sender, receiver) = oneshot::channel();
-        let command = Command::Ask(sender, Box::new(event));
+        let command = Command::Request(sender, Box::new(event));
         self.sender.send(command).await.map_err(|_| Gone)?;
         receiver.await.map_err(|_| Gone)
     }
@@ -124,9 +124,9 @@ impl Handle {
     ///
     /// # Errors
     /// When the driver is gone.
-    pub async fn tell(&self, event: Event) -> Result<(), Gone> {
+    pub async fn send(&self, event: Event) -> Result<(), Gone> {
         let room = self.room_for(answer_bytes(&event)).await;
-        self.sender.send(Command::Tell(event, room)).await.map_err(|_| Gone)
+        self.sender.send(Command::Send(event, room)).await.map_err(|_| Gone)
     }
 
     /// Room for so many bytes of answers; what is small needs none.
@@ -143,9 +143,9 @@ impl Handle {
     ///
     /// # Errors
     /// When the driver is gone.
-    pub async fn tell_all(&self, events: Vec<Event>) -> Result<(), Gone> {
+    pub async fn send_all(&self, events: Vec<Event>) -> Result<(), Gone> {
         let room = self.room_for(events.iter().map(answer_bytes).sum()).await;
-        self.sender.send(Command::TellAll(events, room)).await.map_err(|_| Gone)
+        self.sender.send(Command::SendAll(events, room)).await.map_err(|_| Gone)
     }
 
     /// Waits until all that was handed in before is done, and durable.
@@ -170,7 +170,7 @@ impl Handle {
     ///
     /// # Errors
     /// When the driver is gone.
-    pub async fn look<T: Send + 'static>(
+    pub async fn query<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Dispatcher) -> T + Send + 'static,
     ) -> Result<T, Gone> {
@@ -179,7 +179,7 @@ impl Handle {
             // Whoever has gone no longer wants to know.
             let _ = sender.send(look(dispatcher));
         });
-        self.sender.send(Command::Look(look)).await.map_err(|_| Gone)?;
+        self.sender.send(Command::Query(look)).await.map_err(|_| Gone)?;
         receiver.await.map_err(|_| Gone)
     }
 }
@@ -202,9 +202,9 @@ impl Mailbox {
     pub async fn pass_on(mut self, to: &Handle, mut change: impl FnMut(&mut Event)) {
         while let Some(mut command) = self.commands.recv().await {
             match &mut command {
-                Command::Tell(event, _) => change(event),
-                Command::TellAll(events, _) => events.iter_mut().for_each(&mut change),
-                Command::Ask(..) | Command::Look(_) | Command::Settle(_) | Command::Stop => {}
+                Command::Send(event, _) => change(event),
+                Command::SendAll(events, _) => events.iter_mut().for_each(&mut change),
+                Command::Request(..) | Command::Query(_) | Command::Settle(_) | Command::Stop => {}
             }
             if to.sender.send(command).await.is_err() {
                 return;

@@ -49,7 +49,7 @@ impl Loader {
             // There may be none: they may have their results meanwhile. The dispatcher knows.
             let messages = read_on(read, ReadFailed::may_pass).await;
             // Err: the driver has ended, and nobody waits.
-            let _ = handle.tell(Event::Fetched { at: (stream, first), messages }).await;
+            let _ = handle.send(Event::Fetched { at: (stream, first), messages }).await;
         });
     }
 
@@ -64,7 +64,7 @@ impl Loader {
             let scan = move || views.scan(after, SCAN_RESULTS, |name| wants(name));
             let (to, found) = read_on(scan, is_exhausted).await;
             // Err: the driver has ended, and nobody waits.
-            let _ = handle.tell(Event::Scanned { subscription, revision, to, found }).await;
+            let _ = handle.send(Event::Scanned { subscription, revision, to, found }).await;
         });
     }
 }

@@ -33,7 +33,7 @@ use showing::Showing;
 
 /// What the driver hands work to. It must not block, and answers come back through the handle.
 pub trait Edges: Send + Sync {
-    /// Hand a message to a worker; [`Event::Answered`] follows.
+    /// Hand a message to a worker; [`Event::AttemptEnded`] follows.
     fn dispatch(&self, dispatch: Dispatch);
     /// An attempt's answer is no longer needed; its worker may be told.
     fn cancel(&self, worker: &str, attempt: AttemptId);
@@ -45,7 +45,7 @@ pub trait Edges: Send + Sync {
     fn probe(&self, worker: Arc<str>);
     /// Hand results to a destination; [`Event::Delivered`] or [`Event::Undelivered`] follows.
     fn deliver(&self, delivery: Delivery);
-    /// Tell somebody of an alert; [`Event::Told`] follows.
+    /// Tell somebody of an alert; [`Event::Notified`] follows.
     fn tell(&self, notice: Notice);
     /// Senders of `subscription` that set out before `revision` are to come back.
     fn recall(&self, subscription: SubscriptionId, revision: u32);
@@ -186,19 +186,19 @@ impl Driver {
         let now = self.clock.now();
         for command in commands.drain(..) {
             match command {
-                Command::Ask(sender, event) => {
+                Command::Request(sender, event) => {
                     let request = self.requests.open(sender);
                     self.engine.handle(event(request), now);
                 }
-                Command::Look(look) => look(self.engine.dispatcher()),
+                Command::Query(look) => look(self.engine.dispatcher()),
                 Command::Settle(sender) => {
                     let request = self.requests.open(sender);
                     self.engine.settle(request);
                 }
                 Command::Stop => self.stopping = true,
                 // Their room is given back when they are written down.
-                Command::Tell(event, _room) => self.engine.handle(event, now),
-                Command::TellAll(events, _room) => {
+                Command::Send(event, _room) => self.engine.handle(event, now),
+                Command::SendAll(events, _room) => {
                     for event in events {
                         self.engine.handle(event, now);
                         self.end_full_turn()?;

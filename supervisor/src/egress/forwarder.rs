@@ -91,7 +91,7 @@ impl Forwarder {
             let event = trip.run(destination).await;
             forwarder.out.come_back(trip.delivery());
             // Err: the driver has ended; the next start delivers again.
-            let _ = forwarder.handle.tell(event).await;
+            let _ = forwarder.handle.send(event).await;
         };
         if one_by_one {
             self.swift.spawn("delivery", trip);

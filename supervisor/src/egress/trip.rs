@@ -152,7 +152,7 @@ impl<'a> Trip<'a> {
             format!("{} should have come and {} of {} came", gap.expected, gap.got, gap.stream);
         let event = Event::GapFound { subscription: self.delivery.subscription, gap };
         // Err: the driver has ended; the next start looks again.
-        let _ = self.forwarder.handle.tell(event).await;
+        let _ = self.forwarder.handle.send(event).await;
         Err((Refusal::Unfit, detail.into()))
     }
 
@@ -340,7 +340,7 @@ impl<'a> Trip<'a> {
             (self.reported, self.reported_at) = (done, self.forwarder.clock.now());
             self.overdue.set(sleep(REPORT_AFTER));
             // Err: the driver has ended; the next start delivers again.
-            let _ = self.forwarder.handle.tell(self.progress(Then::Stays)).await;
+            let _ = self.forwarder.handle.send(self.progress(Then::Stays)).await;
         }
     }
 

@@ -85,7 +85,7 @@ impl Calls {
             calls.open.remove(&attempt);
             if let Some(reply) = reply {
                 // Err: the driver has ended, and nobody waits.
-                let _ = calls.handle.tell(Event::Answered { attempt, reply }).await;
+                let _ = calls.handle.send(Event::AttemptEnded { attempt, reply }).await;
             }
         });
     }
@@ -143,7 +143,7 @@ impl Calls {
                 None => Presence::Absent,
             };
             // Err: the driver has ended, and nobody waits.
-            let _ = calls.handle.tell(Event::Probed { worker, presence }).await;
+            let _ = calls.handle.send(Event::Probed { worker, presence }).await;
         });
     }
 }

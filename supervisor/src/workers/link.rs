@@ -128,12 +128,12 @@ pub(super) async fn keep(calls: Arc<Calls>, member: Arc<Member>) {
     }
     let lost = wire.unanswered.into_keys().map(|attempt| {
         let reply = WorkerReply::Broken("the link to the worker broke".into());
-        Event::Answered { attempt, reply }
+        Event::AttemptEnded { attempt, reply }
     });
     // What had come before it broke counts.
     let events = wire.events.into_iter().chain(lost).collect();
     // Err: the driver has ended, and nobody waits.
-    let _ = calls.handle.tell_all(events).await;
+    let _ = calls.handle.send_all(events).await;
     // What never went out has another way.
     orders.close();
     let mut unsent = wire.unsent;
@@ -270,7 +270,7 @@ impl<'a> Wire<'a> {
             self.send_unsent();
             if !self.events.is_empty() {
                 let events = std::mem::take(&mut self.events);
-                self.calls.handle.tell_all(events).await?;
+                self.calls.handle.send_all(events).await?;
             }
         }
         Ok(())
@@ -303,7 +303,7 @@ impl<'a> Wire<'a> {
                 } else if let Some(at) = self.unsent.iter().position(|one| one.attempt == attempt) {
                     self.unsent.remove(at);
                     let reply = WorkerReply::Cancelled;
-                    self.events.push(Event::Answered { attempt, reply });
+                    self.events.push(Event::AttemptEnded { attempt, reply });
                 }
             }
         }
@@ -344,7 +344,7 @@ impl<'a> Wire<'a> {
                 let attempt = AttemptId(answer.number);
                 let call = self.unanswered.remove(&attempt).ok_or(BadFrame)?;
                 let reply = reply(&answer, &call.trace);
-                self.events.push(Event::Answered { attempt, reply });
+                self.events.push(Event::AttemptEnded { attempt, reply });
             }
             FromWorker::Cancelled(number) => {
                 let attempt = AttemptId(number);
@@ -353,7 +353,7 @@ impl<'a> Wire<'a> {
                     return Err(BadFrame.into());
                 }
                 let reply = WorkerReply::Cancelled;
-                self.events.push(Event::Answered { attempt, reply });
+                self.events.push(Event::AttemptEnded { attempt, reply });
             }
             FromWorker::Closing if self.stage == Stage::Open => {
                 self.stage = Stage::Closing;

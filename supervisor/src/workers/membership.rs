@@ -57,7 +57,7 @@ pub fn keep(
             for id in known.keys().filter(|id| !found.contains_key(*id)) {
                 registry.remove(id);
                 let left = Event::WorkerLeft { id: Arc::clone(id) };
-                if handle.tell(left).await.is_err() {
+                if handle.send(left).await.is_err() {
                     return;
                 }
             }
@@ -82,7 +82,7 @@ struct Seen {
 async fn tell(handle: &Handle, id: &Arc<str>, seen: &Seen) -> Result<(), crate::driver::Gone> {
     let (id, pool) = (Arc::clone(id), Arc::clone(&seen.pool));
     let concurrency = seen.concurrency;
-    handle.tell(Event::WorkerSeen { id, pool, concurrency, beats: false }).await
+    handle.send(Event::WorkerSeen { id, pool, concurrency, beats: false }).await
 }
 
 /// Looks whether a worker that has just come is there: nobody else does before it gets work.
@@ -91,7 +91,7 @@ fn look(handle: &Handle, worker: Arc<str>, member: Arc<Member>) {
     task::spawn("probe", async move {
         let presence = member.look(&worker).await;
         // Err: the driver has ended, and nobody waits.
-        let _ = handle.tell(Event::Probed { worker, presence }).await;
+        let _ = handle.send(Event::Probed { worker, presence }).await;
     });
 }
 

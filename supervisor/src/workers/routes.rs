@@ -128,7 +128,7 @@ impl Membership {
         }
         let (pool, concurrency) = (registration.pool.into(), registration.concurrency);
         let seen = Event::WorkerSeen { id: Arc::clone(&id), pool, concurrency, beats: true };
-        self.handle.tell(seen).await?;
+        self.handle.send(seen).await?;
         let standing = self.standing(&id).await?;
         let state = match standing {
             Some(Standing::Draining) => WorkerOrder::Draining,
@@ -142,7 +142,7 @@ impl Membership {
         if matches!(self.standing(&id).await?, None | Some(Standing::Left)) {
             return Err(unknown(&id));
         }
-        self.handle.tell(Event::WorkerLeft { id: Arc::clone(&id) }).await?;
+        self.handle.send(Event::WorkerLeft { id: Arc::clone(&id) }).await?;
         self.calls.registry.remove(&id);
         Ok(json(StatusCode::OK, &json!({ "id": &*id, "state": "left" })))
     }
@@ -153,7 +153,7 @@ impl Membership {
         if matches!(self.standing(&id).await?, None | Some(Standing::Left)) {
             return Err(unknown(&id));
         }
-        self.handle.tell(Event::WorkerDrained { id: Arc::clone(&id) }).await?;
+        self.handle.send(Event::WorkerDrained { id: Arc::clone(&id) }).await?;
         Ok(json(StatusCode::OK, &json!({ "id": &*id, "state": "draining" })))
     }
 
@@ -162,10 +162,10 @@ impl Membership {
         if matches!(self.standing(&id).await?, None | Some(Standing::Left)) {
             return Err(unknown(&id));
         }
-        self.handle.tell(Event::WorkerResumed { id: Arc::clone(&id) }).await?;
+        self.handle.send(Event::WorkerResumed { id: Arc::clone(&id) }).await?;
         let now = self.clock.now();
         let of = Arc::clone(&id);
-        let look = self.handle.look(move |d| d.worker(&of).map(|worker| worker.state(now)));
+        let look = self.handle.query(move |d| d.worker(&of).map(|worker| worker.state(now)));
         Ok(json(StatusCode::OK, &json!({ "id": &*id, "state": look.await? })))
     }
 
@@ -173,14 +173,14 @@ impl Membership {
         let id = Arc::clone(id);
         let look = self
             .handle
-            .look(move |dispatcher| dispatcher.worker(&id).map(|worker| worker.standing));
+            .query(move |dispatcher| dispatcher.worker(&id).map(|worker| worker.standing));
         Ok(look.await?)
     }
 
     async fn list_workers(&self) -> Result<Response, Box<Problem>> {
         let now = self.clock.now();
         let registry = Arc::clone(&self.calls.registry);
-        let look = self.handle.look(move |dispatcher| {
+        let look = self.handle.query(move |dispatcher| {
             let here = dispatcher.workers().filter(|(_, w)| w.standing != Standing::Left);
             here.map(|(pool, worker)| {
                 let member = registry.find(&worker.id);

@@ -150,7 +150,7 @@ impl Machine {
             retry_after: None,
             payload: Payload { content_type: OCTET_STREAM.into(), headers: Box::default(), body },
         };
-        self.tell(Event::Answered { attempt: dispatch.attempt, reply });
+        self.tell(Event::AttemptEnded { attempt: dispatch.attempt, reply });
     }
 
     fn delivered(&mut self, delivery: &Delivery) {

@@ -99,7 +99,7 @@ impl World {
         outcome: Result<(), TellFailure>,
     ) {
         let hop = self.hop();
-        let event = Event::Told { alert: alert.id, target, outcome };
+        let event = Event::Notified { alert: alert.id, target, outcome };
         self.after(hop, What::Tell(process, Box::new(event)));
     }
 

@@ -112,7 +112,7 @@ impl World {
             self.note(Something::Paused);
         }
         let (by, reason) = ("somebody".into(), "because".into());
-        self.hear(self.incarnation, Event::Paused { request, stream, by, reason, wish });
+        self.hear(self.incarnation, Event::StreamCommand { request, stream, by, reason, wish });
     }
 
     /// People pause, resume and rewind subscriptions.
@@ -161,7 +161,10 @@ impl World {
     /// Somebody wants something of a subscription.
     pub(super) fn say(&mut self, name: Box<str>, order: Order) -> Option<RequestId> {
         let request = self.server.as_mut()?.open(None);
-        self.hear(self.incarnation, Event::Ordered { request, name, by: "somebody".into(), order });
+        self.hear(
+            self.incarnation,
+            Event::SubscriptionCommand { request, name, by: "somebody".into(), order },
+        );
         Some(request)
     }
 

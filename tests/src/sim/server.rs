@@ -221,7 +221,7 @@ impl World {
         let Some(server) = &mut self.server else {
             return Ok(());
         };
-        let rewound = matches!(event, Event::Ordered { order: Order::Rewind(_), .. });
+        let rewound = matches!(event, Event::SubscriptionCommand { order: Order::Rewind(_), .. });
         let arranges = matches!(event, Event::Settings(_) | Event::Subscribe { .. });
         let before = (rewound || arranges).then(|| lives(server.engine.dispatcher()));
         self.hand_over(event)?;

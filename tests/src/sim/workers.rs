@@ -101,7 +101,7 @@ impl World {
         };
         let (hop, attempt) = (self.hop(), dispatch.attempt);
         if let Some(reply) = reply {
-            self.tell_after(hop, Event::Answered { attempt, reply });
+            self.tell_after(hop, Event::AttemptEnded { attempt, reply });
             return Ok(());
         }
         let place = self.ledger.place(dispatch.stream, dispatch.sequence);
@@ -135,7 +135,7 @@ impl World {
             Work::Die => {
                 self.die(index);
                 let reply = WorkerReply::Broken("reset".into());
-                self.tell_after(hop, Event::Answered { attempt, reply });
+                self.tell_after(hop, Event::AttemptEnded { attempt, reply });
             }
             Work::Hang | Work::Stale | Work::Unreachable => {}
         }
@@ -268,11 +268,11 @@ impl World {
         let attempt = dispatch.attempt;
         let worker = &self.workers[index];
         if worker.up && worker.generation == generation {
-            self.hear(process, Event::Answered { attempt, reply });
+            self.hear(process, Event::AttemptEnded { attempt, reply });
         } else if self.rng.bool() {
             self.note(Something::WorkerDied);
             let reply = WorkerReply::Broken("reset".into());
-            self.hear(process, Event::Answered { attempt, reply });
+            self.hear(process, Event::AttemptEnded { attempt, reply });
         }
     }
 
@@ -323,7 +323,7 @@ impl World {
         if self.rng.bool() {
             self.note(Something::Cancelled);
             let hop = self.hop();
-            self.tell_after(hop, Event::Answered { attempt, reply: WorkerReply::Cancelled });
+            self.tell_after(hop, Event::AttemptEnded { attempt, reply: WorkerReply::Cancelled });
         }
     }
 

@@ -134,7 +134,7 @@ impl Open {
         let (bytes, whole, order) = self.runtime.block_on(async {
             let (bytes, whole) = exchange(connect, request, patience).await;
             // No calls are made, so which moment it is does not matter.
-            let order = handle.look(|dispatcher| dispatcher.verify(NOW).map(drop)).await;
+            let order = handle.query(|dispatcher| dispatcher.verify(NOW).map(drop)).await;
             (bytes, whole, order)
         });
         let text = String::from_utf8_lossy(&bytes);

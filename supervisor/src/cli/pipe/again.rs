@@ -52,10 +52,10 @@ impl<'a> Again<'a> {
             let ours = all.take_while(|(of, ..)| *of == stream);
             ours.map(|(_, sequence, ..)| (stream, sequence)).collect()
         };
-        for places in self.0.handle.look(parked).await?.chunks(AT_ONCE) {
+        for places in self.0.handle.query(parked).await?.chunks(AT_ONCE) {
             let decision = Decision::Retry { reason: "--retry-failed".into() };
             let bulk = Bulk { places: places.to_vec(), decision, by: "pipe".into() };
-            self.0.handle.ask(move |request| Event::DecidedMany { request, bulk }).await?;
+            self.0.handle.request(move |request| Event::DecidedMany { request, bulk }).await?;
         }
         Ok(())
     }

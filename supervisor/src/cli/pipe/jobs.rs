@@ -99,7 +99,7 @@ impl Jobs {
             concurrency: Some(self.count),
             beats: false,
         };
-        machine.handle.tell(worker).await
+        machine.handle.send(worker).await
     }
 
     /// Ends the jobs, and kills their processes.
@@ -154,7 +154,7 @@ impl Job {
             let reply = self.attempt(&dispatch).await;
             // Before the driver hears of it: it may have the next line at once.
             self.idle.put(self.way_in.clone());
-            if self.handle.tell(Event::Answered { attempt, reply }).await.is_err() {
+            if self.handle.send(Event::AttemptEnded { attempt, reply }).await.is_err() {
                 return;
             }
         }

@@ -170,7 +170,7 @@ impl Machine {
 
     /// Begins nothing new, and waits until nothing is under way and what came of it is durable.
     pub(super) async fn drain(&self) -> Result<(), Stop> {
-        self.handle.tell(Event::Drain).await?;
+        self.handle.send(Event::Drain).await?;
         let views = Arc::clone(&self.views);
         loop {
             let ids: Vec<_> =
@@ -178,7 +178,7 @@ impl Machine {
             let under_way = move |dispatcher: &Dispatcher| {
                 ids.iter().any(|stream| dispatcher.stream_status(*stream).in_flight > 0)
             };
-            if !self.handle.look(under_way).await? {
+            if !self.handle.query(under_way).await? {
                 break;
             }
             sleep(LOOK).await;

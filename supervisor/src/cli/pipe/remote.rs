@@ -76,7 +76,7 @@ impl Lines {
 
     /// Takes the body out of an answer.
     fn keep(&self, event: &mut Event) {
-        let Event::Answered { attempt, reply } = event else { return };
+        let Event::AttemptEnded { attempt, reply } = event else { return };
         let Some(line) = self.attempts().remove(attempt) else { return };
         if let WorkerReply::Answer { status, outcome, payload, .. } = reply {
             let is_ok = match outcome {
@@ -126,7 +126,7 @@ impl Edges for Outside {
                 payload: Payload::default(),
             };
             // Err: the driver has ended, and nobody waits.
-            let _ = handle.tell(Event::Answered { attempt: dispatch.attempt, reply }).await;
+            let _ = handle.send(Event::AttemptEnded { attempt: dispatch.attempt, reply }).await;
         });
     }
 

@@ -88,7 +88,7 @@ impl Waiting {
         // Err: the sender is here.
         while pace.changed().await.is_ok() {
             let settings = machine.orders.settings(*pace.borrow_and_update());
-            machine.handle.tell(Event::Settings(Arc::new(settings))).await?;
+            machine.handle.send(Event::Settings(Arc::new(settings))).await?;
         }
         Ok(())
     }

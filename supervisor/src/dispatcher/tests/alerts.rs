@@ -53,7 +53,7 @@ fn next(desk: &mut Desk) -> Notice {
 
 fn answer(desk: &mut Desk, notice: &Notice, outcome: Result<(), TellFailure>) {
     let (alert, target) = (notice.alert.id, Arc::clone(&notice.target));
-    desk.tell(Event::Told { alert, target, outcome });
+    desk.tell(Event::Notified { alert, target, outcome });
 }
 
 fn live(desk: &Desk) -> Vec<AlertStatus> {
@@ -327,7 +327,7 @@ fn park(desk: &mut Desk, count: usize) {
             retry_after: None,
             payload: Default::default(),
         };
-        desk.tell(Event::Answered { attempt: dispatch.attempt, reply });
+        desk.tell(Event::AttemptEnded { attempt: dispatch.attempt, reply });
     }
 }
 

@@ -230,7 +230,7 @@ fn a_worker_that_is_not_there_costs_no_attempt() {
     desk.fill("a", 1);
     let (first, begun) = (desk.wait_for_dispatch(), desk.now);
     let reply = WorkerReply::Unreachable("".into());
-    desk.tell(Event::Answered { attempt: first.attempt, reply });
+    desk.tell(Event::AttemptEnded { attempt: first.attempt, reply });
     let second = desk.wait_for_dispatch();
     assert_eq!((second.number, desk.now), (1, begun));
     assert_ne!(second.worker, first.worker);

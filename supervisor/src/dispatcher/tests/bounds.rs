@@ -114,7 +114,7 @@ fn heads_that_are_skipped_are_skipped_in_parts() {
             retry_after: None,
             payload: Default::default(),
         };
-        desk.tell(Event::Answered { attempt: dispatch.attempt, reply: refused });
+        desk.tell(Event::AttemptEnded { attempt: dispatch.attempt, reply: refused });
     }
     assert_eq!(super::desk::parked(&desk), 9);
     let before = desk.records.len();

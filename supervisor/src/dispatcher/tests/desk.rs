@@ -216,7 +216,7 @@ impl Desk {
             retry_after: None,
             payload,
         };
-        self.tell(Event::Answered { attempt, reply });
+        self.tell(Event::AttemptEnded { attempt, reply });
     }
 
     pub(super) fn decide(&mut self, stream: &str, sequence: u64, decision: Decision) -> Reply {
@@ -238,7 +238,7 @@ impl Desk {
     fn wish(&mut self, stream: &str, wish: Wish) {
         let (request, stream) = (RequestId(3), name(stream));
         let (by, reason) = ("ann".into(), "because".into());
-        self.tell(Event::Paused { request, stream, by, reason, wish });
+        self.tell(Event::StreamCommand { request, stream, by, reason, wish });
     }
 
     pub(super) fn subscribe(&mut self, subscription: &str) {
@@ -264,7 +264,7 @@ impl Desk {
     pub(super) fn say(&mut self, subscription: &str, order: Order) -> SubscriptionReply {
         let (request, name) = (RequestId(4), subscription.into());
         let by = "ann".into();
-        self.tell(Event::Ordered { request, name, by, order });
+        self.tell(Event::SubscriptionCommand { request, name, by, order });
         self.subscription_reply()
     }
 

@@ -183,7 +183,7 @@ fn a_copy_that_lost_is_cancelled_and_frees_its_worker() {
     let (slow, copy) = pair(&mut desk);
     desk.answer(copy.attempt, 200);
     assert_eq!(desk.cancelled, [slow.attempt]);
-    desk.tell(Event::Answered { attempt: slow.attempt, reply: WorkerReply::Cancelled });
+    desk.tell(Event::AttemptEnded { attempt: slow.attempt, reply: WorkerReply::Cancelled });
     assert_eq!(desk.dispatcher.verify(desk.now).unwrap().attempts, 0);
     let counters = desk.dispatcher.counters();
     assert_eq!((counters.failures, counters.late_answers), (0, 0));
@@ -206,7 +206,7 @@ fn what_a_worker_drops_unasked_has_failed() {
     let mut desk = Desk::new(slowly(), 2);
     desk.fill("a", 1);
     let dispatch = desk.wait_for_dispatch();
-    desk.tell(Event::Answered { attempt: dispatch.attempt, reply: WorkerReply::Cancelled });
+    desk.tell(Event::AttemptEnded { attempt: dispatch.attempt, reply: WorkerReply::Cancelled });
     assert_eq!(desk.dispatcher.counters().failures, 1);
     let again = desk.wait_for_dispatch();
     desk.answer(again.attempt, 200);
@@ -285,7 +285,7 @@ fn two_that_refuse_for_good_are_two_workers_words() {
 fn what_a_worker_parks_is_parked_and_the_other_answer_resolves_it() {
     let mut desk = steady(StreamSettings::default(), 3);
     let (slow, copy) = pair(&mut desk);
-    desk.tell(Event::Answered {
+    desk.tell(Event::AttemptEnded {
         attempt: slow.attempt,
         reply: WorkerReply::Answer {
             status: 200,
@@ -387,7 +387,7 @@ fn a_pause_that_a_worker_asked_for_is_kept_even_then() {
     desk.fill("a", 1);
     let first = desk.wait_for_dispatch();
     let begun = desk.now;
-    desk.tell(Event::Answered {
+    desk.tell(Event::AttemptEnded {
         attempt: first.attempt,
         reply: WorkerReply::Answer {
             status: 503,
@@ -408,7 +408,7 @@ fn a_worker_that_was_away_soon_has_as_much_as_ever_however_long_its_work_takes()
     let refused = std::mem::take(&mut desk.dispatches);
     for dispatch in &refused {
         let reply = WorkerReply::Unreachable("".into());
-        desk.tell(Event::Answered { attempt: dispatch.attempt, reply });
+        desk.tell(Event::AttemptEnded { attempt: dispatch.attempt, reply });
     }
     let mut rounds = Vec::new();
     while desk.released.len() < 200 {

@@ -48,7 +48,7 @@ macro_rules! kinds {
 
 kinds![
     Acknowledged,
-    Answered,
+    AttemptEnded,
     Arrived,
     Copied,
     Decided,
@@ -58,15 +58,15 @@ kinds![
     Drain,
     Fetched,
     GapFound,
-    Ordered,
-    Paused,
+    SubscriptionCommand,
+    StreamCommand,
     Probed,
     Scanned,
     Settings,
     Snapshot,
     Space,
     Subscribe,
-    Told,
+    Notified,
     Trim,
     Unsubscribe,
     WorkerDrained,
@@ -77,7 +77,8 @@ kinds![
 
 /// Those without which nothing else can happen.
 pub(super) fn often() -> Vec<u8> {
-    let wanted = [Kind::Arrived, Kind::Answered, Kind::WorkerSeen, Kind::Fetched, Kind::Scanned];
+    let wanted =
+        [Kind::Arrived, Kind::AttemptEnded, Kind::WorkerSeen, Kind::Fetched, Kind::Scanned];
     let number = |kind: Kind| KINDS.iter().position(|one| *one == kind).unwrap();
     wanted.into_iter().map(|kind| u8::try_from(number(kind)).unwrap()).collect()
 }
@@ -429,7 +430,9 @@ fn make(kind: Kind, world: &mut World, dice: &mut fastrand::Rng) -> Event {
             by: by(dice),
             reason: text(dice),
         },
-        Kind::Answered => Event::Answered { attempt: attempt(world, dice), reply: reply(dice) },
+        Kind::AttemptEnded => {
+            Event::AttemptEnded { attempt: attempt(world, dice), reply: reply(dice) }
+        }
         Kind::Arrived => {
             let count = any(dice, [1, 1, 2, 3, 40, 0]);
             let messages = (0..count).map(|_| message(dice)).collect();
@@ -442,11 +445,11 @@ fn make(kind: Kind, world: &mut World, dice: &mut fastrand::Rng) -> Event {
         Kind::Snapshot => Event::Snapshot { request },
         Kind::Space => Event::Space { low: dice.u8(..4) == 0 },
         Kind::DecidedMany => decided_many(request, world, dice),
-        Kind::Ordered => {
+        Kind::SubscriptionCommand => {
             let (name, by) = (subscription_name(dice), by(dice));
-            Event::Ordered { request, name, by, order: order(dice) }
+            Event::SubscriptionCommand { request, name, by, order: order(dice) }
         }
-        Kind::Paused => paused(request, dice),
+        Kind::StreamCommand => paused(request, dice),
         Kind::Subscribe => Event::Subscribe {
             request: dice.bool().then(|| (request, by(dice))),
             name: subscription_name(dice),
@@ -466,7 +469,7 @@ fn make(kind: Kind, world: &mut World, dice: &mut fastrand::Rng) -> Event {
             presence: any(dice, [Presence::Absent, Presence::Present]),
         },
         Kind::Scanned => scanned(world, dice),
-        Kind::Told => told(world, dice),
+        Kind::Notified => told(world, dice),
         Kind::WorkerDrained => Event::WorkerDrained { id: worker_id(dice) },
         Kind::WorkerLeft => Event::WorkerLeft { id: worker_id(dice) },
         Kind::WorkerResumed => Event::WorkerResumed { id: worker_id(dice) },
@@ -495,7 +498,13 @@ fn decided_many(request: RequestId, world: &World, dice: &mut fastrand::Rng) -> 
 
 fn paused(request: RequestId, dice: &mut fastrand::Rng) -> Event {
     let wish = any(dice, [Wish::Pause, Wish::Resume]);
-    Event::Paused { request, stream: stream_name(dice), by: by(dice), reason: text(dice), wish }
+    Event::StreamCommand {
+        request,
+        stream: stream_name(dice),
+        by: by(dice),
+        reason: text(dice),
+        wish,
+    }
 }
 
 fn trim(request: RequestId, world: &World, dice: &mut fastrand::Rng) -> Event {
@@ -529,7 +538,7 @@ fn told(world: &World, dice: &mut fastrand::Rng) -> Event {
     let made_up = (AlertId(number(dice)), Arc::from("t1"));
     let (alert, target) = one(dice, &world.notices).unwrap_or(made_up);
     let failure = TellFailure { retry_after: some_duration(dice) };
-    Event::Told { alert, target, outcome: any(dice, [Ok(()), Err(failure)]) }
+    Event::Notified { alert, target, outcome: any(dice, [Ok(()), Err(failure)]) }
 }
 
 fn worker_seen(dice: &mut fastrand::Rng) -> Event {

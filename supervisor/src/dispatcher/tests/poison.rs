@@ -20,7 +20,7 @@ fn quick() -> StreamSettings {
 
 fn breaks(desk: &mut Desk, dispatch: &Dispatch) {
     let reply = WorkerReply::Broken("reset".into());
-    desk.tell(Event::Answered { attempt: dispatch.attempt, reply });
+    desk.tell(Event::AttemptEnded { attempt: dispatch.attempt, reply });
 }
 
 fn found(desk: &mut Desk, worker: &Arc<str>, presence: Presence) {
@@ -114,7 +114,7 @@ fn an_idle_connection_that_was_closed_is_looked_after_too() {
     desk.fill("a", 1);
     for _ in 0..2 {
         let dispatch = desk.wait_for_dispatch();
-        desk.tell(Event::Answered { attempt: dispatch.attempt, reply: WorkerReply::Stale });
+        desk.tell(Event::AttemptEnded { attempt: dispatch.attempt, reply: WorkerReply::Stale });
         assert!(desk.dispatches.is_empty(), "it waits for the look at its worker");
         found(&mut desk, &dispatch.worker, Presence::Absent);
     }
@@ -134,7 +134,7 @@ fn who_is_not_reached_or_leaves_after_a_break_is_dead() {
             desk.fill("b", 1);
             let other = desk.wait_for_dispatch();
             let reply = WorkerReply::Unreachable("refused".into());
-            desk.tell(Event::Answered { attempt: other.attempt, reply });
+            desk.tell(Event::AttemptEnded { attempt: other.attempt, reply });
         }
         assert_eq!(suspected(&desk), [(1, "w0".to_owned())]);
     }

@@ -42,7 +42,7 @@ fn hear(desk: &mut Desk) -> Notice {
     assert!(!desk.notices.is_empty(), "somebody is told");
     let notice = desk.notices.remove(0);
     let (alert, target) = (notice.alert.id, Arc::clone(&notice.target));
-    desk.tell(Event::Told { alert, target, outcome: Ok(()) });
+    desk.tell(Event::Notified { alert, target, outcome: Ok(()) });
     notice
 }
 
@@ -55,7 +55,7 @@ fn useless(reply: Option<&WorkerReply>) -> Desk {
     while desk.now < begun + secs(60) && desk.notices.is_empty() {
         for dispatch in std::mem::take(&mut desk.dispatches) {
             if let Some(reply) = reply.cloned() {
-                desk.tell(Event::Answered { attempt: dispatch.attempt, reply });
+                desk.tell(Event::AttemptEnded { attempt: dispatch.attempt, reply });
             }
         }
         desk.wait(Duration::from_millis(100));

@@ -72,11 +72,13 @@ impl Model {
         self.outages.forget_wanted();
         (self.arrived, self.wish) = (None, None);
         match told {
-            Told::Event(Event::Answered { attempt, reply }) => self.answered(*attempt, reply, now),
+            Told::Event(Event::AttemptEnded { attempt, reply }) => {
+                self.answered(*attempt, reply, now)
+            }
             Told::Event(Event::Arrived(Arrival { stream, messages, .. })) => {
                 self.arrived = Some((stream.clone(), messages.clone()));
             }
-            Told::Event(Event::Paused { stream, wish, .. }) => {
+            Told::Event(Event::StreamCommand { stream, wish, .. }) => {
                 self.wish = Some((stream.clone(), *wish));
             }
             Told::Event(Event::Decided { stream, sequence, head, decision, .. }) => {

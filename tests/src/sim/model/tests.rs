@@ -33,7 +33,7 @@ fn refused(model: &mut Model) -> Vec<Wanted> {
         retry_after: None,
         payload: Payload::default(),
     };
-    tell(model, &Event::Answered { attempt: AttemptId(1), reply });
+    tell(model, &Event::AttemptEnded { attempt: AttemptId(1), reply });
     model.wanted.remove(&(0, 1)).unwrap_or_default().into()
 }
 

@@ -377,12 +377,12 @@ impl Play {
             retry_after: None,
             payload: Payload::default(),
         };
-        self.after(HOP, What::Tell(Event::Answered { attempt, reply }));
+        self.after(HOP, What::Tell(Event::AttemptEnded { attempt, reply }));
     }
 
     fn unreachable(&mut self, attempt: AttemptId) {
         let reply = WorkerReply::Unreachable("connection refused".into());
-        self.after(HOP, What::Tell(Event::Answered { attempt, reply }));
+        self.after(HOP, What::Tell(Event::AttemptEnded { attempt, reply }));
     }
 
     /// Takes up what a worker has room for.
@@ -420,7 +420,7 @@ impl Play {
         let payload = Payload { content_type, headers: Box::default(), body: "done".into() };
         let (outcome, reason, retry_after) = (None, "".into(), None);
         let reply = WorkerReply::Answer { status, outcome, reason, retry_after, payload };
-        self.after(HOP, What::Tell(Event::Answered { attempt, reply }));
+        self.after(HOP, What::Tell(Event::AttemptEnded { attempt, reply }));
         self.fill(index);
     }
 }

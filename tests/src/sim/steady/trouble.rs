@@ -109,7 +109,7 @@ impl Play {
         let busy = std::mem::take(&mut worker.busy_with);
         for attempt in busy.into_iter().chain(queued) {
             let reply = WorkerReply::Broken("connection reset".into());
-            self.after(HOP, What::Tell(Event::Answered { attempt, reply }));
+            self.after(HOP, What::Tell(Event::AttemptEnded { attempt, reply }));
         }
         self.after(AWAY, What::Revive(index));
     }
