@@ -23,21 +23,21 @@ use crate::{
 
 #[cfg(any(test, feature = "checks"))]
 pub mod checks;
-mod edge;
-mod ground;
+mod compactor;
+mod edges;
+mod environment;
 mod listening;
 mod recovery;
 mod reloading;
-mod retention;
 
-use edge::{Edge, Vault, Work, destinations, pools, senders, sizes, trusts};
-pub use ground::{Ground, Store};
+use compactor::Compactor;
+use edges::{Credentials, DriverEdges, EdgeSet, destinations, pools, senders, sizes, trusts};
+pub use environment::{Environment, Store};
 pub use listening::Addresses;
 use listening::Bound;
 pub(crate) use recovery::{Opened, open};
 pub use reloading::NotApplied;
 use reloading::{Reloading, warn_of_unconfigured};
-use retention::Keeper;
 
 /// How long a start waits for its first entry to be durable before it answers nevertheless.
 const START_WAIT: Duration = Duration::from_secs(3);
@@ -105,7 +105,7 @@ pub async fn start(
     shutdown: Shutdown,
     trigger: Trigger,
 ) -> Result<Running, AppError> {
-    start_on(Ground::default(), config, shutdown, trigger).await
+    start_on(Environment::default(), config, shutdown, trigger).await
 }
 
 /// Starts a supervisor on other ground than the system's.
@@ -113,7 +113,7 @@ pub async fn start(
 /// # Errors
 /// As [`start`].
 pub async fn start_on(
-    ground: Ground,
+    ground: Environment,
     config: Config,
     shutdown: Shutdown,
     trigger: Trigger,
@@ -125,9 +125,9 @@ pub async fn start_on(
     let clock = ground.clock(opened.recovered.state.last_time());
     let mut seeds = ground.seeds();
     let (handle, mailbox) = Handle::new();
-    let vault = open_vault(&config, &opened).await?;
-    let opened_on = (&opened, &vault, ground.network);
-    let edges = Edge::new(&config, opened_on, (clock, seeds.u64(..)), (&handle, &shutdown))?;
+    let credentials = open_vault(&config, &opened).await?;
+    let opened_on = (&opened, &credentials, ground.network);
+    let edges = EdgeSet::new(&config, opened_on, (clock, seeds.u64(..)), (&handle, &shutdown))?;
     let views = Arc::clone(&opened.views);
     let mut ready = settle(&handle);
     let router = edges.router(&opened, heartbeat_ms(&settings), ready.clone());
@@ -140,7 +140,7 @@ pub async fn start_on(
         journal: opened.journal,
         epoch: opened.epoch,
         views: opened.views,
-        edges: Arc::new(Work {
+        edges: Arc::new(DriverEdges {
             calls: edges.calls,
             forwarder: Arc::clone(&edges.forwarder),
             crier: Arc::clone(&edges.crier),
@@ -153,7 +153,7 @@ pub async fn start_on(
     let (pools, wanted) = watch::channel(pools(&config.pools));
     membership::keep(wanted, Arc::clone(&edges.registry), handle.clone(), shutdown.clone());
     let (rules, kept) = watch::channel(config.rules());
-    let keeper = Keeper { handle: handle.clone(), views: Arc::clone(&views), journal, clock };
+    let keeper = Compactor { handle: handle.clone(), views: Arc::clone(&views), journal, clock };
     keeper.spawn(kept, shutdown.clone());
     sweep(Arc::clone(&edges.registry), Arc::clone(&edges.forwarder), shutdown.clone());
     let (addresses, tls) = (bound.addresses.clone(), bound.tls());
@@ -171,7 +171,7 @@ pub async fn start_on(
         pools,
         rules,
         config,
-        trust: vault.trust,
+        trust: credentials.trust,
     };
     Ok(Running { addresses, handle, views, driver, shutdown, trigger, drain_timeout, reloading })
 }
@@ -198,7 +198,7 @@ fn warn_of_readable_tokens(config: &Config) {
 }
 
 /// Reads whom to believe, and the secrets of the subscriptions that are still there.
-async fn open_vault(config: &Config, opened: &Opened) -> Result<Vault, AppError> {
+async fn open_vault(config: &Config, opened: &Opened) -> Result<Credentials, AppError> {
     let ca_file = config.server.ca_file.clone();
     let local = config.journal.kind == JournalKind::Local;
     let folder = local.then(|| config.journal.path.clone());
@@ -210,7 +210,7 @@ async fn open_vault(config: &Config, opened: &Opened) -> Result<Vault, AppError>
         let wrong = |error| AppError::Secrets(folder.clone().unwrap_or_default(), error);
         let secrets = Secrets::open(folder.clone()).map_err(wrong)?;
         secrets.keep(&names).map_err(wrong)?;
-        Ok(Vault { trust, secrets: Arc::new(secrets) })
+        Ok(Credentials { trust, secrets: Arc::new(secrets) })
     });
     opened.await.map_err(|error| AppError::Broken(error.to_string()))?
 }

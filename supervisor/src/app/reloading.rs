@@ -11,7 +11,7 @@ use crate::{
     alerts::{Crier, SetupFailed},
     config::Config,
     dispatcher::Event,
-    driver::{Handle, keeping::Rules},
+    driver::{Handle, retention::RetentionPolicy},
     egress::forwarder::Forwarder,
     ingress::{Intake, Room},
     record::Origin,
@@ -28,7 +28,7 @@ pub(super) struct Reloading {
     pub(super) access: Arc<Access>,
     pub(super) tls: Option<Acceptor>,
     pub(super) pools: watch::Sender<Vec<ConfiguredPool>>,
-    pub(super) rules: watch::Sender<Rules>,
+    pub(super) rules: watch::Sender<RetentionPolicy>,
     pub(super) config: Config,
     pub(super) trust: Option<Trust>,
 }

@@ -7,7 +7,7 @@ use super::{
     section::{Section, UNSUPPORTED},
     values::{boolean, size, text, word},
 };
-use crate::dispatcher::Slow;
+use crate::dispatcher::LaggingSubscribers;
 
 /// `[journal]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,7 +23,7 @@ pub struct Journal {
     /// How large it may grow before older results go; absent: no bound.
     pub retention_bytes: Option<u64>,
     /// Whether results go that a subscription has yet to take.
-    pub slow: Slow,
+    pub slow: LaggingSubscribers,
 }
 
 /// Kinds of journals.
@@ -43,7 +43,7 @@ impl Default for Journal {
             segment_bytes: 64 << 20,
             reserve_bytes: 8 << 20,
             retention_bytes: None,
-            slow: Slow::Kept,
+            slow: LaggingSubscribers::Kept,
         }
     }
 }
@@ -71,7 +71,9 @@ impl Journal {
         let reserve = section.read("reserve_bytes", |node| size(node, 0..=1 << 50));
         let retention = section.read("retention_bytes", |node| size(node, 1 << 20..=1 << 50));
         let slow = section.read("retention_strict", |node| {
-            boolean(node).map(|strict| if strict { Slow::Dropped } else { Slow::Kept })
+            boolean(node).map(|strict| {
+                if strict { LaggingSubscribers::Dropped } else { LaggingSubscribers::Kept }
+            })
         });
         section.refuse(&["servers", "replicas", "partitions", "when_unavailable"]);
         let kind = kind.unwrap_or(default.kind);

@@ -26,7 +26,7 @@ pub use tls::Tls;
 use crate::{
     access::Token,
     dispatcher::settings::{Settings, StreamTable},
-    driver::keeping::Rules,
+    driver::retention::RetentionPolicy,
 };
 
 mod alerts;
@@ -191,9 +191,9 @@ impl Config {
 
     /// What is kept of the journal, and for how long.
     #[must_use]
-    pub fn rules(&self) -> Rules {
+    pub fn rules(&self) -> RetentionPolicy {
         let Journal { segment_bytes, retention_bytes, slow, .. } = self.journal;
-        Rules {
+        RetentionPolicy {
             age: self.settings().longest_retention(),
             bytes: retention_bytes,
             slow,

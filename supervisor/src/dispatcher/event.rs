@@ -204,7 +204,7 @@ pub enum Event {
         /// The journal's entry in which it begins.
         below: u64,
         /// What becomes of results that a subscription has yet to take.
-        slow: Slow,
+        slow: LaggingSubscribers,
     },
     /// A subscription is no longer wanted.
     Unsubscribe {
@@ -244,7 +244,7 @@ pub enum Event {
 
 /// What becomes of results that a subscription has yet to take, when they are old enough to go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Slow {
+pub enum LaggingSubscribers {
     /// They go with the others.
     Dropped,
     /// They are kept.

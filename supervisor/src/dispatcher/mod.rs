@@ -74,7 +74,9 @@ mod tests;
 pub use alert::{AlertStatus, NoticeKind};
 pub use batch::Part;
 pub use effect::{Delivery, Dispatch, Effect, Notice, Released, Reply, SubscriptionReply, Taken};
-pub use event::{Arrival, AttemptId, Event, Refusal, RequestId, Slow, TellFailure, WorkerReply};
+pub use event::{
+    Arrival, AttemptId, Event, LaggingSubscribers, Refusal, RequestId, TellFailure, WorkerReply,
+};
 pub use health::Rate;
 pub use invariants::Sizes;
 pub use settings::Settings;

@@ -29,7 +29,7 @@ const KEPT_ROOM: usize = 8192;
 
 /// What may be done once the journal is durable up to it.
 #[derive(Debug)]
-pub enum Outward {
+pub enum DeferredEffect {
     /// Tell a worker that an attempt's answer is no longer needed.
     Cancel {
         /// The attempt.
@@ -83,13 +83,13 @@ pub enum Outward {
 
 /// What a turn says to the outside, once the entry that it rests on is durable.
 #[derive(Debug, Default)]
-pub struct Said {
+pub struct Turn {
     /// The entry that the turn's records are in, or the last one before it.
     pub entry: EntryNumber,
     /// What readers see from then on; before anything else.
     pub changes: Vec<Change>,
     /// What else is to be done, in order.
-    pub outward: Vec<Outward>,
+    pub effects: Vec<DeferredEffect>,
 }
 
 /// The dispatcher, the entry that it is writing, and what waits for entries to be durable.
@@ -98,13 +98,13 @@ pub struct Engine {
     dispatcher: Dispatcher,
     encoder: Encoder,
     /// What this entry says to the outside.
-    saying: Said,
+    open_turn: Turn,
     /// Entries of this turn that are full, each with what it says.
-    closed: VecDeque<(Bytes, Said)>,
+    closed: VecDeque<(Bytes, Turn)>,
     /// What the entry says that was given out last.
-    closing: Option<Said>,
+    closing: Option<Turn>,
     /// What an earlier turn said, emptied: a busy turn says so much that its room is worth keeping.
-    spare: Said,
+    spare: Turn,
     /// Work for workers: it overlaps with the writing down.
     dispatches: VecDeque<Dispatch>,
     /// Workers to look for.
@@ -112,7 +112,7 @@ pub struct Engine {
     /// The last entry that was appended.
     appended: EntryNumber,
     /// What earlier turns said, each behind the entry that it rests on.
-    held: VecDeque<Said>,
+    held: VecDeque<Turn>,
 }
 
 impl Engine {
@@ -122,10 +122,10 @@ impl Engine {
         let mut engine = Self {
             dispatcher: Dispatcher::new(settings, recovered.state, seed, now),
             encoder: Encoder::default(),
-            saying: Said::default(),
+            open_turn: Turn::default(),
             closed: VecDeque::new(),
             closing: None,
-            spare: Said::default(),
+            spare: Turn::default(),
             dispatches: VecDeque::new(),
             probes: VecDeque::new(),
             appended: recovered.last,
@@ -149,7 +149,7 @@ impl Engine {
 
     /// Answers a request as soon as all that was handled before it is durable.
     pub fn settle(&mut self, request: RequestId) {
-        self.saying.outward.push(Outward::Reply(request, Reply::Done));
+        self.open_turn.effects.push(DeferredEffect::Reply(request, Reply::Done));
     }
 
     /// Does what is due.
@@ -208,8 +208,8 @@ impl Engine {
     /// Ends the turn: the next entry to append. [`Engine::appended`] follows each, and the `None`
     /// that comes when there is no more.
     pub fn finish_turn(&mut self) -> Option<Bytes> {
-        if let Some((payload, said)) = self.closed.pop_front() {
-            self.closing = Some(said);
+        if let Some((payload, turn)) = self.closed.pop_front() {
+            self.closing = Some(turn);
             return Some(payload);
         }
         self.say_statuses();
@@ -229,43 +229,43 @@ impl Engine {
             assert!(ticket.0 == next, "entry {:?} was appended, {next:?} was due", ticket.0);
             self.appended = ticket.0;
         }
-        if let Some(said) = self.closing.take() {
-            self.hold(said);
-        } else if !self.saying.changes.is_empty() || !self.saying.outward.is_empty() {
+        if let Some(turn) = self.closing.take() {
+            self.hold(turn);
+        } else if !self.open_turn.changes.is_empty() || !self.open_turn.effects.is_empty() {
             let fresh = std::mem::take(&mut self.spare);
-            let said = std::mem::replace(&mut self.saying, fresh);
-            self.hold(said);
+            let turn = std::mem::replace(&mut self.open_turn, fresh);
+            self.hold(turn);
         }
     }
 
     /// Keeps what was said until the last entry is durable.
-    fn hold(&mut self, said: Said) {
+    fn hold(&mut self, turn: Turn) {
         let entry = self.appended;
-        let last = self.held.back().map(|said| said.entry);
+        let last = self.held.back().map(|turn| turn.entry);
         assert!(last.is_none_or(|last| last <= entry), "{last:?} is held before {entry:?}");
-        self.held.push_back(Said { entry, ..said });
+        self.held.push_back(Turn { entry, ..turn });
     }
 
     /// What the next turn says, if that may be said now that all entries before `next` are
     /// durable.
-    pub fn poll_said(&mut self, next: EntryNumber) -> Option<Said> {
+    pub fn poll_turn(&mut self, next: EntryNumber) -> Option<Turn> {
         if self.held.front()?.entry >= next { None } else { self.held.pop_front() }
     }
 
     /// Takes back what has been said, for its room.
-    pub fn take_back(&mut self, mut said: Said) {
-        said.changes.clear();
-        said.outward.clear();
-        said.changes.shrink_to(KEPT_ROOM);
-        said.outward.shrink_to(KEPT_ROOM);
-        self.spare = said;
+    pub fn recycle(&mut self, mut turn: Turn) {
+        turn.changes.clear();
+        turn.effects.clear();
+        turn.changes.shrink_to(KEPT_ROOM);
+        turn.effects.shrink_to(KEPT_ROOM);
+        self.spare = turn;
     }
 
     /// How streams stand now, as far as they may stand otherwise than before.
     fn say_statuses(&mut self) {
         for stream in self.dispatcher.take_dirty() {
             let status = self.dispatcher.stream_status(stream);
-            self.saying.changes.push(Change::Status { stream, status });
+            self.open_turn.changes.push(Change::Status { stream, status });
         }
     }
 
@@ -286,7 +286,7 @@ impl Engine {
         if self.encoder.len() >= self.dispatcher.settings().bounds.turn_bytes {
             let payload = self.finish_entry();
             let fresh = std::mem::take(&mut self.spare);
-            self.closed.push_back((payload, std::mem::replace(&mut self.saying, fresh)));
+            self.closed.push_back((payload, std::mem::replace(&mut self.open_turn, fresh)));
         }
     }
 
@@ -297,35 +297,48 @@ impl Engine {
                 Effect::Append(record) => {
                     let index = self.encoder.push(&record);
                     if let Some(change) = Change::of(record, index) {
-                        self.saying.changes.push(change);
+                        self.open_turn.changes.push(change);
                     }
                 }
                 Effect::Cancel { attempt, worker } => {
-                    self.saying.outward.push(Outward::Cancel { attempt, worker });
+                    self.open_turn.effects.push(DeferredEffect::Cancel { attempt, worker });
                 }
                 Effect::Cut => self.cut(),
-                Effect::Forget { worker } => self.saying.outward.push(Outward::Forget(worker)),
-                Effect::GiveUp { attempt, worker } => {
-                    self.saying.outward.push(Outward::GiveUp { attempt, worker });
+                Effect::Forget { worker } => {
+                    self.open_turn.effects.push(DeferredEffect::Forget(worker));
                 }
-                Effect::Deliver(delivery) => self.saying.outward.push(Outward::Deliver(delivery)),
+                Effect::GiveUp { attempt, worker } => {
+                    self.open_turn.effects.push(DeferredEffect::GiveUp { attempt, worker });
+                }
+                Effect::Deliver(delivery) => {
+                    self.open_turn.effects.push(DeferredEffect::Deliver(delivery));
+                }
                 Effect::Dispatch(dispatch) => self.dispatches.push_back(dispatch),
                 Effect::Fetch { stream, first, last, bytes } => {
-                    self.saying.outward.push(Outward::Fetch { stream, first, last, bytes });
+                    self.open_turn.effects.push(DeferredEffect::Fetch {
+                        stream,
+                        first,
+                        last,
+                        bytes,
+                    });
                 }
                 Effect::Probe { worker } => self.probes.push_back(worker),
                 Effect::Recall { subscription, revision } => {
-                    self.saying.outward.push(Outward::Recall { subscription, revision });
+                    self.open_turn.effects.push(DeferredEffect::Recall { subscription, revision });
                 }
                 Effect::Release(released) => {
-                    self.saying.changes.push(Change::Released(released));
+                    self.open_turn.changes.push(Change::Released(released));
                 }
                 Effect::Reply(request, reply) => {
-                    self.saying.outward.push(Outward::Reply(request, reply));
+                    self.open_turn.effects.push(DeferredEffect::Reply(request, reply));
                 }
-                Effect::Tell(notice) => self.saying.outward.push(Outward::Tell(notice)),
+                Effect::Tell(notice) => self.open_turn.effects.push(DeferredEffect::Tell(notice)),
                 Effect::Scan { subscription, revision, after } => {
-                    self.saying.outward.push(Outward::Scan { subscription, revision, after });
+                    self.open_turn.effects.push(DeferredEffect::Scan {
+                        subscription,
+                        revision,
+                        after,
+                    });
                 }
             }
         }

@@ -12,11 +12,11 @@ use tokio::sync::watch;
 
 pub mod engine;
 mod handle;
-pub mod keeping;
-mod loading;
+mod journal_reader;
+mod overview_publisher;
 pub mod recovery;
 mod requests;
-mod showing;
+pub mod retention;
 
 use crate::{
     dispatcher::{AttemptId, Delivery, Dispatch, Event, Notice},
@@ -24,12 +24,12 @@ use crate::{
     record::SubscriptionId,
     views::Views,
 };
-use engine::{Engine, Outward};
+use engine::{DeferredEffect, Engine};
 use handle::Command;
 pub use handle::{Gone, Handle, Mailbox, Pressure};
-use loading::Loader;
+use journal_reader::BackfillReader;
+use overview_publisher::OverviewPublisher;
 use requests::Requests;
-use showing::Showing;
 
 /// What the driver hands work to. It must not block, and answers come back through the handle.
 pub trait Edges: Send + Sync {
@@ -61,8 +61,8 @@ pub struct Driver {
     edges: Arc<dyn Edges>,
     clock: Clock,
     requests: Requests,
-    loader: Loader,
-    showing: Showing,
+    reader: BackfillReader,
+    overview: OverviewPublisher,
     mailbox: Mailbox,
     space: Space,
     /// Entries that are appended and not yet durable: number, bytes, and when.
@@ -118,7 +118,7 @@ impl Driver {
     pub fn new(parts: Parts) -> Self {
         let tail = parts.journal.tail();
         Self {
-            loader: Loader::new(Arc::clone(&parts.views), parts.handle),
+            reader: BackfillReader::new(Arc::clone(&parts.views), parts.handle),
             engine: parts.engine,
             journal: parts.journal,
             epoch: parts.epoch,
@@ -127,7 +127,7 @@ impl Driver {
             edges: parts.edges,
             clock: parts.clock,
             requests: Requests::default(),
-            showing: Showing::default(),
+            overview: OverviewPublisher::default(),
             mailbox: parts.mailbox,
             space: Space::Enough,
             unsynced: VecDeque::new(),
@@ -156,7 +156,7 @@ impl Driver {
             }
             let room = self.has_room();
             let due = self.engine.poll_timeout().filter(|_| room);
-            let deadline = earlier(due, self.showing.due());
+            let deadline = earlier(due, self.overview.due());
             let wait = deadline.map(|at| at.since(now)).unwrap_or_default();
             tokio::select! {
                 biased;
@@ -244,10 +244,10 @@ impl Driver {
         if entry.is_some() {
             self.show_unsynced();
         }
-        self.showing.note(self.engine.dispatcher(), entry, self.clock.now());
+        self.overview.note(self.engine.dispatcher(), entry, self.clock.now());
         self.engine.appended(None);
         let next = self.tail.borrow().next;
-        self.speak(next);
+        self.release_turns(next);
         Ok(())
     }
 
@@ -267,7 +267,7 @@ impl Driver {
             self.unsynced_bytes -= bytes;
         }
         self.show_unsynced();
-        self.speak(tail.next);
+        self.release_turns(tail.next);
         Ok(())
     }
 
@@ -276,33 +276,35 @@ impl Driver {
     }
 
     /// Says what rests on entries before `next`.
-    fn speak(&mut self, next: EntryNumber) {
-        while let Some(mut said) = self.engine.poll_said(next) {
-            self.views.publish(said.entry, said.changes.drain(..));
-            self.showing.show(&self.views, said.entry.next());
-            for item in said.outward.drain(..) {
+    fn release_turns(&mut self, next: EntryNumber) {
+        while let Some(mut turn) = self.engine.poll_turn(next) {
+            self.views.publish(turn.entry, turn.changes.drain(..));
+            self.overview.show(&self.views, turn.entry.next());
+            for item in turn.effects.drain(..) {
                 self.act(item);
             }
-            self.engine.take_back(said);
+            self.engine.recycle(turn);
         }
-        self.showing.show(&self.views, next);
+        self.overview.show(&self.views, next);
     }
 
-    fn act(&mut self, item: Outward) {
+    fn act(&mut self, item: DeferredEffect) {
         match item {
-            Outward::Cancel { attempt, worker } => self.edges.cancel(&worker, attempt),
-            Outward::Forget(worker) => self.edges.forget(&worker),
-            Outward::GiveUp { attempt, worker } => self.edges.give_up(&worker, attempt),
-            Outward::Deliver(delivery) => self.edges.deliver(delivery),
-            Outward::Fetch { stream, first, last, bytes } => {
-                self.loader.fetch(stream, first..=last, bytes);
+            DeferredEffect::Cancel { attempt, worker } => self.edges.cancel(&worker, attempt),
+            DeferredEffect::Forget(worker) => self.edges.forget(&worker),
+            DeferredEffect::GiveUp { attempt, worker } => self.edges.give_up(&worker, attempt),
+            DeferredEffect::Deliver(delivery) => self.edges.deliver(delivery),
+            DeferredEffect::Fetch { stream, first, last, bytes } => {
+                self.reader.fetch(stream, first..=last, bytes);
             }
-            Outward::Recall { subscription, revision } => self.edges.recall(subscription, revision),
-            Outward::Reply(request, reply) => self.requests.answer(request, reply),
-            Outward::Tell(notice) => self.edges.tell(notice),
-            Outward::Scan { subscription, revision, after } => {
+            DeferredEffect::Recall { subscription, revision } => {
+                self.edges.recall(subscription, revision);
+            }
+            DeferredEffect::Reply(request, reply) => self.requests.answer(request, reply),
+            DeferredEffect::Tell(notice) => self.edges.tell(notice),
+            DeferredEffect::Scan { subscription, revision, after } => {
                 let wants = self.engine.dispatcher().wanted_by(subscription);
-                self.loader.scan((subscription, revision), after, wants);
+                self.reader.scan((subscription, revision), after, wants);
             }
         }
     }

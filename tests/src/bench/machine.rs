@@ -11,7 +11,7 @@ use rollcall_common::{
 };
 use rollcall_supervisor::{
     dispatcher::{Arrival, Delivery, Dispatch, Event, RequestId, Settings, WorkerReply},
-    driver::engine::{Engine, Outward, Recovered},
+    driver::engine::{DeferredEffect, Engine, Recovered},
     journal::{EntryNumber, Ticket},
     record::{DeliveryMode, Origin, SubscriptionSpec},
     views::Change,
@@ -177,19 +177,19 @@ impl Machine {
             Ticket(self.entry)
         });
         self.engine.appended(ticket);
-        while let Some(mut said) = self.engine.poll_said(self.entry.next()) {
-            for change in said.changes.drain(..) {
+        while let Some(mut turn) = self.engine.poll_turn(self.entry.next()) {
+            for change in turn.changes.drain(..) {
                 if let Change::Released(released) = change {
                     self.head = released.position;
                     self.done.released += 1;
                 }
             }
-            for outward in said.outward.drain(..) {
-                if let Outward::Deliver(delivery) = outward {
+            for effects in turn.effects.drain(..) {
+                if let DeferredEffect::Deliver(delivery) = effects {
                     self.deliveries.push(delivery);
                 }
             }
-            self.engine.take_back(said);
+            self.engine.recycle(turn);
         }
     }
 }

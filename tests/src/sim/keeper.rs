@@ -5,7 +5,7 @@ use std::time::Duration;
 use rollcall_common::ids::{Position, Sequence, StreamId};
 use rollcall_supervisor::{
     dispatcher::{Event, State},
-    driver::keeping::{Next, Standing, Step as Wanted, Trim, next_step},
+    driver::retention::{Next, RetentionInput, Step as Wanted, Trim, next_step},
     views::{ReadFailed, Views},
 };
 
@@ -53,7 +53,7 @@ impl World {
         if server.keeping.trim.is_some() {
             return self.go_on_trimming();
         }
-        let standing = Standing::of(server.engine.dispatcher(), now);
+        let standing = RetentionInput::of(server.engine.dispatcher(), now);
         match next_step(&rules, standing, &*journal, &server.views) {
             Wanted::Rest => {}
             Wanted::Snapshot => {

@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use rollcall_common::{backoff::Ladder, ids::StreamName};
 use rollcall_supervisor::{
     dispatcher::{
-        Slow,
+        LaggingSubscribers,
         settings::{
             Bounds, BudgetSettings, Hedging, OnExhausted, OutageDetection, Pattern, PoolSettings,
             Processing, Settings, StreamOverlay, StreamSettings, StreamTable,
         },
     },
-    driver::keeping::Rules,
+    driver::retention::RetentionPolicy,
 };
 
 use super::alerting;
@@ -144,7 +144,7 @@ pub(super) struct Scenario {
     /// For how long messages come in.
     pub(super) load: Duration,
     /// What is kept of the journal; `None`: all of it.
-    pub(super) rules: Option<Rules>,
+    pub(super) rules: Option<RetentionPolicy>,
     /// How large a segment of the journal grows.
     pub(super) segment_bytes: u64,
 }
@@ -283,12 +283,12 @@ fn stream(rng: &mut fastrand::Rng, pools: &[Arc<str>]) -> StreamSettings {
     }
 }
 
-fn rules(rng: &mut fastrand::Rng) -> Option<Rules> {
+fn rules(rng: &mut fastrand::Rng) -> Option<RetentionPolicy> {
     let age = Duration::from_secs([0, 1, 10, 1_000_000][rng.usize(..4)]);
-    let rules = Rules {
+    let rules = RetentionPolicy {
         age,
         bytes: rng.bool().then(|| rng.u64(1..100_000)),
-        slow: Slow::Kept,
+        slow: LaggingSubscribers::Kept,
         snapshot_bytes: rng.u64(500..20_000),
     };
     (rng.u8(..4) > 0).then_some(rules)

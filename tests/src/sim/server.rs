@@ -14,7 +14,7 @@ use rollcall_common::{
 };
 use rollcall_supervisor::{
     dispatcher::{Dispatch, Event, Reply, RequestId, SubscriptionStatus, event::Order},
-    driver::engine::{Engine, Outward},
+    driver::engine::{DeferredEffect, Engine},
     journal::{EntryNumber, Space},
     record::{Reason, SubscriptionId, codec::decode},
     views::Views,
@@ -341,7 +341,7 @@ impl World {
         server.engine.appended(None);
         let next = server.store.journal().tail().borrow().next;
         self.tick()?;
-        self.speak(next)
+        self.release_turns(next)
     }
 
     /// What must be true after each turn.
@@ -484,22 +484,22 @@ impl World {
         self.tell(format_args!("durable before {}", tail.next));
         self.durable(tail.next)?;
         self.tick()?;
-        self.speak(tail.next)?;
+        self.release_turns(tail.next)?;
         self.turn_at(now);
         Ok(())
     }
 
     /// Says what rests on entries before `next`.
-    fn speak(&mut self, next: EntryNumber) -> Step {
+    fn release_turns(&mut self, next: EntryNumber) -> Step {
         if self.scenario.memory {
             self.durable(next)?;
         }
-        while let Some(said) = self.server.as_mut().and_then(|server| server.engine.poll_said(next))
+        while let Some(turn) = self.server.as_mut().and_then(|server| server.engine.poll_turn(next))
         {
             if let Some(server) = &self.server {
-                server.views.publish(said.entry, said.changes);
+                server.views.publish(turn.entry, turn.changes);
             }
-            for item in said.outward {
+            for item in turn.effects {
                 self.tick()?;
                 self.act(item)?;
             }
@@ -507,17 +507,17 @@ impl World {
         Ok(())
     }
 
-    fn act(&mut self, item: Outward) -> Step {
+    fn act(&mut self, item: DeferredEffect) -> Step {
         self.tell(format_args!("> {item:?}"));
         let hop = self.hop();
         let Some(server) = &mut self.server else {
             return Ok(());
         };
         match item {
-            Outward::Cancel { attempt, .. } => self.cancel(attempt),
-            Outward::Forget(_) => self.note(Something::WorkerForgotten),
-            Outward::GiveUp { .. } => {}
-            Outward::Deliver(delivery) => {
+            DeferredEffect::Cancel { attempt, .. } => self.cancel(attempt),
+            DeferredEffect::Forget(_) => self.note(Something::WorkerForgotten),
+            DeferredEffect::GiveUp { .. } => {}
+            DeferredEffect::Deliver(delivery) => {
                 // Pausing begins another life: what set out before belongs to an earlier one.
                 let status = server.engine.dispatcher().subscription_status(delivery.subscription);
                 let stands = |status: &SubscriptionStatus| {
@@ -529,24 +529,24 @@ impl World {
                 }
                 self.deliver(delivery);
             }
-            Outward::Fetch { stream, first, last, bytes } => {
+            DeferredEffect::Fetch { stream, first, last, bytes } => {
                 let bytes = bytes.min(FETCH_BYTES);
                 self.after(hop, What::Read(self.incarnation, (stream, first, last), bytes));
             }
-            Outward::Recall { subscription, revision } => {
+            DeferredEffect::Recall { subscription, revision } => {
                 server.recalled.insert(subscription, revision);
             }
-            Outward::Reply(request, _) if server.keeping.waits_for == Some(request.0) => {
+            DeferredEffect::Reply(request, _) if server.keeping.waits_for == Some(request.0) => {
                 server.askers.remove(&request.0);
                 server.keeping.waits_for = None;
             }
-            Outward::Reply(request, reply) => match server.askers.remove(&request.0) {
+            DeferredEffect::Reply(request, reply) => match server.askers.remove(&request.0) {
                 Some(Some((request, attempt))) => self.answer_client(request, attempt, reply),
                 Some(None) => self.answer_person(request, &reply),
                 None => return Err(damaged(&format!("{request:?} is answered twice"))),
             },
-            Outward::Tell(notice) => self.cry(notice),
-            Outward::Scan { subscription, revision, after } => {
+            DeferredEffect::Tell(notice) => self.cry(notice),
+            DeferredEffect::Scan { subscription, revision, after } => {
                 let wants = server.engine.dispatcher().wanted_by(subscription);
                 let scan = server.views.scan(after, SCAN_RESULTS, |name| wants(name));
                 let (to, found) = scan.map_err(|error| damaged(&error))?;

@@ -13,7 +13,7 @@ use rollcall_common::{
     time::Time,
 };
 use rollcall_supervisor::{
-    app::{self, Ground, Store},
+    app::{self, Environment, Store},
     config::{Config, JournalKind, Pool, Subscription},
     dispatcher::settings::{Pattern, StreamOverlay},
     journal::local::{Log, Options, sim_disk::SimDisk},
@@ -115,7 +115,7 @@ impl Machine {
     }
 
     /// The journal is opened on what the last life left.
-    fn begin(&self, trigger: &Trigger) -> Result<Ground, Box<dyn std::error::Error>> {
+    fn begin(&self, trigger: &Trigger) -> Result<Environment, Box<dyn std::error::Error>> {
         let mut state = self.state();
         if state.starts > 0 {
             self.history.crashed();
@@ -136,7 +136,7 @@ impl Machine {
         state.trigger = Some(trigger.clone());
         state.journal = Some(Arc::clone(&journal));
         let since = turmoil::since_epoch().expect("in the simulation");
-        Ok(Ground {
+        Ok(Environment {
             network: self.network.clone(),
             store: Some(Store { journal, epoch: found.next_epoch, identity: found.identity }),
             time: Some(Time::default() + since),

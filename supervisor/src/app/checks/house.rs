@@ -20,7 +20,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    super::{Ground, Running, Store, start_on},
+    super::{Environment, Running, Store, start_on},
     cable::Cable,
 };
 use crate::{config, journal::memory::MemoryJournal};
@@ -168,7 +168,7 @@ async fn start(cable: Cable, shutdown: Shutdown, trigger: Trigger) -> Running {
         epoch: Epoch::FIRST,
         identity: Uuid::from_u128(7),
     };
-    let ground = Ground {
+    let ground = Environment {
         network: Network::new(Arc::new(cable)),
         store: Some(store),
         time: Some(NOW),

@@ -12,7 +12,7 @@ use rollcall_common::{
 use super::{
     Dispatcher,
     effect::{Effect, Reply},
-    event::{RequestId, Slow},
+    event::{LaggingSubscribers, RequestId},
     settings::Settings,
     state::{Seen, State, index},
     stream::Stream,
@@ -151,9 +151,9 @@ impl Dispatcher {
         &mut self,
         request: RequestId,
         (through, below): (Position, u64),
-        slow: Slow,
+        slow: LaggingSubscribers,
     ) {
-        if slow == Slow::Dropped || through <= self.state.slowest() {
+        if slow == LaggingSubscribers::Dropped || through <= self.state.slowest() {
             self.commit(Record::Trimmed { through, below });
         }
         self.effects.push_back(Effect::Reply(request, Reply::Done));

@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Arrival, AttemptId, Event, Refusal, RequestId, Settings, Slow, TellFailure, WorkerReply,
+        Arrival, AttemptId, Event, LaggingSubscribers, Refusal, RequestId, Settings, TellFailure,
+        WorkerReply,
         event::{Bulk, Decision, Order, Presence, Wish},
         settings::{
             AlertTarget, Hedging, OnExhausted, OnceSeen, Pattern, PoolSettings, Processing,
@@ -510,7 +511,7 @@ fn paused(request: RequestId, dice: &mut fastrand::Rng) -> Event {
 fn trim(request: RequestId, world: &World, dice: &mut fastrand::Rng) -> Event {
     let head = world.dispatcher.state().head();
     let through = Position(number(dice).min(head.0));
-    let slow = any(dice, [Slow::Kept, Slow::Dropped]);
+    let slow = any(dice, [LaggingSubscribers::Kept, LaggingSubscribers::Dropped]);
     Event::Trim { request, through, below: number(dice), slow }
 }
 

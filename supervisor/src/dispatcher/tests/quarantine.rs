@@ -6,7 +6,7 @@ use rollcall_common::ids::{Position, Sequence, StreamId};
 
 use super::{
     super::{
-        Event, RequestId, Slow, State,
+        Event, LaggingSubscribers, RequestId, State,
         event::{Decision, Order},
         settings::{Settings, StreamSettings},
     },
@@ -53,7 +53,7 @@ fn looking() -> Desk {
 
 fn trim(desk: &mut Desk, through: u64) {
     let (request, through) = (RequestId(9), Position(through));
-    desk.tell(Event::Trim { request, through, below: 1, slow: Slow::Dropped });
+    desk.tell(Event::Trim { request, through, below: 1, slow: LaggingSubscribers::Dropped });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use rollcall_common::ids::Position;
 
 use super::{
-    super::{Event, Reply, RequestId, Slow, State, settings::StreamSettings},
+    super::{Event, LaggingSubscribers, Reply, RequestId, State, settings::StreamSettings},
     desk::{Desk, name},
 };
 use crate::record::{
@@ -72,9 +72,9 @@ fn keys_go_with_their_messages() {
     let (mut desk, begin) = with_snapshot();
     assert_eq!(desk.dispatcher.state().key_count(), 4);
     let (request, through, below) = (RequestId(9), Position(1), 1);
-    desk.tell(Event::Trim { request, through, below, slow: Slow::Kept });
+    desk.tell(Event::Trim { request, through, below, slow: LaggingSubscribers::Kept });
     assert_eq!(desk.dispatcher.state().key_count(), 4, "a subscription has yet to take it");
-    desk.tell(Event::Trim { request, through, below, slow: Slow::Dropped });
+    desk.tell(Event::Trim { request, through, below, slow: LaggingSubscribers::Dropped });
     assert_eq!(desk.dispatcher.state().key_count(), 3);
     assert_eq!(folded(&desk, begin).key_count(), 3);
     assert!(desk.dispatcher.state().find_subscription("all").is_some());

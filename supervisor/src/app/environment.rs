@@ -15,7 +15,7 @@ use crate::journal::Journal;
 
 /// What a supervisor stands on.
 #[derive(Debug, Default)]
-pub struct Ground {
+pub struct Environment {
     /// The network.
     pub network: Network,
     /// The journal; `None`: the one that the configuration names.
@@ -26,7 +26,7 @@ pub struct Ground {
     pub seed: Option<u64>,
 }
 
-impl Ground {
+impl Environment {
     /// The clock, which shows no earlier time than this one.
     pub(super) fn clock(&self, not_before: Time) -> Clock {
         let on = |now: Time| Clock::at(now.max(not_before));

@@ -42,7 +42,7 @@ use crate::{
 };
 
 /// What speaks to the outside.
-pub(super) struct Edge {
+pub(super) struct EdgeSet {
     pub(super) intake: Arc<Intake>,
     pub(super) calls: Arc<Calls>,
     pub(super) forwarder: Arc<Forwarder>,
@@ -55,26 +55,26 @@ pub(super) struct Edge {
 }
 
 /// Who is believed, and what is secret.
-pub(super) struct Vault {
+pub(super) struct Credentials {
     /// `None`: the public authorities alone are believed.
     pub(super) trust: Option<Trust>,
     pub(super) secrets: Arc<Secrets>,
 }
 
-impl Edge {
+impl EdgeSet {
     pub(super) fn new(
         config: &Config,
-        (opened, vault, network): (&Opened, &Vault, Network),
+        (opened, credentials, network): (&Opened, &Credentials, Network),
         (clock, seed): (Clock, u64),
         (handle, shutdown): (&Handle, &Shutdown),
     ) -> Result<Self, SetupFailed> {
         let sizes = Arc::new(arc_swap::ArcSwap::from_pointee(sizes(config)));
         let registry =
             Arc::new(Registry::over(network.clone(), Arc::new(config.server.worker_guard())));
-        registry.trust(trusts(config, vault.trust.as_ref()));
+        registry.trust(trusts(config, credentials.trust.as_ref()));
         let calls = Calls::new(Arc::clone(&registry), handle.clone(), Arc::clone(&sizes));
         let guard = Arc::new(config.server.guard());
-        let (secrets, trust) = (Arc::clone(&vault.secrets), vault.trust.clone());
+        let (secrets, trust) = (Arc::clone(&credentials.secrets), credentials.trust.clone());
         let configured = destinations(config, &network, trust.as_ref());
         let forwarder = Forwarder {
             destinations: arc_swap::ArcSwap::from_pointee(configured),
@@ -154,13 +154,13 @@ impl Edge {
 }
 
 /// What the driver hands work to.
-pub(super) struct Work {
+pub(super) struct DriverEdges {
     pub(super) calls: Arc<Calls>,
     pub(super) forwarder: Arc<Forwarder>,
     pub(super) crier: Arc<Crier>,
 }
 
-impl Edges for Work {
+impl Edges for DriverEdges {
     fn cancel(&self, worker: &str, attempt: AttemptId) {
         self.calls.cancel(worker, attempt);
     }

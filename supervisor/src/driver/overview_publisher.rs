@@ -19,7 +19,7 @@ const ROLL_EACH: Duration = Duration::from_micros(10);
 
 /// What is to be shown.
 #[derive(Debug, Default)]
-pub(super) struct Showing {
+pub(super) struct OverviewPublisher {
     /// How it stood, with the entry on which that rests.
     held: VecDeque<(EntryNumber, Overview)>,
     /// The last entry that was appended.
@@ -30,7 +30,7 @@ pub(super) struct Showing {
     behind: bool,
 }
 
-impl Showing {
+impl OverviewPublisher {
     /// Notes how it stands after a turn, which was appended as this entry, if it had any records.
     pub(super) fn note(&mut self, dispatcher: &Dispatcher, entry: Option<EntryNumber>, now: Time) {
         self.last = entry.unwrap_or(self.last);

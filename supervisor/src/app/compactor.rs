@@ -11,10 +11,10 @@ use rollcall_common::{
 use tokio::sync::watch;
 
 use crate::{
-    dispatcher::{Event, Slow},
+    dispatcher::{Event, LaggingSubscribers},
     driver::{
         Gone, Handle,
-        keeping::{Next, Rules, Standing, Step, Trim, next_step},
+        retention::{Next, RetentionInput, RetentionPolicy, Step, Trim, next_step},
     },
     journal::Journal,
     views::{BaseMark, ReadFailed, Views},
@@ -26,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const SPILL_EVERY: Duration = Duration::from_millis(100);
 
 /// What keeps the journal short.
-pub(super) struct Keeper {
+pub(super) struct Compactor {
     pub(super) handle: Handle,
     pub(super) views: Arc<Views>,
     pub(super) journal: Arc<dyn Journal>,
@@ -46,9 +46,9 @@ enum Stopped {
     Task(#[from] tokio::task::JoinError),
 }
 
-impl Keeper {
+impl Compactor {
     /// Keeps the rules until the process ends.
-    pub(super) fn spawn(self, rules: watch::Receiver<Rules>, shutdown: Shutdown) {
+    pub(super) fn spawn(self, rules: watch::Receiver<RetentionPolicy>, shutdown: Shutdown) {
         let views = Arc::clone(&self.views);
         let mut ending = shutdown.clone();
         task::spawn("spill", async move {
@@ -67,7 +67,7 @@ impl Keeper {
         task::spawn("retention", self.keep(rules, shutdown));
     }
 
-    async fn keep(self, rules: watch::Receiver<Rules>, mut shutdown: Shutdown) {
+    async fn keep(self, rules: watch::Receiver<RetentionPolicy>, mut shutdown: Shutdown) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -84,9 +84,9 @@ impl Keeper {
         }
     }
 
-    async fn step(&self, rules: Rules) -> Result<(), Stopped> {
+    async fn step(&self, rules: RetentionPolicy) -> Result<(), Stopped> {
         let clock = self.clock;
-        let look = self.handle.query(move |dispatcher| Standing::of(dispatcher, clock.now()));
+        let look = self.handle.query(move |dispatcher| RetentionInput::of(dispatcher, clock.now()));
         match next_step(&rules, look.await?, &*self.journal, &self.views) {
             Step::Rest => {}
             Step::Snapshot => {
@@ -100,7 +100,7 @@ impl Keeper {
         Ok(())
     }
 
-    async fn trim(&self, wanted: (BaseMark, Slow)) -> Result<(), Stopped> {
+    async fn trim(&self, wanted: (BaseMark, LaggingSubscribers)) -> Result<(), Stopped> {
         let (journal, views) = (Arc::clone(&self.journal), Arc::clone(&self.views));
         let begun = tokio::task::spawn_blocking(move || Trim::begin(wanted, &*journal, &views));
         let Some(mut trim) = begun.await?? else {

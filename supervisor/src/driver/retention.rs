@@ -20,7 +20,7 @@ use rollcall_common::{
 };
 
 use crate::{
-    dispatcher::{Dispatcher, Event, RequestId, Slow},
+    dispatcher::{Dispatcher, Event, LaggingSubscribers, RequestId},
     journal::{Journal, Space},
     record::Record,
     views::{BaseMark, Place, ReadFailed, Views},
@@ -28,27 +28,27 @@ use crate::{
 
 /// What is to be kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Rules {
+pub struct RetentionPolicy {
     /// How long results are kept, in the journal's own time.
     pub age: Duration,
     /// How large the journal may grow before older results go; absent: no bound.
     pub bytes: Option<u64>,
     /// Whether results go that a subscription has yet to take.
-    pub slow: Slow,
+    pub slow: LaggingSubscribers,
     /// Bytes of the journal after which a snapshot is worth it.
     pub snapshot_bytes: u64,
 }
 
 /// What the dispatcher knows of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing {
+pub struct RetentionInput {
     /// The journal's own time.
     pub now: Time,
     /// The slowest subscription's checkpoint.
     pub slowest: Position,
 }
 
-impl Standing {
+impl RetentionInput {
     /// How it stands at the clock's `now`.
     #[must_use]
     pub fn of(dispatcher: &Dispatcher, now: Time) -> Self {
@@ -70,11 +70,18 @@ pub enum Step {
 
 /// What is to be done next, as the rules have it.
 #[must_use]
-pub fn next_step(rules: &Rules, standing: Standing, journal: &dyn Journal, views: &Views) -> Step {
+pub fn next_step(
+    rules: &RetentionPolicy,
+    standing: RetentionInput,
+    journal: &dyn Journal,
+    views: &Views,
+) -> Step {
     let bases = views.bases();
     let size = journal.size_bytes();
     let old = |base: &&BaseMark| standing.now.since(base.at) >= rules.age;
-    let free = |base: &&BaseMark| rules.slow == Slow::Dropped || base.head <= standing.slowest;
+    let free = |base: &&BaseMark| {
+        rules.slow == LaggingSubscribers::Dropped || base.head <= standing.slowest
+    };
     let by_age = bases.iter().rev().find(|base| old(base) && free(base));
     let excess = rules.bytes.map_or(0, |most| size.saturating_sub(most));
     let by_size = bases.iter().filter(free).filter(|_| excess > 0);
@@ -108,7 +115,7 @@ fn is_low(journal: &dyn Journal) -> bool {
 #[derive(Debug)]
 pub struct Trim {
     base: BaseMark,
-    slow: Slow,
+    slow: LaggingSubscribers,
     left: Vec<Place>,
     done: usize,
 }
@@ -121,7 +128,7 @@ impl Trim {
     /// # Errors
     /// When the index can't be read.
     pub fn begin(
-        (base, slow): (BaseMark, Slow),
+        (base, slow): (BaseMark, LaggingSubscribers),
         journal: &dyn Journal,
         views: &Views,
     ) -> io::Result<Option<Self>> {
@@ -174,7 +181,7 @@ pub enum Next {
         /// The entry before which all may go.
         below: u64,
         /// What becomes of results that a subscription has yet to take.
-        slow: Slow,
+        slow: LaggingSubscribers,
     },
 }
 

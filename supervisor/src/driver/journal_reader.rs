@@ -22,16 +22,16 @@ const SCAN_RESULTS: usize = 50_000;
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// Whether a stream's results are wanted.
-pub(super) type Wants = Arc<dyn Fn(&StreamName) -> bool + Send + Sync>;
+pub(super) type StreamFilter = Arc<dyn Fn(&StreamName) -> bool + Send + Sync>;
 
 /// Reads for the engine.
 #[derive(Debug)]
-pub(super) struct Loader {
+pub(super) struct BackfillReader {
     views: Arc<Views>,
     handle: Handle,
 }
 
-impl Loader {
+impl BackfillReader {
     pub(super) fn new(views: Arc<Views>, handle: Handle) -> Self {
         Self { views, handle }
     }
@@ -57,7 +57,7 @@ impl Loader {
         &self,
         (subscription, revision): (SubscriptionId, u32),
         after: Position,
-        wants: Wants,
+        wants: StreamFilter,
     ) {
         let (views, handle) = (Arc::clone(&self.views), self.handle.clone());
         task::spawn("scan", async move {
