@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     record::Gap,
-    views::{Course, ReadFailed, Views, Went},
+    views::{Progress, ReadFailed, ReplayCursor, Views},
     web::{LINE_BYTES, ResultBody, respond::internal},
 };
 
@@ -186,7 +186,7 @@ impl Ahead {
         };
         let (read, waited) = reading.await.map_err(|error| internal(&error))?;
         let (mut chunk, mut slot) = read.map_err(|error| self.feed.unreadable(&error))?;
-        let course = slot.as_mut().and_then(Slot::course);
+        let cursor = slot.as_mut().and_then(Slot::cursor);
         let between = (std::mem::replace(&mut self.after, chunk.to), chunk.to);
         let length = chunk.length;
         self.ready = slot.map(|slot| Ready { slot, between, length, sent: 0 });
@@ -202,10 +202,10 @@ impl Ahead {
                 tokio::time::sleep((REST * waited).min(LONGEST_REST)).await;
             }
             // Nothing is made ready ahead where there is no room for it.
-            let bytes = CHUNK_BYTES + course.as_ref().map_or(0, |course| course.bytes());
+            let bytes = CHUNK_BYTES + cursor.as_ref().map_or(0, |cursor| cursor.bytes());
             match self.api.readers.prepared.try_reserve(bytes) {
                 Some(room) => {
-                    let read = self.reading(course, CHUNK_BYTES, room);
+                    let read = self.reading(cursor, CHUNK_BYTES, room);
                     State::Reading(self.api.lane.spawn(read))
                 }
                 None => State::Idle,
@@ -263,8 +263,8 @@ impl Ahead {
             match &feed {
                 Feed::Some(_) => sought_again(&views, (&feed, form), (after, to), &mut text)?,
                 Feed::All(source) => {
-                    let mut course = Course::new(*source, after);
-                    on(&views, (&feed, form), &mut course, (most, &mut text))?;
+                    let mut cursor = ReplayCursor::new(*source, after);
+                    on(&views, (&feed, form), &mut cursor, (most, &mut text))?;
                 }
             }
             Ok::<_, ReadFailed>(text)
@@ -296,7 +296,7 @@ impl Ahead {
     /// What reads the next chunk.
     fn reading(
         &self,
-        course: Option<Box<Course>>,
+        cursor: Option<Box<ReplayCursor>>,
         bytes: usize,
         room: Reserved,
     ) -> impl FnOnce() -> Read + Send + use<> {
@@ -305,22 +305,22 @@ impl Ahead {
         let most = Most { results: left.results, bytes: left.bytes.min(bytes), to: u64::MAX };
         move || {
             let mut text = Vec::new();
-            let (mut chunk, course) = match &feed {
+            let (mut chunk, cursor) = match &feed {
                 Feed::Some(_) => {
                     (sought(&views, (&feed, form), (after, left.results), &mut text)?, None)
                 }
                 Feed::All(source) => {
-                    let fresh = || Box::new(Course::new(*source, after));
-                    let mut course = course.unwrap_or_else(fresh);
-                    let chunk = on(&views, (&feed, form), &mut course, (most, &mut text))?;
-                    (chunk, Some(course))
+                    let fresh = || Box::new(ReplayCursor::new(*source, after));
+                    let mut cursor = cursor.unwrap_or_else(fresh);
+                    let chunk = on(&views, (&feed, form), &mut cursor, (most, &mut text))?;
+                    (chunk, Some(cursor))
                 }
             };
             chunk.length = text.len();
             // Who is at the end begins anew there.
-            let mut course = course.filter(|_| chunk.more);
-            course.iter_mut().for_each(|course| course.pause());
-            let slot = (chunk.count > 0).then(|| room.keep(text, course));
+            let mut cursor = cursor.filter(|_| chunk.more);
+            cursor.iter_mut().for_each(|cursor| cursor.pause());
+            let slot = (chunk.count > 0).then(|| room.keep(text, cursor));
             Ok((chunk, slot))
         }
     }
@@ -330,12 +330,12 @@ impl Ahead {
 fn on(
     views: &Views,
     (feed, form): (&Feed, Form),
-    course: &mut Course,
+    cursor: &mut ReplayCursor,
     (most, text): (Most, &mut Vec<u8>),
 ) -> Result<Chunk, ReadFailed> {
     text.reserve(most.bytes.saturating_add(most.bytes / 2).min(2 * CHUNK_BYTES));
     let (mut count, mut room) = (0, most.bytes);
-    let went = views.read_on(course, |shown| {
+    let went = views.read_on(cursor, |shown| {
         let before = text.len();
         let cursor = feed.cursor(shown.position, shown.sequence);
         form.write(text, cursor, feed.body(ResultBody::shown(shown)));
@@ -343,8 +343,8 @@ fn on(
         room = room.saturating_sub(text.len() - before);
         count < most.results && room > 0 && cursor < most.to
     })?;
-    let more = went == Went::OnlySoFar;
-    Ok(Chunk { count, to: course.after(), more, ..Chunk::default() })
+    let more = went == Progress::OnlySoFar;
+    Ok(Chunk { count, to: cursor.after(), more, ..Chunk::default() })
 }
 
 /// The next ones of some streams. It may block.

@@ -52,10 +52,10 @@ impl Api {
     fn status(&self) -> Response {
         let now = self.clock.now();
         let overview = self.views.overview();
-        let (counters, roll) = (&overview.counters, &overview.roll);
+        let (counters, fleet) = (&overview.counters, &overview.fleet);
         let alerts = json!({
-            "firing": roll.firing,
-            "worst": roll.worst.as_ref().map(|alert| json!({
+            "firing": fleet.firing,
+            "worst": fleet.worst.as_ref().map(|alert| json!({
                 "id": alert.id.0.to_string(),
                 "severity": alert.severity.as_str(),
                 "title": alert.title,
@@ -75,8 +75,8 @@ impl Api {
                 "delivered": counters.delivered,
                 "head": overview.head,
                 "parked": self.views.parked(),
-                "workers": roll.workers.len(),
-                "workers_active": roll.active(now),
+                "workers": fleet.workers.len(),
+                "workers_active": fleet.active(now),
                 "first": self.views.first(),
                 "journal_bytes": self.journal.size_bytes(),
                 "snapshots": counters.snapshots,

@@ -1,7 +1,7 @@
 //! Threads for readings. Those for long ones give way to everything else that the process does:
 //! whoever reads from the beginning gets what is left of the processors, and the message path does
-//! not notice. (Its locks they must not hold for long: see [`crate::views::Course`].) Each thread
-//! keeps memory that it has used before, so they are few, and no others read for readers.
+//! not notice. (Its locks they must not hold for long: see [`crate::views::ReplayCursor`].) Each
+//! thread keeps memory that it has used before, so they are few, and no others read for readers.
 
 use std::time::Duration;
 

@@ -90,9 +90,9 @@ impl Api {
     fn metrics(&self) -> Result<String, Box<Problem>> {
         let now = self.clock.now();
         let overview = self.views.overview();
-        let roll = &overview.roll;
-        let in_flight = roll.workers.iter().map(|worker| u64::from(worker.in_flight)).sum();
-        let out_bytes = roll.workers.iter().map(|worker| count(worker.out_bytes)).sum();
+        let fleet = &overview.fleet;
+        let in_flight = fleet.workers.iter().map(|worker| u64::from(worker.in_flight)).sum();
+        let out_bytes = fleet.workers.iter().map(|worker| count(worker.out_bytes)).sum();
         let mut registry = Registry::with_prefix("rollcall");
         register_counters(&mut registry, &overview.counters);
         let gauges = [
@@ -100,9 +100,9 @@ impl Api {
             ("position", "The last released position", overview.head.0),
             ("streams", "Streams", count(self.views.stream_count())),
             ("parked_messages", "Messages that wait for a person", self.views.parked()),
-            ("workers", "Workers", count(roll.workers.len())),
-            ("workers_active", "Workers that may be given work", count(roll.active(now))),
-            ("alerts_firing", "Alerts that ask for somebody", count(roll.firing)),
+            ("workers", "Workers", count(fleet.workers.len())),
+            ("workers_active", "Workers that may be given work", count(fleet.active(now))),
+            ("alerts_firing", "Alerts that ask for somebody", count(fleet.firing)),
             ("calls_in_flight", "Calls to workers that are out", in_flight),
             ("calls_in_flight_bytes", "Bytes of the messages of these calls", out_bytes),
             ("journal_size_bytes", "Bytes of the journal", self.journal.size_bytes()),

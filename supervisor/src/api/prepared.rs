@@ -15,7 +15,7 @@ use rollcall_common::{
 };
 use tokio::time::sleep;
 
-use crate::views::Course;
+use crate::views::ReplayCursor;
 
 /// How long nothing has been taken of a text that gives way.
 const GIVES_WAY: Duration = Duration::from_millis(100);
@@ -53,7 +53,7 @@ struct Text {
     /// How much of it is before them.
     before: usize,
     /// The way on from its end, and what of the journal is open for it.
-    course: Option<Box<Course>>,
+    cursor: Option<Box<ReplayCursor>>,
     bytes: usize,
     touched: Time,
 }
@@ -118,14 +118,14 @@ impl Prepared {
 
 impl Reserved {
     /// Keeps a text in this room until it is sent, or gives way.
-    pub(super) fn keep(self, text: Vec<u8>, course: Option<Box<Course>>) -> Slot {
+    pub(super) fn keep(self, text: Vec<u8>, cursor: Option<Box<ReplayCursor>>) -> Slot {
         let slices = text.chunks(SLICE_BYTES).map(Bytes::copy_from_slice).collect();
-        let bytes = text.len() + course.as_ref().map_or(0, |course| course.bytes());
+        let bytes = text.len() + cursor.as_ref().map_or(0, |cursor| cursor.bytes());
         drop(text);
         let prepared = self.prepared.clone();
         drop(self);
         let touched = prepared.0.clock.now();
-        let number = prepared.held().add(Text { slices, before: 0, course, bytes, touched });
+        let number = prepared.held().add(Text { slices, before: 0, cursor, bytes, touched });
         Slot { prepared, number }
     }
 }
@@ -148,13 +148,13 @@ impl Slot {
     }
 
     /// The way on from its end, if that is still there.
-    pub(super) fn course(&mut self) -> Option<Box<Course>> {
+    pub(super) fn cursor(&mut self) -> Option<Box<ReplayCursor>> {
         let mut held = self.prepared.held();
         let mut text = held.take(self.number)?;
-        let course = text.course.take();
+        let cursor = text.cursor.take();
         text.bytes = text.slices.iter().map(Bytes::len).sum();
         self.number = held.add(text);
-        course
+        cursor
     }
 }
 

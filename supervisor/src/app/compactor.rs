@@ -17,7 +17,7 @@ use crate::{
         retention::{Next, RetentionInput, RetentionPolicy, Step, Trim, next_step},
     },
     journal::Journal,
-    views::{BaseMark, ReadFailed, Views},
+    views::{ReadFailed, SnapshotRef, Views},
 };
 
 /// How often it looks whether something is old.
@@ -57,7 +57,7 @@ impl Compactor {
                     () = tokio::time::sleep(SPILL_EVERY) => {}
                     () = ending.reached(Phase::Now) => return,
                 }
-                if views.overhang() > 0
+                if views.unspilled() > 0
                     && let Err(error) = spill(&views).await
                 {
                     tracing::warn!(%error, "the index can't be written; more of it is in memory");
@@ -100,7 +100,7 @@ impl Compactor {
         Ok(())
     }
 
-    async fn trim(&self, wanted: (BaseMark, LaggingSubscribers)) -> Result<(), Stopped> {
+    async fn trim(&self, wanted: (SnapshotRef, LaggingSubscribers)) -> Result<(), Stopped> {
         let (journal, views) = (Arc::clone(&self.journal), Arc::clone(&self.views));
         let begun = tokio::task::spawn_blocking(move || Trim::begin(wanted, &*journal, &views));
         let Some(mut trim) = begun.await?? else {

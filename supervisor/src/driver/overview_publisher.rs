@@ -8,14 +8,14 @@ use rollcall_common::time::Time;
 use crate::{
     dispatcher::Dispatcher,
     journal::EntryNumber,
-    views::{Overview, Roll, Views},
+    views::{FleetSummary, Overview, Views},
 };
 
 /// How often it looks at all workers and alerts, at most: so often, and less with every worker, so
 /// that looking never takes more than about a hundredth of its time.
-const ROLL_EVERY: Duration = Duration::from_millis(1);
+const FLEET_EVERY: Duration = Duration::from_millis(1);
 /// How much longer it waits for each worker.
-const ROLL_EACH: Duration = Duration::from_micros(10);
+const FLEET_EACH: Duration = Duration::from_micros(10);
 
 /// What is to be shown.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub(super) struct OverviewPublisher {
     held: VecDeque<(EntryNumber, Overview)>,
     /// The last entry that was appended.
     last: EntryNumber,
-    roll: Option<Arc<Roll>>,
+    fleet: Option<Arc<FleetSummary>>,
     rolled: Time,
     /// Whether there were turns since.
     behind: bool,
@@ -35,12 +35,12 @@ impl OverviewPublisher {
     pub(super) fn note(&mut self, dispatcher: &Dispatcher, entry: Option<EntryNumber>, now: Time) {
         self.last = entry.unwrap_or(self.last);
         let fresh = now.since(self.rolled) < self.every();
-        let overview = Overview::of(dispatcher, self.roll.take_if(|_| fresh));
+        let overview = Overview::of(dispatcher, self.fleet.take_if(|_| fresh));
         self.behind = fresh;
         if !fresh {
             self.rolled = now;
         }
-        self.roll = Some(Arc::clone(&overview.roll));
+        self.fleet = Some(Arc::clone(&overview.fleet));
         let last = self.last;
         match self.held.back_mut() {
             Some((entry, held)) if *entry == last => *held = overview,
@@ -65,7 +65,7 @@ impl OverviewPublisher {
     }
 
     fn every(&self) -> Duration {
-        let workers = self.roll.as_ref().map_or(0, |roll| roll.workers.len());
-        ROLL_EVERY + ROLL_EACH.saturating_mul(u32::try_from(workers).unwrap_or(u32::MAX))
+        let workers = self.fleet.as_ref().map_or(0, |fleet| fleet.workers.len());
+        FLEET_EVERY + FLEET_EACH.saturating_mul(u32::try_from(workers).unwrap_or(u32::MAX))
     }
 }

@@ -71,7 +71,7 @@ pub fn recover(
             views.take(entry.number, changes.drain(..));
             seen(&entry, recovered.state.last_time());
         }
-        if views.overhang() > OVERHANG {
+        if views.unspilled() > OVERHANG {
             views.spill()?;
         }
         next = last.next();

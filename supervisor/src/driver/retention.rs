@@ -23,7 +23,7 @@ use crate::{
     dispatcher::{Dispatcher, Event, LaggingSubscribers, RequestId},
     journal::{Journal, Space},
     record::Record,
-    views::{BaseMark, Place, ReadFailed, Views},
+    views::{Place, ReadFailed, SnapshotRef, Views},
 };
 
 /// What is to be kept.
@@ -65,7 +65,7 @@ pub enum Step {
     /// Write a snapshot: [`Event::Snapshot`].
     Snapshot,
     /// Trim to this snapshot: see [`Trim`].
-    Trim(BaseMark),
+    Trim(SnapshotRef),
 }
 
 /// What is to be done next, as the rules have it.
@@ -78,20 +78,20 @@ pub fn next_step(
 ) -> Step {
     let bases = views.bases();
     let size = journal.size_bytes();
-    let old = |base: &&BaseMark| standing.now.since(base.at) >= rules.age;
-    let free = |base: &&BaseMark| {
+    let old = |base: &&SnapshotRef| standing.now.since(base.at) >= rules.age;
+    let free = |base: &&SnapshotRef| {
         rules.slow == LaggingSubscribers::Dropped || base.head <= standing.slowest
     };
     let by_age = bases.iter().rev().find(|base| old(base) && free(base));
     let excess = rules.bytes.map_or(0, |most| size.saturating_sub(most));
     let by_size = bases.iter().filter(free).filter(|_| excess > 0);
     // The first that frees enough, or else the one that frees the most.
-    let enough = |base: &&BaseMark| journal.freed_by(base.entry) >= excess;
+    let enough = |base: &&SnapshotRef| journal.freed_by(base.entry) >= excess;
     let by_size = by_size.clone().find(enough).or_else(|| by_size.clone().next_back());
     let wanted = by_age.into_iter().chain(by_size).max_by_key(|base| base.entry);
     if let Some(base) = wanted
         && journal.freed_by(base.entry) > 0
-        && !views.is_lame()
+        && !views.is_degraded()
     {
         return Step::Trim(*base);
     }
@@ -114,7 +114,7 @@ fn is_low(journal: &dyn Journal) -> bool {
 /// The way to a shorter journal, step by step.
 #[derive(Debug)]
 pub struct Trim {
-    base: BaseMark,
+    base: SnapshotRef,
     slow: LaggingSubscribers,
     left: Vec<Place>,
     done: usize,
@@ -128,11 +128,11 @@ impl Trim {
     /// # Errors
     /// When the index can't be read.
     pub fn begin(
-        (base, slow): (BaseMark, LaggingSubscribers),
+        (base, slow): (SnapshotRef, LaggingSubscribers),
         journal: &dyn Journal,
         views: &Views,
     ) -> io::Result<Option<Self>> {
-        let left = views.left_behind(&base)?;
+        let left = views.live_before(&base)?;
         let room = u64::try_from(COPY_BYTES).unwrap_or(u64::MAX);
         let worth = left.bytes.saturating_mul(2) <= journal.freed_by(base.entry)
             && (left.bytes <= room || !is_low(journal));

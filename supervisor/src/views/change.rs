@@ -46,9 +46,9 @@ pub enum Change {
         index: u32,
     },
     /// The snapshot that was begun is whole.
-    BaseEnded,
+    SnapshotEnded,
     /// A snapshot begins in this entry.
-    Based {
+    SnapshotBegun {
         /// The last position given.
         head: Position,
         /// When, in the journal's own time.
@@ -133,9 +133,9 @@ impl Change {
             }
             Record::Snapshot(SnapshotPart::Header(SnapshotHeader { head, last, down, .. })) => {
                 let at = Time::from_micros(last.as_micros().saturating_sub(down));
-                Some(Self::Based { head, at })
+                Some(Self::SnapshotBegun { head, at })
             }
-            Record::Snapshot(SnapshotPart::Ended { .. }) => Some(Self::BaseEnded),
+            Record::Snapshot(SnapshotPart::Ended { .. }) => Some(Self::SnapshotEnded),
             Record::Copied { stream, sequence, at, message } => {
                 let bytes = narrow(message.weight());
                 let what = Copied::Message { at };

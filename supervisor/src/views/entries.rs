@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Place, ReadFailed, lately::Lately};
+use super::{Place, ReadFailed, entry_cache::EntryCache};
 use crate::{
     journal::EntryNumber,
     record::{
@@ -55,7 +55,11 @@ impl Entries {
     ///
     /// # Errors
     /// When the journal can't be read, or holds something else.
-    pub(super) fn record(&mut self, journal: &Lately, place: Place) -> Result<Record, ReadFailed> {
+    pub(super) fn record(
+        &mut self,
+        journal: &EntryCache,
+        place: Place,
+    ) -> Result<Record, ReadFailed> {
         Ok(self.opened(journal, place)?.record(place.index)?)
     }
 
@@ -65,7 +69,7 @@ impl Entries {
     /// When the entry holds something else.
     pub(super) fn record_at_hand(
         &mut self,
-        journal: &Lately,
+        journal: &EntryCache,
         place: Place,
     ) -> Result<Option<Record>, ReadFailed> {
         if !self.open.contains_key(&place.entry) {
@@ -83,7 +87,7 @@ impl Entries {
     /// When the journal can't be read.
     pub(super) fn decode_answer_ref(
         &mut self,
-        journal: &Lately,
+        journal: &EntryCache,
         place: Place,
     ) -> Result<Option<AnswerRef<'_>>, ReadFailed> {
         let opened = self.opened(journal, place)?;
@@ -91,14 +95,14 @@ impl Entries {
         Ok(decode_answer_ref(&opened.payload, &cursor)?)
     }
 
-    fn opened(&mut self, journal: &Lately, place: Place) -> Result<&mut Opened, ReadFailed> {
+    fn opened(&mut self, journal: &EntryCache, place: Place) -> Result<&mut Opened, ReadFailed> {
         if !self.open.contains_key(&place.entry) {
             self.read(journal, place.entry)?;
         }
         self.open.get_mut(&place.entry).ok_or(ReadFailed::Unexpected(place))
     }
 
-    fn read(&mut self, journal: &Lately, wanted: EntryNumber) -> Result<(), ReadFailed> {
+    fn read(&mut self, journal: &EntryCache, wanted: EntryNumber) -> Result<(), ReadFailed> {
         let near = self.last.is_some_and(|last| wanted.0.abs_diff(last.0) <= NEAR);
         if near {
             self.ahead = (self.ahead * AHEAD_GROWTH).clamp(AHEAD_LEAST, AHEAD_MOST);
@@ -178,7 +182,7 @@ mod tests {
 
     /// So many entries of three records each; a record's sequence is ten times its entry's number
     /// and its index.
-    fn journal(entries: u64) -> Lately {
+    fn journal(entries: u64) -> EntryCache {
         let journal = MemoryJournal::new();
         for entry in 1..=entries {
             let mut encoder = Encoder::default();
@@ -189,7 +193,7 @@ mod tests {
             }
             let _durable_at_once = journal.append(encoder.finish(), Epoch::FIRST).unwrap();
         }
-        Lately::new(Arc::new(journal))
+        EntryCache::new(Arc::new(journal))
     }
 
     #[test]
@@ -225,7 +229,7 @@ mod tests {
             encoder.push(&Record::Accepted { stream, sequence, at, message });
             let _durable_at_once = journal.append(encoder.finish(), Epoch::FIRST).unwrap();
         }
-        let journal = Lately::new(Arc::new(journal));
+        let journal = EntryCache::new(Arc::new(journal));
         let mut entries = Entries::default();
         for entry in [1, 2, 3, 4, 5, 1] {
             let place = Place { entry: EntryNumber(entry), index: 0 };

@@ -16,11 +16,11 @@ use rollcall_common::{
 
 use super::{
     Change, Copied,
-    open::Open,
+    lock_free::LockFreeStatus,
     row::{Kind, Row},
     rows::{Recent, Rows},
+    seek,
     stream::{Pending, StreamView},
-    walk,
 };
 use crate::{
     dispatcher::{Cause, Released, Room, StreamStatus},
@@ -41,7 +41,7 @@ const KEPT_ROOM: usize = 4096;
 
 /// A snapshot in the journal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct BaseMark {
+pub struct SnapshotRef {
     /// The entry in which it begins.
     pub entry: EntryNumber,
     /// The entry in which it ends.
@@ -54,7 +54,7 @@ pub struct BaseMark {
 
 /// What is still needed of what lies before an entry.
 #[derive(Debug, Default)]
-pub struct LeftBehind {
+pub struct LiveBefore {
     /// Where it lies.
     pub places: Vec<Place>,
     /// About how many bytes it has.
@@ -78,12 +78,12 @@ pub(super) struct Index {
     /// Bytes of unreleased answers in memory.
     pending_bytes: usize,
     /// Whole snapshots that are there, the oldest first.
-    bases: VecDeque<BaseMark>,
+    bases: VecDeque<SnapshotRef>,
     /// One whose end has not been seen.
-    begun: Option<BaseMark>,
+    begun: Option<SnapshotRef>,
     /// Released results that lie before a snapshot which is older than their release: it knows
     /// nothing of them. About their bytes.
-    straddling: BTreeMap<Position, u32>,
+    released_after_snapshot: BTreeMap<Position, u32>,
 }
 
 impl Index {
@@ -93,7 +93,7 @@ impl Index {
     /// When a row that is to be changed can't be.
     pub(super) fn take(
         &mut self,
-        (rows, open): (&Rows, &Open),
+        (rows, open): (&Rows, &LockFreeStatus),
         entry: EntryNumber,
         change: Change,
     ) -> io::Result<()> {
@@ -104,19 +104,19 @@ impl Index {
                 }
             }
             Change::Answered { stream, sequence, answer, bytes, index } => {
-                let warm = answer.as_ref().map_or(0, |answer| answer.weight());
-                let room = CACHE_BYTES.saturating_sub(self.pending_bytes + warm);
+                let cached = answer.as_ref().map_or(0, |answer| answer.weight());
+                let room = CACHE_BYTES.saturating_sub(self.pending_bytes + cached);
                 // Unreleased ones come first: they are yet to be read.
-                let answer = answer.filter(|_| rows.cool(room) <= room && room > 0);
+                let answer = answer.filter(|_| rows.evict(room) <= room && room > 0);
                 let place = Place { entry, index };
                 self.pend(stream, sequence, Pending { place, bytes, answer });
             }
-            Change::BaseEnded => {
+            Change::SnapshotEnded => {
                 let begun = self.begun.take();
-                self.bases.extend(begun.map(|base| BaseMark { end: entry, ..base }));
+                self.bases.extend(begun.map(|base| SnapshotRef { end: entry, ..base }));
             }
-            Change::Based { head, at } => {
-                self.begun = Some(BaseMark { entry, end: entry, head, at });
+            Change::SnapshotBegun { head, at } => {
+                self.begun = Some(SnapshotRef { entry, end: entry, head, at });
             }
             Change::Copied { stream, sequence, what, bytes, index } => {
                 let place = Place { entry, index };
@@ -135,7 +135,8 @@ impl Index {
             Change::Status { stream, status } => self.said.push((stream, status)),
             Change::Trimmed { through, below } => {
                 rows.trim(through);
-                self.straddling = self.straddling.split_off(&through.next());
+                self.released_after_snapshot =
+                    self.released_after_snapshot.split_off(&through.next());
                 self.bases.retain(|base| base.entry >= below);
             }
         }
@@ -143,9 +144,9 @@ impl Index {
     }
 
     /// Lets everybody see what was taken in.
-    pub(super) fn show(&mut self, open: &Open) {
+    pub(super) fn show(&mut self, open: &LockFreeStatus) {
         for stream in self.fresh.drain(..) {
-            open.names.add(&open.board, stream);
+            open.names.add(&open.table, stream);
         }
         self.show_places(open);
     }
@@ -158,19 +159,19 @@ impl Index {
     }
 
     /// The same, after so much that all is shown anew.
-    pub(super) fn show_all(&mut self, open: &Open) {
+    pub(super) fn show_all(&mut self, open: &LockFreeStatus) {
         self.forget_to_show();
-        open.names.reset(&open.board);
+        open.names.reset(&open.table);
         self.touched = (0..StreamId::after(self.streams.len()).0).map(StreamId).collect();
         self.show_places(open);
     }
 
-    fn show_places(&mut self, open: &Open) {
+    fn show_places(&mut self, open: &LockFreeStatus) {
         let mut touched = std::mem::take(&mut self.touched);
         for stream in touched.drain(..) {
             if let Some(view) = self.stream(stream) {
-                let status = open.board.read(stream).and_then(|shape| shape.status);
-                open.board.write(stream, &view.shape(status));
+                let status = open.table.read(stream).and_then(|shape| shape.status);
+                open.table.write(stream, &view.shape(status));
             }
         }
         let mut said = std::mem::take(&mut self.said);
@@ -183,12 +184,12 @@ impl Index {
         (self.touched, self.said) = (touched, said);
     }
 
-    fn show_status(&mut self, open: &Open, stream: StreamId, status: StreamStatus) {
+    fn show_status(&mut self, open: &LockFreeStatus, stream: StreamId, status: StreamStatus) {
         let Some(view) = self.stream(stream) else {
             return;
         };
-        let before = open.board.read(stream).and_then(|shape| shape.status);
-        open.board.write(stream, &view.shape(Some(status)));
+        let before = open.table.read(stream).and_then(|shape| shape.status);
+        open.table.write(stream, &view.shape(Some(status)));
         open.park(before.map_or(0, |before| before.parked), status.parked);
         let changed = match status.cause {
             Some(Cause::NoWorker | Cause::Parked | Cause::Paused | Cause::PoolOutage) => {
@@ -208,7 +209,7 @@ impl Index {
         }
     }
 
-    pub(super) fn bases(&self) -> &VecDeque<BaseMark> {
+    pub(super) fn bases(&self) -> &VecDeque<SnapshotRef> {
         &self.bases
     }
 
@@ -232,12 +233,12 @@ impl Index {
 
     /// What is unreleased and lies before `below`; and the positions of results that lie there
     /// and were released after the snapshot `base`.
-    pub(super) fn left_behind(&self, base: &BaseMark) -> (LeftBehind, Vec<Position>) {
+    pub(super) fn live_before(&self, base: &SnapshotRef) -> (LiveBefore, Vec<Position>) {
         let (mut places, mut bytes) = (Vec::new(), 0);
         for view in self.streams.iter() {
             let mut found = Vec::new();
             let mut sum = 0;
-            view.left_behind(
+            view.live_before(
                 base.entry,
                 |_, place, weight| {
                     found.push(place);
@@ -251,18 +252,18 @@ impl Index {
             places.append(&mut found);
             bytes += sum;
         }
-        let released = self.straddling.range(base.head.next()..);
+        let released = self.released_after_snapshot.range(base.head.next()..);
         let mut positions = Vec::new();
         for (position, weight) in released {
             positions.push(*position);
             bytes += u64::from(*weight);
         }
-        (LeftBehind { places, bytes }, positions)
+        (LiveBefore { places, bytes }, positions)
     }
 
-    fn open(&mut self, open: &Open, name: StreamName, released: (Sequence, u32)) {
+    fn open(&mut self, open: &LockFreeStatus, name: StreamName, released: (Sequence, u32)) {
         let stream = StreamId::after(self.streams.len());
-        open.board.add(name);
+        open.table.add(name);
         self.fresh.push(stream);
         self.streams.push(StreamView::new(released));
         self.touched.push(stream);
@@ -298,7 +299,7 @@ impl Index {
             self.pending_bytes -= answer.weight();
         }
         if newest.is_some_and(|base| place.is_none_or(|place| place.entry < base)) {
-            self.straddling.insert(release.position, bytes);
+            self.released_after_snapshot.insert(release.position, bytes);
         }
         if self.touched.last() != Some(&release.stream) {
             self.touched.push(release.stream);
@@ -313,9 +314,9 @@ impl Index {
             skips,
             kind,
         };
-        let warm = rows.push(Recent { row, answer });
-        if warm + self.pending_bytes > CACHE_BYTES {
-            rows.cool(CACHE_BYTES.saturating_sub(self.pending_bytes));
+        let cached = rows.push(Recent { row, answer });
+        if cached + self.pending_bytes > CACHE_BYTES {
+            rows.evict(CACHE_BYTES.saturating_sub(self.pending_bytes));
         }
     }
 
@@ -342,7 +343,7 @@ impl Index {
             return Ok(());
         }
         let newest = (view.released, view.last_position());
-        let Some(position) = walk::find(rows, newest, sequence)? else {
+        let Some(position) = seek::find(rows, newest, sequence)? else {
             return Ok(());
         };
         rows.change(position, |row| match (what, row.kind) {

@@ -12,7 +12,7 @@ use super::{
     Place, ReadFailed, ReleasedResult, Views,
     reader::Wanted,
     rows::Recent,
-    walk::{self, Way},
+    seek::{self, Seek},
 };
 use crate::{
     journal::ReadError,
@@ -56,7 +56,7 @@ impl Views {
         if sequence > newest.0 {
             return None;
         }
-        self.noted(walk::find(&self.rows, newest, sequence)).flatten()
+        self.noted(seek::find(&self.rows, newest, sequence)).flatten()
     }
 
     /// When the result at a position was released, if it is kept. It may read a page of a file.
@@ -73,7 +73,7 @@ impl Views {
         let Some((released, position)) = self.newest(stream) else {
             return Sequence::FIRST;
         };
-        let first = self.noted(walk::first(&self.rows, (released, position))).flatten();
+        let first = self.noted(seek::first(&self.rows, (released, position))).flatten();
         first.unwrap_or_else(|| released.next())
     }
 
@@ -83,7 +83,7 @@ impl Views {
     pub fn previous(&self, stream: StreamId, sequence: Sequence) -> Sequence {
         let before = Sequence(sequence.0.saturating_sub(1));
         let newest = self.newest(stream).filter(|(newest, _)| sequence <= *newest);
-        let found = newest.map(|newest| walk::row(&self.rows, newest, sequence));
+        let found = newest.map(|newest| seek::row(&self.rows, newest, sequence));
         let skips = found.and_then(|row| self.noted(row).flatten()).map_or(0, |row| row.skips);
         Sequence(before.0.saturating_sub(u64::from(skips)))
     }
@@ -104,9 +104,9 @@ impl Views {
             let Some(newest) = self.newest(stream) else {
                 return Ok(Vec::new());
             };
-            match walk::along(&self.rows, newest, after, limit)? {
-                Way::Found(found) => self.reader.results(self.wanted(found), bytes),
-                Way::Gone(first) => Err(ReadFailed::Gone { first: first.0 }),
+            match seek::along(&self.rows, newest, after, limit)? {
+                Seek::Found(found) => self.reader.results(self.wanted(found), bytes),
+                Seek::Gone(first) => Err(ReadFailed::Gone { first: first.0 }),
             }
         })
     }
@@ -121,7 +121,7 @@ impl Views {
         limit: usize,
     ) -> Option<Vec<ReleasedResult>> {
         let newest = self.newest(stream)?;
-        let found = walk::along_recent(&self.rows, newest, after, limit)?;
+        let found = seek::along_recent(&self.rows, newest, after, limit)?;
         if found.is_empty() { Some(Vec::new()) } else { self.reader.recent(self.wanted(found)) }
     }
 
@@ -215,7 +215,7 @@ impl Views {
         limit: usize,
         wants: impl Fn(&StreamName) -> bool,
     ) -> io::Result<(Position, Vec<SequenceRange>)> {
-        walk::scan(&self.rows, after, limit, |stream| {
+        seek::scan(&self.rows, after, limit, |stream| {
             self.name(stream).is_some_and(|name| wants(&name))
         })
     }

@@ -23,30 +23,30 @@ use rollcall_common::{
 };
 use tokio::sync::watch;
 
-mod board;
 mod change;
-mod course;
 mod entries;
+mod entry_cache;
 mod index;
-mod lately;
+mod lock_free;
 mod lookup;
 mod names;
-mod open;
 mod overview;
 mod reader;
+mod replay_cursor;
 mod row;
 mod rows;
+mod seek;
+mod status_table;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod waiting;
-mod walk;
 
 pub use change::{Change, Copied};
-pub use course::{Course, Shown, Source, Went};
-pub use index::{BaseMark, LeftBehind, Place};
-pub use overview::{Overview, Roll};
+pub use index::{LiveBefore, Place, SnapshotRef};
+pub use overview::{FleetSummary, Overview};
 pub use reader::{ReadFailed, ReleasedResult};
+pub use replay_cursor::{Progress, ReplayCursor, ResultRef, Source};
 pub use waiting::{Interest, WaitingReader};
 
 use crate::{
@@ -54,7 +54,7 @@ use crate::{
     journal::{EntryNumber, Journal},
 };
 use index::Index;
-use open::Open;
+use lock_free::LockFreeStatus;
 use reader::Reader;
 use rows::Rows;
 use waiting::WaitingReaders;
@@ -64,7 +64,7 @@ use waiting::WaitingReaders;
 pub struct Views {
     /// Where things lie. Whoever reads a status or a list needs nothing of it.
     index: RwLock<Index>,
-    open: Open,
+    open: LockFreeStatus,
     rows: Rows,
     reader: Reader,
     /// Whether the index could not be brought up to date.
@@ -98,7 +98,7 @@ impl Views {
     fn with_rows(journal: Arc<dyn Journal>, rows: Rows) -> Self {
         Self {
             index: RwLock::default(),
-            open: Open::default(),
+            open: LockFreeStatus::default(),
             rows,
             reader: Reader::new(journal),
             lame: AtomicBool::new(false),
@@ -188,13 +188,13 @@ impl Views {
 
     /// Places in memory that the next [`Views::spill`] would move to the disk.
     #[must_use]
-    pub fn overhang(&self) -> usize {
-        self.rows.overhang()
+    pub fn unspilled(&self) -> usize {
+        self.rows.unspilled()
     }
 
     /// Whether the index could not be brought up to date: the journal must not be trimmed then.
     #[must_use]
-    pub fn is_lame(&self) -> bool {
+    pub fn is_degraded(&self) -> bool {
         self.lame.load(Ordering::Relaxed)
     }
 
@@ -206,7 +206,7 @@ impl Views {
 
     /// The snapshots that the journal can be trimmed to, the oldest first.
     #[must_use]
-    pub fn bases(&self) -> Vec<BaseMark> {
+    pub fn bases(&self) -> Vec<SnapshotRef> {
         self.read().bases().iter().copied().collect()
     }
 
@@ -215,8 +215,8 @@ impl Views {
     ///
     /// # Errors
     /// When the index can't be read.
-    pub fn left_behind(&self, base: &BaseMark) -> io::Result<LeftBehind> {
-        let (mut left, positions) = self.read().left_behind(base);
+    pub fn live_before(&self, base: &SnapshotRef) -> io::Result<LiveBefore> {
+        let (mut left, positions) = self.read().live_before(base);
         let mut block = rows::Block::default();
         for position in positions {
             let found = self.rows.get(position, &mut block)?;
@@ -237,26 +237,26 @@ impl Views {
     /// The number of the stream `name`.
     #[must_use]
     pub fn find(&self, name: &StreamName) -> Option<StreamId> {
-        self.open.names.find(&self.open.board, name)
+        self.open.names.find(&self.open.table, name)
     }
 
     /// The name of a stream.
     #[must_use]
     pub fn name(&self, stream: StreamId) -> Option<StreamName> {
-        self.open.board.name(stream)
+        self.open.table.name(stream)
     }
 
     /// A stream's status, and when its oldest unreleased message was taken in.
     #[must_use]
     pub fn status(&self, stream: StreamId) -> Option<(StreamStatus, Option<Time>)> {
-        let shape = self.open.board.read(stream)?;
+        let shape = self.open.table.read(stream)?;
         Some((shape.status?, shape.oldest))
     }
 
     /// Streams by name, from the first after `after`, at most `limit`.
     #[must_use]
     pub fn streams(&self, after: Option<&StreamName>, limit: usize) -> Vec<(StreamName, StreamId)> {
-        self.open.names.page(&self.open.board, after, limit)
+        self.open.names.page(&self.open.table, after, limit)
     }
 
     /// Streams whose head waits for somebody, at most `limit`, and never more than
@@ -284,7 +284,7 @@ impl Views {
     /// How many streams there are.
     #[must_use]
     pub fn stream_count(&self) -> usize {
-        self.open.board.len()
+        self.open.table.len()
     }
 
     /// A reader that is woken by what is released from now on and concerns it. Look whether it is
@@ -308,7 +308,7 @@ impl Views {
 
     /// A stream's newest released result, and its position.
     fn newest(&self, stream: StreamId) -> Option<(Sequence, Position)> {
-        self.open.board.read(stream).map(|shape| shape.newest)
+        self.open.table.read(stream).map(|shape| shape.newest)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Index> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rollcall_common::ids::{StreamId, StreamName};
 
-use super::board::Board;
+use super::status_table::StatusTable;
 
 /// Most streams of a leaf: so many are copied for a new one.
 const LEAF: usize = 256;
@@ -21,10 +21,10 @@ type Leaf = Vec<StreamId>;
 
 impl Names {
     /// Has all streams of the board.
-    pub(super) fn reset(&self, board: &Board) {
-        let count = u32::try_from(board.len()).unwrap_or(u32::MAX);
+    pub(super) fn reset(&self, table: &StatusTable) {
+        let count = u32::try_from(table.len()).unwrap_or(u32::MAX);
         let mut all: Vec<(StreamName, StreamId)> = (0..count)
-            .filter_map(|stream| Some((board.name(StreamId(stream))?, StreamId(stream))))
+            .filter_map(|stream| Some((table.name(StreamId(stream))?, StreamId(stream))))
             .collect();
         all.sort_unstable();
         let leaves = all.chunks(LEAF / 2).map(|part| {
@@ -35,18 +35,18 @@ impl Names {
     }
 
     /// Adds a stream of the board. One at a time does so.
-    pub(super) fn add(&self, board: &Board, stream: StreamId) {
-        let Some(name) = board.name(stream) else {
+    pub(super) fn add(&self, table: &StatusTable, stream: StreamId) {
+        let Some(name) = table.name(stream) else {
             return;
         };
         let leaves = self.0.load_full();
-        let at = leaf_of(board, &leaves, &name);
+        let at = leaf_of(table, &leaves, &name);
         let Some(place) = leaves.get(at) else {
             let first = Arc::new(ArcSwap::from_pointee(vec![stream]));
             return self.0.store(Arc::new(vec![first]));
         };
         let old = place.load();
-        let before = old.partition_point(|other| is_before(board, *other, &name));
+        let before = old.partition_point(|other| is_before(table, *other, &name));
         let (lower, upper) = old.split_at(before);
         let leaf = [lower, &[stream], upper].concat();
         if leaf.len() < LEAF {
@@ -60,31 +60,31 @@ impl Names {
     }
 
     /// The stream of a name.
-    pub(super) fn find(&self, board: &Board, name: &StreamName) -> Option<StreamId> {
+    pub(super) fn find(&self, table: &StatusTable, name: &StreamName) -> Option<StreamId> {
         let leaves = self.0.load();
-        let leaf = leaves.get(leaf_of(board, &leaves, name))?.load();
-        let at = leaf.partition_point(|other| is_before(board, *other, name));
+        let leaf = leaves.get(leaf_of(table, &leaves, name))?.load();
+        let at = leaf.partition_point(|other| is_before(table, *other, name));
         let stream = *leaf.get(at)?;
-        board.has_name(stream, |other| other == name).then_some(stream)
+        table.has_name(stream, |other| other == name).then_some(stream)
     }
 
     /// The streams behind the name `after`, at most `limit`.
     pub(super) fn page(
         &self,
-        board: &Board,
+        table: &StatusTable,
         after: Option<&StreamName>,
         limit: usize,
     ) -> Vec<(StreamName, StreamId)> {
         let leaves = self.0.load();
-        let from = after.map_or(0, |name| leaf_of(board, &leaves, name));
+        let from = after.map_or(0, |name| leaf_of(table, &leaves, name));
         let mut page = Vec::new();
         for leaf in leaves.iter().skip(from) {
             let leaf = leaf.load();
             let skip = after.map_or(0, |after| {
-                leaf.partition_point(|one| board.has_name(*one, |name| name <= after))
+                leaf.partition_point(|one| table.has_name(*one, |name| name <= after))
             });
             let later = leaf.iter().skip(skip).take(limit - page.len());
-            page.extend(later.filter_map(|stream| Some((board.name(*stream)?, *stream))));
+            page.extend(later.filter_map(|stream| Some((table.name(*stream)?, *stream))));
             if page.len() >= limit {
                 break;
             }
@@ -93,15 +93,15 @@ impl Names {
     }
 }
 
-fn is_before(board: &Board, stream: StreamId, name: &StreamName) -> bool {
-    board.has_name(stream, |other| other < name)
+fn is_before(table: &StatusTable, stream: StreamId, name: &StreamName) -> bool {
+    table.has_name(stream, |other| other < name)
 }
 
 /// The leaf in which a name is, if it is there.
-fn leaf_of(board: &Board, leaves: &[Arc<ArcSwap<Leaf>>], name: &StreamName) -> usize {
+fn leaf_of(table: &StatusTable, leaves: &[Arc<ArcSwap<Leaf>>], name: &StreamName) -> usize {
     let begins = |leaf: &Arc<ArcSwap<Leaf>>| {
         let first = leaf.load().first().copied();
-        first.is_none_or(|first| board.has_name(first, |first| first <= name))
+        first.is_none_or(|first| table.has_name(first, |first| first <= name))
     };
     leaves.partition_point(begins).saturating_sub(1)
 }
@@ -114,30 +114,30 @@ mod tests {
 
     #[test]
     fn names_are_found_and_listed_in_order() {
-        let (board, names) = (Board::default(), Names::default());
+        let (table, names) = (StatusTable::default(), Names::default());
         let mut expected = BTreeMap::new();
-        assert_eq!(names.page(&board, None, 10), []);
+        assert_eq!(names.page(&table, None, 10), []);
         let mut rng = fastrand::Rng::with_seed(7);
         for number in 0..3000 {
             let name: StreamName = format!("{:x}-{number}", rng.u32(..)).parse().unwrap();
             expected.insert(name.clone(), StreamId(number));
-            board.add(name);
-            names.add(&board, StreamId(number));
+            table.add(name);
+            names.add(&table, StreamId(number));
         }
         let whole: Vec<_> = expected.iter().map(|(name, id)| (name.clone(), *id)).collect();
         for again in [false, true] {
             if again {
-                names.reset(&board);
+                names.reset(&table);
             }
-            assert_eq!(names.page(&board, None, usize::MAX), whole);
+            assert_eq!(names.page(&table, None, usize::MAX), whole);
             for (at, (name, stream)) in whole.iter().enumerate().step_by(37) {
-                assert_eq!(names.find(&board, name), Some(*stream));
+                assert_eq!(names.find(&table, name), Some(*stream));
                 let five: Vec<_> = whole[at + 1..].iter().take(5).cloned().collect();
-                assert_eq!(names.page(&board, Some(name), 5), five);
+                assert_eq!(names.page(&table, Some(name), 5), five);
             }
             let between: StreamName = "7".parse().unwrap();
-            assert_eq!(names.find(&board, &between), None);
-            let after = names.page(&board, Some(&between), 1);
+            assert_eq!(names.find(&table, &between), None);
+            let after = names.page(&table, Some(&between), 1);
             assert_eq!(after.first(), whole.iter().find(|(name, _)| *name > between));
         }
     }

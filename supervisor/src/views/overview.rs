@@ -18,12 +18,12 @@ pub struct Overview {
     /// The last position given.
     pub head: Position,
     /// Who works, and what is wrong.
-    pub roll: Arc<Roll>,
+    pub fleet: Arc<FleetSummary>,
 }
 
 /// Who works, and what is wrong.
 #[derive(Clone, Debug, Default)]
-pub struct Roll {
+pub struct FleetSummary {
     /// The workers that are there.
     pub workers: Vec<Worker>,
     /// How many alerts ask for somebody.
@@ -33,18 +33,18 @@ pub struct Roll {
 }
 
 impl Overview {
-    /// As a dispatcher stands. With `roll`, that is taken over: it costs a look at each worker.
+    /// As a dispatcher stands. With `fleet`, that is taken over: it costs a look at each worker.
     #[must_use]
-    pub fn of(dispatcher: &Dispatcher, roll: Option<Arc<Roll>>) -> Self {
+    pub fn of(dispatcher: &Dispatcher, fleet: Option<Arc<FleetSummary>>) -> Self {
         Self {
             counters: *dispatcher.counters(),
             head: dispatcher.state().head(),
-            roll: roll.unwrap_or_else(|| Arc::new(Roll::of(dispatcher))),
+            fleet: fleet.unwrap_or_else(|| Arc::new(FleetSummary::of(dispatcher))),
         }
     }
 }
 
-impl Roll {
+impl FleetSummary {
     fn of(dispatcher: &Dispatcher) -> Self {
         let workers = dispatcher.workers().map(|(_, worker)| worker);
         let (firing, worst) = dispatcher.firing();

@@ -10,7 +10,7 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::{Place, entries::Entries, lately::Lately};
+use super::{Place, entries::Entries, entry_cache::EntryCache};
 use crate::{
     journal::{Journal, ReadError},
     record::{Answer, AnswerRef, Record, codec::DecodeError},
@@ -95,12 +95,12 @@ impl ReadFailed {
 /// Reads what the index points to.
 #[derive(Debug)]
 pub(super) struct Reader {
-    journal: Lately,
+    journal: EntryCache,
 }
 
 impl Reader {
     pub(super) fn new(journal: Arc<dyn Journal>) -> Self {
-        Self { journal: Lately::new(journal) }
+        Self { journal: EntryCache::new(journal) }
     }
 
     pub(super) fn results(

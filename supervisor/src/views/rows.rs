@@ -123,7 +123,7 @@ impl Rows {
     }
 
     /// Lets the oldest results go until those that stay have at most `bytes`.
-    pub(super) fn cool(&self, bytes: usize) -> usize {
+    pub(super) fn evict(&self, bytes: usize) -> usize {
         let mut tail = self.tail_mut();
         while tail.warm_bytes > bytes && tail.cooled < tail.end() {
             tail.cool_next();
@@ -245,7 +245,7 @@ impl Rows {
     }
 
     /// Rows in memory that a spill would move.
-    pub(super) fn overhang(&self) -> usize {
+    pub(super) fn unspilled(&self) -> usize {
         if self.folder.is_none() {
             return 0;
         }

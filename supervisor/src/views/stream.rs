@@ -12,7 +12,7 @@ use rollcall_common::{
     time::Time,
 };
 
-use super::{Place, board::Shape};
+use super::{Place, status_table::StreamSnapshot};
 use crate::{dispatcher::StreamStatus, journal::EntryNumber, record::Answer};
 
 /// Unreleased messages that lie in one entry, one behind the other.
@@ -104,8 +104,8 @@ impl StreamView {
     }
 
     /// What everybody sees of it.
-    pub(super) fn shape(&self, status: Option<StreamStatus>) -> Shape {
-        Shape {
+    pub(super) fn shape(&self, status: Option<StreamStatus>) -> StreamSnapshot {
+        StreamSnapshot {
             status,
             newest: (self.released, self.last_position()),
             oldest: self.accepted_at(self.released.next()),
@@ -236,7 +236,7 @@ impl StreamView {
 
     /// Unreleased messages and answers that lie before `below` and are needed: sequence, place
     /// and, for a run of messages, about the bytes of each.
-    pub(super) fn left_behind(
+    pub(super) fn live_before(
         &self,
         below: EntryNumber,
         mut message: impl FnMut(Sequence, Place, u64),

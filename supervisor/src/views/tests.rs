@@ -13,7 +13,7 @@ use rollcall_common::{
 };
 use uuid::Uuid;
 
-use super::{Change, Course, ReadFailed, Source, Views, Went};
+use super::{Change, Progress, ReadFailed, ReplayCursor, Source, Views};
 use crate::{
     dispatcher::Released,
     journal::{EntryNumber, Journal as _, memory::MemoryJournal},
@@ -123,21 +123,21 @@ impl Desk {
 impl Desk {
     /// Reading on in pieces finds the same.
     fn check_reading_on(&self, source: Source, after: u64, expected: impl Iterator<Item = u64>) {
-        let (mut course, mut found) = (Course::new(source, after), Vec::new());
+        let (mut cursor, mut found) = (ReplayCursor::new(source, after), Vec::new());
         loop {
             let before = found.len();
-            let went = self.views.read_on(&mut course, |shown| {
+            let went = self.views.read_on(&mut cursor, |shown| {
                 assert_eq!(shown.result, AnswerRef::at(&answer(shown.position)));
                 found.push(shown.position.0);
                 found.len() < before + 300
             });
-            if went.unwrap() == Went::ToTheEnd {
+            if went.unwrap() == Progress::ToTheEnd {
                 break;
             }
         }
         assert_eq!(found, expected.collect::<Vec<_>>());
         if after > 0 {
-            let gone = self.views.read_on(&mut Course::new(source, after - 1), |_| true);
+            let gone = self.views.read_on(&mut ReplayCursor::new(source, after - 1), |_| true);
             assert!(matches!(gone, Err(ReadFailed::Gone { first }) if first == after + 1));
         }
     }
@@ -176,7 +176,7 @@ fn results_are_found_in_files_as_in_memory() {
     }
     // One stream comes only now and then: its links lead far back.
     desk.release([(4, false), (0, false), (4, true), (4, false)]);
-    assert!(desk.views.overhang() < VIEW_SPILL_ROWS, "{} stay", desk.views.overhang());
+    assert!(desk.views.unspilled() < VIEW_SPILL_ROWS, "{} stay", desk.views.unspilled());
     desk.check(0);
     for floor in [1, 777, 10_000, desk.said.len() as u64 - 2] {
         desk.trim(floor);

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::decode_attribute;
 use crate::{
     record::Beside,
-    views::{ReleasedResult, Shown},
+    views::{ReleasedResult, ResultRef},
 };
 
 /// Bytes of a line, about, beside the result's own.
@@ -22,7 +22,7 @@ const DEPTH: usize = 100;
 /// A result, to be written as JSON.
 #[derive(Clone, Copy, Debug)]
 pub struct ResultBody<'a> {
-    shown: Shown<'a>,
+    shown: ResultRef<'a>,
     replay: Option<bool>,
 }
 
@@ -41,12 +41,12 @@ impl<'a> ResultBody<'a> {
     /// The fields of a released result.
     #[must_use]
     pub fn of(result: &'a ReleasedResult) -> Self {
-        Self::shown(Shown::of(result))
+        Self::shown(ResultRef::of(result))
     }
 
     /// The same, where it lies.
     #[must_use]
-    pub fn shown(shown: Shown<'a>) -> Self {
+    pub fn shown(shown: ResultRef<'a>) -> Self {
         Self { shown, replay: None }
     }
 
@@ -59,7 +59,7 @@ impl<'a> ResultBody<'a> {
 
     /// Adds one line of JSON, without its end, to `text`.
     pub fn write_line(&self, text: &mut Vec<u8>) {
-        let Shown { position, stream, sequence, released_at, result } = self.shown;
+        let ResultRef { position, stream, sequence, released_at, result } = self.shown;
         text.reserve(result.body.len() + LINE_BYTES);
         number(text, b"{\"position\":", position.0);
         // A stream's name has nothing to escape.
@@ -292,7 +292,7 @@ mod tests {
         };
         let (sequence, released_at) = (Sequence(3), Time::from_micros(2_000_000));
         let position = Position(4);
-        let shown = Shown { position, stream: &stream, sequence, released_at, result };
+        let shown = ResultRef { position, stream: &stream, sequence, released_at, result };
         let line = |until| {
             let mut line = Vec::new();
             ResultBody::shown(shown).replayed_until(until).write_line(&mut line);

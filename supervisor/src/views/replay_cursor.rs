@@ -13,7 +13,7 @@ use super::{
     entries::Entries,
     lookup::{LOOKS, placed},
     reader::{ReleasedResult, Wanted},
-    walk::{self, Way},
+    seek::{self, Seek},
 };
 use crate::{journal::ReadError, record::AnswerRef};
 
@@ -34,7 +34,7 @@ pub enum Source {
 
 /// A reader's way along the results, to be gone on with.
 #[derive(Debug)]
-pub struct Course {
+pub struct ReplayCursor {
     source: Source,
     /// The position or sequence that was read last.
     after: u64,
@@ -45,7 +45,7 @@ pub struct Course {
 
 /// How far a reader went.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Went {
+pub enum Progress {
     /// There may be more.
     OnlySoFar,
     /// There is nothing more now.
@@ -54,7 +54,7 @@ pub enum Went {
 
 /// A released result, where it lies.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown<'a> {
+pub struct ResultRef<'a> {
     /// Its position.
     pub position: Position,
     /// Its stream.
@@ -67,7 +67,7 @@ pub struct Shown<'a> {
     pub result: AnswerRef<'a>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> ResultRef<'a> {
     /// One that was read into memory.
     #[must_use]
     pub fn of(result: &'a ReleasedResult) -> Self {
@@ -81,7 +81,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-impl Course {
+impl ReplayCursor {
     /// From the first result after the position or sequence `after` on.
     #[must_use]
     pub fn new(source: Source, after: u64) -> Self {
@@ -116,23 +116,23 @@ impl Views {
     /// that is right: the error comes with the next call then.
     pub fn read_on(
         &self,
-        course: &mut Course,
-        mut see: impl FnMut(Shown<'_>) -> bool,
-    ) -> Result<Went, ReadFailed> {
+        cursor: &mut ReplayCursor,
+        mut see: impl FnMut(ResultRef<'_>) -> bool,
+    ) -> Result<Progress, ReadFailed> {
         let (mut any, mut looks) = (false, LOOKS);
         loop {
-            match self.see_next(course, &mut see) {
-                Ok(None) => return Ok(Went::ToTheEnd),
+            match self.see_next(cursor, &mut see) {
+                Ok(None) => return Ok(Progress::ToTheEnd),
                 Ok(Some(true)) => any = true,
-                Ok(Some(false)) => return Ok(Went::OnlySoFar),
+                Ok(Some(false)) => return Ok(Progress::OnlySoFar),
                 // It lies elsewhere by now.
                 Err(ReadFailed::Journal(ReadError::Trimmed { .. })) if looks > 1 => {
                     looks -= 1;
-                    course.next.clear();
+                    cursor.next.clear();
                 }
                 Err(_) if any => {
-                    course.next.clear();
-                    return Ok(Went::OnlySoFar);
+                    cursor.next.clear();
+                    return Ok(Progress::OnlySoFar);
                 }
                 Err(error) => return Err(error),
             }
@@ -142,18 +142,18 @@ impl Views {
     /// Shows the next one; whether it is not enough.
     fn see_next(
         &self,
-        course: &mut Course,
-        see: &mut impl FnMut(Shown<'_>) -> bool,
+        cursor: &mut ReplayCursor,
+        see: &mut impl FnMut(ResultRef<'_>) -> bool,
     ) -> Result<Option<bool>, ReadFailed> {
-        if course.next.is_empty() {
-            self.find_on(course)?;
+        if cursor.next.is_empty() {
+            self.find_on(cursor)?;
         }
-        let Some(wanted) = course.next.front() else {
+        let Some(wanted) = cursor.next.front() else {
             return Ok(None);
         };
         let mut on = true;
-        self.reader.decode_answer_ref(&mut course.entries, wanted, |result| {
-            on = see(Shown {
+        self.reader.decode_answer_ref(&mut cursor.entries, wanted, |result| {
+            on = see(ResultRef {
                 position: wanted.position,
                 stream: &wanted.stream,
                 sequence: wanted.sequence,
@@ -161,32 +161,32 @@ impl Views {
                 result,
             });
         })?;
-        course.after = match course.source {
+        cursor.after = match cursor.source {
             Source::All => wanted.position.0,
             Source::Stream(_) => wanted.sequence.0,
         };
-        course.next.pop_front();
+        cursor.next.pop_front();
         Ok(Some(on))
     }
 
-    fn find_on(&self, course: &mut Course) -> Result<(), ReadFailed> {
-        let after = course.after;
-        match course.source {
+    fn find_on(&self, cursor: &mut ReplayCursor) -> Result<(), ReadFailed> {
+        let after = cursor.after;
+        match cursor.source {
             Source::All => {
                 let found = self.rows.range(Position(after), LOOK_ROWS)?;
                 let floor = self.rows.floor();
                 if after < floor.0 {
                     return Err(ReadFailed::Gone { first: floor.next().0 });
                 }
-                course.next = self.wanted(placed(Position(after), found)).into();
+                cursor.next = self.wanted(placed(Position(after), found)).into();
             }
             Source::Stream(stream) => {
                 let Some(newest) = self.newest(stream) else {
                     return Ok(());
                 };
-                match walk::along(&self.rows, newest, Sequence(after), LOOK_ROWS)? {
-                    Way::Found(found) => course.next = self.wanted(found).into(),
-                    Way::Gone(first) => return Err(ReadFailed::Gone { first: first.0 }),
+                match seek::along(&self.rows, newest, Sequence(after), LOOK_ROWS)? {
+                    Seek::Found(found) => cursor.next = self.wanted(found).into(),
+                    Seek::Gone(first) => return Err(ReadFailed::Gone { first: first.0 }),
                 }
             }
         }

@@ -21,17 +21,17 @@ use crate::dispatcher::{Cause, Room, StreamStatus};
 const CHUNK: usize = 256;
 /// How all streams stand.
 #[derive(Debug, Default)]
-pub(super) struct Board {
+pub(super) struct StatusTable {
     chunks: ArcSwap<Vec<Arc<Chunk>>>,
     count: AtomicUsize,
 }
 
 #[derive(Debug)]
-struct Chunk([Cell; CHUNK]);
+struct Chunk([SeqLockCell; CHUNK]);
 
 /// A stream, or the place of one that is yet to come. There may be a million of them.
 #[derive(Debug, Default)]
-struct Cell {
+struct SeqLockCell {
     name: OnceLock<StreamName>,
     /// Odd while it is written.
     version: AtomicU32,
@@ -48,7 +48,7 @@ struct Packed {
 
 /// How a stream stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Shape {
+pub(super) struct StreamSnapshot {
     /// As the dispatcher says; not before it has said anything.
     pub(super) status: Option<StreamStatus>,
     /// The last released one, and its position; 0 where there is none.
@@ -57,7 +57,7 @@ pub(super) struct Shape {
     pub(super) oldest: Option<Time>,
 }
 
-impl Board {
+impl StatusTable {
     /// How many streams there are.
     pub(super) fn len(&self) -> usize {
         self.count.load(Ordering::Acquire)
@@ -74,7 +74,7 @@ impl Board {
         let at = self.count.load(Ordering::Relaxed);
         let mut chunks = self.chunks.load_full();
         if chunks.len() == at / CHUNK {
-            let chunk = Arc::new(Chunk(std::array::from_fn(|_| Cell::default())));
+            let chunk = Arc::new(Chunk(std::array::from_fn(|_| SeqLockCell::default())));
             chunks = Arc::new(chunks.iter().cloned().chain([chunk]).collect());
             self.chunks.store(Arc::clone(&chunks));
         }
@@ -100,16 +100,20 @@ impl Board {
     }
 
     /// How a stream stands.
-    pub(super) fn read(&self, stream: StreamId) -> Option<Shape> {
-        self.with(stream, |cell, _| Shape::unpack(cell.read()))
+    pub(super) fn read(&self, stream: StreamId) -> Option<StreamSnapshot> {
+        self.with(stream, |cell, _| StreamSnapshot::unpack(cell.read()))
     }
 
     /// Says how a stream stands. One at a time does so.
-    pub(super) fn write(&self, stream: StreamId, shape: &Shape) {
+    pub(super) fn write(&self, stream: StreamId, shape: &StreamSnapshot) {
         self.with(stream, |cell, _| cell.write(shape.pack()));
     }
 
-    fn with<T>(&self, stream: StreamId, look: impl FnOnce(&Cell, &StreamName) -> T) -> Option<T> {
+    fn with<T>(
+        &self,
+        stream: StreamId,
+        look: impl FnOnce(&SeqLockCell, &StreamName) -> T,
+    ) -> Option<T> {
         let at = usize::try_from(stream.0).ok()?;
         let chunks = self.chunks.load();
         let cell = chunks.get(at / CHUNK)?.0.get(at % CHUNK)?;
@@ -117,7 +121,7 @@ impl Board {
     }
 }
 
-impl Cell {
+impl SeqLockCell {
     fn write(&self, packed: Packed) {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version.wrapping_add(1), Ordering::Relaxed);
@@ -156,7 +160,7 @@ const CAUSE: u64 = 7;
 /// How many they are.
 const FLAGS: u32 = 8;
 
-impl Shape {
+impl StreamSnapshot {
     fn pack(&self) -> Packed {
         let (released, position) = (self.newest.0.0, self.newest.1.0);
         let oldest = self.oldest.map_or(0, |at| at.as_micros().saturating_add(1));
@@ -226,7 +230,7 @@ mod tests {
 
     use super::*;
 
-    fn shape(number: u32) -> Shape {
+    fn shape(number: u32) -> StreamSnapshot {
         let status = StreamStatus {
             next: Sequence(u64::from(number) + 9),
             released: Sequence(number.into()),
@@ -238,7 +242,7 @@ mod tests {
             cause: CAUSES.get(number as usize % 7).copied(),
         };
         let oldest = (!number.is_multiple_of(3)).then(|| Time::from_micros(number.into()));
-        Shape {
+        StreamSnapshot {
             status: (!number.is_multiple_of(7)).then_some(status),
             newest: (Sequence(number.into()), Position(u64::from(number) * 3)),
             oldest,
@@ -247,37 +251,37 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let board = Board::default();
+        let table = StatusTable::default();
         for number in 0..700 {
-            board.add(format!("s{number}").parse().unwrap());
-            board.write(StreamId(number), &shape(number));
+            table.add(format!("s{number}").parse().unwrap());
+            table.write(StreamId(number), &shape(number));
         }
-        assert_eq!(board.len(), 700);
+        assert_eq!(table.len(), 700);
         for number in 0..700 {
-            assert_eq!(board.name(StreamId(number)).unwrap().as_str(), format!("s{number}"));
-            assert_eq!(board.read(StreamId(number)), Some(shape(number)));
+            assert_eq!(table.name(StreamId(number)).unwrap().as_str(), format!("s{number}"));
+            assert_eq!(table.read(StreamId(number)), Some(shape(number)));
         }
-        assert_eq!(board.read(StreamId(700)), None);
-        board.clear();
-        assert_eq!(board.read(StreamId(0)), None);
+        assert_eq!(table.read(StreamId(700)), None);
+        table.clear();
+        assert_eq!(table.read(StreamId(0)), None);
     }
 
     #[test]
     fn nobody_sees_half_of_it() {
-        let board = Board::default();
-        board.add("s".parse().unwrap());
+        let table = StatusTable::default();
+        table.add("s".parse().unwrap());
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
                     while !over.load(Ordering::Relaxed) {
-                        let read = board.read(StreamId(0)).unwrap();
+                        let read = table.read(StreamId(0)).unwrap();
                         let number = u32::try_from(read.newest.0.0).unwrap();
                         assert!(read == shape(number) || number == 0);
                     }
                 });
             }
-            (1..200_000).for_each(|number| board.write(StreamId(0), &shape(number)));
+            (1..200_000).for_each(|number| table.write(StreamId(0), &shape(number)));
             over.store(true, Ordering::Relaxed);
         });
     }

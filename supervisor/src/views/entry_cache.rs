@@ -15,7 +15,7 @@ const KEPT_BYTES: usize = 4 << 20;
 
 /// A journal, and some of its entries that were read lately.
 #[derive(Debug)]
-pub(super) struct Lately {
+pub(super) struct EntryCache {
     journal: Arc<dyn Journal>,
     kept: Mutex<Kept>,
 }
@@ -28,7 +28,7 @@ struct Kept {
     bytes: usize,
 }
 
-impl Lately {
+impl EntryCache {
     pub(super) fn new(journal: Arc<dyn Journal>) -> Self {
         Self { journal, kept: Mutex::default() }
     }
@@ -106,7 +106,7 @@ mod tests {
             let payload = vec![byte; KEPT_BYTES / 4].into();
             let _durable_at_once = journal.append(payload, Epoch::FIRST).unwrap();
         }
-        let lately = Lately::new(Arc::new(journal));
+        let lately = EntryCache::new(Arc::new(journal));
         let read = |number| lately.one(EntryNumber(number)).unwrap().unwrap().1;
         assert_eq!(read(1).as_ptr(), read(1).as_ptr(), "the same bytes, not read again");
         for number in 1..=10 {

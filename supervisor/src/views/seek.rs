@@ -18,7 +18,7 @@ const SCAN_ROWS: usize = 4096;
 
 /// The released results of a stream that were asked for.
 #[derive(Debug)]
-pub(super) enum Way {
+pub(super) enum Seek {
     /// Here they are, with their positions, in order.
     Found(VecDeque<(Position, Recent)>),
     /// Some of them are no longer kept; this is the first that is.
@@ -61,7 +61,7 @@ pub(super) fn along(
     newest: (Sequence, Position),
     after: Sequence,
     limit: usize,
-) -> io::Result<Way> {
+) -> io::Result<Seek> {
     let get = |position, block: &mut Block| rows.get(position, block);
     chain(get, rows.floor(), newest, (after, limit))
 }
@@ -78,8 +78,8 @@ pub(super) fn along_recent(
         None => Err(io::ErrorKind::WouldBlock.into()),
     };
     match chain(get, rows.floor(), newest, (after, limit)) {
-        Ok(Way::Found(found)) => Some(found),
-        Ok(Way::Gone(_)) | Err(_) => None,
+        Ok(Seek::Found(found)) => Some(found),
+        Ok(Seek::Gone(_)) | Err(_) => None,
     }
 }
 
@@ -88,17 +88,17 @@ fn chain(
     floor: Position,
     newest: (Sequence, Position),
     (after, limit): (Sequence, usize),
-) -> io::Result<Way> {
+) -> io::Result<Seek> {
     if after >= newest.0 || limit == 0 {
-        return Ok(Way::Found(VecDeque::new()));
+        return Ok(Seek::Found(VecDeque::new()));
     }
     let span = u64::try_from(limit).unwrap_or(u64::MAX);
     let target = Sequence(after.0.saturating_add(span).min(newest.0.0));
     let Some(mut at) = descend(&get, floor, newest, target)? else {
-        return Ok(Way::Gone(newest.0.next()));
+        return Ok(Seek::Gone(newest.0.next()));
     };
     if at.1.row.sequence > target {
-        return Ok(Way::Gone(at.1.row.sequence));
+        return Ok(Seek::Gone(at.1.row.sequence));
     }
     let mut found = VecDeque::new();
     let mut block = Block::default();
@@ -106,11 +106,11 @@ fn chain(
         let (sequence, previous) = (at.1.row.sequence, at.1.row.previous);
         found.push_front(at);
         if sequence == after.next() {
-            return Ok(Way::Found(found));
+            return Ok(Seek::Found(found));
         }
         let before = if previous > floor { get(previous, &mut block)? } else { None };
         let Some(before) = before else {
-            return Ok(Way::Gone(sequence));
+            return Ok(Seek::Gone(sequence));
         };
         at = (previous, before);
     }

@@ -12,12 +12,12 @@ use std::{
 use arc_swap::ArcSwap;
 use rollcall_common::{ids::StreamId, limits::STUCK_SHOWN};
 
-use super::{board::Board, names::Names};
+use super::{names::Names, status_table::StatusTable};
 
 /// What is open to everybody.
 #[derive(Debug, Default)]
-pub(super) struct Open {
-    pub(super) board: Board,
+pub(super) struct LockFreeStatus {
+    pub(super) table: StatusTable,
     pub(super) names: Names,
     parked: AtomicU64,
     /// The first streams whose head waits for somebody.
@@ -30,11 +30,11 @@ pub(super) struct Open {
 #[derive(Debug, Default)]
 pub(super) struct Few(ArcSwap<Vec<StreamId>>);
 
-impl Open {
+impl LockFreeStatus {
     /// Forgets everything.
     pub(super) fn clear(&self) {
-        self.board.clear();
-        self.names.reset(&self.board);
+        self.table.clear();
+        self.names.reset(&self.table);
         self.parked.store(0, Ordering::Relaxed);
         self.stuck.0.store(Arc::default());
         self.full.0.store(Arc::default());
