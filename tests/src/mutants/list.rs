@@ -124,7 +124,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "supervisor/src/driver/retention.rs",
         "rest.is_empty()" => "true"),
     mutant!("a trim removes the segment that is needed", Seeds,
-        "supervisor/src/journal/local/shelf.rs", "second > below" => "false"),
+        "supervisor/src/journal/local/segments.rs", "second > below" => "false"),
     mutant!("keys of results that are kept are forgotten", Seeds,
         "supervisor/src/dispatcher/snapshot/mod.rs",
         "self.spent.pop_front_if(|(position, ..)| *position <= floor)"
@@ -153,7 +153,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "supervisor/src/journal/local/writer.rs", "self.written = self.next;"
         => "self.written = self.next;
         self.durable = self.next;
-        self.shelf.set_durable(self.durable);"),
+        self.segments.set_durable(self.durable);"),
     mutant!("a field is read as another", Seeds, "supervisor/src/record/codec/read.rs",
         "Record::Failed { stream, sequence, due: at, report }"
         => "Record::Failed { stream, sequence, due: report.ended_at, report }"),

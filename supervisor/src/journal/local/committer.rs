@@ -15,7 +15,7 @@ use super::{
     super::{AppendError, EntryNumber, Space, Tail, Ticket},
     disk::Disk,
     log::Log,
-    room::Load,
+    preallocate::Load,
     writer::{Unwritten, WriteError},
 };
 
@@ -68,7 +68,7 @@ impl Queue {
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
                 next: log.next(),
-                floor: super::shelf::epoch(seen).unwrap_or(Epoch::FIRST),
+                floor: super::segments::epoch(seen).unwrap_or(Epoch::FIRST),
                 failed: None,
                 closing: false,
                 committer: Activity::Awake,

@@ -14,10 +14,10 @@ use super::{
     error::OpenError,
     frame,
     options::Options,
+    preallocate::{self, Load},
     recovery::{self, Recovered},
-    room::{self, Load},
     segment,
-    shelf::Shelf,
+    segments::SegmentSet,
     writer::{Unwritten, WriteError, Writer},
 };
 
@@ -25,7 +25,7 @@ use super::{
 #[derive(Debug)]
 pub struct Log<D: Disk> {
     writer: Writer<D>,
-    shelf: Arc<Shelf<D>>,
+    segments: Arc<SegmentSet<D>>,
 }
 
 impl<D: Disk> Log<D> {
@@ -51,12 +51,13 @@ impl<D: Disk> Log<D> {
         }
         let found = recovery::recover(&disk, &numbers)?;
         let disk = Arc::new(disk);
-        let shelf = Shelf::new(disk.clone(), found.identity, found.segments, found.place.next);
-        let shelf = Arc::new(shelf);
+        let segments =
+            SegmentSet::new(disk.clone(), found.identity, found.segments, found.place.next);
+        let segments = Arc::new(segments);
         let settings = (found.identity, options);
         let path = disk.path(&segment::name(found.place.segment.number));
-        let writer = Writer::new(disk, shelf.clone(), settings, found.place);
-        let mut log = Self { writer, shelf };
+        let writer = Writer::new(disk, segments.clone(), settings, found.place);
+        let mut log = Self { writer, segments };
         let begun =
             log.maintain(Load::Busy).and_then(|()| log.mark()).and_then(|()| log.writer.sync());
         begun.map_err(|error| OpenError::Io {
@@ -138,13 +139,13 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// When `from` has been trimmed away, or the bytes can't be read.
     pub fn read(&self, from: EntryNumber, limit_bytes: usize) -> Result<Vec<Entry>, ReadError> {
-        self.shelf.read(from, limit_bytes)
+        self.segments.read(from, limit_bytes)
     }
 
     /// The first entry that is there.
     #[must_use]
     pub fn first(&self) -> EntryNumber {
-        self.shelf.first()
+        self.segments.first()
     }
 
     /// Removes segments that are entirely before `below`, see
@@ -153,24 +154,24 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// When files can't be removed.
     pub fn trim(&self, below: EntryNumber) -> io::Result<EntryNumber> {
-        self.shelf.trim(below)
+        self.segments.trim(below)
     }
 
     /// The size of all files.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        self.shelf.size_bytes()
+        self.segments.size_bytes()
     }
 
     /// Bytes that [`trim`](Self::trim) would free now.
     #[must_use]
     pub fn freed_by(&self, below: EntryNumber) -> u64 {
-        self.shelf.freed_by(below)
+        self.segments.freed_by(below)
     }
 
     /// What readers use, from any thread.
-    pub(super) fn shelf(&self) -> Arc<Shelf<D>> {
-        self.shelf.clone()
+    pub(super) fn segments(&self) -> Arc<SegmentSet<D>> {
+        self.segments.clone()
     }
 }
 
@@ -195,7 +196,7 @@ fn create<D: Disk>(disk: &D, options: &Options, identity: Uuid) -> io::Result<()
     let mut zeroed = segment::HEADER_BYTES;
     let to =
         (zeroed + options.extend_bytes).min(options.segment_bytes).max(zeroed + frame::MARK_BYTES);
-    match room::write_zeros(&file, &mut zeroed, to) {
+    match preallocate::write_zeros(&file, &mut zeroed, to) {
         Err(error) if !super::writer::is_full(&error) => return Err(error),
         Ok(()) | Err(_) => {}
     }

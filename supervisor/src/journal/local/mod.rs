@@ -3,7 +3,7 @@
 //! ```text
 //!   append ──► queue ──► committer: write the group · sync once · publish the tail · mark · extend
 //!                        │                                          (the next group gathers)
-//!   read, trim ─────────► shelf: the segments that are there
+//!   read, trim ─────────► segments: the segments that are there
 //! ```
 //!
 //! [`Log`] is all of it but the thread, to be driven step by step.
@@ -19,11 +19,11 @@ mod index;
 mod log;
 mod options;
 mod pages;
+mod preallocate;
 mod recovery;
-mod room;
 mod scan;
 mod segment;
-mod shelf;
+mod segments;
 pub mod sim_disk;
 #[cfg(test)]
 mod tests;
@@ -39,14 +39,14 @@ use uuid::Uuid;
 use self::{
     committer::{Committer, Queue},
     disk::{Disk, FileDisk},
-    shelf::Shelf,
+    segments::SegmentSet,
 };
 pub use self::{
     error::OpenError,
     log::Log,
     options::Options,
+    preallocate::Load,
     recovery::{Cut, Recovered},
-    room::Load,
     writer::{Unwritten, WriteError},
 };
 use super::{AppendError, ENTRY_BYTES, Entry, EntryNumber, Journal, ReadError, Tail, Ticket};
@@ -55,7 +55,7 @@ use super::{AppendError, ENTRY_BYTES, Entry, EntryNumber, Journal, ReadError, Ta
 #[derive(Debug)]
 pub struct LocalJournal<D: Disk = FileDisk> {
     queue: Arc<Queue>,
-    shelf: Arc<Shelf<D>>,
+    segments: Arc<SegmentSet<D>>,
     committer: Option<thread::JoinHandle<()>>,
 }
 
@@ -82,7 +82,7 @@ impl<D: Disk> LocalJournal<D> {
         let path = disk.path("");
         let (log, recovered) = Log::open(disk, options, identity)?;
         let queue = Arc::new(Queue::new(&log, recovered.next_epoch));
-        let shelf = log.shelf();
+        let segments = log.segments();
         let committer = Committer::new(log, queue.clone());
         let committer = thread::Builder::new()
             .name("journal".to_owned())
@@ -92,7 +92,7 @@ impl<D: Disk> LocalJournal<D> {
                 path,
                 source,
             })?;
-        let journal = Self { queue, shelf, committer: Some(committer) };
+        let journal = Self { queue, segments, committer: Some(committer) };
         Ok((journal, recovered))
     }
 
@@ -131,7 +131,7 @@ impl<D: Disk> Journal for LocalJournal<D> {
     }
 
     fn read(&self, from: EntryNumber, limit_bytes: usize) -> Result<Vec<Entry>, ReadError> {
-        self.shelf.read(from, limit_bytes)
+        self.segments.read(from, limit_bytes)
     }
 
     fn tail(&self) -> watch::Receiver<Tail> {
@@ -139,11 +139,11 @@ impl<D: Disk> Journal for LocalJournal<D> {
     }
 
     fn first(&self) -> EntryNumber {
-        self.shelf.first()
+        self.segments.first()
     }
 
     fn trim(&self, below: EntryNumber) -> io::Result<EntryNumber> {
-        self.shelf.trim(below)
+        self.segments.trim(below)
     }
 
     fn seal(&self, epoch: Epoch) {
@@ -151,10 +151,10 @@ impl<D: Disk> Journal for LocalJournal<D> {
     }
 
     fn size_bytes(&self) -> u64 {
-        self.shelf.size_bytes()
+        self.segments.size_bytes()
     }
 
     fn freed_by(&self, below: EntryNumber) -> u64 {
-        self.shelf.freed_by(below)
+        self.segments.freed_by(below)
     }
 }

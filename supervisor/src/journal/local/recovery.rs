@@ -17,10 +17,10 @@ use super::{
     bytes::{to_u64, to_usize},
     disk::{Disk, DiskFile},
     error::OpenError,
-    frame, room,
+    frame, preallocate,
     scan::{self, Scan, Stop},
     segment,
-    shelf::{self, Segment},
+    segments::{self, Segment},
     writer::Place,
 };
 
@@ -90,7 +90,7 @@ pub(super) fn recover<D: Disk>(
         let report = Recovered {
             identity: header.identity,
             cut,
-            next_epoch: shelf::epoch(scan.epoch).map_or(Epoch::FIRST, Epoch::next),
+            next_epoch: segments::epoch(scan.epoch).map_or(Epoch::FIRST, Epoch::next),
             entries: scan.next - first,
             bytes,
         };
@@ -258,7 +258,7 @@ impl<D: Disk> Files<'_, D> {
 
 fn zero<F: DiskFile>(file: &F, from: u64, to: u64) -> io::Result<()> {
     let mut at = from;
-    room::write_zeros(file, &mut at, to)
+    preallocate::write_zeros(file, &mut at, to)
 }
 
 /// Writes again what is there already. After a failed sync the system takes such pages for

@@ -14,7 +14,7 @@ use super::{
     frame::{self, Kind, Salt},
     index::Point,
     options::Options,
-    shelf::{Segment, Shelf},
+    segments::{Segment, SegmentSet},
 };
 
 /// Frames are written when this much has been staged, even if the group goes on.
@@ -87,7 +87,7 @@ pub(super) struct Spare<F> {
 #[derive(Debug)]
 pub(super) struct Writer<D: Disk> {
     pub(super) disk: Arc<D>,
-    pub(super) shelf: Arc<Shelf<D>>,
+    pub(super) segments: Arc<SegmentSet<D>>,
     pub(super) identity: Uuid,
     pub(super) options: Options,
     pub(super) active: Active<D::File>,
@@ -111,7 +111,7 @@ impl<D: Disk> Writer<D> {
     /// Goes on at `place`, before which everything is durable.
     pub(super) fn new(
         disk: Arc<D>,
-        shelf: Arc<Shelf<D>>,
+        segments: Arc<SegmentSet<D>>,
         (identity, options): (Uuid, Options),
         place: Place<D::File>,
     ) -> Self {
@@ -125,7 +125,7 @@ impl<D: Disk> Writer<D> {
         active.segment.set_bytes(active.zeroed);
         Self {
             disk,
-            shelf,
+            segments,
             identity,
             options,
             active,
@@ -209,7 +209,7 @@ impl<D: Disk> Writer<D> {
         let synced = self.active.file.sync_data();
         synced.map_err(|error| self.failure("sync", &error))?;
         self.durable = self.written;
-        self.shelf.set_durable(self.durable);
+        self.segments.set_durable(self.durable);
         Ok(())
     }
 

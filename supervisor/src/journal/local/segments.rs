@@ -59,7 +59,7 @@ impl Segment {
 
 /// The segments that are there.
 #[derive(Debug)]
-pub(super) struct Shelf<D> {
+pub(super) struct SegmentSet<D> {
     disk: Arc<D>,
     identity: Uuid,
     segments: RwLock<VecDeque<Arc<Segment>>>,
@@ -85,8 +85,8 @@ struct Found {
     full: bool,
 }
 
-impl<D: Disk> Shelf<D> {
-    /// A shelf with these segments, of which there is at least one. Entries before `durable` can
+impl<D: Disk> SegmentSet<D> {
+    /// A segments with these segments, of which there is at least one. Entries before `durable` can
     /// be read.
     pub(super) fn new(
         disk: Arc<D>,
@@ -243,7 +243,7 @@ impl<D: Disk> Shelf<D> {
         Ok(self.first())
     }
 
-    /// The size of the segments that [`Shelf::trim`] would remove now.
+    /// The size of the segments that [`SegmentSet::trim`] would remove now.
     pub(super) fn freed_by(&self, below: EntryNumber) -> u64 {
         let below = below.0.min(self.durable.load(Ordering::Acquire));
         self.look(|segments| {

@@ -18,7 +18,7 @@ use super::{
     frame::{self, Kind, Salt},
     index::Index,
     segment,
-    shelf::Segment,
+    segments::Segment,
     writer::{Active, Spare, WriteError, Writer},
 };
 
@@ -97,7 +97,7 @@ impl<D: Disk> Writer<D> {
         let spare = self.spare()?;
         let written = write_zeros(&spare.file, &mut spare.zeroed, to);
         let bytes = spare.zeroed;
-        self.shelf.set_spare_bytes(bytes);
+        self.segments.set_spare_bytes(bytes);
         written.map_err(|error| self.fault("extend the segment after", &error))
     }
 
@@ -173,8 +173,8 @@ impl<D: Disk> Writer<D> {
     fn use_spare(&mut self, spare: Spare<D::File>) -> Active<D::File> {
         let index = Index::new(self.next);
         let segment = Arc::new(Segment::new(spare.number, index, self.next, spare.zeroed));
-        self.shelf.push(segment.clone());
-        self.shelf.set_spare_bytes(0);
+        self.segments.push(segment.clone());
+        self.segments.set_spare_bytes(0);
         let active = Active {
             salt: Salt::new(self.identity, spare.number),
             file: spare.file,
