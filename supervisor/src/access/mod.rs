@@ -1,7 +1,7 @@
 //! Who may do what: tokens with scopes and streams (contract §8), and what each request needs. The
 //! check stands before the routes, so that a route can't forget it.
 
-mod need;
+mod requirement;
 mod token;
 
 use std::{convert::Infallible, fmt, sync::Arc};
@@ -12,7 +12,7 @@ use http::{HeaderMap, header, request};
 use rollcall_common::{limits::TOKEN_BYTES, problem::Problem};
 use sha2::{Digest as _, Sha256};
 
-pub use need::{About, Need, Side};
+pub use requirement::{ListenerKind, Requirement, StreamScope};
 pub use token::{Scope, Scopes, Token};
 
 /// Who may do what. Without any token everybody may do everything.
@@ -53,7 +53,7 @@ impl Access {
     /// When there is no token, an unknown one, or one that is not for this.
     pub fn admit(
         &self,
-        need: &Need<'_>,
+        need: &Requirement<'_>,
         headers: &HeaderMap,
     ) -> Result<Option<Arc<Token>>, Box<Refusal>> {
         let tokens = self.tokens.load();
@@ -69,16 +69,16 @@ impl Access {
             return Err(forbidden(detail, Some(scope)));
         }
         match need.about {
-            About::All if token.streams.is_some() => {
+            StreamScope::All if token.streams.is_some() => {
                 let detail =
                     format!("this is about all streams, and the token {} is for some", token.name);
                 Err(forbidden(detail, None))
             }
-            About::One(stream) if !token.sees(stream) => {
+            StreamScope::One(stream) if !token.sees(stream) => {
                 let detail = format!("the token {} is not for the stream {stream:?}", token.name);
                 Err(forbidden(detail, None))
             }
-            About::All | About::Asked | About::One(_) => Ok(Some(token)),
+            StreamScope::All | StreamScope::Asked | StreamScope::One(_) => Ok(Some(token)),
         }
     }
 }
@@ -228,7 +228,7 @@ mod tests {
     fn asked(access: &Access, who: &[&str], method: &Method, path: &str) -> u16 {
         let headers =
             who.iter().map(|value| (header::AUTHORIZATION, HeaderValue::from_str(value).unwrap()));
-        match access.admit(&Need::of(method, path), &headers.collect()) {
+        match access.admit(&Requirement::of(method, path), &headers.collect()) {
             Ok(_) => 200,
             Err(refusal) => refusal.problem.status,
         }

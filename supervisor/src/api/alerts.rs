@@ -21,7 +21,7 @@ use crate::{
     access::Caller,
     dispatcher::{AlertStatus, Event, Reply},
     record::{AlertId, AlertStage, Audit},
-    web::respond::{Answer, bad_request, json, refused},
+    web::respond::{ApiResult, bad_request, json, refused},
 };
 
 pub(super) fn routes() -> Router<Arc<Api>> {
@@ -36,12 +36,12 @@ async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Query(query): Query<BTreeMap<String, String>>,
-) -> Answer {
-    Answer(api.list_alerts(caller, query.get("state").map(String::as_str)).await)
+) -> ApiResult {
+    ApiResult(api.list_alerts(caller, query.get("state").map(String::as_str)).await)
 }
 
-async fn one(State(api): State<Arc<Api>>, caller: Caller, Path(id): Path<String>) -> Answer {
-    Answer(api.show_alert(&caller, &id).await)
+async fn one(State(api): State<Arc<Api>>, caller: Caller, Path(id): Path<String>) -> ApiResult {
+    ApiResult(api.show_alert(&caller, &id).await)
 }
 
 async fn acknowledge(
@@ -50,8 +50,8 @@ async fn acknowledge(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
-    Answer(match because(&headers, body).await {
+) -> ApiResult {
+    ApiResult(match because(&headers, body).await {
         Ok(because) => api.acknowledge(&caller, &id, because).await,
         Err(refusal) => Err(refusal),
     })
@@ -60,8 +60,8 @@ async fn acknowledge(
 async fn audit(
     State(api): State<Arc<Api>>,
     Query(query): Query<BTreeMap<String, String>>,
-) -> Answer {
-    Answer(api.audit(query.get("limit")).await)
+) -> ApiResult {
+    ApiResult(api.audit(query.get("limit")).await)
 }
 
 /// An alert of no stream speaks of all.

@@ -21,7 +21,7 @@ use super::{Api, messages::parse_sequence};
 use crate::{
     record::{self, Outcome},
     views::ReadFailed,
-    web::respond::{Answer, internal},
+    web::respond::{ApiResult, internal},
 };
 
 /// What strangers have sent is not to act in an operator's browser.
@@ -35,12 +35,12 @@ pub(super) fn routes() -> Router<Arc<Api>> {
 
 type Place = Path<(String, String)>;
 
-async fn body(State(api): State<Arc<Api>>, Path(place): Place) -> Answer {
-    Answer(api.message_body(place).await)
+async fn body(State(api): State<Arc<Api>>, Path(place): Place) -> ApiResult {
+    ApiResult(api.message_body(place).await)
 }
 
-async fn result(State(api): State<Arc<Api>>, Path(place): Place) -> Answer {
-    Answer(api.message_result(place).await)
+async fn result(State(api): State<Arc<Api>>, Path(place): Place) -> ApiResult {
+    ApiResult(api.message_result(place).await)
 }
 
 /// Bytes with their type, as a file: they are shown by nobody who does not mean to.

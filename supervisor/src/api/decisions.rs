@@ -27,7 +27,7 @@ use crate::{
     dispatcher::{Event, Reply, event::Decision},
     web::{
         actor, beside, read_body,
-        respond::{Answer, bad_request, internal, json, refused},
+        respond::{ApiResult, bad_request, internal, json, refused},
     },
 };
 
@@ -45,8 +45,8 @@ async fn retry(
     Path(place): Place,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
-    Answer(match because(&headers, body).await {
+) -> ApiResult {
+    ApiResult(match because(&headers, body).await {
         Ok(Because { by, reason }) => api.decide(place, by, Decision::Retry { reason }).await,
         Err(refusal) => Err(refusal),
     })
@@ -57,8 +57,8 @@ async fn skip(
     Path(place): Place,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
-    Answer(match because(&headers, body).await {
+) -> ApiResult {
+    ApiResult(match because(&headers, body).await {
         Ok(Because { reason, .. }) if reason.is_empty() => {
             Err(bad_request("a skip needs a reason: {\"reason\": \"…\"}").into())
         }
@@ -72,8 +72,8 @@ async fn resolve(
     Path(place): Place,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
-    Answer(api.resolve(place, &headers, body).await)
+) -> ApiResult {
+    ApiResult(api.resolve(place, &headers, body).await)
 }
 
 impl Api {

@@ -21,7 +21,7 @@ use crate::{
     dispatcher::MessageState,
     record::{self, AttemptReport, MessageRef},
     views::{Interest, ReadFailed, ReleasedResult, Views},
-    web::respond::{Answer, bad_request, internal, json},
+    web::respond::{ApiResult, bad_request, internal, json},
 };
 
 /// How long a release may take from its decision until everybody sees it.
@@ -34,8 +34,8 @@ pub(super) fn routes() -> Router<Arc<Api>> {
 async fn message(
     State(api): State<Arc<Api>>,
     Path((stream, sequence)): Path<(String, String)>,
-) -> Answer {
-    Answer(api.message(&stream, &sequence).await)
+) -> ApiResult {
+    ApiResult(api.message(&stream, &sequence).await)
 }
 
 /// A path's sequence.

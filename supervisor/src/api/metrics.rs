@@ -21,16 +21,16 @@ use rollcall_common::{limits::STUCK_SHOWN, problem::Problem, task};
 use super::{Api, results::weight};
 use crate::{
     dispatcher::Counters,
-    web::respond::{Answer, internal},
+    web::respond::{ApiResult, internal},
 };
 
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new().route("/metrics", get(metrics))
 }
 
-async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
+async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> ApiResult {
     let format = Format::wanted(&headers);
-    Answer(api.metrics().map(|text| format.answer(text)))
+    ApiResult(api.metrics().map(|text| format.answer(text)))
 }
 
 /// How figures are written.

@@ -44,7 +44,7 @@ use crate::{
     secrets::Secrets,
     views::Views,
     web::{
-        Sizes,
+        BodyLimits,
         respond::{bad_request, problem, unknown_stream},
     },
 };
@@ -61,7 +61,7 @@ pub struct Api {
     /// The journal, for its figures.
     pub journal: Arc<dyn Journal>,
     /// How large a result may be.
-    pub sizes: Arc<arc_swap::ArcSwap<Sizes>>,
+    pub sizes: Arc<arc_swap::ArcSwap<BodyLimits>>,
     /// The time.
     pub clock: Clock,
     /// How far the process is on its way down.

@@ -29,7 +29,7 @@ use crate::{
     },
     web::{
         actor, read_body,
-        respond::{Answer, bad_request, json, refused},
+        respond::{ApiResult, bad_request, json, refused},
         without_mark,
     },
 };
@@ -50,12 +50,12 @@ pub(super) fn routes() -> Router<Arc<Api>> {
 
 type Asked = Query<BTreeMap<String, String>>;
 
-async fn list(State(api): State<Arc<Api>>, caller: Caller, Query(query): Asked) -> Answer {
-    Answer(api.list_parked(caller, &query).await)
+async fn list(State(api): State<Arc<Api>>, caller: Caller, Query(query): Asked) -> ApiResult {
+    ApiResult(api.list_parked(caller, &query).await)
 }
 
-async fn groups(State(api): State<Arc<Api>>, caller: Caller, Query(query): Asked) -> Answer {
-    Answer(api.group_parked(caller, &query).await)
+async fn groups(State(api): State<Arc<Api>>, caller: Caller, Query(query): Asked) -> ApiResult {
+    ApiResult(api.group_parked(caller, &query).await)
 }
 
 async fn retry_many(
@@ -63,8 +63,8 @@ async fn retry_many(
     caller: Caller,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
-    Answer(api.decide_many(Act::Retry, caller, &headers, body).await)
+) -> ApiResult {
+    ApiResult(api.decide_many(Act::Retry, caller, &headers, body).await)
 }
 
 async fn skip_many(
@@ -72,8 +72,8 @@ async fn skip_many(
     caller: Caller,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
-    Answer(api.decide_many(Act::Skip, caller, &headers, body).await)
+) -> ApiResult {
+    ApiResult(api.decide_many(Act::Skip, caller, &headers, body).await)
 }
 
 /// What is decided of many at once.

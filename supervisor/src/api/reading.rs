@@ -14,7 +14,7 @@ use crate::{
     dispatcher::{Event, SubscriptionStatus, settings::Pattern},
     record::{Gap, SubscriptionId},
     views::{ReadFailed, ReleasedResult, Views},
-    web::whole_of_all,
+    web::contiguous_prefix_of_all,
 };
 
 /// Results that are read at a time, some of which may not be wanted.
@@ -120,7 +120,7 @@ impl Reading {
                 continue;
             }
             let read = views.results(looked.to, READ.min(limit), room)?;
-            let (whole, gap) = whole_of_all(&read, looked.to);
+            let (whole, gap) = contiguous_prefix_of_all(&read, looked.to);
             let count = read.len();
             for result in read.into_iter().take(whole) {
                 if looked.results.len() == limit {

@@ -32,7 +32,7 @@ use crate::{
     views::{Interest, ReadFailed, Source},
     web::{
         ResultBody,
-        respond::{Answer, internal},
+        respond::{ApiResult, internal},
     },
 };
 
@@ -73,18 +73,18 @@ pub(super) struct Patience<O> {
     pub(super) over: O,
 }
 
-async fn all_results(State(api): State<Arc<Api>>, caller: Caller, asked: Asked) -> Answer {
+async fn all_results(State(api): State<Arc<Api>>, caller: Caller, asked: Asked) -> ApiResult {
     let some = caller.bounds().map(|patterns| Arc::new(Reading::of_streams(patterns)));
     let feed = some.map_or(Feed::All(Source::All), Feed::Some);
-    Answer(api.results(feed, asked).await)
+    ApiResult(api.results(feed, asked).await)
 }
 
 async fn stream_results(
     State(api): State<Arc<Api>>,
     Path(stream): Path<String>,
     asked: Asked,
-) -> Answer {
-    Answer(match api.stream(&stream) {
+) -> ApiResult {
+    ApiResult(match api.stream(&stream) {
         Ok((_, stream)) => {
             let feed = Feed::All(Source::Stream(stream));
             api.results(feed, asked).await
@@ -103,8 +103,8 @@ async fn subscription_results(
     caller: Caller,
     Path(name): Path<String>,
     asked: Asked,
-) -> Answer {
-    Answer(match api.reading(&caller, &name).await {
+) -> ApiResult {
+    ApiResult(match api.reading(&caller, &name).await {
         Ok(reading) => api.results(Feed::Some(Arc::new(reading)), asked).await,
         Err(refusal) => Err(refusal),
     })

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     access::Caller,
     dispatcher::{Event, Reply, Room, event::Wish, settings::OnExhausted},
-    web::respond::{Answer, json, refused},
+    web::respond::{ApiResult, json, refused},
 };
 
 /// Streams in a page, where the reader does not say.
@@ -42,12 +42,12 @@ async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Query(query): Query<BTreeMap<String, String>>,
-) -> Answer {
-    Answer(api.list_streams(&caller, &query))
+) -> ApiResult {
+    ApiResult(api.list_streams(&caller, &query))
 }
 
-async fn one(State(api): State<Arc<Api>>, Path(stream): Path<String>) -> Answer {
-    Answer(api.show_stream(&stream).await)
+async fn one(State(api): State<Arc<Api>>, Path(stream): Path<String>) -> ApiResult {
+    ApiResult(api.show_stream(&stream).await)
 }
 
 async fn pause(
@@ -55,8 +55,8 @@ async fn pause(
     Path(stream): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
-    Answer(api.set_paused(&stream, Wish::Pause, because(&headers, body).await).await)
+) -> ApiResult {
+    ApiResult(api.set_paused(&stream, Wish::Pause, because(&headers, body).await).await)
 }
 
 async fn resume(
@@ -64,8 +64,8 @@ async fn resume(
     Path(stream): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
-    Answer(api.set_paused(&stream, Wish::Resume, because(&headers, body).await).await)
+) -> ApiResult {
+    ApiResult(api.set_paused(&stream, Wish::Resume, because(&headers, body).await).await)
 }
 
 impl Api {

@@ -31,7 +31,7 @@ use crate::{
     secrets::Kept,
     web::{
         actor, read_body,
-        respond::{Answer, bad_request, internal, json},
+        respond::{ApiResult, bad_request, internal, json},
     },
 };
 
@@ -47,13 +47,13 @@ pub(super) fn routes() -> Router<Arc<Api>> {
         .route("/v1/subscriptions/{name}/skip", post(pass_over))
 }
 
-async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Answer {
+async fn list(State(api): State<Arc<Api>>, caller: Caller) -> ApiResult {
     let all = api.subscriptions(&caller).await;
-    Answer(all.map(|all| json(StatusCode::OK, &json!({ "subscriptions": all }))))
+    ApiResult(all.map(|all| json(StatusCode::OK, &json!({ "subscriptions": all }))))
 }
 
-async fn one(State(api): State<Arc<Api>>, caller: Caller, Path(name): Path<String>) -> Answer {
-    Answer(match api.allow(&caller, &name).await {
+async fn one(State(api): State<Arc<Api>>, caller: Caller, Path(name): Path<String>) -> ApiResult {
+    ApiResult(match api.allow(&caller, &name).await {
         Ok(()) => api.subscription(&name, StatusCode::OK).await,
         Err(refusal) => Err(refusal),
     })
@@ -65,8 +65,8 @@ async fn put(
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
-    Answer(match read_body(&headers, body, SUBSCRIPTION_BODY).await {
+) -> ApiResult {
+    ApiResult(match read_body(&headers, body, SUBSCRIPTION_BODY).await {
         Ok(body) => api.arrange(&caller, &name, (actor(&headers), &body)).await,
         Err(refusal) => Err(refusal),
     })
@@ -77,8 +77,8 @@ async fn delete(
     caller: Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
-) -> Answer {
-    Answer(match api.allow(&caller, &name).await {
+) -> ApiResult {
+    ApiResult(match api.allow(&caller, &name).await {
         Ok(()) => api.remove(&name, actor(&headers)).await,
         Err(refusal) => Err(refusal),
     })
@@ -89,8 +89,8 @@ async fn pause(
     caller: Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
-) -> Answer {
-    Answer(api.order((&caller, &name), actor(&headers), Order::Pause).await)
+) -> ApiResult {
+    ApiResult(api.order((&caller, &name), actor(&headers), Order::Pause).await)
 }
 
 async fn resume(
@@ -98,8 +98,8 @@ async fn resume(
     caller: Caller,
     Path(name): Path<String>,
     headers: HeaderMap,
-) -> Answer {
-    Answer(api.order((&caller, &name), actor(&headers), Order::Resume).await)
+) -> ApiResult {
+    ApiResult(api.order((&caller, &name), actor(&headers), Order::Resume).await)
 }
 
 async fn checkpoint(
@@ -108,8 +108,8 @@ async fn checkpoint(
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
-    Answer(match said_position(&headers, body).await {
+) -> ApiResult {
+    ApiResult(match said_position(&headers, body).await {
         Ok(position) => {
             api.order((&caller, &name), actor(&headers), Order::Checkpoint(position)).await
         }
@@ -123,8 +123,8 @@ async fn rewind(
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
-    Answer(match read_body(&headers, body, SUBSCRIPTION_BODY).await {
+) -> ApiResult {
+    ApiResult(match read_body(&headers, body, SUBSCRIPTION_BODY).await {
         Ok(body) => api.rewind((&caller, &name), actor(&headers), &body).await,
         Err(refusal) => Err(refusal),
     })
@@ -136,9 +136,9 @@ async fn pass_over(
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
+) -> ApiResult {
     let body = read_body(&headers, body, SUBSCRIPTION_BODY).await;
-    Answer(match body.and_then(|body| skip(&body)) {
+    ApiResult(match body.and_then(|body| skip(&body)) {
         Ok(order) => api.order((&caller, &name), actor(&headers), order).await,
         Err(refusal) => Err(refusal),
     })

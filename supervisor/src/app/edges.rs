@@ -28,10 +28,10 @@ use crate::{
         forwarder::{Destinations, Forwarder, Made, Out},
         swift::Swift,
     },
-    ingress::{self, Intake, Room},
+    ingress::{self, ByteBudget, Intake},
     record::SubscriptionId,
     secrets::Secrets,
-    web::Sizes,
+    web::BodyLimits,
     workers::{
         self,
         calls::Calls,
@@ -93,7 +93,7 @@ impl EdgeSet {
             handle: handle.clone(),
             views: Arc::clone(&opened.views),
             sizes,
-            room: arc_swap::ArcSwap::from_pointee(Room::new(config.limits.intake_bytes)),
+            room: arc_swap::ArcSwap::from_pointee(ByteBudget::new(config.limits.intake_bytes)),
             clock,
             rng: Mutex::new(fastrand::Rng::with_seed(seed)),
             shutdown: shutdown.clone(),
@@ -208,9 +208,12 @@ pub(super) fn senders(config: &Config, clock: Clock) -> Result<Senders, SetupFai
     Senders::new(config.alerts.iter().map(|alerting| alerting.target.clone()), clock)
 }
 
-pub(super) fn sizes(config: &Config) -> Sizes {
+pub(super) fn sizes(config: &Config) -> BodyLimits {
     let bytes = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
-    Sizes { message: bytes(config.limits.message_bytes), batch: bytes(config.limits.batch_bytes) }
+    BodyLimits {
+        message: bytes(config.limits.message_bytes),
+        batch: bytes(config.limits.batch_bytes),
+    }
 }
 
 pub(super) fn pools(pools: &[Pool]) -> Vec<ConfiguredPool> {

@@ -17,7 +17,7 @@ use crate::{
     access::Access,
     config::{Config, Tcp},
     ingress::{
-        Answers, Crowd, Gate, Intake,
+        AddressLimiter, Answers, Authorizer, Intake,
         listener::{self, Front},
         tcp::{self, Feed},
     },
@@ -42,7 +42,7 @@ pub(super) struct Bound {
     admin: Option<Listener>,
     tcp: Vec<(Listener, Tcp)>,
     tls: Option<Acceptor>,
-    crowd: Option<u32>,
+    per_address: Option<u32>,
     site: Arc<Site>,
     pub(super) addresses: Addresses,
 }
@@ -65,9 +65,9 @@ impl Bound {
         let tls = server.tls.as_ref().map(|tls| Acceptor::new(Arc::clone(&tls.made)));
         let scheme = if tls.is_some() { "https" } else { "http" };
         let addresses = Addresses { main: main_at, admin: admin_at, tcp: tcp_at, scheme };
-        let crowd = config.limits.connections_per_address;
+        let per_address = config.limits.connections_per_address;
         let site = Arc::new(server.site());
-        Ok(Self { main, admin, tcp, tls, crowd, site, addresses })
+        Ok(Self { main, admin, tcp, tls, per_address, site, addresses })
     }
 
     /// What takes TLS connections, to be given new certificates.
@@ -86,9 +86,9 @@ impl Bound {
         let front = |answers| Front {
             intake: Some(Arc::clone(intake)),
             router: router.clone(),
-            gate: Gate { access: Arc::clone(access), answers, site: Arc::clone(&self.site) },
+            gate: Authorizer { access: Arc::clone(access), answers, site: Arc::clone(&self.site) },
             tls: self.tls.clone(),
-            crowd: Crowd::new(self.crowd),
+            per_address: AddressLimiter::new(self.per_address),
             heads: Front::heads(),
         };
         let main = if self.admin.is_some() { Answers::Data } else { Answers::All };
@@ -99,9 +99,9 @@ impl Bound {
         }
         for (listener, Tcp { stream, framing, content_type, .. }) in self.tcp {
             let intake = Arc::clone(intake);
-            let crowd = Crowd::new(self.crowd);
+            let per_address = AddressLimiter::new(self.per_address);
             let content_type = content_type.into();
-            let feed = Feed { intake, stream, framing, content_type, crowd };
+            let feed = Feed { intake, stream, framing, content_type, per_address };
             task::spawn("tcp-listener", tcp::serve(listener, feed, shutdown.clone()));
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     dispatcher::Event,
     driver::{Handle, retention::RetentionPolicy},
     egress::forwarder::Forwarder,
-    ingress::{Intake, Room},
+    ingress::{ByteBudget, Intake},
     record::Origin,
     workers::{membership::ConfiguredPool, registry::Registry},
 };
@@ -65,7 +65,7 @@ impl Running {
         }
         reloading.registry.trust(trusts(&config, reloading.trust.as_ref()));
         if reloading.intake.room.load().bytes() != config.limits.intake_bytes {
-            reloading.intake.room.store(Arc::new(Room::new(config.limits.intake_bytes)));
+            reloading.intake.room.store(Arc::new(ByteBudget::new(config.limits.intake_bytes)));
         }
         reloading.intake.sizes.store(Arc::new(sizes(&config)));
         reloading.crier.senders.store(Arc::new(senders));

@@ -24,7 +24,7 @@ use crate::{
     dispatcher::{Delivery, Event, Part, Refusal},
     record::Outcome,
     views::{ReadFailed, ReleasedResult},
-    web::whole_of_stream,
+    web::contiguous_prefix,
 };
 
 /// Results that are read at a time, at least.
@@ -130,7 +130,7 @@ impl<'a> Trip<'a> {
         destination: &Destination,
         results: &[ReleasedResult],
     ) -> Result<(), (Refusal, Box<str>)> {
-        let (whole, gap) = whole_of_stream(results, self.next, self.above);
+        let (whole, gap) = contiguous_prefix(results, self.next, self.above);
         let (mut rest, _) = results.split_at(whole);
         while let Some(length) = self.request(destination, rest) {
             let (piece, behind) = rest.split_at(length);

@@ -19,12 +19,12 @@ use rollcall_common::{
 use tokio::{io::AsyncReadExt as _, runtime};
 
 use super::{
-    batch, cloudevents,
-    guard::{Guarded, Requests},
-    headers,
-    linger::{Linger, Unread},
-    pace::{Pace, Turns},
-    room::Room,
+    batch,
+    byte_budget::ByteBudget,
+    cloudevents, headers,
+    lingering_close::{LingeringClose, Unread},
+    read_timeout::{ReadTimeout, RequestCounter},
+    request_smuggling::{Guarded, Requests},
     tcp,
 };
 
@@ -40,7 +40,7 @@ const BODY_BYTES: usize = 1 << 20;
 /// When that is not so, or there is no runtime to be had.
 pub fn connection(bytes: &[u8], cut: usize) -> Vec<Option<u16>> {
     let (first, rest) = bytes.split_at(cut.min(bytes.len()));
-    let (requests, turns) = (Requests::default(), Turns::default());
+    let (requests, turns) = (Requests::default(), RequestCounter::default());
     let taken = Mutex::new(Vec::new());
     let service = service_fn(async |request: Request<Incoming>| {
         turns.turn();
@@ -66,8 +66,8 @@ pub fn connection(bytes: &[u8], cut: usize) -> Vec<Option<u16>> {
     let answers = runtime.block_on(async {
         let (mut ours, theirs) = tokio::io::duplex(BODY_BYTES);
         let stream = tokio::io::join(first.chain(rest), theirs);
-        let ends = (Pace::new(turns.clone(), None), Linger::new(Unread::default()));
-        let io = Guarded::new(stream, requests.clone(), Room::new(LARGE_HEADS_BYTES), ends);
+        let ends = (ReadTimeout::new(turns.clone(), None), LingeringClose::new(Unread::default()));
+        let io = Guarded::new(stream, requests.clone(), ByteBudget::new(LARGE_HEADS_BYTES), ends);
         let mut builder = http1::Builder::new();
         builder.header_read_timeout(None).max_headers(HEADERS).half_close(true);
         builder.max_buf_size(CONNECTION_BYTES).max_header_size(HEAD_BYTES);

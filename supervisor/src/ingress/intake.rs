@@ -27,9 +27,9 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     batch::{self, Item},
+    byte_budget::{ByteBudget, overloaded},
     cloudevents::{self, Mode},
     headers,
-    room::{Room, crowded},
 };
 use crate::{
     dispatcher::{Reply, Taken},
@@ -37,7 +37,7 @@ use crate::{
     record::Outcome,
     views::{Interest, ReleasedResult, Views},
     web::{
-        Sizes, beside, read_rationed,
+        BodyLimits, beside, read_rationed,
         respond::{internal, json, problem, refused, stopping},
     },
 };
@@ -50,9 +50,9 @@ pub struct Intake {
     /// What readers see.
     pub views: Arc<Views>,
     /// How large what comes in may be.
-    pub sizes: Arc<arc_swap::ArcSwap<Sizes>>,
+    pub sizes: Arc<arc_swap::ArcSwap<BodyLimits>>,
     /// How much may be on its way in.
-    pub room: arc_swap::ArcSwap<Room>,
+    pub room: arc_swap::ArcSwap<ByteBudget>,
     /// The time.
     pub clock: Clock,
     /// Dice for ids.
@@ -208,8 +208,8 @@ impl Intake {
         }
         match self.handle.pressure(self.clock.now()) {
             Pressure::Fine => {}
-            Pressure::Crowded => return Err(crowded("too much is waiting").into()),
-            Pressure::Stalled => return Err(crowded("the journal's disk is slow").into()),
+            Pressure::Crowded => return Err(overloaded("too much is waiting").into()),
+            Pressure::Stalled => return Err(overloaded("the journal's disk is slow").into()),
         }
         // A name needs no percent-encoding, and may have it.
         percent_decode_str(stream).decode_utf8_lossy().parse().map_err(|error| {

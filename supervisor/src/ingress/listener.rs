@@ -26,14 +26,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tower::ServiceExt as _;
 
 use super::{
+    address_limit::{AddressLimiter, AddressPermit},
+    authorize::Authorizer,
+    byte_budget::{ByteBudget, overloaded},
     connection_limit::{ConnectionLimiter, Seat},
-    crowd::{Crowd, Place},
-    gate::Gate,
-    guard::{Guarded, Requests},
     intake::{self, Intake},
-    linger::{Linger, Unread},
-    pace::{Pace, Turns},
-    room::{Room, crowded},
+    lingering_close::{LingeringClose, Unread},
+    read_timeout::{ReadTimeout, RequestCounter},
+    request_smuggling::{Guarded, Requests},
     turn_away::TurnAway,
 };
 use crate::web::{check_query, respond};
@@ -49,27 +49,28 @@ pub struct Front {
     /// What answers everything else.
     pub router: Router,
     /// Who is let through to it.
-    pub gate: Gate,
+    pub gate: Authorizer,
     /// How TLS is spoken; `None`: it is not.
     pub tls: Option<Acceptor>,
     /// How many connections an address may have.
-    pub crowd: Crowd,
+    pub per_address: AddressLimiter,
     /// How many bytes of large heads may be on their way in.
-    pub heads: Room,
+    pub heads: ByteBudget,
 }
 
 impl Front {
     /// In front of a router that anybody may speak to.
     #[must_use]
     pub fn open(router: Router) -> Self {
-        let (gate, crowd, heads) = (Gate::open(), Crowd::default(), Self::heads());
-        Self { intake: None, router, gate, tls: None, crowd, heads }
+        let (gate, per_address, heads) =
+            (Authorizer::open(), AddressLimiter::default(), Self::heads());
+        Self { intake: None, router, gate, tls: None, per_address, heads }
     }
 
     /// The usual room for large heads.
     #[must_use]
-    pub fn heads() -> Room {
-        Room::new(LARGE_HEADS_BYTES)
+    pub fn heads() -> ByteBudget {
+        ByteBudget::new(LARGE_HEADS_BYTES)
     }
 }
 
@@ -80,7 +81,7 @@ impl Front {
 pub async fn serve(listener: Listener, front: Front, mut shutdown: Shutdown) {
     let limiter = ConnectionLimiter::new(CONNECTIONS, IDLE_GIVES_WAY);
     let reserved = ConnectionLimiter::new(RESERVED_CONNECTIONS, Duration::MAX);
-    let few = Crowd::new(Some(RESERVED_PER_ADDRESS));
+    let few = AddressLimiter::new(Some(RESERVED_PER_ADDRESS));
     let (front, away) = (Arc::new(front), TurnAway::default());
     loop {
         let accepted = tokio::select! {
@@ -95,11 +96,11 @@ pub async fn serve(listener: Listener, front: Front, mut shutdown: Shutdown) {
                 continue;
             }
         };
-        let enter = |limiter: &Arc<ConnectionLimiter>, crowd: &Crowd, purpose| {
-            let place = crowd.enter(peer.ip())?;
+        let enter = |limiter: &Arc<ConnectionLimiter>, per_address: &AddressLimiter, purpose| {
+            let place = per_address.enter(peer.ip())?;
             Some(Entered { seat: limiter.enter()?, _place: place, purpose })
         };
-        let entered = enter(&limiter, &front.crowd, Purpose::All)
+        let entered = enter(&limiter, &front.per_address, Purpose::All)
             .or_else(|| enter(&reserved, &few, Purpose::Needed));
         let (front, shutdown) = (Arc::clone(&front), shutdown.clone());
         match entered {
@@ -115,7 +116,7 @@ pub async fn serve(listener: Listener, front: Front, mut shutdown: Shutdown) {
 /// A connection's place.
 struct Entered {
     seat: Seat,
-    _place: Place,
+    _place: AddressPermit,
     purpose: Purpose,
 }
 
@@ -168,10 +169,10 @@ async fn connection(
     mut shutdown: Shutdown,
 ) {
     let requests = Requests::default();
-    let turns = Turns::default();
-    let pace = Pace::new(turns.clone(), Some(seat.clone()));
+    let turns = RequestCounter::default();
+    let pace = ReadTimeout::new(turns.clone(), Some(seat.clone()));
     let unread = Unread::default();
-    let linger = Linger::new(unread.clone());
+    let linger = LingeringClose::new(unread.clone());
     let room = front.heads.clone();
     let io = TokioIo::new(Guarded::new(stream, requests.clone(), room, (pace, linger)));
     let draining = shutdown.clone();
@@ -201,8 +202,8 @@ async fn connection(
         }
     });
     let connection = http1::Builder::new()
-        // `pace` watches that. Nor are answers held back for requests that follow: hyper would
-        // lose them when what follows is no request.
+        // `read_timeout` watches that. Nor are answers held back for requests that follow: hyper
+        // would lose them when what follows is no request.
         .header_read_timeout(None)
         .max_headers(HEADERS)
         .max_buf_size(CONNECTION_BYTES)
@@ -239,7 +240,7 @@ async fn answer(
         return Ok(respond::problem(&refusal));
     }
     if purpose == Purpose::Needed && !is_needed(&request) {
-        let refusal = crowded("there are as many connections as there may be");
+        let refusal = overloaded("there are as many connections as there may be");
         return Ok(respond::problem(&refusal));
     }
     let mut request = match &front.intake {

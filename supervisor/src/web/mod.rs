@@ -5,20 +5,20 @@ mod actor;
 mod attribute;
 pub mod beside;
 mod body;
+mod body_limits;
+mod gap_check;
 mod keys;
-mod order;
 pub mod respond;
 mod result;
 mod retry_after;
-mod sizes;
 
 pub use actor::actor;
 pub use attribute::decode_attribute;
 pub use body::{read_body, read_rationed, without_mark};
+pub use body_limits::BodyLimits;
+pub use gap_check::{contiguous_prefix, contiguous_prefix_of_all};
 pub use keys::check_query;
 #[cfg(any(test, feature = "checks"))]
 pub(crate) use keys::routes;
-pub use order::{whole_of_all, whole_of_stream};
 pub use result::{LINE_BYTES, ResultBody};
 pub use retry_after::{retry_after, wait};
-pub use sizes::Sizes;

@@ -12,9 +12,9 @@ use crate::{dispatcher::Reply, driver::Gone};
 
 /// An answer, or why there is none.
 #[derive(Debug)]
-pub struct Answer(pub Result<Response, Box<Problem>>);
+pub struct ApiResult(pub Result<Response, Box<Problem>>);
 
-impl IntoResponse for Answer {
+impl IntoResponse for ApiResult {
     fn into_response(self) -> Response {
         self.0.unwrap_or_else(|refusal| problem(&refusal))
     }

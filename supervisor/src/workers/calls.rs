@@ -18,7 +18,7 @@ use super::{
 use crate::{
     dispatcher::{AttemptId, Dispatch, Event, WorkerReply, event::Presence},
     driver::Handle,
-    web::Sizes,
+    web::BodyLimits,
 };
 
 /// Whether a call found its worker there.
@@ -40,7 +40,7 @@ pub struct Calls {
     /// Where answers go.
     pub handle: Handle,
     /// How large a result may be.
-    pub sizes: Arc<ArcSwap<Sizes>>,
+    pub sizes: Arc<ArcSwap<BodyLimits>>,
     /// For large answers over plain HTTP.
     room: AnswerRoom,
     /// Calls over plain HTTP that are out, and how to end them.
@@ -50,7 +50,7 @@ pub struct Calls {
 impl Calls {
     /// Calls that are yet to be made.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, handle: Handle, sizes: Arc<ArcSwap<Sizes>>) -> Self {
+    pub fn new(registry: Arc<Registry>, handle: Handle, sizes: Arc<ArcSwap<BodyLimits>>) -> Self {
         let room = AnswerRoom::new(ANSWERS_BYTES);
         Self { registry, handle, sizes, room, open: DashMap::new() }
     }

@@ -26,7 +26,7 @@ use crate::{
     dispatcher::{Event, worker::Standing},
     driver::Handle,
     web::{
-        respond::{Answer, bad_request, json},
+        respond::{ApiResult, bad_request, json},
         without_mark,
     },
 };
@@ -54,28 +54,28 @@ pub fn routes(membership: Arc<Membership>) -> Router {
         .with_state(membership)
 }
 
-async fn list(State(membership): State<Arc<Membership>>) -> Answer {
-    Answer(membership.list_workers().await)
+async fn list(State(membership): State<Arc<Membership>>) -> ApiResult {
+    ApiResult(membership.list_workers().await)
 }
 
 async fn register(
     State(membership): State<Arc<Membership>>,
     Path(id): Path<String>,
     body: Bytes,
-) -> Answer {
-    Answer(membership.register(&id, &body).await)
+) -> ApiResult {
+    ApiResult(membership.register(&id, &body).await)
 }
 
-async fn leave(State(membership): State<Arc<Membership>>, Path(id): Path<String>) -> Answer {
-    Answer(membership.leave(&id).await)
+async fn leave(State(membership): State<Arc<Membership>>, Path(id): Path<String>) -> ApiResult {
+    ApiResult(membership.leave(&id).await)
 }
 
-async fn drain(State(membership): State<Arc<Membership>>, Path(id): Path<String>) -> Answer {
-    Answer(membership.drain(&id).await)
+async fn drain(State(membership): State<Arc<Membership>>, Path(id): Path<String>) -> ApiResult {
+    ApiResult(membership.drain(&id).await)
 }
 
-async fn resume(State(membership): State<Arc<Membership>>, Path(id): Path<String>) -> Answer {
-    Answer(membership.resume(&id).await)
+async fn resume(State(membership): State<Arc<Membership>>, Path(id): Path<String>) -> ApiResult {
+    ApiResult(membership.resume(&id).await)
 }
 
 fn parse_id(id: &str) -> Result<Arc<str>, Box<Problem>> {

@@ -206,7 +206,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "supervisor/src/ingress/chunks.rs", "self.at == At::End && *byte == b'\\n'"
         => "self.at == At::Trailers"),
     mutant!("a refusal overtakes an answer", Test("told_apart_wherever_reads_end"),
-        "supervisor/src/ingress/guard.rs", "known.served == known.given" => "true"),
+        "supervisor/src/ingress/request_smuggling.rs", "known.served == known.given" => "true"),
     mutant!("an empty answer loses its attributes", Seeds,
         "supervisor/src/dispatcher/classify.rs",
         "Payload { headers: payload.headers, ..Payload::default() }" => "Payload::default()"),
@@ -261,7 +261,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("a Service's variable has any value", Test("nothing_of_a_service"),
         "supervisor/src/config/env.rs", "value == protocol" => "true"),
     mutant!("a page sends what it likes", Test("pages_are_asked"),
-        "supervisor/src/ingress/gate.rs", "self.access.is_open()" => "false"),
+        "supervisor/src/ingress/authorize.rs", "self.access.is_open()" => "false"),
     mutant!("a reload takes the last token away", Test("opens_nothing"),
         "supervisor/src/config/mod.rs", "!knows(new)" => "false"),
     mutant!("a worker that registers may be anywhere", Test("where_it_must_not_be"),

@@ -25,7 +25,7 @@ use crate::{
     dispatcher::{AttemptId, Cause, Delivery, Dispatch, Event, Notice, WorkerReply},
     driver::{Edges, Handle},
     record::SubscriptionId,
-    web::Sizes,
+    web::BodyLimits,
     workers::{
         calls::Calls,
         membership::{self, ConfiguredPool},
@@ -154,7 +154,7 @@ impl Remote {
         });
         let handle = lines.as_ref().map_or_else(|| handle.clone(), |lines| via(lines, handle));
         let registry = Arc::new(Registry::default());
-        let sizes = Sizes { message: RESULT_BYTES, batch: RESULT_BYTES };
+        let sizes = BodyLimits { message: RESULT_BYTES, batch: RESULT_BYTES };
         let sizes = Arc::new(ArcSwap::from_pointee(sizes));
         let calls = Arc::new(Calls::new(registry, handle, sizes));
         let (pools, _) = watch::channel(vec![ConfiguredPool {

@@ -29,11 +29,11 @@ use self::framing::cut;
 #[cfg(any(test, feature = "checks"))]
 pub(super) use self::framing::cut_all;
 use super::{
+    address_limit::AddressLimiter,
     batch::Item,
+    byte_budget::Reservation,
     connection_limit::{ConnectionLimiter, Seat},
-    crowd::Crowd,
     intake::Intake,
-    room::Held,
     turn_away::{self, TurnAway},
 };
 use crate::{
@@ -63,7 +63,7 @@ pub struct Feed {
     /// Their type.
     pub content_type: Arc<str>,
     /// How many connections an address may have.
-    pub crowd: Crowd,
+    pub per_address: AddressLimiter,
 }
 
 /// Takes connections until the process drains. Whoever connects is taken at once, or told at once
@@ -78,7 +78,7 @@ pub async fn serve(listener: Listener, feed: Feed, mut shutdown: Shutdown) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                let Some(place) = feed.crowd.enter(peer.ip()) else {
+                let Some(place) = feed.per_address.enter(peer.ip()) else {
                     away.turn_away(stream, error_line("this address has too many connections"));
                     continue;
                 };
@@ -112,7 +112,7 @@ struct Client {
     /// What has come and is no whole message yet.
     buffer: BytesMut,
     /// Room for a large one, and how far that reaches.
-    held: Held,
+    held: Reservation,
     roomy: usize,
     /// Whether nothing has come yet.
     fresh: bool,

@@ -20,9 +20,9 @@ use super::connection_limit::Seat;
 
 /// Counts the beginnings and the ends of requests: odd while one is served.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Turns(Arc<AtomicU64>);
+pub(super) struct RequestCounter(Arc<AtomicU64>);
 
-impl Turns {
+impl RequestCounter {
     /// A request begins, or ends.
     pub(super) fn turn(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
@@ -40,8 +40,8 @@ enum Awaited {
 
 /// Watches the reads of a connection.
 #[derive(Debug)]
-pub(super) struct Pace {
-    turns: Turns,
+pub(super) struct ReadTimeout {
+    turns: RequestCounter,
     /// The turn to which `awaited` belongs.
     turn: u64,
     awaited: Awaited,
@@ -54,9 +54,9 @@ pub(super) struct Pace {
     alarm: Pin<Box<Sleep>>,
 }
 
-impl Pace {
+impl ReadTimeout {
     /// For a new connection, whose first head has to come at once.
-    pub(super) fn new(turns: Turns, seat: Option<Seat>) -> Self {
+    pub(super) fn new(turns: RequestCounter, seat: Option<Seat>) -> Self {
         let alarm = Box::pin(sleep(HEAD_TIMEOUT));
         let until = alarm.deadline();
         Self { turns, turn: 0, awaited: Awaited::Rest, seat, until, alarm }

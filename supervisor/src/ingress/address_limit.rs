@@ -10,19 +10,19 @@ use rollcall_common::limits::CONNECTIONS_PER_ADDRESS;
 
 /// Counts connections by address.
 #[derive(Clone, Debug, Default)]
-pub struct Crowd {
+pub struct AddressLimiter {
     most: Option<u32>,
     counts: Arc<Mutex<HashMap<IpAddr, u32>>>,
 }
 
 /// A connection that is counted as long as this is there.
 #[derive(Debug)]
-pub(super) struct Place {
-    crowd: Crowd,
+pub(super) struct AddressPermit {
+    per_address: AddressLimiter,
     address: IpAddr,
 }
 
-impl Crowd {
+impl AddressLimiter {
     /// At most so many of each address; `None`: of the machine itself as many as come (a proxy
     /// beside us brings everybody's), and [`CONNECTIONS_PER_ADDRESS`] of another one.
     #[must_use]
@@ -31,7 +31,7 @@ impl Crowd {
     }
 
     /// A place for one more connection of `address`, if there is one.
-    pub(super) fn enter(&self, address: IpAddr) -> Option<Place> {
+    pub(super) fn enter(&self, address: IpAddr) -> Option<AddressPermit> {
         let address = network(address);
         let most = match self.most {
             Some(most) => most,
@@ -45,7 +45,7 @@ impl Crowd {
         }
         *count += 1;
         drop(counts);
-        Some(Place { crowd: self.clone(), address })
+        Some(AddressPermit { per_address: self.clone(), address })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
@@ -53,9 +53,9 @@ impl Crowd {
     }
 }
 
-impl Drop for Place {
+impl Drop for AddressPermit {
     fn drop(&mut self) {
-        let mut counts = self.crowd.lock();
+        let mut counts = self.per_address.lock();
         if let Some(count) = counts.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -80,44 +80,44 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn enter(crowd: &Crowd, address: &str) -> Option<Place> {
-        crowd.enter(address.parse().unwrap())
+    fn enter(per_address: &AddressLimiter, address: &str) -> Option<AddressPermit> {
+        per_address.enter(address.parse().unwrap())
     }
 
     #[test]
     fn an_address_has_so_many_places_and_gets_them_back() {
-        let crowd = Crowd::new(Some(2));
-        let first = enter(&crowd, "127.0.0.1").unwrap();
-        let _second = enter(&crowd, "127.0.0.1").unwrap();
-        assert!(enter(&crowd, "127.0.0.1").is_none());
-        assert!(enter(&crowd, "::ffff:127.0.0.1").is_none());
-        let _other = enter(&crowd, "127.0.0.2").unwrap();
+        let per_address = AddressLimiter::new(Some(2));
+        let first = enter(&per_address, "127.0.0.1").unwrap();
+        let _second = enter(&per_address, "127.0.0.1").unwrap();
+        assert!(enter(&per_address, "127.0.0.1").is_none());
+        assert!(enter(&per_address, "::ffff:127.0.0.1").is_none());
+        let _other = enter(&per_address, "127.0.0.2").unwrap();
         drop(first);
-        assert!(enter(&crowd, "127.0.0.1").is_some());
+        assert!(enter(&per_address, "127.0.0.1").is_some());
     }
 
     #[test]
     fn who_has_gone_leaves_nothing_behind() {
-        let crowd = Crowd::new(None);
-        drop([enter(&crowd, "10.0.0.1"), enter(&crowd, "::1")]);
-        assert!(crowd.lock().is_empty());
+        let per_address = AddressLimiter::new(None);
+        drop([enter(&per_address, "10.0.0.1"), enter(&per_address, "::1")]);
+        assert!(per_address.lock().is_empty());
     }
 
     #[test]
     fn a_network_of_ipv6_is_one_address() {
-        let crowd = Crowd::new(Some(1));
-        let _first = enter(&crowd, "2001:db8::1").unwrap();
-        assert!(enter(&crowd, "2001:db8::ffff:2").is_none());
-        assert!(enter(&crowd, "2001:db8:0:1::1").is_some());
+        let per_address = AddressLimiter::new(Some(1));
+        let _first = enter(&per_address, "2001:db8::1").unwrap();
+        assert!(enter(&per_address, "2001:db8::ffff:2").is_none());
+        assert!(enter(&per_address, "2001:db8:0:1::1").is_some());
     }
 
     #[test]
     fn unless_told_otherwise_the_machine_itself_has_no_bound() {
-        let crowd = Crowd::new(None);
+        let per_address = AddressLimiter::new(None);
         let most = CONNECTIONS_PER_ADDRESS;
-        let own: Vec<_> = (0..=most).map(|_| enter(&crowd, "127.0.0.1")).collect();
+        let own: Vec<_> = (0..=most).map(|_| enter(&per_address, "127.0.0.1")).collect();
         assert!(own.iter().all(Option::is_some));
-        let others: Vec<_> = (0..=most).map(|_| enter(&crowd, "10.0.0.1")).collect();
+        let others: Vec<_> = (0..=most).map(|_| enter(&per_address, "10.0.0.1")).collect();
         assert_eq!(others.iter().filter(|place| place.is_none()).count(), 1);
     }
 }

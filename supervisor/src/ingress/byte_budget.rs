@@ -8,19 +8,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How many bytes of bodies may be on their way in.
 #[derive(Clone, Debug)]
-pub struct Room {
+pub struct ByteBudget {
     free: Arc<Semaphore>,
     bytes: u64,
 }
 
 /// Room that a request holds until it is answered.
 #[derive(Debug)]
-pub(super) struct Held {
-    room: Room,
+pub(super) struct Reservation {
+    room: ByteBudget,
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Room {
+impl ByteBudget {
     /// Room for so many bytes.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
@@ -35,12 +35,12 @@ impl Room {
     }
 
     /// No room yet.
-    pub(super) fn enter(&self) -> Held {
-        Held { room: self.clone(), permit: None }
+    pub(super) fn enter(&self) -> Reservation {
+        Reservation { room: self.clone(), permit: None }
     }
 }
 
-impl Held {
+impl Reservation {
     /// Takes room for `bytes` more.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl Held {
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         let free = Arc::clone(&self.room.free);
         let Ok(more) = free.try_acquire_many_owned(permits) else {
-            return Err(Box::new(crowded("too many bytes are on their way in")));
+            return Err(Box::new(overloaded("too many bytes are on their way in")));
         };
         match &mut self.permit {
             Some(permit) => permit.merge(more),
@@ -60,7 +60,7 @@ impl Held {
 }
 
 /// The sender is to come back.
-pub(super) fn crowded(detail: &str) -> Problem {
+pub(super) fn overloaded(detail: &str) -> Problem {
     Problem::new(503, "overloaded", "Overloaded", detail).retry_after(1)
 }
 
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn room_is_given_back_when_the_request_is_answered() {
-        let room = Room::new(100);
+        let room = ByteBudget::new(100);
         let (mut one, mut other) = (room.enter(), room.enter());
         one.take(60).unwrap();
         one.take(30).unwrap();

@@ -8,7 +8,7 @@ use http::{HeaderValue, Request, header};
 use rollcall_common::{http::Site, problem::Problem, protocol};
 
 use crate::{
-    access::{Access, Caller, Need, Scope, Side},
+    access::{Access, Caller, ListenerKind, Requirement, Scope},
     web::respond::problem,
 };
 
@@ -24,7 +24,7 @@ pub enum Answers {
 
 /// Lets requests through, or not.
 #[derive(Debug)]
-pub struct Gate {
+pub struct Authorizer {
     /// Who may do what.
     pub access: Arc<Access>,
     /// What is answered at all.
@@ -33,7 +33,7 @@ pub struct Gate {
     pub site: Arc<Site>,
 }
 
-impl Gate {
+impl Authorizer {
     /// Lets everything through but what pages of other sites send.
     #[must_use]
     pub fn open() -> Self {
@@ -49,8 +49,8 @@ impl Gate {
         if self.access.is_open() {
             self.site.check(request).map_err(|refusal| problem(&refusal))?;
         }
-        let need = Need::of(request.method(), request.uri().path());
-        if self.answers == Answers::Data && need.side == Side::Admin {
+        let need = Requirement::of(request.method(), request.uri().path());
+        if self.answers == Answers::Data && need.side == ListenerKind::Admin {
             let detail = "this is answered at server.admin_listen";
             let refusal = Problem::new(404, "not-here", "Not found", detail);
             return Err(Box::new(problem(&refusal)));
@@ -88,7 +88,7 @@ mod tests {
             let request = Request::post("/v1/streams/a/messages").header(header::HOST, "a.example");
             request.header(header::ORIGIN, "https://evil.example").body(()).unwrap()
         };
-        let gate = Gate::open();
+        let gate = Authorizer::open();
         assert_eq!(gate.admit(&mut foreign()).unwrap_err().status(), 403);
         let token = Token::new("a".into(), b"secret", [Scope::Send].into_iter().collect());
         gate.access.replace(&[Arc::new(token)]);

@@ -2,7 +2,7 @@
 
 /// How large what comes in may be.
 #[derive(Clone, Copy, Debug)]
-pub struct Sizes {
+pub struct BodyLimits {
     /// A message.
     pub message: usize,
     /// A batch.

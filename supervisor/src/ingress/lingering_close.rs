@@ -43,7 +43,7 @@ impl Unread {
 
 /// The end of a connection.
 #[derive(Debug)]
-pub(super) struct Linger {
+pub(super) struct LingeringClose {
     unread: Unread,
     /// What is needed once nothing more is written.
     rest: Option<Rest>,
@@ -55,7 +55,7 @@ struct Rest {
     piece: Box<[u8]>,
 }
 
-impl Linger {
+impl LingeringClose {
     pub(super) fn new(unread: Unread) -> Self {
         Self { unread, rest: None }
     }

@@ -18,11 +18,11 @@ use rollcall_common::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
+    byte_budget::{ByteBudget, Reservation},
     chunks::Chunks,
     head::{self, Framing},
-    linger::Linger,
-    pace::Pace,
-    room::{Held, Room},
+    lingering_close::LingeringClose,
+    read_timeout::ReadTimeout,
     write_stall::WriteStall,
 };
 
@@ -42,7 +42,7 @@ struct Known {
     /// Why the last one given is refused.
     refusal: Option<Box<Problem>>,
     /// Room for a large head, until its request is answered.
-    room: Option<Held>,
+    room: Option<Reservation>,
 }
 
 impl Requests {
@@ -68,7 +68,7 @@ impl Requests {
         known.refusal = Some(problem);
     }
 
-    fn take_room(&self, room: &Room, bytes: usize) -> Result<(), Box<Problem>> {
+    fn take_room(&self, room: &ByteBudget, bytes: usize) -> Result<(), Box<Problem>> {
         self.lock().room.get_or_insert_with(|| room.enter()).take(bytes)
     }
 
@@ -98,7 +98,7 @@ struct Follower {
     /// The beginning of a head of which the rest has not come.
     held: BytesMut,
     /// Room for large heads.
-    room: Room,
+    room: ByteBudget,
     /// How much of it is taken for this head.
     roomy: usize,
 }
@@ -113,7 +113,7 @@ struct Passed {
 }
 
 impl Follower {
-    fn new(requests: Requests, room: Room) -> Self {
+    fn new(requests: Requests, room: ByteBudget) -> Self {
         let roomy = SMALL_HEAD_BYTES;
         Self { requests, stand: Stand::Head(0), held: BytesMut::new(), room, roomy }
     }
@@ -201,8 +201,8 @@ impl Follower {
 #[derive(Debug)]
 pub(super) struct Guarded<S> {
     stream: S,
-    pace: Pace,
-    linger: Linger,
+    pace: ReadTimeout,
+    linger: LingeringClose,
     stall: WriteStall,
     follower: Follower,
     /// What hyper gets next: a head whose beginning was held, and what came with its end.
@@ -210,7 +210,12 @@ pub(super) struct Guarded<S> {
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(stream: S, requests: Requests, room: Room, ends: (Pace, Linger)) -> Self {
+    pub(super) fn new(
+        stream: S,
+        requests: Requests,
+        room: ByteBudget,
+        ends: (ReadTimeout, LingeringClose),
+    ) -> Self {
         let follower = Follower::new(requests, room);
         let (pace, linger) = ends;
         let (stall, ready) = (WriteStall::default(), BytesMut::new());

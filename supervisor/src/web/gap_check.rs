@@ -10,7 +10,7 @@ use crate::{record::Gap, views::ReleasedResult};
 /// How many of one stream's results follow each other from `next` on, at rising positions above
 /// `above`; and what is wrong behind them.
 #[must_use]
-pub fn whole_of_stream(
+pub fn contiguous_prefix(
     results: &[ReleasedResult],
     mut next: Sequence,
     mut above: Position,
@@ -30,7 +30,10 @@ pub fn whole_of_stream(
 /// How many results of all streams follow each other after `after`, without a hole in their
 /// positions or in a stream's sequences; and what is wrong behind them.
 #[must_use]
-pub fn whole_of_all(results: &[ReleasedResult], after: Position) -> (usize, Option<Gap>) {
+pub fn contiguous_prefix_of_all(
+    results: &[ReleasedResult],
+    after: Position,
+) -> (usize, Option<Gap>) {
     let mut last: BTreeMap<&StreamName, Sequence> = BTreeMap::new();
     let mut next = after.next();
     for (index, result) in results.iter().enumerate() {
@@ -80,7 +83,7 @@ mod tests {
 
     fn stream(places: &[(u64, u64)]) -> (usize, Option<(u64, u64)>) {
         let results: Vec<_> = places.iter().map(|(p, s)| result("a", *p, *s)).collect();
-        let (whole, gap) = whole_of_stream(&results, Sequence(5), Position(10));
+        let (whole, gap) = contiguous_prefix(&results, Sequence(5), Position(10));
         (whole, gap.map(|gap| (gap.expected, gap.got)))
     }
 
@@ -96,9 +99,9 @@ mod tests {
     #[test]
     fn a_planted_hole_over_all_streams_is_found() {
         let whole = [result("a", 4, 1), result("b", 5, 9), result("a", 6, 2)];
-        assert_eq!(whole_of_all(&whole, Position(3)), (3, None));
+        assert_eq!(contiguous_prefix_of_all(&whole, Position(3)), (3, None));
         let hole = |results: &[ReleasedResult]| {
-            let (whole, gap) = whole_of_all(results, Position(3));
+            let (whole, gap) = contiguous_prefix_of_all(results, Position(3));
             (whole, gap.map(|gap| (gap.stream.to_string(), gap.expected, gap.got)))
         };
         let got = hole(&[result("a", 4, 1), result("b", 6, 9)]);
