@@ -210,9 +210,9 @@ pub const FIRST_CHUNK_BYTES: usize = 64 << 10;
 /// Bytes of them that are written at a time, between which other connections have their turn.
 pub const SLICE_BYTES: usize = 32 << 10;
 /// Threads that read for those who read much.
-pub const LANE_THREADS: usize = 2;
+pub const BACKGROUND_THREADS: usize = 2;
 /// How much these threads give way to others, as `nice` counts it.
-pub const LANE_NICE: i32 = 10;
+pub const BACKGROUND_NICE: i32 = 10;
 /// Idle time after which a pooled connection is not used again. Node.js closes idle connections
 /// after 5 s unless told otherwise, so a longer time loses requests.
 pub const IDLE_CONNECTION: Duration = Duration::from_secs(4);

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     Api,
-    reason::{Because, because},
+    audit_note::{AuditNote, because},
 };
 use crate::{
     access::Caller,
@@ -109,7 +109,7 @@ impl Api {
         &self,
         caller: &Caller,
         id: &str,
-        because: Because,
+        because: AuditNote,
     ) -> Result<Response, Box<Problem>> {
         self.show_alert(caller, id).await?;
         let alert = parse(id)?;

@@ -20,8 +20,8 @@ use serde_json::json;
 
 use super::{
     Api,
+    audit_note::{AuditNote, because, checked},
     messages::parse_sequence,
-    reason::{Because, because, checked},
 };
 use crate::{
     dispatcher::{Event, Reply, event::Decision},
@@ -47,7 +47,7 @@ async fn retry(
     body: Body,
 ) -> ApiResult {
     ApiResult(match because(&headers, body).await {
-        Ok(Because { by, reason }) => api.decide(place, by, Decision::Retry { reason }).await,
+        Ok(AuditNote { by, reason }) => api.decide(place, by, Decision::Retry { reason }).await,
         Err(refusal) => Err(refusal),
     })
 }
@@ -59,10 +59,10 @@ async fn skip(
     body: Body,
 ) -> ApiResult {
     ApiResult(match because(&headers, body).await {
-        Ok(Because { reason, .. }) if reason.is_empty() => {
+        Ok(AuditNote { reason, .. }) if reason.is_empty() => {
             Err(bad_request("a skip needs a reason: {\"reason\": \"…\"}").into())
         }
-        Ok(Because { by, reason }) => api.decide(place, by, Decision::Skip { reason }).await,
+        Ok(AuditNote { by, reason }) => api.decide(place, by, Decision::Skip { reason }).await,
         Err(refusal) => Err(refusal),
     })
 }

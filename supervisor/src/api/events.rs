@@ -10,8 +10,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Api,
-    ahead::{Ahead, Left},
     form::Form,
+    prefetch::{Prefetcher, Quota},
     results::{Feed, Patience},
 };
 use crate::views::{Interest, Source};
@@ -26,7 +26,7 @@ const ALIVE: &[u8] = b": alive\n\n";
 struct Events {
     api: Arc<Api>,
     feed: Feed,
-    ahead: Ahead,
+    ahead: Prefetcher,
     /// Whether its reader has been told that it is at the head.
     caught_up: bool,
     listener: Listener,
@@ -68,7 +68,7 @@ impl Api {
         listener: Listener,
     ) -> Result<Response, Box<Problem>> {
         let api = Arc::clone(self);
-        let mut ahead = Ahead::new(self, feed.clone(), (Form::Events, Left::ALL), after);
+        let mut ahead = Prefetcher::new(self, feed.clone(), (Form::Events, Quota::ALL), after);
         // A feed that can't begin says so; later it can only end.
         ahead.next().await?;
         let events = Events { api, feed, ahead, caught_up: false, listener };
@@ -133,7 +133,7 @@ impl Coming {
         loop {
             if let Some(stream) = api.views.find(&name) {
                 let feed = Feed::All(Source::Stream(stream));
-                let ahead = Ahead::new(&api, feed.clone(), (Form::Events, Left::ALL), 0);
+                let ahead = Prefetcher::new(&api, feed.clone(), (Form::Events, Quota::ALL), 0);
                 let events = Events { api, feed, ahead, caught_up: true, listener };
                 let mut events = Box::new(events);
                 return Some((events.next().await?, Self::There(events)));

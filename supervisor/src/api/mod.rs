@@ -2,29 +2,29 @@
 //! subscriptions, alerts, health and figures. It reads the views; what only the dispatcher knows,
 //! it asks between two turns.
 
-mod ahead;
 mod alerts;
-mod arranging;
+mod audit_note;
+mod background;
 mod bodies;
 mod decisions;
 mod events;
 mod form;
 mod health;
-mod lane;
 mod messages;
 mod metrics;
 mod page;
 mod parked;
+mod prefetch;
 mod prepared;
 mod readers;
-pub mod reading;
-mod reason;
 mod results;
 mod signature;
 mod streams;
+mod subscription_body;
+pub mod subscription_feed;
 mod subscriptions;
 
-pub use lane::Lane;
+pub use background::BackgroundPool;
 pub use readers::Readers;
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ pub struct Api {
     /// The network in which they are looked for.
     pub network: Network,
     /// Who reads much at once.
-    pub lane: Lane,
+    pub background: BackgroundPool,
     /// Places of those who read results.
     pub readers: Readers,
     /// Whoever makes, changes or removes a subscription.

@@ -10,8 +10,8 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    ahead::{Ahead, Chunk},
     form::Form,
+    prefetch::{Chunk, Prefetcher},
 };
 
 /// What begins a list.
@@ -30,7 +30,7 @@ pub(super) struct Page<N> {
 /// A page that goes out bit by bit.
 struct Sending<N> {
     page: Page<N>,
-    ahead: Ahead,
+    ahead: Prefetcher,
     /// What comes next, before what is ready.
     head: Option<Bytes>,
     rest: Rest,
@@ -52,7 +52,7 @@ impl Rest {
 
 impl<N: Fn() -> u64 + Send + 'static> Page<N> {
     /// The page that begins with a chunk.
-    pub(super) async fn begin(self, first: Chunk, mut ahead: Ahead) -> io::Result<Response> {
+    pub(super) async fn begin(self, first: Chunk, mut ahead: Prefetcher) -> io::Result<Response> {
         let form = self.form;
         let head = match form {
             Form::Events | Form::Lines => &[],

@@ -20,7 +20,7 @@ use rollcall_common::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Api, reason::checked, signature::signature};
+use super::{Api, audit_note::checked, signature::signature};
 use crate::{
     access::Caller,
     dispatcher::{

@@ -20,12 +20,12 @@ use rollcall_common::{
 
 use super::{
     Api,
-    ahead::{Ahead, Chunk, Left},
     events::Listener,
     form::Form,
     limit, number,
     page::Page,
-    reading::Reading,
+    prefetch::{Chunk, Prefetcher, Quota},
+    subscription_feed::FilteredFeed,
 };
 use crate::{
     access::Caller,
@@ -74,7 +74,7 @@ pub(super) struct Patience<O> {
 }
 
 async fn all_results(State(api): State<Arc<Api>>, caller: Caller, asked: Asked) -> ApiResult {
-    let some = caller.bounds().map(|patterns| Arc::new(Reading::of_streams(patterns)));
+    let some = caller.bounds().map(|patterns| Arc::new(FilteredFeed::of_streams(patterns)));
     let feed = some.map_or(Feed::All(Source::All), Feed::Some);
     ApiResult(api.results(feed, asked).await)
 }
@@ -116,7 +116,7 @@ pub(super) enum Feed {
     /// All that there are there.
     All(Source),
     /// A subscription's, or those that a caller may see.
-    Some(Arc<Reading>),
+    Some(Arc<FilteredFeed>),
 }
 
 impl Feed {
@@ -232,7 +232,7 @@ impl Api {
         let wait = Duration::from_secs(number("wait", query.get("wait"))?.unwrap_or(0));
         let _place = self.readers.enter()?;
         let form = if accepts(&headers, "application/x-ndjson") { Form::Lines } else { Form::List };
-        let mut ahead = Ahead::new(self, feed.clone(), (form, Left::of_page(limit)), after);
+        let mut ahead = Prefetcher::new(self, feed.clone(), (form, Quota::of_page(limit)), after);
         let patience = Patience { wait: wait.min(LONGEST_WAIT), over: presence.closed() };
         let first = self.wait_for(&feed, &mut ahead, patience).await?;
         let api = Arc::clone(self);
@@ -256,7 +256,7 @@ impl Api {
     pub(super) async fn wait_for(
         &self,
         feed: &Feed,
-        ahead: &mut Ahead,
+        ahead: &mut Prefetcher,
         Patience { wait, over }: Patience<impl Future<Output = ()>>,
     ) -> Result<Chunk, Box<Problem>> {
         let waiting = self.views.wait_for(feed.interest());

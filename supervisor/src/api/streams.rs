@@ -18,8 +18,9 @@ use rollcall_common::{
 use serde_json::{Value, json};
 
 use super::{
-    Api, limit,
-    reason::{Because, because},
+    Api,
+    audit_note::{AuditNote, because},
+    limit,
 };
 use crate::{
     access::Caller,
@@ -144,10 +145,10 @@ impl Api {
         &self,
         name: &str,
         wish: Wish,
-        because: Result<Because, Box<Problem>>,
+        because: Result<AuditNote, Box<Problem>>,
     ) -> Result<Response, Box<Problem>> {
         let (stream, id) = self.stream(name)?;
-        let Because { by, reason } = because?;
+        let AuditNote { by, reason } = because?;
         let event = {
             let stream = stream.clone();
             move |request| Event::StreamCommand { request, stream, by, reason, wish }

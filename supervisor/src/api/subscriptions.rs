@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::{
     Api,
-    arranging::{Target, Wanted, position, skip, target, wrong},
+    subscription_body::{SubscriptionRequest, Target, position, skip, target, wrong},
 };
 use crate::{
     access::Caller,
@@ -252,7 +252,7 @@ impl Api {
                         neither \".\" nor \"..\"";
             return Err(wrong("name", text));
         }
-        let wanted = Wanted::read(body)?;
+        let wanted = SubscriptionRequest::read(body)?;
         caller.must_see(&wanted.plan.streams)?;
         for address in &wanted.addresses {
             self.check_address(address).await?;

@@ -134,7 +134,7 @@ impl EdgeSet {
             secrets: Arc::clone(&self.secrets),
             guard: Arc::clone(&self.guard),
             network: self.network.clone(),
-            lane: api::Lane::start(),
+            background: api::BackgroundPool::start(),
             readers: api::Readers::default(),
             arranging: tokio::sync::Mutex::default(),
             ready,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use rollcall_common::ids::Position;
 use rollcall_supervisor::{
-    api::reading::Reading,
+    api::subscription_feed::FilteredFeed,
     dispatcher::{RequestId, SubscriptionStatus, event::Order},
     record::{DeliveryMode, SubscriptionId},
     views::ReadFailed,
@@ -79,7 +79,7 @@ impl World {
         let limit = if self.healed { usize::MAX } else { self.rng.usize(1..20) };
         let Some(server) = &self.server else { return Ok(0) };
         let broken = |detail| Halt::from(Violation { invariant: Invariant::I2, detail });
-        let reading = Reading::of(id, status);
+        let reading = FilteredFeed::of(id, status);
         let after = status.checkpoint;
         let looked = match reading.look(&server.views, after, limit) {
             // What the checkpoint rests on is not published yet, or was trimmed.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use rollcall_common::{
-    limits::{LANE_NICE, LANE_THREADS, READER_READS},
+    limits::{BACKGROUND_NICE, BACKGROUND_THREADS, READER_READS},
     threads::Threads,
 };
 use rustix::time::{ClockId, clock_gettime};
@@ -14,13 +14,13 @@ use tokio::{runtime::Builder, task::JoinHandle};
 
 /// Threads for readings.
 #[derive(Debug)]
-pub struct Lane {
+pub struct BackgroundPool {
     /// They give way.
     long: Threads,
     first: Threads,
 }
 
-impl Lane {
+impl BackgroundPool {
     /// Starts them.
     #[must_use]
     pub fn start() -> Self {
@@ -31,7 +31,8 @@ impl Lane {
             builder
         };
         // What is being read when they are dropped is for nobody any more.
-        let long = Threads::start(threads(LANE_THREADS).on_thread_start(give_way), "lane");
+        let long =
+            Threads::start(threads(BACKGROUND_THREADS).on_thread_start(give_way), "background");
         let first = Threads::start(&mut threads(READER_READS), "reader");
         Self { long, first }
     }
@@ -83,7 +84,7 @@ fn since_boot(clock: ClockId) -> Duration {
 fn give_way() {
     // `None` is the calling thread: elsewhere than on Linux it would be the process.
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, LANE_NICE) {
+    if let Err(error) = rustix::process::setpriority_process(None, BACKGROUND_NICE) {
         tracing::warn!(%error, "readers don't give way to the message path");
     }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::web::{actor, read_body, respond::bad_request, without_mark};
 
 /// Who, and why.
-pub(super) struct Because {
+pub(super) struct AuditNote {
     pub(super) by: Box<str>,
     pub(super) reason: Box<str>,
 }
@@ -21,15 +21,15 @@ struct Given {
 }
 
 /// Reads an optional `{"reason": "…"}`.
-pub(super) async fn because(headers: &HeaderMap, body: Body) -> Result<Because, Box<Problem>> {
+pub(super) async fn because(headers: &HeaderMap, body: Body) -> Result<AuditNote, Box<Problem>> {
     let body = read_body(headers, body, 4 * REASON_BYTES).await?;
     let by = actor(headers);
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Because { by, reason: "".into() });
+        return Ok(AuditNote { by, reason: "".into() });
     }
     let given: Given = serde_json::from_slice(without_mark(&body))
         .map_err(|error| bad_request(error.to_string()))?;
-    Ok(Because { by, reason: checked(given.reason)? })
+    Ok(AuditNote { by, reason: checked(given.reason)? })
 }
 
 /// A reason that is not too long.

@@ -25,7 +25,7 @@ use crate::{
 
 /// What is wanted.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct SubscriptionRequest {
     pub(super) plan: SubscriptionSpec,
     pub(super) addresses: Vec<Address>,
     pub(super) kept: Kept,
@@ -36,7 +36,7 @@ pub(super) fn wrong(field: &str, text: &str) -> Box<Problem> {
     bad_request(format!("{field}: {text}")).with("field", field).into()
 }
 
-impl Wanted {
+impl SubscriptionRequest {
     /// What a body says.
     pub(super) fn read(body: &[u8]) -> Result<Self, Box<Problem>> {
         let mut said = object(body)?;
@@ -245,14 +245,14 @@ mod tests {
     use super::*;
 
     fn field(body: &str) -> String {
-        let problem = Wanted::read(body.as_bytes()).unwrap_err();
+        let problem = SubscriptionRequest::read(body.as_bytes()).unwrap_err();
         assert_eq!(problem.status, 400);
         problem.members["field"].as_str().unwrap().to_owned()
     }
 
     #[test]
     fn a_whole_subscription_is_read() {
-        let wanted = Wanted::read(
+        let wanted = SubscriptionRequest::read(
             br#"{"streams":["orders","customer.*"],"url":["http://a/x","tcp://b:7"],"start":7,
                 "headers":{"X-Key":"hunter2"},
                 "secret":["whsec_YQ==","whsec_Yg=="],"batch":3,"timeout":"2s","replay_rate":9}"#,
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(&*plan.headers, [Box::from("x-key")], "their names, and not what they say");
         assert_eq!((plan.batch, plan.replay_rate, plan.timeout.as_secs()), (3, 9, 2));
         assert_eq!(&*plan.urls[1], "tcp://b:7?framing=lines&ack=line");
-        let plan = Wanted::read(b"{}").unwrap().plan;
+        let plan = SubscriptionRequest::read(b"{}").unwrap().plan;
         assert_eq!(
             (plan.way, plan.start, &*plan.streams[0]),
             (DeliveryMode::Pull, Start::Live, "*")
@@ -297,12 +297,12 @@ mod tests {
         ] {
             assert_eq!(field(body), expected, "{body}");
         }
-        let problem = Wanted::read(br#"{"url":"http://u:hunter2@x"}"#).unwrap_err();
+        let problem = SubscriptionRequest::read(br#"{"url":"http://u:hunter2@x"}"#).unwrap_err();
         assert!(!problem.detail.contains("hunter2"), "{}", problem.detail);
-        let problem = Wanted::read(br#"{"secret":"hunter2"}"#).unwrap_err();
+        let problem = SubscriptionRequest::read(br#"{"secret":"hunter2"}"#).unwrap_err();
         assert!(!problem.detail.contains("hunter2"), "{}", problem.detail);
         for bad in ["", "[]", "{"] {
-            assert_eq!(Wanted::read(bad.as_bytes()).unwrap_err().status, 400);
+            assert_eq!(SubscriptionRequest::read(bad.as_bytes()).unwrap_err().status, 400);
         }
     }
 

@@ -21,8 +21,8 @@ use super::{
     Api,
     form::Form,
     prepared::{Reserved, Slot},
-    reading::Looked,
     results::Feed,
+    subscription_feed::Batch,
 };
 use crate::{
     record::Gap,
@@ -54,18 +54,18 @@ pub(super) struct Chunk {
 
 /// What is left of what may be read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Left {
+pub(super) struct Quota {
     results: usize,
     bytes: usize,
 }
 
 /// A reader's way, what of it is to be sent, and the chunk that is being made ready.
 #[derive(Debug)]
-pub(super) struct Ahead {
+pub(super) struct Prefetcher {
     api: Arc<Api>,
     feed: Feed,
     form: Form,
-    left: Left,
+    left: Quota,
     after: u64,
     state: State,
     ready: Option<Ready>,
@@ -124,7 +124,7 @@ impl Chunk {
     }
 }
 
-impl Left {
+impl Quota {
     /// No bound.
     pub(super) const ALL: Self = Self { results: usize::MAX, bytes: usize::MAX };
 
@@ -146,9 +146,9 @@ impl Left {
     }
 }
 
-impl Ahead {
+impl Prefetcher {
     /// From the first result after the cursor `after` on.
-    pub(super) fn new(api: &Arc<Api>, feed: Feed, (form, left): (Form, Left), after: u64) -> Self {
+    pub(super) fn new(api: &Arc<Api>, feed: Feed, (form, left): (Form, Quota), after: u64) -> Self {
         let (api, sending) = (Arc::clone(api), Arc::new(Semaphore::new(1)));
         let (state, ready) = (State::Idle, None);
         Self { api, feed, form, left, after, state, ready, sending, begun: false }
@@ -206,7 +206,7 @@ impl Ahead {
             match self.api.readers.prepared.try_reserve(bytes) {
                 Some(room) => {
                     let read = self.reading(cursor, CHUNK_BYTES, room);
-                    State::Reading(self.api.lane.spawn(read))
+                    State::Reading(self.api.background.spawn(read))
                 }
                 None => State::Idle,
             }
@@ -270,7 +270,7 @@ impl Ahead {
             Ok::<_, ReadFailed>(text)
         };
         let room = self.api.readers.prepared.reserve(ready.length).await;
-        let (text, _) = self.api.lane.spawn(again).await?;
+        let (text, _) = self.api.background.spawn(again).await?;
         let text = text?;
         if text.len() != ready.length {
             // It can't be gone on with: some of it is no longer kept.
@@ -286,7 +286,7 @@ impl Ahead {
         let read = self.reading(None, FIRST_CHUNK_BYTES, room);
         // Err: nobody closes it. Each that reads has an entry open, and few are as fast as many.
         let turn = Arc::clone(&self.api.readers.turns).acquire_owned().await;
-        self.api.lane.spawn_first(move || {
+        self.api.background.spawn_first(move || {
             let read = read();
             drop(turn);
             (read, Duration::ZERO)
@@ -357,7 +357,7 @@ fn sought(
     let Feed::Some(reading) = feed else {
         return Ok(Chunk::default());
     };
-    let Looked { results, to, gap } = reading.look(views, Position(after), limit.min(SOUGHT))?;
+    let Batch { results, to, gap } = reading.look(views, Position(after), limit.min(SOUGHT))?;
     text.reserve(results.iter().map(|result| result.answer.weight() + LINE_BYTES).sum());
     for result in &results {
         let cursor = feed.cursor(result.position, result.sequence);

@@ -22,7 +22,7 @@ const READ: usize = 256;
 
 /// What a subscription's reader gets, as it was when the reading began.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub struct FilteredFeed {
     /// `None`: of no subscription, but of all streams that a caller may see.
     subscription: Option<SubscriptionId>,
     pub(super) patterns: Arc<[Pattern]>,
@@ -34,7 +34,7 @@ pub struct Reading {
 
 /// What was read.
 #[derive(Debug)]
-pub struct Looked {
+pub struct Batch {
     /// Wanted results, in order.
     pub results: Vec<ReleasedResult>,
     /// The last position that was looked at.
@@ -49,7 +49,7 @@ impl Api {
         &self,
         caller: &Caller,
         name: &str,
-    ) -> Result<Reading, Box<Problem>> {
+    ) -> Result<FilteredFeed, Box<Problem>> {
         let asked = name.to_owned();
         let look = self.handle.query(move |dispatcher| {
             let id = dispatcher.state().find_subscription(&asked)?;
@@ -57,7 +57,7 @@ impl Api {
         });
         let (subscription, status) = look.await?.ok_or_else(|| unknown(name))?;
         caller.must_see(&status.plan.streams)?;
-        Ok(Reading::of(subscription, &status))
+        Ok(FilteredFeed::of(subscription, &status))
     }
 
     /// Raises the alarm of a result that is missing; what its reader is told.
@@ -73,7 +73,7 @@ impl Api {
     }
 }
 
-impl Reading {
+impl FilteredFeed {
     /// The reading of a subscription that stands as `status` says.
     #[must_use]
     pub fn of(subscription: SubscriptionId, status: &SubscriptionStatus) -> Self {
@@ -100,13 +100,13 @@ impl Reading {
     ///
     /// # Errors
     /// When some of them are no longer kept, or the journal can't be read.
-    pub fn look(&self, views: &Views, after: Position, limit: usize) -> Result<Looked, ReadFailed> {
+    pub fn look(&self, views: &Views, after: Position, limit: usize) -> Result<Batch, ReadFailed> {
         // Also where nothing of what is gone was wanted: nobody knows.
         let first = views.first();
         if after.next() < first {
             return Err(ReadFailed::Gone { first: first.0 });
         }
-        let mut looked = Looked { results: Vec::new(), to: after, gap: None };
+        let mut looked = Batch { results: Vec::new(), to: after, gap: None };
         let mut room = CHUNK_BYTES;
         let most = Position(after.0.saturating_add(u64::try_from(POSITIONS_PER_LOOK).unwrap_or(0)));
         while looked.results.len() < limit && looked.to < most && room > 0 {
