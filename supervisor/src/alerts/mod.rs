@@ -12,18 +12,18 @@ use rollcall_common::{
     time::{Clock, Time},
 };
 
-pub use crier::Crier;
 pub use email::{Security, Smtp};
 pub use notice::{AlertView, Notice};
+pub use notifier::Notifier;
 pub use target::{Email, Kind, Target};
 
 mod alertmanager;
 mod command;
-mod crier;
 mod email;
 mod http;
 mod log;
 mod notice;
+mod notifier;
 mod pagerduty;
 mod slack;
 mod target;

@@ -18,15 +18,15 @@ use tokio::sync::{Semaphore, watch};
 use super::recovery::Opened;
 use crate::{
     access::Access,
-    alerts::{Crier, Senders, SetupFailed},
+    alerts::{Notifier, Senders, SetupFailed},
     api::{self, Api},
     config::{Config, Pool, Subscription},
     dispatcher::{AttemptId, Delivery, Dispatch, Notice},
     driver::{Edges, Handle},
     egress::{
         destination::{Destination, DestinationSettings},
-        forwarder::{Destinations, Forwarder, Made, Out},
-        swift::Swift,
+        forwarder::{ActiveSenders, ApiDestinations, Destinations, Forwarder},
+        runtime::DeliveryRuntime,
     },
     ingress::{self, ByteBudget, Intake},
     record::SubscriptionId,
@@ -47,7 +47,7 @@ pub(super) struct EdgeSet {
     pub(super) calls: Arc<Calls>,
     pub(super) forwarder: Arc<Forwarder>,
     pub(super) registry: Arc<Registry>,
-    pub(super) crier: Arc<Crier>,
+    pub(super) notifier: Arc<Notifier>,
     pub(super) access: Arc<Access>,
     secrets: Arc<Secrets>,
     guard: Arc<AddressPolicy>,
@@ -78,12 +78,20 @@ impl EdgeSet {
         let configured = destinations(config, &network, trust.as_ref());
         let forwarder = Forwarder {
             destinations: arc_swap::ArcSwap::from_pointee(configured),
-            made: Made::new(Arc::clone(&secrets), (network.clone(), Arc::clone(&guard)), trust),
-            out: Out::default(),
+            made: ApiDestinations::new(
+                Arc::clone(&secrets),
+                (network.clone(), Arc::clone(&guard)),
+                trust,
+            ),
+            out: ActiveSenders::default(),
             views: Arc::clone(&opened.views),
             reads: Semaphore::new(DELIVERY_READS),
             // Another network than the system's need not work from every thread.
-            swift: if network.is_the_systems() { Swift::start() } else { Swift::none() },
+            runtime: if network.is_the_systems() {
+                DeliveryRuntime::start()
+            } else {
+                DeliveryRuntime::none()
+            },
             handle: handle.clone(),
             epoch: opened.epoch,
             clock,
@@ -99,7 +107,7 @@ impl EdgeSet {
             shutdown: shutdown.clone(),
             waiting: Semaphore::new(WAITING_SENDERS),
         };
-        let crier = Arc::new(Crier {
+        let notifier = Arc::new(Notifier {
             senders: arc_swap::ArcSwap::from_pointee(senders(config, clock)?),
             handle: handle.clone(),
             journal: opened.identity.to_string().into(),
@@ -109,7 +117,7 @@ impl EdgeSet {
             calls: Arc::new(calls),
             forwarder: Arc::new(forwarder),
             registry,
-            crier,
+            notifier,
             access: Arc::new(Access::new(&config.tokens)),
             secrets,
             guard,
@@ -157,7 +165,7 @@ impl EdgeSet {
 pub(super) struct DriverEdges {
     pub(super) calls: Arc<Calls>,
     pub(super) forwarder: Arc<Forwarder>,
-    pub(super) crier: Arc<Crier>,
+    pub(super) notifier: Arc<Notifier>,
 }
 
 impl Edges for DriverEdges {
@@ -190,7 +198,7 @@ impl Edges for DriverEdges {
     }
 
     fn tell(&self, notice: Notice) {
-        self.crier.tell(notice);
+        self.notifier.tell(notice);
     }
 }
 

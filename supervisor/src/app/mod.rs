@@ -10,7 +10,7 @@ use rollcall_common::{
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use crate::{
-    alerts::{Crier, SetupFailed},
+    alerts::{Notifier, SetupFailed},
     config::{Config, JournalKind},
     dispatcher::{Event, Settings},
     driver::{Driver, DriverError, Handle, Parts, engine::Engine, recovery::RecoverError},
@@ -143,13 +143,13 @@ pub async fn start_on(
         edges: Arc::new(DriverEdges {
             calls: edges.calls,
             forwarder: Arc::clone(&edges.forwarder),
-            crier: Arc::clone(&edges.crier),
+            notifier: Arc::clone(&edges.notifier),
         }),
         clock,
         handle: handle.clone(),
         mailbox,
     });
-    let driver = drive(driver, trigger.clone(), Arc::clone(&edges.crier));
+    let driver = drive(driver, trigger.clone(), Arc::clone(&edges.notifier));
     let (pools, wanted) = watch::channel(pools(&config.pools));
     membership::keep(wanted, Arc::clone(&edges.registry), handle.clone(), shutdown.clone());
     let (rules, kept) = watch::channel(config.rules());
@@ -164,7 +164,7 @@ pub async fn start_on(
     let reloading = Reloading {
         intake: edges.intake,
         forwarder: edges.forwarder,
-        crier: edges.crier,
+        notifier: edges.notifier,
         registry: edges.registry,
         access: edges.access,
         tls,
@@ -241,13 +241,13 @@ fn heartbeat_ms(settings: &Settings) -> u64 {
 fn drive(
     driver: Driver,
     trigger: Trigger,
-    crier: Arc<Crier>,
+    notifier: Arc<Notifier>,
 ) -> JoinHandle<Result<(), DriverError>> {
     task::spawn("driver", async move {
         let ended = driver.run().await;
         if let Err(error) = &ended {
             tracing::error!(%error, "the supervisor can't go on");
-            crier.cry_out(&error.to_string()).await;
+            notifier.notify_fatal(&error.to_string()).await;
             trigger.advance(Phase::Draining);
         }
         ended

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{Running, destinations, pools, senders, sizes, trusts};
 use crate::{
     access::Access,
-    alerts::{Crier, SetupFailed},
+    alerts::{Notifier, SetupFailed},
     config::Config,
     dispatcher::Event,
     driver::{Handle, retention::RetentionPolicy},
@@ -23,7 +23,7 @@ use crate::{
 pub(super) struct Reloading {
     pub(super) intake: Arc<Intake>,
     pub(super) forwarder: Arc<Forwarder>,
-    pub(super) crier: Arc<Crier>,
+    pub(super) notifier: Arc<Notifier>,
     pub(super) registry: Arc<Registry>,
     pub(super) access: Arc<Access>,
     pub(super) tls: Option<Acceptor>,
@@ -68,7 +68,7 @@ impl Running {
             reloading.intake.room.store(Arc::new(ByteBudget::new(config.limits.intake_bytes)));
         }
         reloading.intake.sizes.store(Arc::new(sizes(&config)));
-        reloading.crier.senders.store(Arc::new(senders));
+        reloading.notifier.senders.store(Arc::new(senders));
         // Err: nobody keeps the roster any more, so the process drains.
         let _ = reloading.pools.send(pools(&config.pools));
         let _ = reloading.rules.send(config.rules());

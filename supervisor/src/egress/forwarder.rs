@@ -19,8 +19,8 @@ use tokio::sync::Semaphore;
 
 use super::{
     destination::{Destination, DestinationSettings},
-    swift::Swift,
-    trip::Trip,
+    runtime::DeliveryRuntime,
+    sender::Sender,
 };
 use crate::{
     dispatcher::Delivery,
@@ -39,16 +39,16 @@ pub struct Forwarder {
     /// Destinations of the configuration, by subscription.
     pub destinations: ArcSwap<Destinations>,
     /// Those that were made over the API.
-    pub made: Made,
+    pub made: ApiDestinations,
     /// The senders that are out.
-    pub out: Out,
+    pub out: ActiveSenders,
     /// Where results are.
     pub views: Arc<Views>,
     /// Who may read them from the disk: more at once would be no faster, and each of them takes a
     /// thread with memory of its own.
     pub reads: Semaphore,
     /// Who carries results that go out one by one.
-    pub swift: Swift,
+    pub runtime: DeliveryRuntime,
     /// Where it is told how far a stream is.
     pub handle: Handle,
     /// The epoch of this supervisor.
@@ -61,7 +61,7 @@ pub struct Forwarder {
 
 /// Destinations that were made over the API, out of their plans and their secrets.
 #[derive(Debug)]
-pub struct Made {
+pub struct ApiDestinations {
     secrets: Arc<Secrets>,
     guard: Arc<AddressPolicy>,
     trust: Option<Trust>,
@@ -72,7 +72,7 @@ pub struct Made {
 /// The senders that are out, one for a subscription's stream, each with the revision of the
 /// subscription in which it set out. One that is no longer in here has been called back.
 #[derive(Debug, Default)]
-pub struct Out(Mutex<BTreeMap<(SubscriptionId, StreamId), u32>>);
+pub struct ActiveSenders(Mutex<BTreeMap<(SubscriptionId, StreamId), u32>>);
 
 impl Forwarder {
     /// Delivers what it can of a stream. It does not block; the dispatcher is told.
@@ -87,14 +87,14 @@ impl Forwarder {
         let alone = destination.as_ref().is_some_and(|destination| destination.piece() == 1);
         let one_by_one = alone && delivery.batching.is_none();
         let trip = async move {
-            let mut trip = Trip::new(&forwarder, delivery);
+            let mut trip = Sender::new(&forwarder, delivery);
             let event = trip.run(destination).await;
             forwarder.out.come_back(trip.delivery());
             // Err: the driver has ended; the next start delivers again.
             let _ = forwarder.handle.send(event).await;
         };
         if one_by_one {
-            self.swift.spawn("delivery", trip);
+            self.runtime.spawn("delivery", trip);
         } else {
             task::spawn("delivery", trip);
         }
@@ -114,7 +114,7 @@ impl Forwarder {
     }
 }
 
-impl Made {
+impl ApiDestinations {
     /// None yet. They have these secrets, may be where the guard lets them be, and are believed by
     /// `trust` where they speak TLS (without it: by the public authorities).
     #[must_use]
@@ -162,7 +162,7 @@ impl From<&SubscriptionSpec> for DestinationSettings {
     }
 }
 
-impl Out {
+impl ActiveSenders {
     fn leave(&self, delivery: &Delivery) {
         self.lock().insert((delivery.subscription, delivery.stream), delivery.revision);
     }

@@ -4,9 +4,9 @@ pub mod destination;
 pub mod forwarder;
 mod places;
 mod request;
+pub mod runtime;
+mod sender;
 mod socket;
-pub mod swift;
-mod trip;
 
 use crate::dispatcher::Refusal;
 

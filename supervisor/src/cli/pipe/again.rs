@@ -9,7 +9,7 @@ use rollcall_common::{
 };
 use tokio::task::spawn_blocking;
 
-use super::{Failure, READ_BYTES, Stop, machine::Machine};
+use super::{Failure, READ_BYTES, Stop, embedded::Embedded};
 use crate::{
     dispatcher::{
         Dispatcher, Event, Reply,
@@ -24,7 +24,7 @@ const AT_ONCE: usize = 1024;
 
 /// What is tried again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Again<'a>(&'a Machine);
+pub(super) struct Again<'a>(&'a Embedded);
 
 /// How a line stands that was tried again.
 #[derive(Debug)]
@@ -38,8 +38,8 @@ pub(super) enum Retried {
 }
 
 impl<'a> Again<'a> {
-    pub(super) fn of(machine: &'a Machine) -> Self {
-        Self(machine)
+    pub(super) fn of(embedded: &'a Embedded) -> Self {
+        Self(embedded)
     }
 
     /// Takes back that lines have failed which wait behind others.

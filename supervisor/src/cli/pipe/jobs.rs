@@ -14,8 +14,8 @@ use rollcall_worker::{AnyHandler, Handler as _, Reply, Request};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
-    feed::TOO_LONG,
-    machine::{Machine, Orders, POOL},
+    embedded::{Embedded, Orders, POOL},
+    submit::TOO_LONG,
     waiting::Waiting,
 };
 use crate::{
@@ -92,14 +92,14 @@ impl Jobs {
         idle
     }
 
-    pub(super) async fn join(&self, machine: &Machine) -> Result<(), Gone> {
+    pub(super) async fn join(&self, embedded: &Embedded) -> Result<(), Gone> {
         let worker = Event::WorkerSeen {
             id: POOL.into(),
             pool: POOL.into(),
             concurrency: Some(self.count),
             beats: false,
         };
-        machine.handle.send(worker).await
+        embedded.handle.send(worker).await
     }
 
     /// Ends the jobs, and kills their processes.

@@ -26,27 +26,27 @@ use super::{Failure, span};
 use crate::driver::{Gone, Handle};
 
 mod again;
-mod crew;
-mod feed;
+mod backend;
+mod embedded;
 mod input;
 mod jobs;
-mod machine;
 mod memo;
 mod printer;
 mod progress;
 mod remote;
+mod submit;
 mod waiting;
 mod writer;
 
 use again::Again;
-use crew::Crew;
-use feed::{Confirmed, Feed};
+use backend::Backend;
+use embedded::{Embedded, Keeper, Orders};
 use input::{Input, Rules};
 use jobs::{Jobs, Style};
-use machine::{Keeper, Machine, Orders};
 use memo::Memo;
 use printer::{Printed, Printer};
 use remote::Remote;
+use submit::{Confirmed, Submitter};
 use waiting::Waiting;
 use writer::Writer;
 
@@ -212,17 +212,17 @@ impl Options {
         if self.null { 0 } else { b'\n' }
     }
 
-    fn crew(
+    fn backend(
         &self,
         orders: &Orders,
         (handle, waiting): (&Handle, Option<&Arc<Waiting>>),
         shutdown: &Shutdown,
-    ) -> Result<Crew, Failure> {
+    ) -> Result<Backend, Failure> {
         let Some((handler, style)) = self.handler(orders)? else {
             let remote = Remote::new((&self.url, orders.jobs), handle, waiting, shutdown.clone());
-            return Ok(Crew::Remote(remote));
+            return Ok(Backend::Remote(remote));
         };
-        Ok(Crew::Local(Jobs::start((&handler, style), orders, handle, waiting)))
+        Ok(Backend::Local(Jobs::start((&handler, style), orders, handle, waiting)))
     }
 
     fn handler(&self, orders: &Orders) -> Result<Option<(AnyHandler, Style)>, Failure> {
@@ -260,18 +260,19 @@ pub(super) async fn run(options: Options) -> Result<ExitCode, Failure> {
     let orders = options.orders();
     let waiting = orders.data.is_none().then(Waiting::new);
     let (handle, mailbox) = Handle::new();
-    let crew = options.crew(&orders, (&handle, waiting.as_ref()), &shutdown)?;
-    let (machine, mut driver) = Machine::start(orders, (handle, mailbox), crew.edges()).await?;
+    let backend = options.backend(&orders, (&handle, waiting.as_ref()), &shutdown)?;
+    let (embedded, mut driver) =
+        Embedded::start(orders, (handle, mailbox), backend.edges()).await?;
     let input = Input::start(options.rules())?;
     let ended = tokio::select! {
         // Boxed: it holds all that is going on.
-        ended = Box::pin(work((&machine, &crew), waiting, input, shutdown.clone())) => ended,
+        ended = Box::pin(work((&embedded, &backend), waiting, input, shutdown.clone())) => ended,
         () = shutdown.reached(Phase::Now) => Ok(Ending::Stopped),
     };
     // Processes first: what they still say is not to be written down as failures.
-    crew.stop().await;
+    backend.stop().await;
     // Err: it has ended already, and says below why.
-    let _ = machine.handle.stop().await;
+    let _ = embedded.handle.stop().await;
     let driven = (&mut driver).await?;
     match ended {
         Ok(Ending::Done { failed: 0 }) => driven.map(|()| ExitCode::SUCCESS).map_err(Failure::from),
@@ -293,7 +294,7 @@ fn interrupted(lines: u64, options: &Options) -> Failure {
 }
 
 async fn work(
-    (machine, crew): (&Machine, &Crew),
+    (embedded, backend): (&Embedded, &Backend),
     waiting: Option<Arc<Waiting>>,
     input: Input,
     mut shutdown: Shutdown,
@@ -303,18 +304,18 @@ async fn work(
     let (over, is_over) = watch::channel(false);
     let (mut known, unread) = (lines.clone(), OnceLock::new());
     let working = async {
-        if machine.orders.retry_failed {
-            Again::of(machine).reopen().await?;
+        if embedded.orders.retry_failed {
+            Again::of(embedded).reopen().await?;
         }
         let joining = async {
             // Nothing is worked on before it is certain that the input is the same as before.
-            let same = known.wait_for(|confirmed| confirmed.lines >= machine.known.lines);
+            let same = known.wait_for(|confirmed| confirmed.lines >= embedded.known.lines);
             if same.await.is_ok() {
-                crew.join(machine).await?;
+                backend.join(embedded).await?;
             }
             Ok::<_, Stop>(())
         };
-        let feeding = Feed::new(machine, &confirmed, done).run(input);
+        let feeding = Submitter::new(embedded, &confirmed, done).run(input);
         tokio::try_join!(feeding, joining).map(|(failure, ())| failure)
     };
     let feeding = async {
@@ -330,23 +331,23 @@ async fn work(
                 true
             }
         };
-        machine.drain().await?;
+        embedded.drain().await?;
         // Err: it has printed everything meanwhile.
         let _ = over.send(interrupted);
         std::future::pending::<Result<(), Stop>>().await
     };
     let governing = async {
         match &waiting {
-            Some(waiting) => waiting.govern(machine).await,
+            Some(waiting) => waiting.govern(embedded).await,
             None => std::future::pending().await,
         }
     };
-    let printer = Printer::new(machine, waiting.clone(), lines.clone(), &printed);
+    let printer = Printer::new(embedded, waiting.clone(), lines.clone(), &printed);
     let Printed { lines: got, failed } = tokio::select! {
         printed = printer.run(Writer::start(), is_over) => printed?,
         stopped = feeding => return Err(stopped.err().unwrap_or(Stop::Deaf)),
         stopped = governing => return Err(stopped.err().unwrap_or(Stop::Deaf)),
-        never = crew.watch(machine) => match never {},
+        never = backend.watch(embedded) => match never {},
     };
     if let Some(failure) = unread.into_inner() {
         return Err(Stop::Failed(failure));

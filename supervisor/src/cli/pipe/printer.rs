@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use super::{
     Failure, READ_BYTES, Stop,
     again::{Again, Retried, has_failed},
-    feed::Confirmed,
-    machine::Machine,
+    embedded::Embedded,
     progress::Progress,
+    submit::Confirmed,
     waiting::Waiting,
     writer::Writer,
 };
@@ -35,7 +35,7 @@ pub(super) struct Printed {
 
 /// Prints results.
 pub(super) struct Printer<'a> {
-    machine: &'a Machine,
+    embedded: &'a Embedded,
     /// Where results' bodies are; absent: in the journal.
     waiting: Option<Arc<Waiting>>,
     confirmed: watch::Receiver<Confirmed>,
@@ -51,17 +51,17 @@ pub(super) struct Printer<'a> {
 
 impl<'a> Printer<'a> {
     pub(super) fn new(
-        machine: &'a Machine,
+        embedded: &'a Embedded,
         waiting: Option<Arc<Waiting>>,
         confirmed: watch::Receiver<Confirmed>,
         printed: &'a watch::Sender<u64>,
     ) -> Self {
         Self {
-            machine,
+            embedded,
             waiting,
             confirmed,
             printed,
-            head: machine.views.head(),
+            head: embedded.views.head(),
             progress: Progress::start(),
             line: 0,
             failed: 0,
@@ -130,8 +130,8 @@ impl<'a> Printer<'a> {
     /// be of this input.
     async fn results(&self, confirmed: u64) -> Result<Vec<ReleasedResult>, Stop> {
         let most = usize::try_from(confirmed.saturating_sub(self.line).min(AT_ONCE));
-        let (views, after) = (&self.machine.views, Sequence(self.line));
-        let (Some(stream), Ok(most @ 1..)) = (views.find(&self.machine.stream), most) else {
+        let (views, after) = (&self.embedded.views, Sequence(self.line));
+        let (Some(stream), Ok(most @ 1..)) = (views.find(&self.embedded.stream), most) else {
             return Ok(Vec::new());
         };
         if let Some(recent) = views.recent_results(stream, after, most) {
@@ -147,8 +147,8 @@ impl<'a> Printer<'a> {
     async fn take(&mut self, result: &ReleasedResult) -> Result<bool, Stop> {
         let line = result.sequence.0;
         let mut failed = has_failed(result);
-        let again = if failed && self.machine.kind == JournalKind::Local {
-            Again::of(self.machine).result(line).await?
+        let again = if failed && self.embedded.kind == JournalKind::Local {
+            Again::of(self.embedded).result(line).await?
         } else {
             Retried::Never
         };
@@ -168,7 +168,7 @@ impl<'a> Printer<'a> {
         self.block.push(b'\n');
         if failed {
             self.failed += 1;
-            let together = self.machine.orders.together.get();
+            let together = self.embedded.orders.together.get();
             self.progress.say(&failure(line, together, answer));
         }
         Ok(true)

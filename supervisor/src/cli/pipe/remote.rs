@@ -16,9 +16,9 @@ use tokio::{sync::watch, time::sleep};
 
 use super::{
     RESULT_BYTES,
-    feed::TOO_LONG,
+    embedded::{Embedded, POOL},
     jobs::too_long,
-    machine::{Machine, POOL},
+    submit::TOO_LONG,
     waiting::Waiting,
 };
 use crate::{
@@ -176,11 +176,11 @@ impl Remote {
     }
 
     /// A worker that is not there costs no try, so the lines wait: people should know.
-    pub(super) async fn watch(&self, machine: &Machine) -> Infallible {
+    pub(super) async fn watch(&self, embedded: &Embedded) -> Infallible {
         loop {
             sleep(LOOK).await;
-            let stream = machine.views.find(&machine.stream);
-            let status = stream.and_then(|stream| machine.views.status(stream));
+            let stream = embedded.views.find(&embedded.stream);
+            let status = stream.and_then(|stream| embedded.views.status(stream));
             if status.is_some_and(|(status, _)| status.cause == Some(Cause::NoWorker)) {
                 tracing::warn!("no worker can be reached; trying on");
             }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rollcall_common::message::Payload;
 use tokio::sync::watch;
 
-use super::{Stop, machine::Machine};
+use super::{Stop, embedded::Embedded};
 use crate::dispatcher::Event;
 
 /// Bytes of results that may wait to be printed before nothing new is begun.
@@ -83,12 +83,12 @@ impl Waiting {
     }
 
     /// Keeps the work at the pace at which results are printed.
-    pub(super) async fn govern(&self, machine: &Machine) -> Result<(), Stop> {
+    pub(super) async fn govern(&self, embedded: &Embedded) -> Result<(), Stop> {
         let mut pace = self.pace.subscribe();
         // Err: the sender is here.
         while pace.changed().await.is_ok() {
-            let settings = machine.orders.settings(*pace.borrow_and_update());
-            machine.handle.send(Event::Settings(Arc::new(settings))).await?;
+            let settings = embedded.orders.settings(*pace.borrow_and_update());
+            embedded.handle.send(Event::Settings(Arc::new(settings))).await?;
         }
         Ok(())
     }

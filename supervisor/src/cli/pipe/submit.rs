@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use super::{
     AHEAD_BYTES, AHEAD_LINES, Failure, Stop,
     again::Again,
+    embedded::Embedded,
     input::{Input, Item, fingerprint},
-    machine::Machine,
 };
 use crate::{
     config::JournalKind,
@@ -37,8 +37,8 @@ pub(super) struct Confirmed {
 }
 
 /// Sends lines in.
-pub(super) struct Feed<'a> {
-    machine: &'a Machine,
+pub(super) struct Submitter<'a> {
+    embedded: &'a Embedded,
     confirmed: &'a watch::Sender<Confirmed>,
     printed: watch::Receiver<u64>,
     tail: watch::Receiver<Tail>,
@@ -58,17 +58,17 @@ struct Batch {
     entry: EntryNumber,
 }
 
-impl<'a> Feed<'a> {
+impl<'a> Submitter<'a> {
     pub(super) fn new(
-        machine: &'a Machine,
+        embedded: &'a Embedded,
         confirmed: &'a watch::Sender<Confirmed>,
         printed: watch::Receiver<u64>,
     ) -> Self {
         Self {
-            machine,
+            embedded,
             confirmed,
             printed,
-            tail: machine.journal.tail(),
+            tail: embedded.journal.tail(),
             rng: fastrand::Rng::with_seed(seed::seed()),
             lines: 0,
             ahead: VecDeque::new(),
@@ -86,7 +86,7 @@ impl<'a> Feed<'a> {
                 Err(error) => break Some(self.unread(&error)),
             }
         };
-        if self.lines < self.machine.known.lines {
+        if self.lines < self.embedded.known.lines {
             return Err(failure.unwrap_or_else(|| self.too_short()).into());
         }
         self.confirmed.send_modify(|confirmed| confirmed.ended = true);
@@ -104,7 +104,7 @@ impl<'a> Feed<'a> {
         loop {
             let printed = *self.printed.borrow_and_update();
             self.forget(printed);
-            let known = self.machine.known;
+            let known = self.embedded.known;
             if self.lines < known.lines && printed >= known.finished {
                 // The first run had read as far; and nothing is done before all of it is seen.
                 return usize::try_from(known.lines - self.lines).unwrap_or(usize::MAX);
@@ -127,11 +127,11 @@ impl<'a> Feed<'a> {
             self.ahead_bytes -= batch.bytes;
         }
         if self.ahead.len() < before
-            && self.machine.kind == JournalKind::Memory
+            && self.embedded.kind == JournalKind::Memory
             && let Some(batch) = self.ahead.front()
         {
             // Err: memory has nothing that can fail.
-            let _ = self.machine.journal.trim(batch.entry);
+            let _ = self.embedded.journal.trim(batch.entry);
         }
     }
 
@@ -141,11 +141,11 @@ impl<'a> Feed<'a> {
         let numbered = (first..).zip(items);
         let messages: Vec<_> = numbered.map(|(line, item)| self.message(line, item)).collect();
         let bytes = messages.iter().map(|message| message.body.len()).sum();
-        let again = (self.machine.orders.retry_failed && first <= self.machine.known.lines)
+        let again = (self.embedded.orders.retry_failed && first <= self.embedded.known.lines)
             .then(|| messages.clone());
         self.lines += u64::try_from(messages.len()).unwrap_or(u64::MAX);
-        let stream = self.machine.stream.clone();
-        let reply = self.machine.handle.submit(stream, messages).await?;
+        let stream = self.embedded.stream.clone();
+        let reply = self.embedded.handle.submit(stream, messages).await?;
         if let Reply::Conflict { index, .. } = reply {
             let line = first + u64::try_from(index).unwrap_or(u64::MAX);
             let text = format!(
@@ -168,7 +168,7 @@ impl<'a> Feed<'a> {
         }
         if let Some(again) = again {
             // Before it is printed: who prints waits for what is tried again.
-            Again::of(self.machine).submit(first, again).await?;
+            Again::of(self.embedded).submit(first, again).await?;
         }
         self.ahead.push_back(Batch { last: self.lines, bytes, entry });
         self.ahead_bytes += bytes;
@@ -177,7 +177,7 @@ impl<'a> Feed<'a> {
     }
 
     fn message(&mut self, line: u64, item: Item) -> Arc<Message> {
-        let local = self.machine.kind == JournalKind::Local;
+        let local = self.embedded.kind == JournalKind::Local;
         let key =
             |fingerprint| local.then(|| Key { text: format!("line {line}").into(), fingerprint });
         let (content_type, key, body) = match item {
@@ -186,7 +186,7 @@ impl<'a> Feed<'a> {
                 (TOO_LONG, key(fingerprint), Bytes::from(bytes.to_string()))
             }
         };
-        let id = MessageId::new(self.machine.clock.now(), &mut self.rng);
+        let id = MessageId::new(self.embedded.clock.now(), &mut self.rng);
         let content_type = content_type.into();
         Arc::new(Message { id, key, content_type, headers: Arc::default(), body })
     }
@@ -196,7 +196,7 @@ impl<'a> Feed<'a> {
     }
 
     fn too_short(&self) -> Failure {
-        let (lines, known) = (self.lines, self.machine.known.lines);
+        let (lines, known) = (self.lines, self.embedded.known.lines);
         let text = format!(
             "the input ends after line {lines}, but the journal in --data has \
              {known} lines; give the same input, or another directory"

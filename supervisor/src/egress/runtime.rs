@@ -13,9 +13,9 @@ const SHARE: usize = 4;
 
 /// Threads for what goes out one by one.
 #[derive(Debug)]
-pub struct Swift(Threads);
+pub struct DeliveryRuntime(Threads);
 
-impl Swift {
+impl DeliveryRuntime {
     /// Starts them, at least one.
     #[must_use]
     pub fn start() -> Self {

@@ -12,7 +12,7 @@ use crate::{
 
 /// Sends notices. Each is a task of its own; the dispatcher bounds how many there are.
 #[derive(Debug)]
-pub struct Crier {
+pub struct Notifier {
     /// Who sends.
     pub senders: arc_swap::ArcSwap<Senders>,
     /// Where it is told what became of a notice.
@@ -21,7 +21,7 @@ pub struct Crier {
     pub journal: Box<str>,
 }
 
-impl Crier {
+impl Notifier {
     /// Sends a notice. It does not block; the dispatcher is told.
     pub fn tell(&self, notice: dispatcher::Notice) {
         let (senders, handle) = (self.senders.load_full(), self.handle.clone());
@@ -43,7 +43,7 @@ impl Crier {
 
     /// Tells everybody that the journal has failed: it can't be written down, so this is tried
     /// once, before the process ends.
-    pub async fn cry_out(&self, detail: &str) {
+    pub async fn notify_fatal(&self, detail: &str) {
         let senders = self.senders.load_full();
         let now = senders.now();
         let view = AlertView {

@@ -53,7 +53,7 @@ enum Then {
 }
 
 /// One sender's way along a stream.
-pub(super) struct Trip<'a> {
+pub(super) struct Sender<'a> {
     forwarder: &'a Forwarder,
     delivery: Delivery,
     /// The next to be sent.
@@ -69,7 +69,7 @@ pub(super) struct Trip<'a> {
     count: u32,
 }
 
-impl<'a> Trip<'a> {
+impl<'a> Sender<'a> {
     pub(super) fn new(forwarder: &'a Forwarder, delivery: Delivery) -> Self {
         let next = delivery.first;
         let reported = next.before();

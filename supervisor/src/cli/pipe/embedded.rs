@@ -124,7 +124,7 @@ pub(super) struct Known {
 
 /// The supervisor inside.
 #[derive(Debug)]
-pub(super) struct Machine {
+pub(super) struct Embedded {
     pub(super) handle: Handle,
     pub(super) views: Arc<Views>,
     pub(super) journal: Arc<dyn Journal>,
@@ -137,7 +137,7 @@ pub(super) struct Machine {
 
 type Driving = JoinHandle<Result<(), DriverError>>;
 
-impl Machine {
+impl Embedded {
     pub(super) async fn start(
         orders: Orders,
         (handle, mailbox): (Handle, Mailbox),

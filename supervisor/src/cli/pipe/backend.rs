@@ -2,19 +2,19 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use super::{Jobs, Machine, Remote};
+use super::{Embedded, Jobs, Remote};
 use crate::driver::{Edges, Gone};
 
 /// Who does the work.
 #[derive(Debug)]
-pub(super) enum Crew {
+pub(super) enum Backend {
     /// Processes of this machine.
     Local(Jobs),
     /// HTTP workers.
     Remote(Remote),
 }
 
-impl Crew {
+impl Backend {
     /// What the driver hands work to.
     pub(super) fn edges(&self) -> Arc<dyn Edges> {
         match self {
@@ -24,9 +24,9 @@ impl Crew {
     }
 
     /// Work may come from now on.
-    pub(super) async fn join(&self, machine: &Machine) -> Result<(), Gone> {
+    pub(super) async fn join(&self, embedded: &Embedded) -> Result<(), Gone> {
         match self {
-            Self::Local(jobs) => jobs.join(machine).await,
+            Self::Local(jobs) => jobs.join(embedded).await,
             Self::Remote(remote) => {
                 remote.join();
                 Ok(())
@@ -35,10 +35,10 @@ impl Crew {
     }
 
     /// Says so when there is nobody to work.
-    pub(super) async fn watch(&self, machine: &Machine) -> Infallible {
+    pub(super) async fn watch(&self, embedded: &Embedded) -> Infallible {
         match self {
             Self::Local(_) => std::future::pending().await,
-            Self::Remote(remote) => remote.watch(machine).await,
+            Self::Remote(remote) => remote.watch(embedded).await,
         }
     }
 
