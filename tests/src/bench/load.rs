@@ -19,9 +19,9 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     body::now_ns,
-    door::{Door, Given, Parcel},
+    http_client::{Door, Given, Parcel},
     processes::own_cpu_seconds,
-    seen::shares,
+    sink_checker::shares,
 };
 
 /// Messages that may be due and not yet sent.

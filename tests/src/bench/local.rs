@@ -13,13 +13,13 @@ use futures_util::{StreamExt as _, stream};
 
 use super::{
     body::{message, now_ns},
-    door::OCTETS,
-    ends::Work,
+    endpoints::Work,
+    http_client::OCTETS,
     modes::Lines,
     processes::{Process, all_cpu_seconds, beside, children_cpu, on_path, own_cpu_seconds},
     report::{Figures, Latency},
     run::{Plan, start_workers},
-    seen::Seen,
+    sink_checker::Seen,
     wire::Wire,
 };
 

@@ -1,7 +1,7 @@
 //! Ways of sending messages through, Rollcall's and what stands beside it, by name.
 
 use super::{
-    ends::Work,
+    endpoints::Work,
     modes::{
         Batched, Goal, Job, Kept, Lines, Mode, Pace, Proxy, Queue, Setup, Workers, mode, peer,
     },

@@ -1,6 +1,6 @@
 //! What can be measured, by name, each with its settings and what it is to be compared with.
 
-use super::{ends::Work, message_modes::MESSAGES, reader::Form, reading_modes::READING};
+use super::{endpoints::Work, message_modes::MESSAGES, reader::Form, reading_modes::READING};
 
 /// One thing that is measured.
 #[derive(Clone, Copy, Debug)]

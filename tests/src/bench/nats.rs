@@ -8,7 +8,7 @@ use rollcall_common::task;
 
 use super::{
     body::work_on,
-    ends::{asked, serve_text},
+    endpoints::{asked, serve_text},
     load::To,
     modes::{Batched, Kept},
     nats_wire::{Answered, Nats},
@@ -16,7 +16,7 @@ use super::{
     processes::{Process, free_port, on_path, part, wait_listening, words},
     report::Figures,
     run::Plan,
-    seen::Seen,
+    sink_checker::Seen,
     sorter::Sorter,
 };
 

@@ -21,7 +21,7 @@ pub(super) async fn proxy(
         Proxy::Nginx => "nginx",
     };
     let Some(program) = on_path(name) else { return Ok(None) };
-    let mut workers = start_workers(plan, super::ends::Work::default())?;
+    let mut workers = start_workers(plan, super::endpoints::Work::default())?;
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let port = free_port()?;
     let (text, flag) = match kind {

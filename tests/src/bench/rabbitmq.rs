@@ -14,14 +14,14 @@ use rollcall_common::task;
 use super::{
     amqp::Amqp,
     body::{Checker, work_on},
-    ends::{asked, serve_text},
+    endpoints::{asked, serve_text},
     load::To,
     modes::{Batched, Queue},
     peers::{Broker, finish},
     processes::{Process, free_port, on_path, part, wait_listening, words},
     report::Figures,
     run::Plan,
-    seen::Seen,
+    sink_checker::Seen,
     sorter::Sorter,
 };
 

@@ -12,13 +12,13 @@ use super::{
     load::{Load, To},
     message_modes::{LINK, PLAIN},
     modes::{Company, Reading, Setup, Workers},
+    prefilled,
     processes::{Companion, Process, all_cpu_seconds, part, words},
     reader::Form,
     report::{Figures, Latency},
     rollcall::{ask, delivered, latencies, register, supervise},
     run::{Plan, send},
-    seen::shares,
-    stock,
+    sink_checker::shares,
     wire::Wire,
 };
 
@@ -36,7 +36,7 @@ pub(super) async fn reading(plan: &Plan, what: Reading, messages: u64) -> Result
     match what {
         Reading::Beside => beside(plan, messages),
         Reading::Files => {
-            let folder = stock::results(plan, messages).await?;
+            let folder = prefilled::results(plan, messages).await?;
             files(&folder, messages).map_err(|error| error.to_string())
         }
         Reading::Intake(company) => intake(plan, company, messages).await,
@@ -67,7 +67,7 @@ fn files(folder: &Path, messages: u64) -> std::io::Result<Figures> {
     for _ in 0..2 {
         let started = now_ns();
         bytes = 0;
-        for path in stock::journal(folder)? {
+        for path in prefilled::journal(folder)? {
             let mut file = File::open(path)?;
             loop {
                 match file.read(&mut piece)? {
@@ -89,7 +89,7 @@ fn reader(url: &str, (path, form): (&str, Form), results: u64) -> Vec<String> {
 
 /// All results, as fast as they come.
 async fn replay(plan: &Plan, (path, form): (&str, Form), messages: u64) -> Result<Figures, String> {
-    let folder = stock::results(plan, messages).await?;
+    let folder = prefilled::results(plan, messages).await?;
     let before = now_ns();
     let mut supervisor = supervise(&LINK, &folder, &[], None)?;
     let start = (now_ns() - before) as f64 / 1e9;
@@ -149,7 +149,7 @@ fn said(company: Option<Companion>) -> Result<Said, String> {
 /// Messages through workers to a destination, at a fixed rate.
 async fn live(plan: &Plan, with: Company, messages: u64) -> Result<Figures, String> {
     let read = messages * 25;
-    let folder = stock::results(plan, read).await?;
+    let folder = prefilled::results(plan, read).await?;
     let mut sink = part(&words(&format!("sink --bytes {}", plan.bytes)))?;
     let mut supervisor = supervise(&LINK, &folder, &[], Some(sink.url()))?;
     let mut workers = register(plan, supervisor.url()).await?;
@@ -213,7 +213,7 @@ async fn intake(plan: &Plan, with: Company, messages: u64) -> Result<Figures, St
 
 /// A start with many streams, and a list of them.
 async fn streams(plan: &Plan, messages: u64) -> Result<Figures, String> {
-    let folder = stock::streams(plan, messages).await?;
+    let folder = prefilled::streams(plan, messages).await?;
     let setup = Setup { workers: Workers::None, ..LINK };
     let empty = tempfile::tempdir().map_err(|error| error.to_string())?;
     let idle = supervise(&setup, empty.path(), &[], None)?.resident_mib();

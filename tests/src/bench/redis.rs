@@ -7,7 +7,7 @@ use rollcall_common::task;
 
 use super::{
     body::work_on,
-    ends::{asked, serve_text},
+    endpoints::{asked, serve_text},
     load::To,
     modes::Batched,
     peers::{Broker, MANY, finish},
@@ -15,7 +15,7 @@ use super::{
     report::Figures,
     resp::{RELEASE, Resp, TAKE_IN},
     run::Plan,
-    seen::Seen,
+    sink_checker::Seen,
 };
 
 /// Runs it once; none where it is not installed.

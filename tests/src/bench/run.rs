@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{
     Format,
     body::now_ns,
-    ends::Work,
+    endpoints::Work,
     load::{Load, To},
     local::{buffered, lines},
     modes::{self, Job, Mode},
@@ -27,7 +27,7 @@ use super::{
     redis::redis,
     report::{self, Figures, Latency, Row},
     rollcall::{delivered, rollcall},
-    seen::shares,
+    sink_checker::shares,
 };
 
 /// What is measured.

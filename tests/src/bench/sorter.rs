@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::seen::Seen;
+use super::sink_checker::Seen;
 
 /// Results that wait for those before.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::{ops::ControlFlow, process::ExitCode};
 
 use clap::Parser;
-use tests::sim::{Shrunk, Something, Sometimes, Summary, Telling, play, play_all, shrink};
+use tests::sim::{Coverage, Shrunk, Something, Summary, Telling, play, play_all, shrink};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -150,7 +150,7 @@ fn many((from, to): (u64, u64), end: End, threads: usize) -> bool {
     summary.failures.is_empty() && seen_all
 }
 
-fn table(sometimes: &Sometimes) {
+fn table(sometimes: &Coverage) {
     for something in Something::ALL {
         println!("{:>10}  {}", sometimes.count(*something), something.as_str());
     }

@@ -11,7 +11,7 @@ use rollcall_supervisor::{
 };
 
 use super::{
-    sometimes::Something,
+    coverage::Something,
     world::{Step, What, World},
 };
 use crate::oracle::{Invariant, Violation};

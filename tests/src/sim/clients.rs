@@ -11,8 +11,8 @@ use rollcall_supervisor::dispatcher::{Arrival, Event, Reply, Taken};
 
 use super::{
     beside,
+    coverage::Something,
     scenario::Faults,
-    sometimes::Something,
     world::{Step, What, World},
 };
 use crate::oracle::{Invariant, Seen, Violation};

@@ -9,7 +9,9 @@ use rollcall_supervisor::{
     record::{DeliveryMode, Origin, Start, SubscriptionId, SubscriptionSpec},
 };
 
-use super::{guests::known_as, scenario::SubscriptionPlan, sometimes::Something, world::World};
+use super::{
+    api_subscriptions::known_as, coverage::Something, scenario::SubscriptionPlan, world::World,
+};
 
 /// The number and the life of each subscription, by its name.
 pub(super) type Lives = BTreeMap<Arc<str>, (SubscriptionId, u32)>;
@@ -101,7 +103,7 @@ impl World {
 
     /// The lives of all subscriptions of which a journal speaks.
     pub(super) fn lives_in(&self, state: &State) -> Lives {
-        let revision = |id: SubscriptionId| self.ledger.revision(id);
+        let revision = |id: SubscriptionId| self.records_seen.revision(id);
         state.subscription_names().map(|(id, name)| (name.into(), (id, revision(id)))).collect()
     }
 

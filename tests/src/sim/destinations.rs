@@ -10,12 +10,12 @@ use rollcall_supervisor::{
 };
 
 use super::{
+    api_subscriptions::known_as,
     beside,
     configuration::Entry,
-    guests::known_as,
+    coverage::Something,
     receiver::{Parcelled, Receiver},
     scenario::{DestinationFaults, SubscriptionPlan},
-    sometimes::Something,
     world::{Halt, Step, What, World},
 };
 use crate::oracle::{self, DeliverySeen, Invariant, ResultSeen, Seen, Violation};

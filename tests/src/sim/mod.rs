@@ -11,23 +11,23 @@ use std::{
 };
 
 mod alerting;
+mod api_subscriptions;
 mod beside;
 mod clients;
 mod configuration;
+mod coverage;
 mod destinations;
-mod guests;
 pub mod journal;
-mod keeper;
-mod ledger;
-mod life;
 mod model;
 mod people;
 mod readers;
 mod receiver;
+mod record_checker;
+mod restart;
+mod retention;
 mod scenario;
 mod server;
 mod shrink;
-mod sometimes;
 #[cfg(test)]
 mod steady;
 #[cfg(test)]
@@ -36,8 +36,8 @@ mod trace;
 mod workers;
 mod world;
 
+pub use coverage::{Coverage, Something};
 pub use shrink::{Shrunk, shrink};
-pub use sometimes::{Something, Sometimes};
 pub use trace::Telling;
 
 use crate::oracle::Violation;
@@ -53,7 +53,7 @@ pub struct Report {
     /// Things that happened.
     pub events: u64,
     /// What happened at least once.
-    pub sometimes: Sometimes,
+    pub sometimes: Coverage,
     /// A digest of the whole story.
     pub hash: u64,
     /// The story's last lines.
@@ -99,7 +99,7 @@ pub struct Summary {
     /// Things that happened.
     pub events: u64,
     /// What happened at least once.
-    pub sometimes: Sometimes,
+    pub sometimes: Coverage,
     /// The seeds that failed, and how.
     pub failures: Vec<(u64, String)>,
 }

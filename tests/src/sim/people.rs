@@ -14,7 +14,7 @@ use rollcall_supervisor::{
 
 use super::{
     beside,
-    sometimes::Something,
+    coverage::Something,
     world::{Step, What, World},
 };
 use crate::oracle::{End, Invariant, Outcome, Seen, Violation};
@@ -232,7 +232,7 @@ impl World {
         let Some(server) = &self.server else {
             return Some("the supervisor is down".to_owned());
         };
-        if self.ledger.is_behind() {
+        if self.records_seen.is_behind() {
             return Some("the journal is behind".to_owned());
         }
         if let Some(open) = self.requests.iter().position(|request| request.open) {
@@ -255,7 +255,7 @@ impl World {
     fn end(&self) -> End {
         let mut end = End { may_skip: self.may_skip.clone(), ..End::default() };
         let skipping = |name: &str| self.skipping.contains(name);
-        let parked = self.ledger.parked.iter();
+        let parked = self.records_seen.parked.iter();
         end.may_skip.extend(parked.filter(|(stream, _)| skipping(stream)).cloned());
         let Some(server) = &self.server else {
             return end;

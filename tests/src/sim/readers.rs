@@ -12,9 +12,9 @@ use rollcall_supervisor::{
 };
 
 use super::{
+    api_subscriptions::{is_read, known_as},
+    coverage::Something,
     destinations::unreadable,
-    guests::{is_read, known_as},
-    sometimes::Something,
     world::{Halt, Step, What, World},
 };
 use crate::oracle::{Invariant, Violation};

@@ -22,10 +22,10 @@ use rollcall_supervisor::{
 
 use super::{
     configuration::lives,
+    coverage::Something,
     journal::Store,
-    keeper::Keeping,
     model::Told,
-    sometimes::Something,
+    retention::Keeping,
     world::{Halt, Step, What, World},
 };
 use crate::oracle::{Invariant, Seen, Violation};
@@ -113,7 +113,7 @@ impl World {
     /// Takes in that all before `next` is durable.
     pub(super) fn durable(&mut self, next: EntryNumber) -> Result<(), Violation> {
         let mut seen = Vec::new();
-        self.ledger.synced(next, &mut seen);
+        self.records_seen.synced(next, &mut seen);
         for (mut seen, name) in seen {
             if name.as_ref().is_some_and(|name| self.is_pulled(name)) {
                 // Its reader looks for itself.
@@ -320,7 +320,7 @@ impl World {
             let number = appended.map_err(|error| damaged(&error))?;
             server.engine.appended(Some(number));
             let entry = (number.0, payload);
-            self.ledger.appended(entry, &self.scenario.settings, &mut self.sometimes)?;
+            self.records_seen.appended(entry, &self.scenario.settings, &mut self.sometimes)?;
             let on_disk = matches!(server.store, Store::Disk(_));
             if on_disk && !server.writing {
                 server.writing = true;
@@ -348,7 +348,7 @@ impl World {
     fn check_turn(&mut self, dispatches: &[Dispatch]) -> Result<(), Violation> {
         let settings = &self.scenario.settings;
         for dispatch in dispatches {
-            self.ledger.check_dispatch(dispatch, self.now, settings)?;
+            self.records_seen.check_dispatch(dispatch, self.now, settings)?;
         }
         let Some(server) = &self.server else {
             return Ok(());

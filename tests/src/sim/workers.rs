@@ -8,8 +8,8 @@ use rollcall_supervisor::dispatcher::{AttemptId, Dispatch, Event, WorkerReply, e
 
 use super::{
     beside,
+    coverage::Something,
     scenario::{OutageShape, WorkerFaults, WorkerPlan},
-    sometimes::Something,
     world::{BEGINNING, Step, What, World},
 };
 use crate::oracle::Seen;
@@ -104,7 +104,7 @@ impl World {
             self.tell_after(hop, Event::AttemptEnded { attempt, reply });
             return Ok(());
         }
-        let place = self.ledger.place(dispatch.stream, dispatch.sequence);
+        let place = self.records_seen.place(dispatch.stream, dispatch.sequence);
         let id = dispatch.message.id.0.as_u128();
         *self.worked.entry(id).or_default() += 1;
         self.see(Seen::Executed {

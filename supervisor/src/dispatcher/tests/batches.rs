@@ -8,23 +8,23 @@ use super::{
     super::{
         Delivery, Event, Part, Refusal, SubscriptionReply, event::Order, settings::StreamSettings,
     },
-    desk::{Desk, name, secs},
+    fixture::{Fixture, name, secs},
 };
 use crate::record::{Batching, DeliveryMode, Origin, Record, SubscriptionSpec};
 
-/// A desk whose subscription sends so many results in one request.
-fn desk(batch: u32) -> Desk {
-    let mut desk = Desk::new(StreamSettings { pool: None, ..StreamSettings::default() }, 0);
-    configure(&mut desk, batch);
-    desk
+/// A fixture whose subscription sends so many results in one request.
+fn fixture(batch: u32) -> Fixture {
+    let mut fixture = Fixture::new(StreamSettings { pool: None, ..StreamSettings::default() }, 0);
+    configure(&mut fixture, batch);
+    fixture
 }
 
-fn configure(desk: &mut Desk, batch: u32) {
+fn configure(fixture: &mut Fixture, batch: u32) {
     let urls = ["http://there/".into()].into();
     let plan =
         SubscriptionSpec { batch, urls, ..SubscriptionSpec::new(Origin::Api, DeliveryMode::Push) };
     let (name, plan) = ("s".into(), Arc::new(plan));
-    desk.tell(Event::Subscribe { request: None, name, plan });
+    fixture.tell(Event::Subscribe { request: None, name, plan });
 }
 
 fn fixed(delivery: &Delivery) -> (u64, u64, u32) {
@@ -32,8 +32,8 @@ fn fixed(delivery: &Delivery) -> (u64, u64, u32) {
     (delivery.first.0, batching.through.0, batching.results)
 }
 
-fn records(desk: &Desk) -> usize {
-    desk.records.iter().filter(|record| matches!(record, Record::Batched { .. })).count()
+fn records(fixture: &Fixture) -> usize {
+    fixture.records.iter().filter(|record| matches!(record, Record::Batched { .. })).count()
 }
 
 fn skip(sequence: u64) -> Order {
@@ -42,140 +42,140 @@ fn skip(sequence: u64) -> Order {
 
 #[test]
 fn a_batch_is_written_down_before_it_goes_out_and_stays_as_it_is() {
-    let mut desk = desk(10);
-    desk.fill("a", 3);
-    let first = desk.deliveries.remove(0);
+    let mut fixture = fixture(10);
+    fixture.fill("a", 3);
+    let first = fixture.deliveries.remove(0);
     assert_eq!(fixed(&first), (1, 3, 10));
-    desk.fill("a", 6);
-    desk.refuse(&first, Refusal::Failed);
-    desk.wait(secs(1));
-    assert_eq!(fixed(&desk.deliveries.remove(0)), (1, 3, 10), "what has come since goes later");
-    desk.restart();
-    assert_eq!(fixed(&desk.deliveries[0]), (1, 3, 10), "after a restart");
-    configure(&mut desk, 2);
-    let first = desk.deliveries.pop().unwrap();
+    fixture.fill("a", 6);
+    fixture.refuse(&first, Refusal::Failed);
+    fixture.wait(secs(1));
+    assert_eq!(fixed(&fixture.deliveries.remove(0)), (1, 3, 10), "what has come since goes later");
+    fixture.restart();
+    assert_eq!(fixed(&fixture.deliveries[0]), (1, 3, 10), "after a restart");
+    configure(&mut fixture, 2);
+    let first = fixture.deliveries.pop().unwrap();
     assert_eq!(fixed(&first), (1, 3, 10), "after a change");
-    assert_eq!(records(&desk), 1);
-    desk.take(&first, 3);
-    assert_eq!(fixed(&desk.deliveries.remove(0)), (4, 9, 2));
+    assert_eq!(records(&fixture), 1);
+    fixture.take(&first, 3);
+    assert_eq!(fixed(&fixture.deliveries.remove(0)), (4, 9, 2));
 }
 
 #[test]
 fn what_may_have_gone_out_by_itself_does_not_join_a_batch() {
-    let mut desk = desk(1);
-    desk.fill("a", 3);
-    let single = desk.deliveries.remove(0);
+    let mut fixture = fixture(1);
+    fixture.fill("a", 3);
+    let single = fixture.deliveries.remove(0);
     assert_eq!(single.batching, None);
-    desk.refuse(&single, Refusal::Failed);
-    configure(&mut desk, 10);
-    desk.fill("a", 3);
-    desk.restart();
-    let first = desk.deliveries.pop().unwrap();
+    fixture.refuse(&single, Refusal::Failed);
+    configure(&mut fixture, 10);
+    fixture.fill("a", 3);
+    fixture.restart();
+    let first = fixture.deliveries.pop().unwrap();
     assert_eq!(fixed(&first), (1, 3, 1), "its key is that of the result");
-    desk.take(&first, 3);
-    let next = desk.deliveries.pop().unwrap();
+    fixture.take(&first, 3);
+    let next = fixture.deliveries.pop().unwrap();
     assert_eq!(fixed(&next), (4, 6, 10));
     // The same when a start finds another configuration.
-    configure(&mut desk, 1);
-    desk.take(&next, 6);
-    desk.fill("a", 2);
-    desk.restart();
-    let single = desk.deliveries.pop().unwrap();
+    configure(&mut fixture, 1);
+    fixture.take(&next, 6);
+    fixture.fill("a", 2);
+    fixture.restart();
+    let single = fixture.deliveries.pop().unwrap();
     assert_eq!((single.first, single.batching), (Sequence(7), None));
-    configure(&mut desk, 5);
-    desk.refuse(&single, Refusal::Failed);
-    desk.wait(secs(1));
-    assert_eq!(fixed(&desk.deliveries.pop().unwrap()), (7, 8, 1));
+    configure(&mut fixture, 5);
+    fixture.refuse(&single, Refusal::Failed);
+    fixture.wait(secs(1));
+    assert_eq!(fixed(&fixture.deliveries.pop().unwrap()), (7, 8, 1));
 }
 
 #[test]
 fn full_batches_are_fixed_together_and_what_is_less_than_one_by_itself() {
-    let mut desk = desk(10);
-    desk.fill("a", 1);
-    desk.fill("a", 1000);
-    let first = desk.deliveries.remove(0);
-    desk.take(&first, 1);
-    let second = desk.deliveries.remove(0);
+    let mut fixture = fixture(10);
+    fixture.fill("a", 1);
+    fixture.fill("a", 1000);
+    let first = fixture.deliveries.remove(0);
+    fixture.take(&first, 1);
+    let second = fixture.deliveries.remove(0);
     assert_eq!(fixed(&second), (2, 161, 10), "sixteen of them");
-    desk.take(&second, 161);
+    fixture.take(&second, 161);
     for through in [321, 481, 641, 801, 961, 1001] {
-        let next = desk.deliveries.remove(0);
+        let next = fixture.deliveries.remove(0);
         assert_eq!(fixed(&next).1, through);
-        desk.take(&next, through);
+        fixture.take(&next, through);
     }
-    assert_eq!(records(&desk), 8);
-    assert!(desk.deliveries.is_empty());
+    assert_eq!(records(&fixture), 8);
+    assert!(fixture.deliveries.is_empty());
 }
 
 #[test]
 fn a_batch_that_is_partly_taken_goes_on_behind_that() {
-    let mut desk = desk(10);
-    desk.fill("a", 9);
-    let first = desk.deliveries.remove(0);
+    let mut fixture = fixture(10);
+    fixture.fill("a", 9);
+    let first = fixture.deliveries.remove(0);
     let (subscription, stream) = (first.subscription, first.stream);
     let (through, floor) = (Sequence(4), Position(5));
-    desk.tell(Event::Delivered { more: true, subscription, stream, through, floor });
-    desk.refuse(&first, Refusal::Failed);
-    desk.restart();
-    assert_eq!(fixed(&desk.deliveries.remove(0)), (5, 9, 10));
+    fixture.tell(Event::Delivered { more: true, subscription, stream, through, floor });
+    fixture.refuse(&first, Refusal::Failed);
+    fixture.restart();
+    assert_eq!(fixed(&fixture.deliveries.remove(0)), (5, 9, 10));
 }
 
 #[test]
 fn a_rewind_begins_a_generation_and_forgets_batches() {
-    let mut desk = desk(10);
-    desk.fill("a", 3);
-    let first = desk.deliveries.remove(0);
+    let mut fixture = fixture(10);
+    fixture.fill("a", 3);
+    let first = fixture.deliveries.remove(0);
     assert_eq!(first.generation, 0);
-    desk.fill("a", 3);
+    fixture.fill("a", 3);
     for generation in 1..=3 {
-        desk.say("s", Order::Rewind(Position(0)));
-        desk.tell(Event::Delivered {
+        fixture.say("s", Order::Rewind(Position(0)));
+        fixture.tell(Event::Delivered {
             more: false,
             subscription: first.subscription,
             stream: first.stream,
             through: Sequence(0),
             floor: Position(1),
         });
-        while !desk.scans.is_empty() {
-            desk.scan(100);
+        while !fixture.scans.is_empty() {
+            fixture.scan(100);
         }
-        desk.restart();
-        let again = desk.deliveries.pop().unwrap();
+        fixture.restart();
+        let again = fixture.deliveries.pop().unwrap();
         assert_eq!((fixed(&again), again.generation), ((1, 6, 10), generation));
     }
 }
 
 #[test]
 fn one_result_is_passed_over_for_one_subscription() {
-    let mut desk = desk(1);
-    desk.fill("a", 5);
-    let mut delivery = desk.deliveries.remove(0);
+    let mut fixture = fixture(1);
+    fixture.fill("a", 5);
+    let mut delivery = fixture.deliveries.remove(0);
     for _ in 0..5 {
-        desk.refuse(&delivery, Refusal::Rejected);
-        desk.wait(secs(60));
-        delivery = desk.deliveries.remove(0);
+        fixture.refuse(&delivery, Refusal::Rejected);
+        fixture.wait(secs(60));
+        delivery = fixture.deliveries.remove(0);
     }
-    desk.refuse(&delivery, Refusal::Rejected);
+    fixture.refuse(&delivery, Refusal::Rejected);
     for not_due in [0, 6] {
-        assert_eq!(desk.say("s", skip(not_due)), SubscriptionReply::NotDue, "{not_due}");
+        assert_eq!(fixture.say("s", skip(not_due)), SubscriptionReply::NotDue, "{not_due}");
     }
     let other = Order::Skip { stream: name("b"), sequence: Sequence(1), reason: "x".into() };
-    assert_eq!(desk.say("s", other), SubscriptionReply::NotDue);
-    assert_eq!(desk.say("s", skip(1)), SubscriptionReply::Done);
-    assert_eq!(desk.say("s", skip(4)), SubscriptionReply::Done);
-    let next = desk.deliveries.remove(0);
+    assert_eq!(fixture.say("s", other), SubscriptionReply::NotDue);
+    assert_eq!(fixture.say("s", skip(1)), SubscriptionReply::Done);
+    assert_eq!(fixture.say("s", skip(4)), SubscriptionReply::Done);
+    let next = fixture.deliveries.remove(0);
     assert_eq!(next.first, Sequence(1));
     assert!(next.passes_over(Sequence(1)) && !next.passes_over(Sequence(2)));
-    let id = desk.first_subscription();
-    assert!(desk.dispatcher.subscription_status(id).unwrap().held.is_empty());
-    desk.restart();
-    let next = desk.deliveries.remove(0);
+    let id = fixture.first_subscription();
+    assert!(fixture.dispatcher.subscription_status(id).unwrap().held.is_empty());
+    fixture.restart();
+    let next = fixture.deliveries.remove(0);
     assert_eq!(*next.passed_over, [Sequence(1), Sequence(4)], "what is behind is known, too");
-    assert_eq!(desk.say("s", skip(1)), SubscriptionReply::Done, "again");
-    desk.take(&next, 1);
-    let records = desk.records.len();
-    assert_eq!(desk.say("s", skip(1)), SubscriptionReply::NotDue, "it is done with");
-    assert_eq!(desk.records.len(), records);
+    assert_eq!(fixture.say("s", skip(1)), SubscriptionReply::Done, "again");
+    fixture.take(&next, 1);
+    let records = fixture.records.len();
+    assert_eq!(fixture.say("s", skip(1)), SubscriptionReply::NotDue, "it is done with");
+    assert_eq!(fixture.records.len(), records);
 }
 
 /// Parts with these positions, from sequence 1 on, each of so many bytes.
@@ -190,9 +190,9 @@ fn parts(positions: &[u64], bytes: usize) -> Vec<Part> {
 
 #[test]
 fn what_travels_together_is_a_question_of_what_is_written_down_alone() {
-    let mut desk = desk(10);
-    desk.fill("a", 9);
-    let delivery = Delivery { stream: StreamId(0), ..desk.deliveries.remove(0) };
+    let mut fixture = fixture(10);
+    fixture.fill("a", 9);
+    let delivery = Delivery { stream: StreamId(0), ..fixture.deliveries.remove(0) };
     let with = |through, results, bytes| {
         let batching = Batching { through: Sequence(through), results, bytes };
         Delivery { batching: Some(batching), ..delivery.clone() }

@@ -7,14 +7,14 @@ use super::{
         Event, Reply,
         settings::{Bounds, OnExhausted, Settings, StreamSettings},
     },
-    desk::{Desk, name, secs},
+    fixture::{Fixture, name, secs},
 };
 use crate::record::{AlertRecord, Outcome, Record, Subject};
 
-/// A desk without workers, whose calls do `work` things at once.
-fn small(work: usize, stream: StreamSettings) -> Desk {
+/// A fixture without workers, whose calls do `work` things at once.
+fn small(work: usize, stream: StreamSettings) -> Fixture {
     let bounds = Bounds { work, passes: work, held_alerts: 3, ..Bounds::default() };
-    Desk::with(Settings { default_stream: Arc::new(stream), bounds, ..Settings::default() }, 0)
+    Fixture::with(Settings { default_stream: Arc::new(stream), bounds, ..Settings::default() }, 0)
 }
 
 fn held(seconds: u64) -> StreamSettings {
@@ -22,20 +22,20 @@ fn held(seconds: u64) -> StreamSettings {
 }
 
 /// Calls until nothing is due; the most records that one of them wrote down.
-fn work_off(desk: &mut Desk) -> (usize, usize) {
+fn work_off(fixture: &mut Fixture) -> (usize, usize) {
     let (mut calls, mut most) = (0, 0);
-    while desk.dispatcher.poll_timeout().is_some_and(|at| at <= desk.now) {
-        let before = desk.records.len();
-        desk.dispatcher.handle_timeout(desk.now);
-        desk.listen();
+    while fixture.dispatcher.poll_timeout().is_some_and(|at| at <= fixture.now) {
+        let before = fixture.records.len();
+        fixture.dispatcher.handle_timeout(fixture.now);
+        fixture.listen();
         calls += 1;
-        most = most.max(desk.records.len() - before);
+        most = most.max(fixture.records.len() - before);
     }
     (calls, most)
 }
 
-fn live(desk: &Desk) -> Vec<(Option<String>, String)> {
-    let alerts = desk.dispatcher.alerts().filter(|alert| alert.until.is_none());
+fn live(fixture: &Fixture) -> Vec<(Option<String>, String)> {
+    let alerts = fixture.dispatcher.alerts().filter(|alert| alert.until.is_none());
     let held = alerts.filter(|alert| alert.kind == "stream_held");
     let shown = held.map(|alert| (alert.stream.map(|name| name.to_string()), alert.detail.into()));
     shown.collect()
@@ -43,26 +43,26 @@ fn live(desk: &Desk) -> Vec<(Option<String>, String)> {
 
 #[test]
 fn timers_that_are_due_together_are_worked_off_in_parts() {
-    let mut desk = small(2, held(1));
-    (0..20).for_each(|number| desk.fill(&format!("s{number}"), 1));
-    desk.now = desk.now + secs(2);
-    let (calls, most) = work_off(&mut desk);
+    let mut fixture = small(2, held(1));
+    (0..20).for_each(|number| fixture.fill(&format!("s{number}"), 1));
+    fixture.now = fixture.now + secs(2);
+    let (calls, most) = work_off(&mut fixture);
     assert!(calls >= 10 && most <= 4, "{calls} calls, at most {most} records");
-    assert!(desk.dispatcher.poll_timeout().is_some_and(|at| at > desk.now));
+    assert!(fixture.dispatcher.poll_timeout().is_some_and(|at| at > fixture.now));
 }
 
 #[test]
 fn streams_that_stand_still_have_so_many_alerts_and_one_that_counts_the_rest() {
-    let mut desk = small(512, held(1));
-    (0..10).for_each(|number| desk.fill(&format!("s{number}"), 1));
-    desk.wait(secs(3));
-    let all = live(&desk);
+    let mut fixture = small(512, held(1));
+    (0..10).for_each(|number| fixture.fill(&format!("s{number}"), 1));
+    fixture.wait(secs(3));
+    let all = live(&fixture);
     assert_eq!(all.len(), 4, "{all:?}");
     let counted: Vec<_> = all.iter().filter(|(stream, _)| stream.is_none()).collect();
     assert!(counted[0].1.starts_with("7 more streams stand still"), "{counted:?}");
-    let again = desk.records.len();
-    desk.wait(secs(20));
-    let raised = desk.records.iter().skip(again);
+    let again = fixture.records.len();
+    fixture.wait(secs(20));
+    let raised = fixture.records.iter().skip(again);
     let subjects = raised.filter_map(|one| {
         let Record::Alert(AlertRecord::Raised { subject, .. }) = one else { return None };
         (!matches!(subject, Subject::Pool(_))).then_some(subject)
@@ -71,42 +71,44 @@ fn streams_that_stand_still_have_so_many_alerts_and_one_that_counts_the_rest() {
     let own = subjects.iter().all(|subject| matches!(subject, Subject::Held(_)));
     assert!(own && subjects.len() == 3, "those that have one get worse: {subjects:?}");
     // After a restart it is the same.
-    desk.restart();
-    desk.wait(secs(30));
-    assert_eq!(live(&desk).len(), 4);
+    fixture.restart();
+    fixture.wait(secs(30));
+    assert_eq!(live(&fixture).len(), 4);
     // When streams go on, others move up, and at last nothing is counted any more.
-    desk.join("w0");
-    desk.fetch_all();
+    fixture.join("w0");
+    fixture.fetch_all();
     for _ in 0..7 {
-        let dispatch = desk.wait_for_dispatch();
-        desk.answer(dispatch.attempt, 200);
+        let dispatch = fixture.wait_for_dispatch();
+        fixture.answer(dispatch.attempt, 200);
     }
-    desk.wait(secs(1));
-    let left = live(&desk);
+    fixture.wait(secs(1));
+    let left = live(&fixture);
     assert!(left.len() == 3 && left.iter().all(|(stream, _)| stream.is_some()), "{left:?}");
 }
 
 #[test]
 fn what_passes_passes_in_parts() {
-    let mut desk = small(3, StreamSettings { pool: None, ..StreamSettings::default() });
-    desk.fill("a", 1);
-    desk.pause("a");
-    desk.fill("a", 10);
-    desk.resume("a");
-    assert!(desk.order().len() < 11 && desk.dispatcher.is_deferred(super::super::StreamId(0)));
-    let (calls, most) = work_off(&mut desk);
+    let mut fixture = small(3, StreamSettings { pool: None, ..StreamSettings::default() });
+    fixture.fill("a", 1);
+    fixture.pause("a");
+    fixture.fill("a", 10);
+    fixture.resume("a");
+    assert!(
+        fixture.order().len() < 11 && fixture.dispatcher.is_deferred(super::super::StreamId(0))
+    );
+    let (calls, most) = work_off(&mut fixture);
     assert!(calls >= 2 && most <= 3, "{calls} calls, at most {most} records");
-    assert_eq!(desk.order(), (1..=11).collect::<Vec<_>>());
+    assert_eq!(fixture.order(), (1..=11).collect::<Vec<_>>());
 }
 
 #[test]
 fn heads_that_are_skipped_are_skipped_in_parts() {
     let hold = StreamSettings { on_exhausted: OnExhausted::Hold, ..StreamSettings::default() };
-    let mut desk = small(2, hold.clone());
-    desk.join("w0");
-    desk.fill("a", 9);
+    let mut fixture = small(2, hold.clone());
+    fixture.join("w0");
+    fixture.fill("a", 9);
     for _ in 0..9 {
-        let dispatch = desk.wait_for_dispatch();
+        let dispatch = fixture.wait_for_dispatch();
         let refused = super::super::WorkerReply::Answer {
             status: 200,
             outcome: Some(rollcall_common::protocol::Outcome::Park),
@@ -114,50 +116,50 @@ fn heads_that_are_skipped_are_skipped_in_parts() {
             retry_after: None,
             payload: Default::default(),
         };
-        desk.tell(Event::AttemptEnded { attempt: dispatch.attempt, reply: refused });
+        fixture.tell(Event::AttemptEnded { attempt: dispatch.attempt, reply: refused });
     }
-    assert_eq!(super::desk::parked(&desk), 9);
-    let before = desk.records.len();
+    assert_eq!(super::fixture::parked(&fixture), 9);
+    let before = fixture.records.len();
     let skip = Arc::new(StreamSettings { on_exhausted: OnExhausted::Skip, ..hold });
-    let settings = Settings { default_stream: skip, ..(*desk.settings).clone() };
-    desk.tell(Event::Settings(Arc::new(settings)));
-    assert_eq!(desk.records.len(), before, "a reload itself writes nothing down");
-    let (calls, most) = work_off(&mut desk);
+    let settings = Settings { default_stream: skip, ..(*fixture.settings).clone() };
+    fixture.tell(Event::Settings(Arc::new(settings)));
+    assert_eq!(fixture.records.len(), before, "a reload itself writes nothing down");
+    let (calls, most) = work_off(&mut fixture);
     assert!(calls >= 3 && most <= 4, "{calls} calls, at most {most} records");
-    let skipped = desk.records.iter().filter(
+    let skipped = fixture.records.iter().filter(
         |one| matches!(one, Record::Answered { answer, .. } if answer.outcome == Outcome::Skipped),
     );
-    assert_eq!((skipped.count(), desk.order().len()), (9, 9));
+    assert_eq!((skipped.count(), fixture.order().len()), (9, 9));
 }
 
 #[test]
 fn a_request_that_no_entry_holds_is_refused_whole() {
     let bounds =
         Bounds { entry_bytes: 1000, turn_bytes: 100, reserve_bytes: 100, ..Bounds::default() };
-    let mut desk = Desk::with(Settings { bounds, ..Settings::default() }, 0);
+    let mut fixture = Fixture::with(Settings { bounds, ..Settings::default() }, 0);
     let many = vec![("", 0); 13];
-    let reply = desk.send("a", &many);
+    let reply = fixture.send("a", &many);
     assert!(matches!(reply, Reply::TooLarge { limit: 800, bytes } if bytes > 800), "{reply:?}");
-    assert!(desk.dispatcher.state().find_stream("a").is_none(), "not even the stream is made");
-    desk.fill("a", 5);
+    assert!(fixture.dispatcher.state().find_stream("a").is_none(), "not even the stream is made");
+    fixture.fill("a", 5);
     let keyed: Vec<_> = ["a", "b", "c"].map(|key| (key, 1)).into();
-    assert!(matches!(desk.send("a", &keyed), Reply::Accepted { .. }));
+    assert!(matches!(fixture.send("a", &keyed), Reply::Accepted { .. }));
     let mut more = keyed.repeat(4);
     more.push(("d", 1));
     // What was seen before takes up no room.
-    assert!(matches!(desk.send("a", &more), Reply::Accepted { .. }));
+    assert!(matches!(fixture.send("a", &more), Reply::Accepted { .. }));
 }
 
 #[test]
 fn there_are_so_many_streams_and_no_more() {
     let bounds = Bounds { streams: 2, ..Bounds::default() };
-    let mut desk = Desk::with(Settings { bounds, ..Settings::default() }, 0);
-    desk.fill("a", 1);
-    desk.fill("b", 1);
-    assert_eq!(desk.send("c", &[("", 0)]), Reply::TooManyStreams { limit: 2 });
-    desk.fill("b", 1);
-    assert_eq!(desk.dispatcher.state().stream_count(), 2);
-    assert!(desk.dispatcher.state().find_stream(name("c").as_str()).is_none());
+    let mut fixture = Fixture::with(Settings { bounds, ..Settings::default() }, 0);
+    fixture.fill("a", 1);
+    fixture.fill("b", 1);
+    assert_eq!(fixture.send("c", &[("", 0)]), Reply::TooManyStreams { limit: 2 });
+    fixture.fill("b", 1);
+    assert_eq!(fixture.dispatcher.state().stream_count(), 2);
+    assert!(fixture.dispatcher.state().find_stream(name("c").as_str()).is_none());
 }
 
 #[test]

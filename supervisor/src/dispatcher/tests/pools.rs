@@ -8,7 +8,7 @@ use super::{
         event::Presence,
         settings::{AlertTarget, Hedging, OnceSeen, StreamSettings},
     },
-    desk::{Desk, secs},
+    fixture::{Fixture, secs},
 };
 use crate::record::Severity;
 
@@ -24,10 +24,10 @@ fn target(name: &str) -> AlertTarget {
     }
 }
 
-fn desk(stream: StreamSettings, targets: Vec<AlertTarget>, workers: usize) -> Desk {
+fn fixture(stream: StreamSettings, targets: Vec<AlertTarget>, workers: usize) -> Fixture {
     let default_stream = Arc::new(stream);
     let settings = Settings { default_stream, alert_targets: targets, ..Settings::default() };
-    Desk::with(settings, workers)
+    Fixture::with(settings, workers)
 }
 
 fn parks_at(max_attempts: u32) -> StreamSettings {
@@ -38,29 +38,29 @@ fn parks_at(max_attempts: u32) -> StreamSettings {
 }
 
 /// The next notice, which its target takes.
-fn hear(desk: &mut Desk) -> Notice {
-    assert!(!desk.notices.is_empty(), "somebody is told");
-    let notice = desk.notices.remove(0);
+fn hear(fixture: &mut Fixture) -> Notice {
+    assert!(!fixture.notices.is_empty(), "somebody is told");
+    let notice = fixture.notices.remove(0);
     let (alert, target) = (notice.alert.id, Arc::clone(&notice.target));
-    desk.tell(Event::Notified { alert, target, outcome: Ok(()) });
+    fixture.tell(Event::Notified { alert, target, outcome: Ok(()) });
     notice
 }
 
 /// One message waits, and its pool's only worker is of no use; what the worker says each time.
-fn useless(reply: Option<&WorkerReply>) -> Desk {
-    let mut desk =
-        desk(StreamSettings { hedge: Hedging::Off, ..parks_at(1_000) }, vec![target("t")], 1);
-    desk.fill("a", 1);
-    let begun = desk.now;
-    while desk.now < begun + secs(60) && desk.notices.is_empty() {
-        for dispatch in std::mem::take(&mut desk.dispatches) {
+fn useless(reply: Option<&WorkerReply>) -> Fixture {
+    let mut fixture =
+        fixture(StreamSettings { hedge: Hedging::Off, ..parks_at(1_000) }, vec![target("t")], 1);
+    fixture.fill("a", 1);
+    let begun = fixture.now;
+    while fixture.now < begun + secs(60) && fixture.notices.is_empty() {
+        for dispatch in std::mem::take(&mut fixture.dispatches) {
             if let Some(reply) = reply.cloned() {
-                desk.tell(Event::AttemptEnded { attempt: dispatch.attempt, reply });
+                fixture.tell(Event::AttemptEnded { attempt: dispatch.attempt, reply });
             }
         }
-        desk.wait(Duration::from_millis(100));
+        fixture.wait(Duration::from_millis(100));
     }
-    desk
+    fixture
 }
 
 #[test]
@@ -79,106 +79,106 @@ fn whatever_keeps_the_workers_of_a_pool_from_work_is_told() {
         (None, "hanging"),
         (Some(WorkerReply::Unreachable("refused".into())), "unreachable"),
     ] {
-        let mut desk = useless(replies.as_ref());
-        let stream = desk.dispatcher.state().find_stream("a").unwrap();
-        let alert = hear(&mut desk).alert;
+        let mut fixture = useless(replies.as_ref());
+        let stream = fixture.dispatcher.state().find_stream("a").unwrap();
+        let alert = hear(&mut fixture).alert;
         assert_eq!((alert.kind, alert.severity), ("no_worker", Severity::Critical), "{why}");
         assert!(alert.detail.contains(why), "{why}: {}", alert.detail);
-        assert_eq!(desk.dispatcher.stream_status(stream).cause, Some(Cause::NoWorker), "{why}");
-        while desk.dispatches.is_empty() {
-            while let Some(worker) = desk.probes.pop() {
-                desk.tell(Event::Probed { worker, presence: Presence::Present });
+        assert_eq!(fixture.dispatcher.stream_status(stream).cause, Some(Cause::NoWorker), "{why}");
+        while fixture.dispatches.is_empty() {
+            while let Some(worker) = fixture.probes.pop() {
+                fixture.tell(Event::Probed { worker, presence: Presence::Present });
             }
-            desk.wait(Duration::from_millis(100));
+            fixture.wait(Duration::from_millis(100));
         }
-        let dispatch = desk.wait_for_dispatch();
-        desk.answer(dispatch.attempt, 200);
-        assert_eq!(desk.dispatcher.stream_status(stream).cause, None, "{why}");
-        desk.wait(secs(2));
-        assert_eq!(hear(&mut desk).kind, NoticeKind::Resolved, "{why}");
+        let dispatch = fixture.wait_for_dispatch();
+        fixture.answer(dispatch.attempt, 200);
+        assert_eq!(fixture.dispatcher.stream_status(stream).cause, None, "{why}");
+        fixture.wait(secs(2));
+        assert_eq!(hear(&mut fixture).kind, NoticeKind::Resolved, "{why}");
     }
 }
 
 #[test]
 fn a_worker_that_answers_now_and_then_is_no_lack_of_workers() {
-    let mut desk = desk(parks_at(1_000), vec![target("t")], 1);
+    let mut fixture = fixture(parks_at(1_000), vec![target("t")], 1);
     for turn in 0..100 {
-        desk.fill("a", 1);
-        desk.wait(Duration::from_millis(500));
-        for dispatch in std::mem::take(&mut desk.dispatches) {
-            desk.answer(dispatch.attempt, if turn % 2 == 0 { 200 } else { 503 });
+        fixture.fill("a", 1);
+        fixture.wait(Duration::from_millis(500));
+        for dispatch in std::mem::take(&mut fixture.dispatches) {
+            fixture.answer(dispatch.attempt, if turn % 2 == 0 { 200 } else { 503 });
         }
     }
-    assert!(desk.notices.is_empty(), "{:?}", desk.notices);
+    assert!(fixture.notices.is_empty(), "{:?}", fixture.notices);
 }
 
 #[test]
 fn a_worker_that_is_not_there_is_looked_at_until_it_is() {
-    let mut desk =
-        desk(parks_at(5), vec![AlertTarget { min_severity: Severity::Info, ..target("t") }], 2);
-    desk.tell(Event::Probed { worker: "w0".into(), presence: Presence::Absent });
-    let state = |desk: &Desk| {
-        let mut all = desk.dispatcher.workers();
-        all.find(|(_, worker)| &*worker.id == "w0").unwrap().1.state(desk.now)
+    let mut fixture =
+        fixture(parks_at(5), vec![AlertTarget { min_severity: Severity::Info, ..target("t") }], 2);
+    fixture.tell(Event::Probed { worker: "w0".into(), presence: Presence::Absent });
+    let state = |fixture: &Fixture| {
+        let mut all = fixture.dispatcher.workers();
+        all.find(|(_, worker)| &*worker.id == "w0").unwrap().1.state(fixture.now)
     };
     let mut looks = 0;
     for _ in 0..35 {
-        desk.wait(secs(1));
-        assert_eq!(state(&desk), "unreachable");
-        looks += std::mem::take(&mut desk.probes).len();
-        desk.fill("a", 1);
-        let dispatch = desk.wait_for_dispatch();
+        fixture.wait(secs(1));
+        assert_eq!(state(&fixture), "unreachable");
+        looks += std::mem::take(&mut fixture.probes).len();
+        fixture.fill("a", 1);
+        let dispatch = fixture.wait_for_dispatch();
         assert_eq!(&*dispatch.worker, "w1", "nobody is there");
-        desk.answer(dispatch.attempt, 200);
+        fixture.answer(dispatch.attempt, 200);
     }
     assert!((7..=20).contains(&looks), "every few seconds: {looks}");
-    let told: Vec<_> = desk.notices.drain(..).map(|notice| notice.alert).collect();
+    let told: Vec<_> = fixture.notices.drain(..).map(|notice| notice.alert).collect();
     let first = told.first().unwrap();
     assert_eq!((first.kind, first.worker.as_deref()), ("worker_unreachable", Some("w0")));
     assert_eq!(first.severity, Severity::Info);
-    let alert = desk.dispatcher.alerts().next().unwrap();
+    let alert = fixture.dispatcher.alerts().next().unwrap();
     assert_eq!((alert.kind, alert.severity), ("worker_unreachable", Severity::Warning));
-    while desk.probes.is_empty() {
-        desk.wait(secs(1));
+    while fixture.probes.is_empty() {
+        fixture.wait(secs(1));
     }
-    desk.tell(Event::Probed { worker: "w0".into(), presence: Presence::Present });
-    assert_eq!(state(&desk), "active");
-    desk.wait(secs(2));
-    assert!(desk.dispatcher.alerts().all(|alert| alert.until.is_some()));
+    fixture.tell(Event::Probed { worker: "w0".into(), presence: Presence::Present });
+    assert_eq!(state(&fixture), "active");
+    fixture.wait(secs(2));
+    assert!(fixture.dispatcher.alerts().all(|alert| alert.until.is_some()));
 }
 
 #[test]
 fn who_is_silent_or_gone_for_long_is_forgotten() {
-    let mut desk = desk(parks_at(5), vec![], 1);
+    let mut fixture = fixture(parks_at(5), vec![], 1);
     let seen = |id: String| Event::WorkerSeen {
         id: id.into(),
         pool: "default".into(),
         concurrency: None,
         beats: true,
     };
-    let count = |desk: &Desk| desk.dispatcher.workers().count();
+    let count = |fixture: &Fixture| fixture.dispatcher.workers().count();
     for number in 0..100 {
-        desk.tell(seen(format!("pod-{number}")));
+        fixture.tell(seen(format!("pod-{number}")));
     }
-    desk.join("leaves");
-    desk.tell(Event::WorkerLeft { id: "leaves".into() });
-    let begun = desk.now;
-    while desk.now < begun + secs(23 * 3_600) {
-        desk.tell(seen("stays".into()));
-        desk.wait(secs(5));
+    fixture.join("leaves");
+    fixture.tell(Event::WorkerLeft { id: "leaves".into() });
+    let begun = fixture.now;
+    while fixture.now < begun + secs(23 * 3_600) {
+        fixture.tell(seen("stays".into()));
+        fixture.wait(secs(5));
     }
-    assert_eq!((count(&desk), desk.forgotten.len()), (103, 0));
-    while desk.now < begun + secs(25 * 3_600) {
-        desk.tell(seen("stays".into()));
-        desk.wait(secs(5));
+    assert_eq!((count(&fixture), fixture.forgotten.len()), (103, 0));
+    while fixture.now < begun + secs(25 * 3_600) {
+        fixture.tell(seen("stays".into()));
+        fixture.wait(secs(5));
     }
-    assert_eq!((count(&desk), desk.forgotten.len()), (2, 101));
+    assert_eq!((count(&fixture), fixture.forgotten.len()), (2, 101));
     // What comes then has their places, and nothing that was held against them.
     for number in 0..100 {
-        desk.tell(seen(format!("new-{number}")));
+        fixture.tell(seen(format!("new-{number}")));
     }
-    desk.fill("a", 200);
+    fixture.fill("a", 200);
     let busy: std::collections::BTreeSet<_> =
-        desk.dispatches.iter().map(|dispatch| dispatch.worker.clone()).collect();
+        fixture.dispatches.iter().map(|dispatch| dispatch.worker.clone()).collect();
     assert!(busy.len() > 50 && busy.iter().all(|id| !id.starts_with("pod")), "{busy:?}");
 }

@@ -5,7 +5,7 @@ use super::{
         Delivery, Event, Mode, Refusal, Settings, SubscriptionReply, SubscriptionStatus,
         event::Order, settings::StreamSettings,
     },
-    desk::{Desk, secs},
+    fixture::{Fixture, secs},
 };
 use crate::record::{DeliveryMode, Origin, PauseReason, Record, Start, SubscriptionSpec};
 use rollcall_common::{
@@ -14,17 +14,17 @@ use rollcall_common::{
 };
 use std::sync::Arc;
 
-/// A desk with `count` released results in each of two streams, a and b in turn.
-fn desk(count: usize) -> Desk {
+/// A fixture with `count` released results in each of two streams, a and b in turn.
+fn fixture(count: usize) -> Fixture {
     let default_stream = StreamSettings { pool: None, ..StreamSettings::default() };
     let settings =
         Settings { default_stream: Arc::new(default_stream), recent: 2, ..Settings::default() };
-    let mut desk = Desk::with(settings, 0);
+    let mut fixture = Fixture::with(settings, 0);
     for _ in 0..count {
-        desk.fill("a", 1);
-        desk.fill("b", 1);
+        fixture.fill("a", 1);
+        fixture.fill("b", 1);
     }
-    desk
+    fixture
 }
 
 fn plan(way: DeliveryMode, streams: &[&str], start: Start) -> SubscriptionSpec {
@@ -32,39 +32,39 @@ fn plan(way: DeliveryMode, streams: &[&str], start: Start) -> SubscriptionSpec {
     SubscriptionSpec { streams, start, ..SubscriptionSpec::new(Origin::Api, way) }
 }
 
-fn status(desk: &Desk) -> SubscriptionStatus {
-    desk.dispatcher.subscription_status(desk.first_subscription()).unwrap()
+fn status(fixture: &Fixture) -> SubscriptionStatus {
+    fixture.dispatcher.subscription_status(fixture.first_subscription()).unwrap()
 }
 
 const BEGINNING: Start = Start::After(Position(0));
 
 /// Takes whatever comes; for each stream, what was taken.
-fn drain(desk: &mut Desk) -> Vec<(u32, u64)> {
+fn drain(fixture: &mut Fixture) -> Vec<(u32, u64)> {
     let mut taken = Vec::new();
     loop {
-        if let Some(delivery) = desk.deliveries.first().cloned() {
-            desk.deliveries.remove(0);
+        if let Some(delivery) = fixture.deliveries.first().cloned() {
+            fixture.deliveries.remove(0);
             taken.push((delivery.stream.0, delivery.first.0));
-            take_one(desk, &delivery);
-        } else if desk.scans.is_empty() {
+            take_one(fixture, &delivery);
+        } else if fixture.scans.is_empty() {
             return taken;
         } else {
-            desk.scan(3);
+            fixture.scan(3);
         }
     }
 }
 
 /// Takes one result, telling where the next one of its stream stands, as a sender does.
-fn take_one(desk: &mut Desk, delivery: &Delivery) {
+fn take_one(fixture: &mut Fixture, delivery: &Delivery) {
     let (subscription, stream) = (delivery.subscription, delivery.stream);
     let through = delivery.first;
     let next = |released: &&super::super::Released| {
         released.stream == stream && released.sequence == through.next()
     };
-    let head = desk.dispatcher.state().head();
-    let found = desk.released.iter().find(next);
+    let head = fixture.dispatcher.state().head();
+    let found = fixture.released.iter().find(next);
     let floor = found.map_or_else(|| head.next(), |found| found.position);
-    desk.tell(Event::Delivered { more: false, subscription, stream, through, floor });
+    fixture.tell(Event::Delivered { more: false, subscription, stream, through, floor });
 }
 
 fn sequences(taken: &[(u32, u64)], stream: u32) -> Vec<u64> {
@@ -73,117 +73,117 @@ fn sequences(taken: &[(u32, u64)], stream: u32) -> Vec<u64> {
 
 #[test]
 fn putting_the_same_again_changes_nothing() {
-    let mut desk = desk(1);
+    let mut fixture = fixture(1);
     let plan = plan(DeliveryMode::Push, &["*"], BEGINNING);
-    assert_eq!(desk.put("s", plan.clone()), SubscriptionReply::Created);
-    let records = desk.records.len();
-    assert_eq!(desk.put("s", plan), SubscriptionReply::Done);
-    assert_eq!(desk.records.len(), records);
+    assert_eq!(fixture.put("s", plan.clone()), SubscriptionReply::Created);
+    let records = fixture.records.len();
+    assert_eq!(fixture.put("s", plan), SubscriptionReply::Done);
+    assert_eq!(fixture.records.len(), records);
 }
 
 #[test]
 fn what_the_configuration_wants_only_it_can_change() {
-    let mut desk = desk(1);
-    desk.subscribe("s");
+    let mut fixture = fixture(1);
+    fixture.subscribe("s");
     let changed = plan(DeliveryMode::Push, &["a"], Start::Live);
-    assert_eq!(desk.put("s", changed), SubscriptionReply::Configured);
-    assert_eq!(desk.delete("s"), SubscriptionReply::Configured);
-    assert_eq!(desk.say("s", Order::Pause), SubscriptionReply::Done);
-    assert_eq!(desk.say("s", Order::Resume), SubscriptionReply::Done);
-    assert_eq!(desk.say("s", Order::Rewind(Position(0))), SubscriptionReply::Done);
+    assert_eq!(fixture.put("s", changed), SubscriptionReply::Configured);
+    assert_eq!(fixture.delete("s"), SubscriptionReply::Configured);
+    assert_eq!(fixture.say("s", Order::Pause), SubscriptionReply::Done);
+    assert_eq!(fixture.say("s", Order::Resume), SubscriptionReply::Done);
+    assert_eq!(fixture.say("s", Order::Rewind(Position(0))), SubscriptionReply::Done);
     for name in ["x", "S"] {
-        assert_eq!(desk.say(name, Order::Pause), SubscriptionReply::Unknown);
-        assert_eq!(desk.delete(name), SubscriptionReply::Unknown);
+        assert_eq!(fixture.say(name, Order::Pause), SubscriptionReply::Unknown);
+        assert_eq!(fixture.delete(name), SubscriptionReply::Unknown);
     }
 }
 
 #[test]
 fn there_is_a_bound_for_those_of_the_api() {
-    let mut desk = desk(0);
+    let mut fixture = fixture(0);
     for number in 0..SUBSCRIPTIONS {
-        let made = desk.put(&number.to_string(), plan(DeliveryMode::Pull, &["*"], Start::Live));
+        let made = fixture.put(&number.to_string(), plan(DeliveryMode::Pull, &["*"], Start::Live));
         assert_eq!(made, SubscriptionReply::Created);
     }
-    let one_more = desk.put("more", plan(DeliveryMode::Pull, &["*"], Start::Live));
+    let one_more = fixture.put("more", plan(DeliveryMode::Pull, &["*"], Start::Live));
     assert_eq!(one_more, SubscriptionReply::TooMany);
-    assert_eq!(desk.delete("7"), SubscriptionReply::Done);
-    let one_more = desk.put("more", plan(DeliveryMode::Pull, &["*"], Start::Live));
+    assert_eq!(fixture.delete("7"), SubscriptionReply::Done);
+    let one_more = fixture.put("more", plan(DeliveryMode::Pull, &["*"], Start::Live));
     assert_eq!(one_more, SubscriptionReply::Created);
 }
 
 #[test]
 fn a_rewound_subscription_gets_everything_again_and_marked() {
-    let mut desk = desk(4);
-    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
-    let first = drain(&mut desk);
-    assert_eq!((status(&desk).mode, status(&desk).checkpoint), (Mode::Live, Position(8)));
-    assert_eq!(desk.say("s", Order::Rewind(Position(3))), SubscriptionReply::Done);
-    let rewound = status(&desk);
+    let mut fixture = fixture(4);
+    fixture.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
+    let first = drain(&mut fixture);
+    assert_eq!((status(&fixture).mode, status(&fixture).checkpoint), (Mode::Live, Position(8)));
+    assert_eq!(fixture.say("s", Order::Rewind(Position(3))), SubscriptionReply::Done);
+    let rewound = status(&fixture);
     assert_eq!((rewound.mode, rewound.checkpoint), (Mode::Replaying, Position(3)));
     assert_eq!(rewound.replay_until, Position(8));
-    desk.restart();
-    assert_eq!(status(&desk).checkpoint, Position(3), "and after a restart");
-    let second = drain(&mut desk);
+    fixture.restart();
+    assert_eq!(status(&fixture).checkpoint, Position(3), "and after a restart");
+    let second = drain(&mut fixture);
     assert_eq!(sequences(&first, 0), [1, 2, 3, 4]);
     assert_eq!((sequences(&second, 0), sequences(&second, 1)), (vec![3, 4], vec![2, 3, 4]));
-    assert_eq!((status(&desk).mode, status(&desk).checkpoint), (Mode::Live, Position(8)));
+    assert_eq!((status(&fixture).mode, status(&fixture).checkpoint), (Mode::Live, Position(8)));
 }
 
 #[test]
 fn rewinding_forward_skips_and_beyond_the_head_is_refused() {
-    let mut desk = desk(4);
-    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
-    let beyond = desk.say("s", Order::Rewind(Position(9)));
+    let mut fixture = fixture(4);
+    fixture.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
+    let beyond = fixture.say("s", Order::Rewind(Position(9)));
     assert_eq!(beyond, SubscriptionReply::Beyond(Position(8)));
-    desk.say("s", Order::Rewind(Position(6)));
-    desk.scans.retain(|(_, _, after)| *after == Position(6));
-    let taken = drain(&mut desk);
+    fixture.say("s", Order::Rewind(Position(6)));
+    fixture.scans.retain(|(_, _, after)| *after == Position(6));
+    let taken = drain(&mut fixture);
     assert_eq!((sequences(&taken, 0), sequences(&taken, 1)), (vec![4], vec![4]));
 }
 
 #[test]
 fn a_delivery_of_the_revision_before_moves_no_checkpoint() {
-    let mut desk = desk(4);
-    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
-    desk.scan(100);
-    let old = desk.deliveries.remove(0);
-    let records = desk.records.len();
-    desk.say("s", Order::Rewind(Position(0)));
-    desk.deliveries.clear();
-    desk.scan(100);
-    let again: Vec<_> = desk.deliveries.iter().map(|one| one.stream).collect();
+    let mut fixture = fixture(4);
+    fixture.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
+    fixture.scan(100);
+    let old = fixture.deliveries.remove(0);
+    let records = fixture.records.len();
+    fixture.say("s", Order::Rewind(Position(0)));
+    fixture.deliveries.clear();
+    fixture.scan(100);
+    let again: Vec<_> = fixture.deliveries.iter().map(|one| one.stream).collect();
     assert!(!again.contains(&old.stream), "its earlier sender is still out");
-    assert!(desk.recalled.is_some_and(|revision| revision != old.revision));
-    take_one(&mut desk, &Delivery { first: Sequence(4), ..old.clone() });
+    assert!(fixture.recalled.is_some_and(|revision| revision != old.revision));
+    take_one(&mut fixture, &Delivery { first: Sequence(4), ..old.clone() });
     let delivered = |record: &Record| matches!(record, Record::Delivered { .. });
-    assert!(!desk.records[records..].iter().any(delivered));
-    let again = desk.deliveries.iter().find(|one| one.stream == old.stream);
+    assert!(!fixture.records[records..].iter().any(delivered));
+    let again = fixture.deliveries.iter().find(|one| one.stream == old.stream);
     assert_eq!(again.map(|one| one.first), Some(Sequence(1)), "it begins anew");
-    assert_eq!(status(&desk).checkpoint, Position(0));
+    assert_eq!(status(&fixture).checkpoint, Position(0));
 }
 
 #[test]
 fn a_refusal_of_the_revision_before_holds_nothing() {
-    let mut desk = desk(1);
-    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
-    let old = desk.deliveries.remove(0);
-    desk.say("s", Order::Rewind(Position(0)));
-    desk.deliveries.clear();
-    desk.refuse(&old, Refusal::Unfit);
-    assert!(status(&desk).held.is_empty());
-    assert_eq!(desk.deliveries[0].first, Sequence(1));
+    let mut fixture = fixture(1);
+    fixture.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
+    let old = fixture.deliveries.remove(0);
+    fixture.say("s", Order::Rewind(Position(0)));
+    fixture.deliveries.clear();
+    fixture.refuse(&old, Refusal::Unfit);
+    assert!(status(&fixture).held.is_empty());
+    assert_eq!(fixture.deliveries[0].first, Sequence(1));
 }
 
 /// Pain 20: a scan that was under way when the subscription was rewound must not take it past
 /// what it has not seen.
 #[test]
 fn a_scan_of_the_revision_before_skips_nothing() {
-    let mut desk = desk(4);
-    desk.put("s", plan(DeliveryMode::Push, &["*"], Start::After(Position(4))));
-    let old = desk.scans[0];
+    let mut fixture = fixture(4);
+    fixture.put("s", plan(DeliveryMode::Push, &["*"], Start::After(Position(4))));
+    let old = fixture.scans[0];
     assert_eq!(old.2, Position(4));
-    desk.say("s", Order::Rewind(Position(0)));
-    let taken = drain(&mut desk);
+    fixture.say("s", Order::Rewind(Position(0)));
+    let taken = drain(&mut fixture);
     assert_eq!((sequences(&taken, 0), sequences(&taken, 1)), (vec![1, 2, 3, 4], vec![1, 2, 3, 4]));
 }
 
@@ -191,20 +191,20 @@ fn a_scan_of_the_revision_before_skips_nothing() {
 #[test]
 fn between_replay_and_the_present_nothing_is_missing_or_twice() {
     for fill_at in 0..12 {
-        let mut desk = desk(4);
-        desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
+        let mut fixture = fixture(4);
+        fixture.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
         let mut taken = Vec::new();
         for step in 0..60 {
             if step == fill_at {
-                desk.fill("a", 2);
-                desk.fill("b", 1);
+                fixture.fill("a", 2);
+                fixture.fill("b", 1);
             }
-            if let Some(delivery) = desk.deliveries.first().cloned() {
-                desk.deliveries.remove(0);
+            if let Some(delivery) = fixture.deliveries.first().cloned() {
+                fixture.deliveries.remove(0);
                 taken.push((delivery.stream.0, delivery.first.0));
-                take_one(&mut desk, &delivery);
-            } else if !desk.scans.is_empty() {
-                desk.scan(2);
+                take_one(&mut fixture, &delivery);
+            } else if !fixture.scans.is_empty() {
+                fixture.scan(2);
             }
         }
         assert_eq!(sequences(&taken, 0), [1, 2, 3, 4, 5, 6], "filled at step {fill_at}");
@@ -214,110 +214,119 @@ fn between_replay_and_the_present_nothing_is_missing_or_twice() {
 
 #[test]
 fn a_paused_subscription_stands_still_also_after_a_restart() {
-    let mut desk = desk(1);
-    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
-    let out = desk.deliveries.remove(0);
-    desk.say("s", Order::Pause);
-    assert!(desk.recalled.is_some_and(|revision| revision != out.revision));
-    desk.deliveries.clear();
-    take_one(&mut desk, &out);
-    desk.restart();
-    desk.fill("c", 1);
-    desk.wait(secs(10_000));
-    assert!(desk.deliveries.is_empty());
-    let paused = status(&desk);
+    let mut fixture = fixture(1);
+    fixture.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
+    let out = fixture.deliveries.remove(0);
+    fixture.say("s", Order::Pause);
+    assert!(fixture.recalled.is_some_and(|revision| revision != out.revision));
+    fixture.deliveries.clear();
+    take_one(&mut fixture, &out);
+    fixture.restart();
+    fixture.fill("c", 1);
+    fixture.wait(secs(10_000));
+    assert!(fixture.deliveries.is_empty());
+    let paused = status(&fixture);
     assert_eq!((paused.paused, paused.checkpoint), (Some(PauseReason::Person), Position(1)));
-    desk.say("s", Order::Resume);
-    let taken = drain(&mut desk);
+    fixture.say("s", Order::Resume);
+    let taken = drain(&mut fixture);
     assert_eq!((sequences(&taken, 0), sequences(&taken, 1)), (vec![], vec![1]));
     assert_eq!(sequences(&taken, 2), [1]);
 }
 
 #[test]
 fn streams_that_are_newly_wanted_begin_now_and_the_checkpoint_stays() {
-    let mut desk = desk(3);
-    desk.put("s", plan(DeliveryMode::Push, &["a"], BEGINNING));
-    drain(&mut desk);
-    assert_eq!(desk.put("s", plan(DeliveryMode::Push, &["b"], BEGINNING)), SubscriptionReply::Done);
-    assert_eq!(status(&desk).checkpoint, Position(6));
-    desk.fill("a", 1);
-    desk.fill("b", 1);
-    let taken = drain(&mut desk);
+    let mut fixture = fixture(3);
+    fixture.put("s", plan(DeliveryMode::Push, &["a"], BEGINNING));
+    drain(&mut fixture);
+    assert_eq!(
+        fixture.put("s", plan(DeliveryMode::Push, &["b"], BEGINNING)),
+        SubscriptionReply::Done
+    );
+    assert_eq!(status(&fixture).checkpoint, Position(6));
+    fixture.fill("a", 1);
+    fixture.fill("b", 1);
+    let taken = drain(&mut fixture);
     assert_eq!((sequences(&taken, 0), sequences(&taken, 1)), (vec![], vec![4]));
-    desk.restart();
-    assert_eq!(status(&desk).checkpoint, Position(8));
+    fixture.restart();
+    assert_eq!(status(&fixture).checkpoint, Position(8));
 }
 
 #[test]
 fn streams_that_are_no_longer_wanted_are_dropped() {
-    let mut desk = desk(1);
-    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
-    let all = std::mem::take(&mut desk.deliveries);
+    let mut fixture = fixture(1);
+    fixture.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
+    let all = std::mem::take(&mut fixture.deliveries);
     assert_eq!(all.len(), 2);
-    desk.put("s", plan(DeliveryMode::Push, &["b"], BEGINNING));
-    all.iter().for_each(|delivery| desk.refuse(delivery, Refusal::Failed));
-    desk.wait(secs(60));
-    let again: Vec<_> = desk.deliveries.iter().map(|one| one.stream.0).collect();
+    fixture.put("s", plan(DeliveryMode::Push, &["b"], BEGINNING));
+    all.iter().for_each(|delivery| fixture.refuse(delivery, Refusal::Failed));
+    fixture.wait(secs(60));
+    let again: Vec<_> = fixture.deliveries.iter().map(|one| one.stream.0).collect();
     assert_eq!(again, [1]);
 }
 
 #[test]
 fn a_removed_subscription_is_heard_of_no_more() {
-    let mut desk = desk(2);
-    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
-    desk.scan(100);
-    let all = std::mem::take(&mut desk.deliveries);
-    desk.refuse(&all[0], Refusal::Failed);
-    assert_eq!(desk.delete("s"), SubscriptionReply::Done);
-    take_one(&mut desk, &all[1]);
-    desk.wait(secs(100));
-    desk.fill("a", 1);
-    assert!(desk.deliveries.is_empty());
-    desk.put("s", plan(DeliveryMode::Push, &["*"], Start::Live));
-    assert_eq!(status(&desk).checkpoint, Position(5), "one of the same name begins anew");
+    let mut fixture = fixture(2);
+    fixture.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
+    fixture.scan(100);
+    let all = std::mem::take(&mut fixture.deliveries);
+    fixture.refuse(&all[0], Refusal::Failed);
+    assert_eq!(fixture.delete("s"), SubscriptionReply::Done);
+    take_one(&mut fixture, &all[1]);
+    fixture.wait(secs(100));
+    fixture.fill("a", 1);
+    assert!(fixture.deliveries.is_empty());
+    fixture.put("s", plan(DeliveryMode::Push, &["*"], Start::Live));
+    assert_eq!(status(&fixture).checkpoint, Position(5), "one of the same name begins anew");
 }
 
 #[test]
 fn the_reader_of_a_pull_subscription_moves_its_checkpoint() {
-    let mut desk = desk(3);
-    desk.put("s", plan(DeliveryMode::Pull, &["*"], Start::After(Position(2))));
-    assert_eq!((status(&desk).checkpoint, status(&desk).mode), (Position(2), Mode::Replaying));
-    let checkpoint = |desk: &mut Desk, to| desk.say("s", Order::Checkpoint(Position(to)));
-    assert_eq!(checkpoint(&mut desk, 5), SubscriptionReply::Done);
-    assert_eq!(checkpoint(&mut desk, 7), SubscriptionReply::Beyond(Position(6)));
-    assert_eq!(checkpoint(&mut desk, 3), SubscriptionReply::Done);
-    desk.restart();
-    assert_eq!(status(&desk).checkpoint, Position(5), "a late word changes nothing");
-    checkpoint(&mut desk, 6);
-    assert_eq!(status(&desk).mode, Mode::Live);
-    desk.say("s", Order::Rewind(Position(1)));
-    let rewound = status(&desk);
+    let mut fixture = fixture(3);
+    fixture.put("s", plan(DeliveryMode::Pull, &["*"], Start::After(Position(2))));
+    assert_eq!(
+        (status(&fixture).checkpoint, status(&fixture).mode),
+        (Position(2), Mode::Replaying)
+    );
+    let checkpoint = |fixture: &mut Fixture, to| fixture.say("s", Order::Checkpoint(Position(to)));
+    assert_eq!(checkpoint(&mut fixture, 5), SubscriptionReply::Done);
+    assert_eq!(checkpoint(&mut fixture, 7), SubscriptionReply::Beyond(Position(6)));
+    assert_eq!(checkpoint(&mut fixture, 3), SubscriptionReply::Done);
+    fixture.restart();
+    assert_eq!(status(&fixture).checkpoint, Position(5), "a late word changes nothing");
+    checkpoint(&mut fixture, 6);
+    assert_eq!(status(&fixture).mode, Mode::Live);
+    fixture.say("s", Order::Rewind(Position(1)));
+    let rewound = status(&fixture);
     assert_eq!((rewound.checkpoint, rewound.mode), (Position(1), Mode::Replaying));
-    desk.fill("a", 5);
-    assert!(desk.deliveries.is_empty() && desk.scans.is_empty());
+    fixture.fill("a", 5);
+    assert!(fixture.deliveries.is_empty() && fixture.scans.is_empty());
 }
 
 #[test]
 fn a_push_subscription_can_become_a_pull_subscription_and_back() {
-    let mut desk = desk(3);
-    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
-    let refused = desk.say("s", Order::Checkpoint(Position(1)));
+    let mut fixture = fixture(3);
+    fixture.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
+    let refused = fixture.say("s", Order::Checkpoint(Position(1)));
     assert_eq!(refused, SubscriptionReply::NotPull);
-    desk.scan(100);
-    let delivery = desk.deliveries.remove(0);
-    take_one(&mut desk, &delivery);
-    assert_eq!(status(&desk).checkpoint, Position(1));
-    desk.put("s", plan(DeliveryMode::Pull, &["*"], BEGINNING));
-    assert_eq!(status(&desk).checkpoint, Position(1));
-    desk.say("s", Order::Checkpoint(Position(3)));
-    desk.deliveries.clear();
-    desk.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
-    assert_eq!((status(&desk).checkpoint, status(&desk).mode), (Position(3), Mode::Replaying));
+    fixture.scan(100);
+    let delivery = fixture.deliveries.remove(0);
+    take_one(&mut fixture, &delivery);
+    assert_eq!(status(&fixture).checkpoint, Position(1));
+    fixture.put("s", plan(DeliveryMode::Pull, &["*"], BEGINNING));
+    assert_eq!(status(&fixture).checkpoint, Position(1));
+    fixture.say("s", Order::Checkpoint(Position(3)));
+    fixture.deliveries.clear();
+    fixture.put("s", plan(DeliveryMode::Push, &["*"], BEGINNING));
+    assert_eq!(
+        (status(&fixture).checkpoint, status(&fixture).mode),
+        (Position(3), Mode::Replaying)
+    );
 }
 
 #[test]
 fn a_subscription_begins_at_no_position_beyond_the_head() {
-    let mut desk = desk(1);
-    let made = desk.put("s", plan(DeliveryMode::Push, &["*"], Start::After(Position(3))));
+    let mut fixture = fixture(1);
+    let made = fixture.put("s", plan(DeliveryMode::Push, &["*"], Start::After(Position(3))));
     assert_eq!(made, SubscriptionReply::Beyond(Position(2)));
 }

@@ -12,7 +12,7 @@ use rollcall_supervisor::{
     record::{DeliveryMode, Origin, Start, SubscriptionId, SubscriptionSpec},
 };
 
-use super::{scenario::SubscriptionPlan, sometimes::Something, world::World};
+use super::{coverage::Something, scenario::SubscriptionPlan, world::World};
 
 /// Who gets results over the API's subscription.
 const SENT: &str = "guest.sent";

@@ -131,9 +131,9 @@ somethings! {
 
 /// How often each thing happened.
 #[derive(Clone, Debug, Default)]
-pub struct Sometimes(BTreeMap<Something, u64>);
+pub struct Coverage(BTreeMap<Something, u64>);
 
-impl Sometimes {
+impl Coverage {
     /// Notes that it happened.
     pub fn note(&mut self, something: Something) {
         self.add(something, 1);

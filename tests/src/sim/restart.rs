@@ -20,11 +20,11 @@ use rollcall_supervisor::{
 use uuid::Uuid;
 
 use super::{
+    coverage::Something,
     journal::{SimJournal, Store},
-    ledger::Ledger,
     model::{Model, Told},
+    record_checker::RecordChecker,
     server::{Server, damaged},
-    sometimes::Something,
     world::{Halt, Step, What, World},
 };
 use crate::oracle::{Seen, Violation};
@@ -46,32 +46,32 @@ impl World {
         };
         let journal = store.journal();
         let views = Arc::new(Views::new(store.journal()));
-        let mut ledger = Ledger::default();
-        ledger.parked.clone_from(&self.ledger.parked);
+        let mut records_seen = RecordChecker::default();
+        records_seen.parked.clone_from(&self.records_seen.parked);
         let settings = self.configured();
         let (recovered, read) = recovered(&*journal, &settings, &views)?;
         // A second fold, of all records that there ever were.
         let mut whole = Recovered::default();
         let mut records = Vec::new();
         let trimmed = read.first().map_or(EntryNumber::FIRST, |(first, _)| *first);
-        for (number, payload) in self.ledger.archived(trimmed.0 - 1).into_iter().chain(read) {
+        for (number, payload) in self.records_seen.archived(trimmed.0 - 1).into_iter().chain(read) {
             let entry = Entry { number, epoch: Epoch::FIRST, payload: payload.clone() };
             let taken = whole.take(&entry, &settings, |_, _| {});
             taken.map_err(|error| damaged(&error))?;
             records.extend(decode(&payload).map_err(|error| damaged(&error))?);
             // The first reading has noted what happened.
             let copy = (number, payload);
-            ledger.appended(copy, &settings, &mut super::Sometimes::default())?;
+            records_seen.appended(copy, &settings, &mut super::Coverage::default())?;
         }
         if trimmed > EntryNumber::FIRST {
             self.note(Something::Trimmed);
         }
         self.check_start(&recovered.state, &whole.state, &views)?;
         let from = recovered.last.next();
-        ledger.follows(&self.ledger)?;
-        self.ledger = ledger;
+        records_seen.follows(&self.records_seen)?;
+        self.records_seen = records_seen;
         self.now = self.now.max(recovered.state.last_time());
-        if self.incarnation > 1 && self.ledger.has_due_after(self.now) {
+        if self.incarnation > 1 && self.records_seen.has_due_after(self.now) {
             self.note(Something::RetryRestored);
         }
         self.durable(from)?;
@@ -116,7 +116,7 @@ impl World {
             }
             // A journal that is yet to be made needs room; one that is there does not.
             Err(OpenError::Io { source, .. })
-                if source.kind() == ErrorKind::StorageFull && !self.ledger.has_durable() =>
+                if source.kind() == ErrorKind::StorageFull && !self.records_seen.has_durable() =>
             {
                 self.tell(format_args!("no room for a new journal"));
                 Ok(None)
@@ -149,7 +149,7 @@ impl World {
     /// The process has ended.
     pub(super) fn crash(&mut self, power: bool) -> Result<(), Violation> {
         if let Some(server) = self.server.take() {
-            if self.ledger.is_behind() && !server.askers.is_empty() {
+            if self.records_seen.is_behind() && !server.askers.is_empty() {
                 self.note(Something::CrashBeforeSync);
             }
             if server.keeping.is_busy() {

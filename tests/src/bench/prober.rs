@@ -14,7 +14,7 @@ use std::{
 use memchr::memmem;
 use serde_json::json;
 
-use super::{body::now_ns, load::sleep, processes::own_cpu_seconds, seen::shares};
+use super::{body::now_ns, load::sleep, processes::own_cpu_seconds, sink_checker::shares};
 
 /// What is asked.
 #[derive(clap::Args, Clone, Debug)]

@@ -22,9 +22,9 @@ use rollcall_supervisor::{
 };
 
 use super::{
+    api_subscriptions::known_as,
     beside,
-    guests::known_as,
-    sometimes::{Something, Sometimes},
+    coverage::{Coverage, Something},
 };
 use crate::oracle::{Invariant, Place, Seen, Violation};
 
@@ -39,7 +39,7 @@ struct Entry {
 
 /// What the records say.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct RecordChecker {
     streams: Vec<StreamName>,
     subscriptions: BTreeMap<u32, Arc<str>>,
     /// The subscriptions' lives, as far as they are durable.
@@ -61,13 +61,13 @@ fn broken<T>(invariant: Invariant, detail: String) -> Result<T, Violation> {
     Err(Violation { invariant, detail })
 }
 
-impl Ledger {
+impl RecordChecker {
     /// Takes in an entry that was appended.
     pub(super) fn appended(
         &mut self,
         (number, payload): (EntryNumber, Bytes),
         settings: &Settings,
-        sometimes: &mut Sometimes,
+        sometimes: &mut Coverage,
     ) -> Result<(), Violation> {
         if number.0 != self.archive.len() as u64 + 1 {
             return broken(Invariant::I4, format!("entry {number} is out of order"));
@@ -189,7 +189,7 @@ impl Ledger {
         &mut self,
         record: &Record,
         settings: &Settings,
-        sometimes: &mut Sometimes,
+        sometimes: &mut Coverage,
     ) -> Result<(), Violation> {
         match record {
             Record::Answered { stream, sequence, answer, .. } => {
@@ -252,11 +252,7 @@ impl Ledger {
     }
 
     /// Batches are fixed once.
-    fn fold_batches(
-        &mut self,
-        record: &Record,
-        sometimes: &mut Sometimes,
-    ) -> Result<(), Violation> {
+    fn fold_batches(&mut self, record: &Record, sometimes: &mut Coverage) -> Result<(), Violation> {
         if let Record::PassedOver { .. } = record {
             sometimes.note(Something::PassedOver);
         } else if let Record::Batched { subscription, stream, batching } = record {
@@ -283,7 +279,7 @@ impl Ledger {
         (stream, sequence): (StreamId, Sequence),
         answer: &Answer,
         settings: &Settings,
-        sometimes: &mut Sometimes,
+        sometimes: &mut Coverage,
     ) {
         let ladder = self.streams.get(stream.0 as usize).map(|name| settings.stream(name).ladder);
         let entry = self.message(stream, sequence);
@@ -307,7 +303,7 @@ impl Ledger {
         (stream, sequence): (StreamId, Sequence),
         (due, report): (Time, &AttemptReport),
         settings: &Settings,
-        sometimes: &mut Sometimes,
+        sometimes: &mut Coverage,
     ) -> Result<(), Violation> {
         let place = self.place(stream, sequence);
         let name = self.streams.get(stream.0 as usize);

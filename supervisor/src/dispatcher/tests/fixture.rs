@@ -24,7 +24,7 @@ use crate::record::{
 const BEGINNING: Time = Time::from_micros(1_000_000_000_000);
 
 /// A dispatcher, its clock and all that it has said.
-pub(super) struct Desk {
+pub(super) struct Fixture {
     pub(super) dispatcher: Dispatcher,
     pub(super) now: Time,
     pub(super) dispatches: Vec<Dispatch>,
@@ -46,8 +46,8 @@ pub(super) struct Desk {
     ids: u128,
 }
 
-impl Desk {
-    /// A desk whose streams are treated as `settings` says, with `workers` workers.
+impl Fixture {
+    /// A fixture whose streams are treated as `settings` says, with `workers` workers.
     pub(super) fn new(settings: StreamSettings, workers: usize) -> Self {
         let default_stream = Arc::new(settings);
         Self::with(Settings { default_stream, ..Settings::default() }, workers)
@@ -63,7 +63,7 @@ impl Desk {
     pub(super) fn with(settings: Settings, workers: usize) -> Self {
         let settings = Arc::new(settings);
         let state = State::default();
-        let mut desk = Self {
+        let mut fixture = Self {
             dispatcher: Dispatcher::new(Arc::clone(&settings), state, 1, BEGINNING),
             now: BEGINNING,
             dispatches: Vec::new(),
@@ -82,9 +82,9 @@ impl Desk {
             settings,
             ids: 0,
         };
-        desk.listen();
-        (0..workers).for_each(|number| desk.join(&format!("w{number}")));
-        desk
+        fixture.listen();
+        (0..workers).for_each(|number| fixture.join(&format!("w{number}")));
+        fixture
     }
 
     /// The same records, folded by a new dispatcher.
@@ -330,6 +330,6 @@ pub(super) fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-pub(super) fn parked(desk: &Desk) -> usize {
-    desk.dispatcher.parked().count()
+pub(super) fn parked(fixture: &Fixture) -> usize {
+    fixture.dispatcher.parked().count()
 }

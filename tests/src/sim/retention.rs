@@ -10,8 +10,8 @@ use rollcall_supervisor::{
 };
 
 use super::{
+    coverage::Something,
     server::damaged,
-    sometimes::Something,
     world::{Halt, Step, What, World},
 };
 use crate::oracle::Seen;

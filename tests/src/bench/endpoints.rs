@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 
 use super::{
     body::work_on,
-    seen::{Seen, stream_of},
+    sink_checker::{Seen, stream_of},
     wire::number_after,
 };
 
