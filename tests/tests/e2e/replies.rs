@@ -140,7 +140,7 @@ async fn failures_that_do_not_count_go_to_another_worker_as_the_same_attempt() {
         let timeline = supervisor.until_state("orders", 1, "released").await;
         assert_eq!(numbers(&timeline), [1, 1], "{status}: {timeline}");
         assert_eq!((one.count(), two.count()), (1, 1), "{status}: another worker");
-        assert_eq!(supervisor.metric("rollcall_attempts_turned_away_total").await, 1);
+        assert_eq!(supervisor.metric("rollcall_attempts_rejected_uncounted_total").await, 1);
         assert_eq!(supervisor.metric("rollcall_attempt_failures_total").await, 0);
     }
 }
