@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{BadTarget, target::is_whole};
+use super::{BadTarget, target::is_host};
 
 /// A `tcp://` URL, taken apart.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -59,7 +59,7 @@ impl FromStr for SocketTarget {
         if authority.as_str().contains('@') {
             return Err(bad("it must not hold credentials"));
         }
-        if !is_whole(authority.host()) {
+        if !is_host(authority.host()) {
             return Err(bad("its host is neither a name nor an address"));
         }
         let port = authority.port_u16().filter(|port| *port != 0);
@@ -69,9 +69,6 @@ impl FromStr for SocketTarget {
             framing: Framing::Lines,
             acks: Acks::Line,
         };
-        if target.host().is_empty() {
-            return Err(bad("it has no host"));
-        }
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair {
                 "framing=lines" => target.framing = Framing::Lines,

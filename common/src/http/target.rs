@@ -80,7 +80,7 @@ impl FromStr for Target {
         if authority.as_str().contains('@') {
             return Err(bad("it must not hold credentials"));
         }
-        if !is_whole(authority.host()) {
+        if !is_host(authority.host()) {
             return Err(bad("its host is neither a name nor an address"));
         }
         // A port that is no number makes `port` absent although there is one.
@@ -98,10 +98,11 @@ impl FromStr for Target {
     }
 }
 
-/// Whether a host is a name or an address: brackets stand around the whole of it, or nowhere.
-pub(super) fn is_whole(host: &str) -> bool {
+/// Whether a host is a name or an address: it is not empty, and brackets stand around the whole of
+/// it or nowhere.
+pub(super) fn is_host(host: &str) -> bool {
     let inner = host.strip_prefix('[').map_or(Some(host), |rest| rest.strip_suffix(']'));
-    inner.is_some_and(|inner| !inner.contains(['[', ']']))
+    inner.is_some_and(|inner| !inner.is_empty() && !inner.contains(['[', ']']))
 }
 
 impl fmt::Display for Target {
@@ -141,7 +142,9 @@ mod tests {
 
     #[test]
     fn other_things_are_refused() {
-        for bad in ["", "example", "tcp://x", "http://", "http://u:p@x/", "ftp://x", "http://x y"] {
+        let hostless = ["http://", "https://:2", "https://:2/x", "http://[]", "http://[]:2/"];
+        let others = ["", "example", "tcp://x", "http://u:p@x/", "ftp://x", "http://x y"];
+        for bad in others.into_iter().chain(hostless) {
             assert!(bad.parse::<Target>().is_err(), "{bad}");
         }
     }

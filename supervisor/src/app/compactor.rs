@@ -95,7 +95,7 @@ impl Compactor {
                 let took = clock.now().since(begun);
                 tracing::info!(?took, "snapshot written");
             }
-            Step::Trim(base) => self.trim((base, rules.slow)).await?,
+            Step::Trim(snapshot) => self.trim((snapshot, rules.slow)).await?,
         }
         Ok(())
     }

@@ -16,8 +16,8 @@ impl State {
     /// Why a record can't follow those before it; `None`: it can.
     #[must_use]
     pub fn contradiction(&self, record: &Record) -> Wrong {
-        if let Record::Snapshot(base) = record {
-            return self.contradiction_of_base(base);
+        if let Record::Snapshot(part) = record {
+            return self.contradiction_of_snapshot(part);
         }
         if !self.is_rooted() {
             return Some("it stands between the parts of a snapshot");
@@ -70,11 +70,11 @@ impl State {
         }
     }
 
-    fn contradiction_of_base(&self, base: &SnapshotPart) -> Wrong {
+    fn contradiction_of_snapshot(&self, part: &SnapshotPart) -> Wrong {
         let FoldOrigin::Loading(parts) = self.origin else {
             return None;
         };
-        match base {
+        match part {
             SnapshotPart::Header(_) => Some("a snapshot begins in another one"),
             SnapshotPart::Ended { streams, parts: all } => {
                 let whole = parts == *all && index(StreamId(*streams)) == self.streams.len();

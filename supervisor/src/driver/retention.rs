@@ -76,31 +76,31 @@ pub fn next_step(
     journal: &dyn Journal,
     views: &Views,
 ) -> Step {
-    let bases = views.bases();
+    let snapshots = views.snapshots();
     let size = journal.size_bytes();
-    let old = |base: &&SnapshotRef| standing.now.since(base.at) >= rules.age;
-    let free = |base: &&SnapshotRef| {
-        rules.slow == LaggingSubscribers::Dropped || base.head <= standing.slowest
+    let old = |snapshot: &&SnapshotRef| standing.now.since(snapshot.at) >= rules.age;
+    let free = |snapshot: &&SnapshotRef| {
+        rules.slow == LaggingSubscribers::Dropped || snapshot.head <= standing.slowest
     };
-    let by_age = bases.iter().rev().find(|base| old(base) && free(base));
+    let by_age = snapshots.iter().rev().find(|snapshot| old(snapshot) && free(snapshot));
     let excess = rules.bytes.map_or(0, |most| size.saturating_sub(most));
-    let by_size = bases.iter().filter(free).filter(|_| excess > 0);
+    let by_size = snapshots.iter().filter(free).filter(|_| excess > 0);
     // The first that frees enough, or else the one that frees the most.
-    let enough = |base: &&SnapshotRef| journal.freed_by(base.entry) >= excess;
+    let enough = |snapshot: &&SnapshotRef| journal.freed_by(snapshot.entry) >= excess;
     let by_size = by_size.clone().find(enough).or_else(|| by_size.clone().next_back());
-    let wanted = by_age.into_iter().chain(by_size).max_by_key(|base| base.entry);
-    if let Some(base) = wanted
-        && journal.freed_by(base.entry) > 0
+    let wanted = by_age.into_iter().chain(by_size).max_by_key(|snapshot| snapshot.entry);
+    if let Some(snapshot) = wanted
+        && journal.freed_by(snapshot.entry) > 0
         && !views.is_degraded()
     {
-        return Step::Trim(*base);
+        return Step::Trim(*snapshot);
     }
     // The segment in use can't go, nor what is written ahead of it: what counts are whole ones.
     let whole = journal.freed_by(journal.tail().borrow().next);
-    let (grown, last) = bases.last().map_or((whole, 0), |base| {
-        let entries = base.end.0.saturating_sub(base.entry.0);
+    let (grown, last) = snapshots.last().map_or((whole, 0), |snapshot| {
+        let entries = snapshot.end.0.saturating_sub(snapshot.entry.0);
         let turn = u64::try_from(TURN_BYTES).unwrap_or(u64::MAX);
-        (whole.saturating_sub(journal.freed_by(base.end)), entries.saturating_mul(turn))
+        (whole.saturating_sub(journal.freed_by(snapshot.end)), entries.saturating_mul(turn))
     });
     let worth = rules.snapshot_bytes.max(last.saturating_mul(SNAPSHOT_SHARE));
     if grown >= worth && !is_low(journal) { Step::Snapshot } else { Step::Rest }
@@ -114,29 +114,29 @@ fn is_low(journal: &dyn Journal) -> bool {
 /// The way to a shorter journal, step by step.
 #[derive(Debug)]
 pub struct Trim {
-    base: SnapshotRef,
+    snapshot: SnapshotRef,
     slow: LaggingSubscribers,
     left: Vec<Place>,
     done: usize,
 }
 
 impl Trim {
-    /// Begins to trim to `base`; `None` when more would have to be copied than half of what is
+    /// Begins to trim to `snapshot`; `None` when more would have to be copied than half of what is
     /// freed (then it is better to wait, or copying would never end), or when it is much and the
     /// disk is nearly full. May block.
     ///
     /// # Errors
     /// When the index can't be read.
     pub fn begin(
-        (base, slow): (SnapshotRef, LaggingSubscribers),
+        (snapshot, slow): (SnapshotRef, LaggingSubscribers),
         journal: &dyn Journal,
         views: &Views,
     ) -> io::Result<Option<Self>> {
-        let left = views.live_before(&base)?;
+        let left = views.live_before(&snapshot)?;
         let room = u64::try_from(COPY_BYTES).unwrap_or(u64::MAX);
-        let worth = left.bytes.saturating_mul(2) <= journal.freed_by(base.entry)
+        let worth = left.bytes.saturating_mul(2) <= journal.freed_by(snapshot.entry)
             && (left.bytes <= room || !is_low(journal));
-        Ok(worth.then_some(Self { base, slow, left: left.places, done: 0 }))
+        Ok(worth.then_some(Self { snapshot, slow, left: left.places, done: 0 }))
     }
 
     /// What is to be written down next, [`Event::Copied`] and at last [`Event::Trim`]; each is to
@@ -147,7 +147,7 @@ impl Trim {
     pub fn next(&mut self, views: &Views) -> Result<Next, ReadFailed> {
         let rest = self.left.get(self.done..).unwrap_or_default();
         if rest.is_empty() {
-            let (through, below, slow) = (self.base.head, self.base.entry.0, self.slow);
+            let (through, below, slow) = (self.snapshot.head, self.snapshot.entry.0, self.slow);
             return Ok(Next::Trimmed { through, below, slow });
         }
         let copies = views.copies(rest, COPY_BYTES)?;
@@ -160,11 +160,12 @@ impl Trim {
     /// # Errors
     /// When files can't be removed.
     pub fn finish(&self, journal: &dyn Journal, views: &Views) -> io::Result<()> {
-        if views.first() <= self.base.head {
+        if views.first() <= self.snapshot.head {
             return Ok(());
         }
-        let first = journal.trim(self.base.entry)?;
-        tracing::info!(%first, copied = self.done, through = %self.base.head, "journal trimmed");
+        let first = journal.trim(self.snapshot.entry)?;
+        let (copied, through) = (self.done, self.snapshot.head);
+        tracing::info!(%first, copied, %through, "journal trimmed");
         Ok(())
     }
 }

@@ -332,16 +332,6 @@ fn pause_reason() -> impl Strategy<Value = PauseReason> {
 }
 
 fn of_snapshots() -> impl Strategy<Value = Record> {
-    let key = (sequence(), id(), any::<[u8; 16]>(), any::<[u8; 16]>()).prop_map(
-        |(sequence, id, digest, fingerprint)| SnapshotKey { sequence, id, digest, fingerprint },
-    );
-    let cursor = (stream(), sequence(), sequence(), position())
-        .prop_map(|(stream, next, last, floor)| SnapshotCursor { stream, next, last, floor });
-    let name = "[A-Za-z0-9._-]{1,128}".prop_map(|name| name.parse().unwrap());
-    let numbers = (sequence(), sequence(), any::<u32>(), any::<bool>(), time());
-    let scan = proptest::option::of(position());
-    let reasons = pause_reason();
-    let paused = proptest::option::of(reasons);
     prop_oneof![
         of_people().prop_filter_map("it is neither", |record| {
             if let Record::Alert(record) = record {
@@ -355,15 +345,47 @@ fn of_snapshots() -> impl Strategy<Value = Record> {
         }),
         (time(), any::<u64>(), position(), any::<u32>(), any::<u64>()).prop_map(
             |(last, down, head, next_subscription, last_alert)| {
-                SnapshotPart::Header(SnapshotHeader {
-                    last,
-                    down,
-                    head,
-                    next_subscription,
-                    last_alert,
-                })
+                let header = SnapshotHeader { last, down, head, next_subscription, last_alert };
+                SnapshotPart::Header(header)
             }
         ),
+        (any::<u32>(), any::<u64>())
+            .prop_map(|(streams, parts)| SnapshotPart::Ended { streams, parts }),
+        (text(), time()).prop_map(|(pool, at)| SnapshotPart::Outage { pool: pool.into(), at }),
+        part_of_stream(),
+        part_of_subscription(),
+    ]
+    .prop_map(Record::Snapshot)
+}
+
+fn part_of_stream() -> impl Strategy<Value = SnapshotPart> {
+    let key = (sequence(), id(), any::<[u8; 16]>(), any::<[u8; 16]>()).prop_map(
+        |(sequence, id, digest, fingerprint)| SnapshotKey { sequence, id, digest, fingerprint },
+    );
+    let name = "[A-Za-z0-9._-]{1,128}".prop_map(|name| name.parse().unwrap());
+    let numbers = (sequence(), sequence(), any::<u32>(), any::<bool>(), time());
+    prop_oneof![
+        (stream(), vec(key, 0..4)).prop_map(|(stream, keys)| SnapshotPart::Keys { stream, keys }),
+        (stream(), sequence(), slot()).prop_map(|(stream, sequence, slot)| SnapshotPart::Slot {
+            stream,
+            sequence,
+            slot
+        }),
+        (stream(), name, numbers).prop_map(|(stream, name, numbers)| {
+            let (next, released, skips, paused, head_since) = numbers;
+            let stream = SnapshotStream { stream, name, next, released, skips, paused, head_since };
+            SnapshotPart::Stream(stream)
+        }),
+    ]
+}
+
+fn part_of_subscription() -> impl Strategy<Value = SnapshotPart> {
+    let cursor = (stream(), sequence(), sequence(), position())
+        .prop_map(|(stream, next, last, floor)| SnapshotCursor { stream, next, last, floor });
+    let scan = proptest::option::of(position());
+    let paused = proptest::option::of(pause_reason());
+    let positions = (position(), position());
+    prop_oneof![
         (subscription(), vec((stream(), batching()), 0..4))
             .prop_map(|(subscription, batches)| SnapshotPart::Batches { subscription, batches }),
         (subscription(), any::<u32>(), vec(text(), 0..3), vec((stream(), sequence()), 0..4))
@@ -376,47 +398,25 @@ fn of_snapshots() -> impl Strategy<Value = Record> {
                     passed_over,
                 })
             }),
-        (any::<u32>(), any::<u64>())
-            .prop_map(|(streams, parts)| SnapshotPart::Ended { streams, parts }),
-        (stream(), vec(key, 0..4)).prop_map(|(stream, keys)| SnapshotPart::Keys { stream, keys }),
         (subscription(), vec(cursor, 0..4))
             .prop_map(|(subscription, cursors)| SnapshotPart::Cursors { subscription, cursors }),
-        (stream(), sequence(), slot()).prop_map(|(stream, sequence, slot)| SnapshotPart::Slot {
-            stream,
-            sequence,
-            slot
-        }),
-        (stream(), name, numbers).prop_map(|(stream, name, numbers)| {
-            let (next, released, skips, paused, head_since) = numbers;
-            SnapshotPart::Stream(SnapshotStream {
-                stream,
-                name,
-                next,
-                released,
-                skips,
-                paused,
-                head_since,
-            })
-        }),
-        ((subscription(), any::<u32>()), text(), plan(), paused, scan, (position(), position()))
-            .prop_map(
-                |((subscription, revision), name, plan, paused, scan, (pulled, replay_until))| {
-                    // Its headers' names are in another part.
-                    let plan = SubscriptionSpec { headers: Box::default(), ..(*plan).clone() };
-                    SnapshotPart::Subscription(SnapshotSubscription {
-                        subscription,
-                        name,
-                        plan: Arc::new(plan),
-                        revision,
-                        pulled,
-                        paused,
-                        scan,
-                        replay_until,
-                    })
-                }
-            ),
+        ((subscription(), any::<u32>()), text(), plan(), paused, scan, positions).prop_map(
+            |((subscription, revision), name, plan, paused, scan, (pulled, replay_until))| {
+                // Its headers' names are in another part.
+                let plan = SubscriptionSpec { headers: Box::default(), ..(*plan).clone() };
+                SnapshotPart::Subscription(SnapshotSubscription {
+                    subscription,
+                    name,
+                    plan: Arc::new(plan),
+                    revision,
+                    pulled,
+                    paused,
+                    scan,
+                    replay_until,
+                })
+            }
+        ),
     ]
-    .prop_map(Record::Snapshot)
 }
 
 fn of_trims() -> impl Strategy<Value = Record> {

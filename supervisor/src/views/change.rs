@@ -180,10 +180,10 @@ impl Change {
     /// What a part of the snapshot that reading begins with changes.
     #[must_use]
     pub fn of_base(record: &Record) -> Option<Self> {
-        let Record::Snapshot(base) = record else {
+        let Record::Snapshot(snapshot) = record else {
             return None;
         };
-        match base {
+        match snapshot {
             SnapshotPart::Header(begun) => Some(Self::Loaded { head: begun.head }),
             SnapshotPart::Stream(SnapshotStream { name, released, skips, .. }) => {
                 Some(Self::LoadedStream { name: name.clone(), released: *released, skips: *skips })

@@ -78,7 +78,7 @@ pub(super) struct Index {
     /// Bytes of unreleased answers in memory.
     pending_bytes: usize,
     /// Whole snapshots that are there, the oldest first.
-    bases: VecDeque<SnapshotRef>,
+    snapshots: VecDeque<SnapshotRef>,
     /// One whose end has not been seen.
     begun: Option<SnapshotRef>,
     /// Released results that lie before a snapshot which is older than their release: it knows
@@ -113,7 +113,7 @@ impl Index {
             }
             Change::SnapshotEnded => {
                 let begun = self.begun.take();
-                self.bases.extend(begun.map(|base| SnapshotRef { end: entry, ..base }));
+                self.snapshots.extend(begun.map(|snapshot| SnapshotRef { end: entry, ..snapshot }));
             }
             Change::SnapshotBegun { head, at } => {
                 self.begun = Some(SnapshotRef { entry, end: entry, head, at });
@@ -137,7 +137,7 @@ impl Index {
                 rows.trim(through);
                 self.released_after_snapshot =
                     self.released_after_snapshot.split_off(&through.next());
-                self.bases.retain(|base| base.entry >= below);
+                self.snapshots.retain(|snapshot| snapshot.entry >= below);
             }
         }
         Ok(())
@@ -209,8 +209,8 @@ impl Index {
         }
     }
 
-    pub(super) fn bases(&self) -> &VecDeque<SnapshotRef> {
-        &self.bases
+    pub(super) fn snapshots(&self) -> &VecDeque<SnapshotRef> {
+        &self.snapshots
     }
 
     pub(super) fn stream(&self, stream: StreamId) -> Option<&StreamView> {
@@ -232,14 +232,14 @@ impl Index {
     }
 
     /// What is unreleased and lies before `below`; and the positions of results that lie there
-    /// and were released after the snapshot `base`.
-    pub(super) fn live_before(&self, base: &SnapshotRef) -> (LiveBefore, Vec<Position>) {
+    /// and were released after `snapshot`.
+    pub(super) fn live_before(&self, snapshot: &SnapshotRef) -> (LiveBefore, Vec<Position>) {
         let (mut places, mut bytes) = (Vec::new(), 0);
         for view in self.streams.iter() {
             let mut found = Vec::new();
             let mut sum = 0;
             view.live_before(
-                base.entry,
+                snapshot.entry,
                 |_, place, weight| {
                     found.push(place);
                     sum += weight;
@@ -252,7 +252,7 @@ impl Index {
             places.append(&mut found);
             bytes += sum;
         }
-        let released = self.released_after_snapshot.range(base.head.next()..);
+        let released = self.released_after_snapshot.range(snapshot.head.next()..);
         let mut positions = Vec::new();
         for (position, weight) in released {
             positions.push(*position);
@@ -277,7 +277,7 @@ impl Index {
     }
 
     fn release(&mut self, rows: &Rows, release: Released) {
-        let newest = self.bases.back().map(|base| base.entry);
+        let newest = self.snapshots.back().map(|snapshot| snapshot.entry);
         let Some(view) = self.stream_mut(release.stream) else {
             return;
         };
@@ -298,7 +298,7 @@ impl Index {
         if let Some(answer) = &answer {
             self.pending_bytes -= answer.weight();
         }
-        if newest.is_some_and(|base| place.is_none_or(|place| place.entry < base)) {
+        if newest.is_some_and(|snapshot| place.is_none_or(|place| place.entry < snapshot)) {
             self.released_after_snapshot.insert(release.position, bytes);
         }
         if self.touched.last() != Some(&release.stream) {

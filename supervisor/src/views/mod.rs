@@ -206,8 +206,8 @@ impl Views {
 
     /// The snapshots that the journal can be trimmed to, the oldest first.
     #[must_use]
-    pub fn bases(&self) -> Vec<SnapshotRef> {
-        self.read().bases().iter().copied().collect()
+    pub fn snapshots(&self) -> Vec<SnapshotRef> {
+        self.read().snapshots().iter().copied().collect()
     }
 
     /// What is still needed of what lies before a snapshot: unreleased messages and answers, and
@@ -215,13 +215,13 @@ impl Views {
     ///
     /// # Errors
     /// When the index can't be read.
-    pub fn live_before(&self, base: &SnapshotRef) -> io::Result<LiveBefore> {
-        let (mut left, positions) = self.read().live_before(base);
+    pub fn live_before(&self, snapshot: &SnapshotRef) -> io::Result<LiveBefore> {
+        let (mut left, positions) = self.read().live_before(snapshot);
         let mut block = rows::Block::default();
         for position in positions {
             let found = self.rows.get(position, &mut block)?;
             let place = found.and_then(|recent| recent.row.place);
-            left.places.extend(place.filter(|place| place.entry < base.entry));
+            left.places.extend(place.filter(|place| place.entry < snapshot.entry));
         }
         // In the order of the journal, so that it is read once.
         left.places.sort_unstable();

@@ -74,7 +74,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("the newest message takes the place of the oldest", Seeds,
         "supervisor/src/dispatcher/stream.rs",
         "self.slots.pop_front();" => "self.slots.swap_remove_back(0);"),
-    mutant!("positions have holes", Seeds, "supervisor/src/dispatcher/state.rs",
+    mutant!("positions have holes", Seeds, "supervisor/src/dispatcher/state/mod.rs",
         "self.head = self.head.next();" => "self.head = self.head.next().next();"),
     mutant!("a skip is not remembered as one", Seeds, "supervisor/src/dispatcher/slot.rs",
         "outcome == Outcome::Skipped" => "false"),

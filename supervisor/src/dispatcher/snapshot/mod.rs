@@ -91,19 +91,19 @@ impl Dispatcher {
             return;
         };
         while export.waiting.is_empty() && export.next != Stage::Ended {
-            let (bases, next) = self.take_apart(export.next);
-            export.waiting.extend(bases);
+            let (snapshots, next) = self.take_apart(export.next);
+            export.waiting.extend(snapshots);
             export.next = next;
         }
-        let Some(base) = export.waiting.pop_front() else {
+        let Some(part) = export.waiting.pop_front() else {
             let StreamId(streams) = StreamId::after(self.state.streams.len());
             self.commit(Record::Snapshot(SnapshotPart::Ended { streams, parts: export.parts }));
             self.counters.snapshots += 1;
             self.effects.push_back(Effect::Reply(export.request, Reply::Done));
             return;
         };
-        export.parts += u64::from(!matches!(base, SnapshotPart::Header(_)));
-        self.commit(Record::Snapshot(base));
+        export.parts += u64::from(!matches!(part, SnapshotPart::Header(_)));
+        self.commit(Record::Snapshot(part));
         self.export = Some(export);
     }
 
@@ -212,8 +212,8 @@ impl State {
     }
 
     /// Takes in a part of a snapshot, if that is what this state begins with.
-    pub(super) fn apply_base(&mut self, base: &SnapshotPart, settings: &Settings) {
-        match (&mut self.origin, base) {
+    pub(super) fn apply_snapshot(&mut self, part: &SnapshotPart, settings: &Settings) {
+        match (&mut self.origin, part) {
             (FoldOrigin::Empty, SnapshotPart::Header(begun)) => {
                 let SnapshotHeader { last, down, head, next_subscription, last_alert } = *begun;
                 (self.last, self.down, self.head, self.floor) = (last, down, head, head);
@@ -271,12 +271,12 @@ impl State {
 
     fn export_stream(&self, id: StreamId, items: usize) -> Vec<SnapshotPart> {
         let stream = self.stream(id);
-        let mut bases = vec![SnapshotPart::Stream(stream.export(id))];
-        bases.extend(stream.numbered_slots().filter_map(|(sequence, slot)| {
+        let mut snapshots = vec![SnapshotPart::Stream(stream.export(id))];
+        snapshots.extend(stream.numbered_slots().filter_map(|(sequence, slot)| {
             let slot = Box::new(slot.export()?);
             Some(SnapshotPart::Slot { stream: id, sequence, slot })
         }));
-        bases.extend(stream.decided.iter().map(|(sequence, outcome)| {
+        snapshots.extend(stream.decided.iter().map(|(sequence, outcome)| {
             let slot = Box::new(SnapshotSlot::done(outcome));
             SnapshotPart::Slot { stream: id, sequence, slot }
         }));
@@ -290,8 +290,8 @@ impl State {
             keys.push(SnapshotKey { sequence: *sequence, id, digest: *digest, fingerprint });
         }
         let keys = keys.chunks(items);
-        bases.extend(keys.map(|keys| SnapshotPart::Keys { stream: id, keys: keys.to_vec() }));
-        bases
+        snapshots.extend(keys.map(|keys| SnapshotPart::Keys { stream: id, keys: keys.to_vec() }));
+        snapshots
     }
 
     fn export_alerts(&self) -> Vec<SnapshotPart> {
@@ -307,7 +307,7 @@ impl State {
             return Vec::new();
         };
         let (head, cursors) = subscription.export(id);
-        let mut bases = vec![SnapshotPart::Subscription(head)];
+        let mut snapshots = vec![SnapshotPart::Subscription(head)];
         let more = subscription.export_more(id);
         if more
             != (SnapshotSubscriptionMore {
@@ -315,25 +315,25 @@ impl State {
                 ..SnapshotSubscriptionMore::default()
             })
         {
-            bases.push(SnapshotPart::More(more));
+            snapshots.push(SnapshotPart::More(more));
         }
         let cursors = cursors.chunks(items);
-        bases.extend(
+        snapshots.extend(
             cursors.map(|cursors| SnapshotPart::Cursors {
                 subscription: id,
                 cursors: cursors.to_vec(),
             }),
         );
         let batches = subscription.export_batches();
-        bases.extend(batches.chunks(items).map(|batches| {
+        snapshots.extend(batches.chunks(items).map(|batches| {
             let (subscription, batches) = (id, batches.to_vec());
             SnapshotPart::Batches { subscription, batches }
         }));
-        bases
+        snapshots
     }
 
-    fn import(&mut self, base: &SnapshotPart, settings: &Settings) {
-        match base {
+    fn import(&mut self, part: &SnapshotPart, settings: &Settings) {
+        match part {
             SnapshotPart::Alert(record) => self.alerts.apply(record),
             SnapshotPart::Audit(audit) => self.audit.push_back(audit.clone()),
             SnapshotPart::Batches { subscription, batches } => {
@@ -368,9 +368,9 @@ impl State {
                     self.parked.insert(*stream);
                 }
             }
-            SnapshotPart::Stream(base) => {
+            SnapshotPart::Stream(part) => {
                 let SnapshotStream { stream, name, next, released, skips, paused, head_since } =
-                    base;
+                    part;
                 assert_eq!(self.streams.len(), index(*stream), "streams come in order");
                 let mut entry = Stream::new(name.clone(), settings.stream(name));
                 (entry.next, entry.released) = (*next, *released);
@@ -378,10 +378,10 @@ impl State {
                 entry.cursor = released.next();
                 self.add(entry);
             }
-            SnapshotPart::Subscription(base) => {
-                let entry = Subscription::import(base);
-                self.subscriptions.insert(base.subscription, entry);
-                self.link(base.subscription);
+            SnapshotPart::Subscription(part) => {
+                let entry = Subscription::import(part);
+                self.subscriptions.insert(part.subscription, entry);
+                self.link(part.subscription);
             }
         }
     }

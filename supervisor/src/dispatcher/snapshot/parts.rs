@@ -56,15 +56,15 @@ impl Stream {
         }
     }
 
-    pub(super) fn import_slot(&mut self, sequence: Sequence, base: &SnapshotSlot) {
-        if let SnapshotSlotState::Done { skipped } = base.state {
+    pub(super) fn import_slot(&mut self, sequence: Sequence, part: &SnapshotSlot) {
+        if let SnapshotSlotState::Done { skipped } = part.state {
             let outcome = if skipped { Outcome::Skipped } else { Outcome::Completed };
             self.finish(sequence, outcome);
             return;
         }
         let slot = self.reach(sequence).expect("a snapshot has slots of unreleased messages");
-        slot.import(base);
-        if matches!(base.state, SnapshotSlotState::Parked { .. }) {
+        slot.import(part);
+        if matches!(part.state, SnapshotSlotState::Parked { .. }) {
             self.parked.insert(sequence);
         }
     }
@@ -138,9 +138,9 @@ impl Slot {
         })
     }
 
-    pub(super) fn import(&mut self, base: &SnapshotSlot) {
-        let SnapshotSlot { state, known, failures, manual, refused_by, tried, history, .. } = base;
-        let SnapshotSlot { deaths, tried_since, .. } = base;
+    pub(super) fn import(&mut self, part: &SnapshotSlot) {
+        let SnapshotSlot { state, known, failures, manual, refused_by, tried, history, .. } = part;
+        let SnapshotSlot { deaths, tried_since, .. } = part;
         self.tried_since = *tried_since;
         self.state = match state {
             SnapshotSlotState::Done { skipped } => SlotState::Done { skipped: *skipped },
@@ -191,7 +191,7 @@ impl Subscription {
             gap: _,
             mark: _,
         } = self;
-        let base = SnapshotSubscription {
+        let part = SnapshotSubscription {
             subscription: id,
             name: (**name).into(),
             plan: Arc::clone(plan),
@@ -218,7 +218,7 @@ impl Subscription {
             } = cursor;
             SnapshotCursor { stream: *stream, next: *next, last: *last, floor: *floor }
         });
-        (base, cursors.collect())
+        (part, cursors.collect())
     }
 
     /// What is more to be said of it.
@@ -231,8 +231,8 @@ impl Subscription {
         }
     }
 
-    pub(super) fn import_more(&mut self, base: &SnapshotSubscriptionMore) {
-        let SnapshotSubscriptionMore { subscription: _, generation, headers, passed_over } = base;
+    pub(super) fn import_more(&mut self, part: &SnapshotSubscriptionMore) {
+        let SnapshotSubscriptionMore { subscription: _, generation, headers, passed_over } = part;
         self.generation = *generation;
         self.plan = Arc::new(SubscriptionSpec { headers: headers.clone(), ..(*self.plan).clone() });
         self.passed_over = passed_over.iter().copied().collect();
@@ -245,7 +245,7 @@ impl Subscription {
         self.cursors.iter().filter_map(fixed).collect()
     }
 
-    pub(super) fn import(base: &SnapshotSubscription) -> Self {
+    pub(super) fn import(part: &SnapshotSubscription) -> Self {
         let SnapshotSubscription {
             subscription: _,
             name,
@@ -255,15 +255,15 @@ impl Subscription {
             paused,
             scan,
             replay_until,
-        } = base;
+        } = part;
         let mut entry = Self::new((**name).into(), Arc::clone(plan), *replay_until, *replay_until);
         (entry.scan, entry.pulled, entry.paused) = (*scan, *pulled, *paused);
         entry.revision = *revision;
         entry
     }
 
-    pub(super) fn import_cursor(&mut self, base: &SnapshotCursor) {
-        let SnapshotCursor { stream, next, last, floor } = *base;
+    pub(super) fn import_cursor(&mut self, part: &SnapshotCursor) {
+        let SnapshotCursor { stream, next, last, floor } = *part;
         let run = SequenceRange { stream, first: next, position: floor, last };
         let cursor = StreamCursor::new(run);
         if !cursor.is_empty() {

@@ -290,7 +290,7 @@ impl Fixture {
             match found.iter_mut().find(|run| run.stream == stream) {
                 Some(run) => run.last = sequence,
                 None => {
-                    found.push(SequenceRange { stream, first: sequence, position, last: sequence })
+                    found.push(SequenceRange { stream, first: sequence, position, last: sequence });
                 }
             }
         }

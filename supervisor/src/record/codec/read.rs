@@ -41,7 +41,9 @@ impl Fields {
             24 => self.audit().map(Record::Audited),
             72 => Ok(Record::OutageBegan { at: self.time()?, pool: self.text()?.into() }),
             73 => Ok(Record::OutageEnded { at: self.time()?, pool: self.text()?.into() }),
-            40..=46 | 60..=64 | 74..=75 | 83..=84 => Ok(Record::Snapshot(self.base(kind)?)),
+            40..=46 | 60..=64 | 74..=75 | 83..=84 => {
+                Ok(Record::Snapshot(self.snapshot_part(kind)?))
+            }
             49 => {
                 let through = self.position()?;
                 Ok(Record::Trimmed { through, below: self.u64("entry")? })

@@ -24,8 +24,8 @@ const ALERT_SHIFT: u8 = 40;
 
 impl Writer<'_> {
     /// Writes a part's fields; gives back its kind.
-    pub(super) fn base(&mut self, base: &Part) -> u8 {
-        match base {
+    pub(super) fn snapshot_part(&mut self, part: &Part) -> u8 {
+        match part {
             Part::Alert(record) => self.alert(record) + ALERT_SHIFT,
             Part::Audit(audit) => self.audit(audit).kind(64),
             Part::Batches { subscription, batches } => {
@@ -57,19 +57,7 @@ impl Writer<'_> {
                 }
                 self.kind(43)
             }
-            Part::More(SnapshotSubscriptionMore {
-                subscription,
-                generation,
-                headers,
-                passed_over,
-            }) => {
-                self.subscription(*subscription).u32(*generation).texts(headers);
-                self.length(passed_over.len());
-                for (stream, sequence) in passed_over {
-                    self.u32(stream.0).u64(sequence.0);
-                }
-                self.kind(83)
-            }
+            Part::More(more) => self.snapshot_more(more).kind(83),
             Part::Outage { pool, at } => self.time(*at).text(pool).kind(74),
             Part::Slot { stream, sequence, slot } => {
                 self.u32(stream.0).u64(sequence.0).slot(slot);
@@ -87,13 +75,23 @@ impl Writer<'_> {
                 self.u32(stream.0).text(name.as_str()).u64(next.0).u64(released.0);
                 self.u32(*skips).flag(*paused).time(*head_since).kind(45)
             }
-            Part::Subscription(subscription) => self.base_subscription(subscription).kind(46),
+            Part::Subscription(subscription) => self.snapshot_subscription(subscription).kind(46),
         }
     }
 
-    fn base_subscription(&mut self, base: &SnapshotSubscription) -> &mut Self {
-        let SnapshotSubscription { subscription, name, plan, revision, .. } = base;
-        let SnapshotSubscription { pulled, paused, scan, replay_until, .. } = base;
+    fn snapshot_more(&mut self, part: &SnapshotSubscriptionMore) -> &mut Self {
+        let SnapshotSubscriptionMore { subscription, generation, headers, passed_over } = part;
+        self.subscription(*subscription).u32(*generation).texts(headers);
+        self.length(passed_over.len());
+        for (stream, sequence) in passed_over {
+            self.u32(stream.0).u64(sequence.0);
+        }
+        self
+    }
+
+    fn snapshot_subscription(&mut self, part: &SnapshotSubscription) -> &mut Self {
+        let SnapshotSubscription { subscription, name, plan, revision, .. } = part;
+        let SnapshotSubscription { pulled, paused, scan, replay_until, .. } = part;
         self.subscription(*subscription).text(name).plan(plan).u32(*revision).position(*pulled);
         self.flag(paused.is_some());
         if let Some(reason) = paused {
@@ -154,7 +152,7 @@ impl Writer<'_> {
 
 impl Fields {
     /// Reads the fields of a part of this kind.
-    pub(super) fn base(&mut self, kind: u8) -> Read<Part> {
+    pub(super) fn snapshot_part(&mut self, kind: u8) -> Read<Part> {
         Ok(match kind {
             60..=63 => Part::Alert(self.alert_record(kind - ALERT_SHIFT)?),
             64 => Part::Audit(self.audit()?),
@@ -166,10 +164,10 @@ impl Fields {
                 last_alert: self.u64("alert")?,
             }),
             41 => Part::Ended { streams: self.u32("count")?, parts: self.u64("count")? },
-            42 => Part::Keys { stream: self.stream()?, keys: self.many(Self::base_key)? },
+            42 => Part::Keys { stream: self.stream()?, keys: self.many(Self::snapshot_key)? },
             43 => {
                 let subscription = SubscriptionId(self.u32("subscription")?);
-                Part::Cursors { subscription, cursors: self.many(Self::base_cursor)? }
+                Part::Cursors { subscription, cursors: self.many(Self::snapshot_cursor)? }
             }
             44 | 75 => {
                 let (stream, sequence) = (self.stream()?, self.sequence()?);
@@ -212,12 +210,12 @@ impl Fields {
         })
     }
 
-    fn base_key(&mut self) -> Read<SnapshotKey> {
+    fn snapshot_key(&mut self) -> Read<SnapshotKey> {
         let (sequence, id) = (self.sequence()?, self.id()?);
         Ok(SnapshotKey { sequence, id, digest: self.digest()?, fingerprint: self.digest()? })
     }
 
-    fn base_cursor(&mut self) -> Read<SnapshotCursor> {
+    fn snapshot_cursor(&mut self) -> Read<SnapshotCursor> {
         Ok(SnapshotCursor {
             stream: self.stream()?,
             next: self.sequence()?,

@@ -27,7 +27,7 @@ impl Writer<'_> {
                 self.place(*stream, *sequence, *at).answer(answer, [2, 67])
             }
             Record::Audited(audit) => self.audit(audit).kind(24),
-            Record::Snapshot(base) => self.base(base),
+            Record::Snapshot(part) => self.snapshot_part(part),
             Record::Copied { stream, sequence, at, message } => {
                 self.place(*stream, *sequence, *at).message(message).kind(47)
             }

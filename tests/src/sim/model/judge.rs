@@ -73,7 +73,7 @@ impl Model {
         (self.arrived, self.wish) = (None, None);
         match told {
             Told::Event(Event::AttemptEnded { attempt, reply }) => {
-                self.answered(*attempt, reply, now)
+                self.answered(*attempt, reply, now);
             }
             Told::Event(Event::Arrived(Arrival { stream, messages, .. })) => {
                 self.arrived = Some((stream.clone(), messages.clone()));
