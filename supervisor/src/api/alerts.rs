@@ -21,7 +21,7 @@ use crate::{
     access::Caller,
     dispatcher::{AlertStatus, Event, Reply},
     record::{AlertId, AlertStage, Audit},
-    web::respond::{ApiResult, bad_request, json, refused},
+    web::respond::{ApiResult, bad_request, json, look_at, refused},
 };
 
 pub(super) fn routes() -> Router<Arc<Api>> {
@@ -86,7 +86,7 @@ impl Api {
         });
         let wanted = wanted.transpose()?;
         // The newest first: those are what a person is looking for.
-        let all = self.handle.query(move |dispatcher| {
+        let all = look_at(&self.handle, move |dispatcher| {
             let all = dispatcher.alerts().rev();
             all.filter(|alert| wanted.is_none_or(|stage| stage == alert.stage))
                 .filter(|alert| sees(&caller, alert))
@@ -98,7 +98,7 @@ impl Api {
 
     async fn show_alert(&self, caller: &Caller, id: &str) -> Result<Response, Box<Problem>> {
         let number = parse(id)?;
-        let alert = self.handle.query(move |dispatcher| dispatcher.alert(number)).await?;
+        let alert = look_at(&self.handle, move |dispatcher| dispatcher.alert(number)).await?;
         // One that the caller may not see is not there.
         let alert = alert.filter(|alert| sees(caller, alert));
         let alert = alert.ok_or_else(|| refused(id, &Reply::UnknownAlert))?;
@@ -128,7 +128,7 @@ impl Api {
 
     async fn audit(&self, limit: Option<&String>) -> Result<Response, Box<Problem>> {
         let limit = super::limit(limit, AUDIT_KEPT, AUDIT_KEPT)?;
-        let all = self.handle.query(move |dispatcher| {
+        let all = look_at(&self.handle, move |dispatcher| {
             dispatcher.audited().rev().take(limit).map(entry).collect::<Vec<Value>>()
         });
         Ok(json(StatusCode::OK, &json!({ "audit": all.await? })))

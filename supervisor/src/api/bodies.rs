@@ -21,7 +21,7 @@ use super::{Api, messages::parse_sequence};
 use crate::{
     record::{self, Outcome},
     views::ReadFailed,
-    web::respond::{ApiResult, internal},
+    web::respond::{ApiResult, internal, look_at},
 };
 
 /// What strangers have sent is not to act in an operator's browser.
@@ -106,7 +106,15 @@ impl Api {
     ) -> Result<Response, Box<Problem>> {
         let sequence = parse_sequence(&sequence)?;
         let (name, stream) = self.stream(&stream)?;
-        if let Some(answer) = self.answer(stream, sequence).await? {
+        let mut answer = self.answer(stream, sequence).await?;
+        let mut open = false;
+        if answer.is_none() {
+            open =
+                look_at(&self.handle, move |d| d.message_state(stream, sequence).is_some()).await?;
+            // It may have got one between the two.
+            answer = self.answer(stream, sequence).await?;
+        }
+        if let Some(answer) = answer {
             let payload = &answer.payload;
             let bytes = (&*payload.content_type, payload.body.clone());
             let mut response = file((&name, sequence), "result", bytes);
@@ -114,7 +122,6 @@ impl Api {
             response.headers_mut().insert(protocol::OUTCOME, outcome);
             return Ok(response);
         }
-        let open = self.handle.query(move |d| d.message_state(stream, sequence).is_some()).await?;
         if open {
             let detail = format!("the message {name}/{sequence} has no result yet");
             return Err(Problem::new(404, "no-result-yet", "No result yet", detail).into());

@@ -20,9 +20,9 @@ pub(super) fn routes() -> Router<Arc<Api>> {
         .route("/v1/status", get(status))
 }
 
-/// The process turns: the driver answers.
+/// The driver turns, whether its disk answers or not.
 async fn live(State(api): State<Arc<Api>>) -> Response {
-    match api.handle.query(|_| ()).await {
+    match api.handle.turns().await {
         Ok(()) => json(StatusCode::OK, &json!({ "status": "ok" })),
         Err(gone) => problem(&Box::<Problem>::from(gone)),
     }

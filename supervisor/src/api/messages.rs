@@ -1,6 +1,6 @@
 //! One message: where it stands, and every attempt that was made.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -14,18 +14,14 @@ use rollcall_common::{
     problem::Problem,
 };
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use super::Api;
 use crate::{
     dispatcher::MessageState,
     record::{self, AttemptReport, MessageRef},
-    views::{Interest, ReadFailed, ReleasedResult, Views},
-    web::respond::{ApiResult, bad_request, internal, json},
+    views::{ReadFailed, ReleasedResult, Views},
+    web::respond::{ApiResult, bad_request, internal, json, look_at},
 };
-
-/// How long a release may take from its decision until everybody sees it.
-const VISIBLE: Duration = Duration::from_secs(10);
 
 pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new().route("/v1/streams/{stream}/messages/{sequence}", get(message))
@@ -67,18 +63,15 @@ impl Api {
         if let Some(result) = result {
             return Ok(json(StatusCode::OK, &released(&result)));
         }
-        let look = self
-            .handle
-            .query(move |dispatcher| {
-                let (state, history) = dispatcher.message_state(stream, sequence)?;
-                Some((state, history, dispatcher.attempts_out(stream, sequence)))
-            })
-            .await?;
+        let look = look_at(&self.handle, move |dispatcher| {
+            let (state, history) = dispatcher.message_state(stream, sequence)?;
+            Some((state, history, dispatcher.attempts_out(stream, sequence)))
+        })
+        .await?;
         let known = if look.is_some() { self.known(stream, sequence).await? } else { None };
         let (Some((state, history, out)), Some(known)) = (look, known) else {
-            // It was released meanwhile, or isn't there: not any more, or not yet durable, so that
-            // nobody has been told of it.
-            let result = self.about_to_be_released(stream, sequence).await?;
+            // It was released meanwhile, or isn't there: not any more, or not yet.
+            let result = self.released_result(stream, sequence).await?;
             let result = result.ok_or_else(|| self.gone_or_unknown(&name, stream, sequence))?;
             return Ok(json(StatusCode::OK, &released(&result)));
         };
@@ -102,21 +95,6 @@ impl Api {
             members.insert("reason".to_owned(), parking.reason.to_string().into());
         }
         Ok(json(StatusCode::OK, &value))
-    }
-
-    /// The result of a message whose release is decided, and perhaps not durable yet.
-    async fn about_to_be_released(
-        &self,
-        stream: StreamId,
-        sequence: Sequence,
-    ) -> Result<Option<ReleasedResult>, Box<Problem>> {
-        let decided = self.handle.query(move |d| sequence <= d.stream_status(stream).released);
-        let visible = self.views.wait_for(Interest::Message(stream, sequence));
-        if decided.await? && self.views.position(stream, sequence).is_none() {
-            // Err: the journal has failed, and the process ends.
-            let _ = timeout(VISIBLE, visible.woken()).await;
-        }
-        self.released_result(stream, sequence).await
     }
 
     /// What the journal has of an unreleased message.

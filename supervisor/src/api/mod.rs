@@ -45,7 +45,7 @@ use crate::{
     views::Views,
     web::{
         BodyLimits,
-        respond::{bad_request, problem, unknown_stream},
+        respond::{bad_request, look_at, problem, unknown_stream},
     },
 };
 
@@ -122,7 +122,9 @@ async fn front() -> &'static str {
 impl Api {
     /// Whether a stream comes into being with its first message.
     async fn makes_streams(&self) -> bool {
-        self.handle.query(|dispatcher| dispatcher.settings().create_streams).await.unwrap_or(false)
+        look_at(&self.handle, |dispatcher| dispatcher.settings().create_streams)
+            .await
+            .unwrap_or(false)
     }
 
     fn stream(&self, name: &str) -> Result<(StreamName, StreamId), Box<Problem>> {

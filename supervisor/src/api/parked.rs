@@ -29,7 +29,7 @@ use crate::{
     },
     web::{
         actor, read_body,
-        respond::{ApiResult, bad_request, json, refused},
+        respond::{ApiResult, bad_request, json, look_at, refused},
         without_mark,
     },
 };
@@ -280,7 +280,7 @@ impl Api {
             let which = which.clone();
             let look =
                 move |dispatcher: &Dispatcher| Piece::look(dispatcher, after, &which, Row::of);
-            let piece = self.handle.query(look).await?;
+            let piece = look_at(&self.handle, look).await?;
             let seen = piece.found.into_iter().filter(|row| caller.sees(row.stream.as_str()));
             rows.extend(seen.take(limit + 1 - rows.len()));
             match piece.more {
@@ -309,7 +309,7 @@ impl Api {
             let which = which.clone();
             let look =
                 move |dispatcher: &Dispatcher| Piece::look(dispatcher, after, &which, Row::of);
-            let piece = self.handle.query(look).await?;
+            let piece = look_at(&self.handle, look).await?;
             for row in piece.found.into_iter().filter(|row| caller.sees(row.stream.as_str())) {
                 count += 1;
                 let signature = signature(&row.reason);
@@ -343,7 +343,7 @@ impl Api {
             let look = move |dispatcher: &Dispatcher| {
                 Piece::look(dispatcher, after, &which, |_, place, _, _| Some(place))
             };
-            let piece = self.handle.query(look).await?;
+            let piece = look_at(&self.handle, look).await?;
             places.extend(piece.found.into_iter().take(limit - places.len()));
             match piece.more {
                 Some(last) if places.len() < limit => after = last,

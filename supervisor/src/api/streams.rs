@@ -25,7 +25,7 @@ use super::{
 use crate::{
     access::Caller,
     dispatcher::{Event, Reply, Room, event::Wish, settings::OnExhausted},
-    web::respond::{ApiResult, json, refused},
+    web::respond::{ApiResult, json, look_at, refused},
 };
 
 /// Streams in a page, where the reader does not say.
@@ -119,7 +119,7 @@ impl Api {
     async fn show_stream(&self, stream: &str) -> Result<Response, Box<Problem>> {
         let (name, id) = self.stream(stream)?;
         let of = name.clone();
-        let look = self.handle.query(move |dispatcher| dispatcher.settings().stream(&of));
+        let look = look_at(&self.handle, move |dispatcher| dispatcher.settings().stream(&of));
         let settings = look.await?;
         let mut value = self.show(&name, id);
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);

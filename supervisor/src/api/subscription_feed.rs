@@ -14,7 +14,7 @@ use crate::{
     dispatcher::{Event, SubscriptionStatus, settings::Pattern},
     record::{Gap, SubscriptionId},
     views::{ReadFailed, ReleasedResult, Views},
-    web::contiguous_prefix_of_all,
+    web::{contiguous_prefix_of_all, respond::look_at},
 };
 
 /// Results that are read at a time, some of which may not be wanted.
@@ -51,7 +51,7 @@ impl Api {
         name: &str,
     ) -> Result<FilteredFeed, Box<Problem>> {
         let asked = name.to_owned();
-        let look = self.handle.query(move |dispatcher| {
+        let look = look_at(&self.handle, move |dispatcher| {
             let id = dispatcher.state().find_subscription(&asked)?;
             Some((id, dispatcher.subscription_status(id)?))
         });

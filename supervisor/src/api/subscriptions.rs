@@ -31,7 +31,7 @@ use crate::{
     secrets::Kept,
     web::{
         actor, read_body,
-        respond::{ApiResult, bad_request, internal, json},
+        respond::{ApiResult, bad_request, internal, json, look_at},
     },
 };
 
@@ -213,7 +213,7 @@ impl Api {
         name: &str,
     ) -> Result<(SubscriptionStatus, Position), Box<Problem>> {
         let asked = name.to_owned();
-        let look = self.handle.query(move |dispatcher| {
+        let look = look_at(&self.handle, move |dispatcher| {
             let id = dispatcher.state().find_subscription(&asked)?;
             Some((dispatcher.subscription_status(id)?, dispatcher.state().head()))
         });
@@ -229,7 +229,7 @@ impl Api {
     }
 
     async fn subscriptions(&self, caller: &Caller) -> Result<Vec<Value>, Box<Problem>> {
-        let look = self.handle.query(|dispatcher| {
+        let look = look_at(&self.handle, |dispatcher| {
             let state = dispatcher.state();
             let all = state.subscription_names().map(|(id, _)| id);
             let all = all.filter_map(|id| dispatcher.subscription_status(id));

@@ -23,6 +23,8 @@ use crate::dispatcher::{Arrival, Dispatcher, Event, Reply, RequestId, WorkerRepl
 #[derive(Clone)]
 pub struct Handle {
     sender: mpsc::Sender<Command>,
+    /// Who asks whether the driver turns: one at a time.
+    pulses: mpsc::Sender<oneshot::Sender<()>>,
     /// For bytes of answers that wait.
     room: Arc<Semaphore>,
     /// When the oldest entry that is not durable was appended, in microseconds; 0: there is none.
@@ -45,7 +47,9 @@ pub enum Pressure {
 #[error("the supervisor is stopping")]
 pub struct Gone;
 
-pub(super) type Look = Box<dyn FnOnce(&Dispatcher) + Send>;
+pub(super) type Look = Box<dyn FnOnce(&Dispatcher) -> Seen + Send>;
+/// Tells what was seen to who asked.
+pub(super) type Seen = Box<dyn FnOnce() + Send>;
 pub(super) type Ask = Box<dyn FnOnce(RequestId) -> Event + Send>;
 
 /// What comes over it.
@@ -75,9 +79,11 @@ impl Handle {
     pub fn new() -> (Self, Mailbox) {
         let (sender, receiver) = mpsc::channel(DRIVER_QUEUE);
         let unsynced_since = Arc::default();
-        let mailbox = Mailbox { commands: receiver, unsynced_since: Arc::clone(&unsynced_since) };
+        let (pulses, pulse) = mpsc::channel(1);
+        let mailbox =
+            Mailbox { commands: receiver, pulse, unsynced_since: Arc::clone(&unsynced_since) };
         let room = Arc::new(Semaphore::new(DRIVER_QUEUE_BYTES));
-        (Self { sender, room, unsynced_since }, mailbox)
+        (Self { sender, pulses, room, unsynced_since }, mailbox)
     }
 
     /// Whether there is room for more.
@@ -166,7 +172,19 @@ impl Handle {
         self.sender.send(Command::Stop).await.map_err(|_| Gone)
     }
 
-    /// Looks at the dispatcher between two turns.
+    /// Waits until the driver says that it turns. That waits neither for what was handed in before
+    /// nor for the disk.
+    ///
+    /// # Errors
+    /// When the driver is gone.
+    pub async fn turns(&self) -> Result<(), Gone> {
+        let (sender, receiver) = oneshot::channel();
+        self.pulses.send(sender).await.map_err(|_| Gone)?;
+        receiver.await.map_err(|_| Gone)
+    }
+
+    /// Looks at the dispatcher between two turns. The answer comes when all that it may rest on is
+    /// durable and can be read, so that nobody sees what a crash can take back.
     ///
     /// # Errors
     /// When the driver is gone.
@@ -176,8 +194,9 @@ impl Handle {
     ) -> Result<T, Gone> {
         let (sender, receiver) = oneshot::channel();
         let look: Look = Box::new(move |dispatcher| {
+            let seen = look(dispatcher);
             // Whoever has gone no longer wants to know.
-            let _ = sender.send(look(dispatcher));
+            Box::new(move || drop(sender.send(seen)))
         });
         self.sender.send(Command::Query(look)).await.map_err(|_| Gone)?;
         receiver.await.map_err(|_| Gone)
@@ -193,6 +212,8 @@ impl fmt::Debug for Handle {
 /// The driver's end of the [`Handle`]s.
 pub struct Mailbox {
     pub(super) commands: mpsc::Receiver<Command>,
+    /// Who asks whether the driver turns.
+    pub(super) pulse: mpsc::Receiver<oneshot::Sender<()>>,
     unsynced_since: Arc<AtomicU64>,
 }
 

@@ -166,6 +166,10 @@ impl Driver {
                     }
                     self.journal_moved()?;
                 }
+                Some(asked) = self.mailbox.pulse.recv() => {
+                    // Err: whoever asked has gone.
+                    let _ = asked.send(());
+                }
                 count = self.mailbox.commands.recv_many(&mut commands, DRIVER_TURN), if room => {
                     if count == 0 {
                         return Ok(());
@@ -190,7 +194,11 @@ impl Driver {
                     let request = self.requests.open(sender);
                     self.engine.handle(event(request), now);
                 }
-                Command::Query(look) => look(self.engine.dispatcher()),
+                Command::Query(look) => {
+                    let seen = look(self.engine.dispatcher());
+                    let request = self.requests.keep(seen);
+                    self.engine.settle(request);
+                }
                 Command::Settle(sender) => {
                     let request = self.requests.open(sender);
                     self.engine.settle(request);

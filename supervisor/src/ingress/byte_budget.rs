@@ -6,6 +6,8 @@ use std::sync::Arc;
 use rollcall_common::problem::Problem;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::web::respond::overloaded;
+
 /// How many bytes of bodies may be on their way in.
 #[derive(Clone, Debug)]
 pub struct ByteBudget {
@@ -57,11 +59,6 @@ impl Reservation {
         }
         Ok(())
     }
-}
-
-/// The sender is to come back.
-pub(super) fn overloaded(detail: &str) -> Problem {
-    Problem::new(503, "overloaded", "Overloaded", detail).retry_after(1)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     batch::{self, Item},
-    byte_budget::{ByteBudget, overloaded},
+    byte_budget::ByteBudget,
     cloudevents::{self, Mode},
     headers,
 };
@@ -38,7 +38,7 @@ use crate::{
     views::{Interest, ReleasedResult, Views},
     web::{
         BodyLimits, beside, read_rationed,
-        respond::{internal, json, problem, refused, stopping},
+        respond::{internal, json, overloaded, problem, refused, stopping},
     },
 };
 

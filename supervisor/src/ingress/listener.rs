@@ -28,7 +28,7 @@ use tower::ServiceExt as _;
 use super::{
     address_limit::{AddressLimiter, AddressPermit},
     authorize::Authorizer,
-    byte_budget::{ByteBudget, overloaded},
+    byte_budget::ByteBudget,
     connection_limit::{ConnectionLimiter, Seat},
     intake::{self, Intake},
     lingering_close::{LingeringClose, Unread},
@@ -240,7 +240,7 @@ async fn answer(
         return Ok(respond::problem(&refusal));
     }
     if purpose == Purpose::Needed && !is_needed(&request) {
-        let refusal = overloaded("there are as many connections as there may be");
+        let refusal = respond::overloaded("there are as many connections as there may be");
         return Ok(respond::problem(&refusal));
     }
     let mut request = match &front.intake {

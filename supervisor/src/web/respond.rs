@@ -5,10 +5,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
-use rollcall_common::problem::{self, Problem};
+use rollcall_common::{
+    limits::COMMIT_STALL,
+    problem::{self, Problem},
+};
 use serde::Serialize;
+use tokio::time::timeout;
 
-use crate::{dispatcher::Reply, driver::Gone};
+use crate::{
+    dispatcher::{Dispatcher, Reply},
+    driver::{Gone, Handle},
+};
 
 /// An answer, or why there is none.
 #[derive(Debug)]
@@ -53,6 +60,26 @@ pub fn stopping() -> Problem {
 impl From<Gone> for Box<Problem> {
     fn from(_: Gone) -> Self {
         Self::new(stopping())
+    }
+}
+
+/// The client is to come back in a second.
+#[must_use]
+pub fn overloaded(detail: &str) -> Problem {
+    Problem::new(503, "overloaded", "Overloaded", detail).retry_after(1)
+}
+
+/// Looks at the dispatcher between two turns, for an answer.
+///
+/// # Errors
+/// When what was seen is not durable within [`COMMIT_STALL`], or the driver is gone.
+pub async fn look_at<T: Send + 'static>(
+    handle: &Handle,
+    look: impl FnOnce(&Dispatcher) -> T + Send + 'static,
+) -> Result<T, Box<Problem>> {
+    match timeout(COMMIT_STALL, handle.query(look)).await {
+        Ok(seen) => Ok(seen?),
+        Err(_) => Err(Box::new(overloaded("the journal's disk is slow"))),
     }
 }
 

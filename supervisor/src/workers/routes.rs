@@ -26,7 +26,7 @@ use crate::{
     dispatcher::{Event, worker::Standing},
     driver::Handle,
     web::{
-        respond::{ApiResult, bad_request, json},
+        respond::{ApiResult, bad_request, json, look_at},
         without_mark,
     },
 };
@@ -165,22 +165,22 @@ impl Membership {
         self.handle.send(Event::WorkerResumed { id: Arc::clone(&id) }).await?;
         let now = self.clock.now();
         let of = Arc::clone(&id);
-        let look = self.handle.query(move |d| d.worker(&of).map(|worker| worker.state(now)));
+        let look = look_at(&self.handle, move |d| d.worker(&of).map(|worker| worker.state(now)));
         Ok(json(StatusCode::OK, &json!({ "id": &*id, "state": look.await? })))
     }
 
     async fn standing(&self, id: &Arc<str>) -> Result<Option<Standing>, Box<Problem>> {
         let id = Arc::clone(id);
-        let look = self
-            .handle
-            .query(move |dispatcher| dispatcher.worker(&id).map(|worker| worker.standing));
-        Ok(look.await?)
+        let look = look_at(&self.handle, move |dispatcher| {
+            dispatcher.worker(&id).map(|worker| worker.standing)
+        });
+        look.await
     }
 
     async fn list_workers(&self) -> Result<Response, Box<Problem>> {
         let now = self.clock.now();
         let registry = Arc::clone(&self.calls.registry);
-        let look = self.handle.query(move |dispatcher| {
+        let look = look_at(&self.handle, move |dispatcher| {
             let here = dispatcher.workers().filter(|(_, w)| w.standing != Standing::Left);
             here.map(|(pool, worker)| {
                 let member = registry.find(&worker.id);

@@ -60,9 +60,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "(entry.scan, entry.pulled, entry.paused) = (*scan, *pulled, *paused);"
         => "(entry.scan, entry.pulled) = (*scan, *pulled);"),
     mutant!("how often a subscription was changed", "snapshot/parts.rs",
-        "entry.life = *life;" => ""),
+        "entry.revision = *revision;" => ""),
     mutant!("up to where a replay goes", "snapshot/parts.rs",
-        "entry.life = *life;" => "(entry.life, entry.replay_until) = (*life, entry.pulled);"),
+        "entry.revision = *revision;" => "(entry.revision, entry.replay_until) = (*revision, entry.pulled);"),
     mutant!("where a destination is", "snapshot/parts.rs",
         "self.floors.insert((floor, stream));" => ""),
     mutant!("that an alert is over", "alert.rs",
