@@ -99,7 +99,15 @@ fn requests() -> impl Strategy<Value = Vec<u8>> {
     let rest = vec(words, 0..9).prop_map(|words| words.concat());
     let head = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n";
     let near = rest.prop_map(move |rest| [head, &rest].concat().into_bytes());
-    prop_oneof![near, vec(any::<u8>(), 0..200)]
+    prop_oneof![near, targets(), vec(any::<u8>(), 0..200)]
+}
+
+/// Requests with odd targets.
+fn targets() -> impl Strategy<Value = Vec<u8>> {
+    let odd = prop::sample::select(b"/#?%:@[]<>\"{}\\*.".to_vec());
+    vec(prop_oneof![odd, any::<u8>()], 1..20).prop_map(|target| {
+        [b"POST /", &*target, b" HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"].concat()
+    })
 }
 
 proptest! {

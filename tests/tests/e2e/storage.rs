@@ -156,6 +156,29 @@ async fn a_slow_disk_makes_larger_batches_and_no_mistakes() {
     }
 }
 
+/// F-16: what the disk does not have is not shown, so that no crash takes back what was seen; the
+/// process is said to live all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_stands_still_does_not_make_the_process_look_dead() {
+    let setup = Setup::new(PASSING);
+    let supervisor = meddled(&setup, "fdatasync", "delay_enter=8000000:when=20+").await;
+    let client = supervisor.client();
+    let sending = spawn(async move {
+        for number in 0..30 {
+            client.send("orders", number.to_string()).await;
+        }
+    });
+    until("a read has to wait for the disk", || async {
+        supervisor.get("/v1/alerts").await.status == 503
+    })
+    .await;
+    let alerts = supervisor.get("/v1/alerts").await.problem(503);
+    assert!(alerts["detail"].to_string().contains("disk is slow"), "{alerts}");
+    assert_eq!(supervisor.get("/livez").await.status, 200);
+    assert!(!sending.is_finished(), "the disk still stands");
+    sending.abort();
+}
+
 /// F-20: what is derived is written anew, whatever lies in its place.
 #[tokio::test]
 async fn damaged_views_are_made_anew() {

@@ -98,7 +98,7 @@ pub fn head(place: u8, lines: &[u8]) {
 /// An answer has a status that somebody has thought of, and a refusal says why.
 fn in_order(answer: &Answer, about: &str) {
     let Some(status) = answer.status else { return };
-    let known = (200..500).contains(&status) || matches!(status, 503 | 507);
+    let known = (200..500).contains(&status) || matches!(status, 501 | 503 | 507);
     assert!(known, "{answer:?} to {about}");
     if status < 400 || !answer.whole || answer.body.is_empty() {
         return;
