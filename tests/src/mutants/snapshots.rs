@@ -62,7 +62,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("how often a subscription was changed", "snapshot/parts.rs",
         "entry.revision = *revision;" => ""),
     mutant!("up to where a replay goes", "snapshot/parts.rs",
-        "entry.revision = *revision;" => "(entry.revision, entry.replay_until) = (*revision, entry.pulled);"),
+        "entry.revision = *revision;"
+        => "(entry.revision, entry.replay_until) = (*revision, entry.pulled);"),
     mutant!("where a destination is", "snapshot/parts.rs",
         "self.floors.insert((floor, stream));" => ""),
     mutant!("that an alert is over", "alert.rs",
