@@ -265,8 +265,9 @@ pub const RESULTS_AT_ONCE: u32 = 10_000;
 /// Bytes of results' bodies, per request to a destination, after which it takes no further result.
 pub const DELIVERY_BYTES: u32 = 1 << 20;
 /// Full batches of a stream that are fixed at a time, per subscription: one record says so for all
-/// of them, and a change of `batch` takes effect behind them.
-pub const BATCHES_AHEAD: u32 = 16;
+/// of them, and a change of `batch` takes effect behind them. Between two such records a stream's
+/// delivery waits for the disk: so they are many.
+pub const BATCHES_AHEAD: u32 = 128;
 /// Headers of its own, per subscription.
 pub const OWN_HEADERS: usize = 32;
 /// Longest value of one of them, in bytes.

@@ -1,7 +1,7 @@
 //! Results out to destinations: one request at a time per stream and subscription, in order, and
 //! again in place for as long as it takes.
 
-use std::sync::Arc;
+use std::{ops::Bound, sync::Arc};
 
 use rollcall_common::{
     ids::{Position, Sequence, StreamId, StreamName},
@@ -49,18 +49,18 @@ impl Dispatcher {
             return;
         }
         let at_once = self.settings.deliveries_at_once;
-        let may_send = |(id, entry): (&SubscriptionId, &Subscription)| {
-            (entry.may_send(at_once) && !entry.ready.is_empty()).then_some(*id)
-        };
-        let ids: Vec<SubscriptionId> =
-            self.state.subscriptions.iter().filter_map(may_send).collect();
-        for id in ids {
+        let sends = |entry: &Subscription| !entry.ready.is_empty() && entry.may_send(at_once);
+        let all = &self.state.subscriptions;
+        let mut next = all.iter().find(|(_, entry)| sends(entry)).map(|(id, _)| *id);
+        while let Some(id) = next {
             while let Some(entry) = self.state.subscriptions.get_mut(&id)
                 && entry.may_send(at_once)
                 && let Some(stream) = entry.ready.pop_front()
             {
                 self.set_out(id, stream);
             }
+            let mut later = self.state.subscriptions.range((Bound::Excluded(id), Bound::Unbounded));
+            next = later.find(|(_, entry)| sends(entry)).map(|(id, _)| *id);
         }
     }
 

@@ -49,6 +49,11 @@ pub(super) struct TargetState {
 }
 
 impl TargetState {
+    /// Whether there is nothing that it may have to be told.
+    fn is_quiet(&self) -> bool {
+        self.candidates.is_empty() && self.held.is_empty()
+    }
+
     fn is_free(&self, now: Time) -> bool {
         // One that fails is tried with one notice first.
         let room = if self.misses == 0 { NOTICES_AT_ONCE } else { 1 };
@@ -116,6 +121,9 @@ impl Dispatcher {
 
     /// Sends what is due.
     pub(super) fn pump_notices(&mut self, now: Time) {
+        if self.targets.values().all(TargetState::is_quiet) {
+            return;
+        }
         self.tell_all(now);
         if self.storm_has_begun() {
             let (count, worst) = self.state.alerts.firing();

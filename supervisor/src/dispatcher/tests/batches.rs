@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use rollcall_common::ids::{Position, Sequence, StreamId};
+use rollcall_common::{
+    ids::{Position, Sequence, StreamId},
+    limits::BATCHES_AHEAD,
+};
 
 use super::{
     super::{
@@ -92,18 +95,19 @@ fn what_may_have_gone_out_by_itself_does_not_join_a_batch() {
 fn full_batches_are_fixed_together_and_what_is_less_than_one_by_itself() {
     let mut fixture = fixture(10);
     fixture.fill("a", 1);
-    fixture.fill("a", 1000);
+    fixture.fill("a", 3000);
     let first = fixture.deliveries.remove(0);
     fixture.take(&first, 1);
     let second = fixture.deliveries.remove(0);
-    assert_eq!(fixed(&second), (2, 161, 10), "sixteen of them");
-    fixture.take(&second, 161);
-    for through in [321, 481, 641, 801, 961, 1001] {
+    let most = 10 * u64::from(BATCHES_AHEAD);
+    assert_eq!(fixed(&second), (2, 1 + most, 10), "no more at once");
+    fixture.take(&second, 1 + most);
+    for through in [1 + 2 * most, 3001] {
         let next = fixture.deliveries.remove(0);
         assert_eq!(fixed(&next).1, through);
         fixture.take(&next, through);
     }
-    assert_eq!(records(&fixture), 8);
+    assert_eq!(records(&fixture), 4);
     assert!(fixture.deliveries.is_empty());
 }
 
