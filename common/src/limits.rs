@@ -181,9 +181,9 @@ pub const WAITING_SENDERS: usize = 4096;
 /// Bytes that were made ready for readers and are not sent yet, per process; what is beyond is made
 /// again when it is wanted. One text alone may be larger. Beside it each reader has a slice
 /// ([`SLICE_BYTES`]) that its connection has not taken.
-pub const READER_BYTES: usize = 16 << 20;
+pub const READER_BYTES: usize = 8 << 20;
 /// Readers whose first results are read from the journal at once, per process.
-pub const READER_READS: usize = 4;
+pub const READER_READS: usize = 2;
 /// Filters of readers that wait, of which it is remembered which streams fit them, per process;
 /// those that somebody waits with are remembered in any case.
 pub const READER_FILTERS: usize = 1024;

@@ -137,10 +137,21 @@ async fn welcome(
 ) {
     // Err: the peer is gone already, and reading says so.
     let _ = stream.set_nodelay();
-    let Some(tls) = &front.tls else {
-        let (stream, presence) = stream.watched();
-        return connection(stream, (presence, entered), front, shutdown).await;
-    };
+    if front.tls.is_some() {
+        // Boxed: it would make the task of every plain connection three times as large.
+        return Box::pin(welcome_tls(stream, (peer, entered), front, shutdown)).await;
+    }
+    let (stream, presence) = stream.watched();
+    connection(stream, (presence, entered), front, shutdown).await;
+}
+
+async fn welcome_tls(
+    stream: Stream,
+    (peer, entered): (SocketAddr, Entered),
+    front: Arc<Front>,
+    shutdown: Shutdown,
+) {
+    let Some(tls) = &front.tls else { return };
     match tls.accept(stream).await {
         Ok((stream, presence)) => {
             connection(stream, (presence, entered), front, shutdown).await;

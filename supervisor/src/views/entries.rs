@@ -24,7 +24,7 @@ const AHEAD_GROWTH: usize = 4;
 /// Entries that may lie between two reads of neighbours.
 const NEAR: u64 = 16;
 /// Bytes of entries that are kept open, beside the one that is read.
-const OPEN_BYTES: usize = 4 << 20;
+const OPEN_BYTES: usize = 1 << 20;
 
 /// Opened entries.
 #[derive(Debug, Default)]
