@@ -124,6 +124,8 @@ pub const TURN_BYTES: usize = 1 << 20;
 pub const ENTRY_BYTES: usize = 32 << 20;
 /// Bytes of an entry that are left for what else the same turn has to say.
 pub const ENTRY_RESERVE: usize = 256 << 10;
+/// Streams that one call of the dispatcher looks at of a walk over all of them, per journal.
+pub const SWEPT_AT_ONCE: usize = 1024;
 /// Timers, streams and heads that one call of the dispatcher works off, per journal; the rest has
 /// its turn right after it.
 pub const WORK_AT_ONCE: usize = 512;

@@ -139,6 +139,7 @@ impl Dispatcher {
     pub(super) fn open(&mut self, name: &StreamName) -> StreamId {
         let stream = StreamId::after(self.state.streams.len());
         self.commit(Record::StreamCreated { stream, name: name.clone() });
+        self.state.stream_mut(stream).adopted = self.sweeps.revision();
         self.assign_pool(stream);
         stream
     }

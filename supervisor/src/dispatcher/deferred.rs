@@ -23,7 +23,7 @@ impl Dispatcher {
     /// Whether something of a stream was left for one of the next calls.
     #[must_use]
     pub fn is_deferred(&self, stream: StreamId) -> bool {
-        self.deferred.0.contains(&stream)
+        self.deferred.0.contains(&stream) || !self.has_adopted(stream)
     }
 
     /// Leaves the rest of a stream for one of the next calls.

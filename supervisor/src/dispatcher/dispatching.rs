@@ -30,12 +30,19 @@ impl Dispatcher {
             self.roster.pool(name, || all.pool(name))
         });
         self.state.stream_mut(stream).pool = pool;
+        if let Some(pool) = pool {
+            self.sweeps.note_used(pool);
+        }
     }
 
     /// Puts a stream in line for its pool, if it has something to dispatch and isn't there yet.
     /// A stream without a processing step needs no worker: its messages pass.
     pub(super) fn enqueue(&mut self, stream: StreamId) {
+        let revision = self.sweeps.revision();
         let entry = self.state.stream_mut(stream);
+        if entry.adopted != revision {
+            return self.adopt(stream);
+        }
         let Some(pool) = entry.pool else {
             return self.pass(stream);
         };

@@ -65,7 +65,7 @@ impl Dispatcher {
             streams: Vec::new(),
         };
         let counting = self.counting()?;
-        let mut held_bytes = 0;
+        let (mut held_bytes, mut unreleased) = (0, 0);
         for (id, stream) in (0_u32..).map(StreamId).zip(self.state.streams.iter()) {
             let empty = BTreeMap::new();
             let flying = counting.get(&id).unwrap_or(&empty);
@@ -73,7 +73,13 @@ impl Dispatcher {
             self.verify_turn(id, stream)?;
             sizes.streams.push((stream.slot_count(), stream.in_flight));
             held_bytes += stream.held_bytes();
+            unreleased += stream.backlog();
         }
+        ensure!(
+            unreleased == self.state.unreleased,
+            "{unreleased} messages are not released, and {} are counted",
+            self.state.unreleased
+        );
         ensure!(
             held_bytes == self.state.held_bytes,
             "{held_bytes} bytes are held, {} are counted",

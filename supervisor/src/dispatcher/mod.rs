@@ -63,6 +63,7 @@ mod status;
 mod stream;
 mod subscription;
 mod subscription_commands;
+mod sweep;
 mod timers;
 mod unserved;
 mod watchdog;
@@ -98,7 +99,7 @@ use outage::Outages;
 use poison::Suspects;
 use roster::Roster;
 use snapshot::Export;
-use stream::{Alarm, Turn};
+use sweep::Sweeps;
 use timers::{Timer, Timers};
 use unserved::Unserved;
 
@@ -131,6 +132,7 @@ pub struct Dispatcher {
     effects: VecDeque<Effect>,
     /// What is left to be done of what was too much for one call.
     deferred: Deferred,
+    sweeps: Sweeps,
     /// Streams whose status may have changed.
     dirty: BTreeSet<StreamId>,
     counters: Counters,
@@ -172,6 +174,7 @@ impl Dispatcher {
             timers: Timers::default(),
             effects: VecDeque::new(),
             deferred: Deferred::default(),
+            sweeps: Sweeps::default(),
             dirty: BTreeSet::new(),
             counters: Counters::default(),
             targets: BTreeMap::new(),
@@ -186,6 +189,10 @@ impl Dispatcher {
         };
         dispatcher.commit(Record::Started { at: now });
         dispatcher.adopt_settings(now);
+        while !dispatcher.sweeps.is_empty() {
+            // Nobody waits yet for what else there is to do.
+            dispatcher.sweep(now);
+        }
         dispatcher.resume(now);
         dispatcher.adopt_names(now);
         dispatcher.pump(now);
@@ -266,6 +273,7 @@ impl Dispatcher {
             self.cut();
         }
         self.work_off(now);
+        self.sweep(now);
         self.pump(now);
     }
 
@@ -303,7 +311,8 @@ impl Dispatcher {
     /// When [`Dispatcher::handle_timeout`] is to be called. The beginning of time: at once.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        if self.deferred.is_empty() { self.timers.next() } else { Some(Time::default()) }
+        let is_done = self.deferred.is_empty() && self.sweeps.is_empty();
+        if is_done { self.timers.next() } else { Some(Time::default()) }
     }
 
     /// What is folded from the journal.
@@ -336,39 +345,6 @@ impl Dispatcher {
         }
         self.released = released;
         self.escalate(signal);
-    }
-
-    /// Settings are laid over what is there: at the start, and when they change.
-    fn adopt_settings(&mut self, now: Time) {
-        let settings = Arc::clone(&self.settings);
-        self.roster.set_pool_settings(|name| settings.pool(name));
-        for stream in self.state.streams.iter_mut() {
-            stream.settings = settings.stream(&stream.name);
-            stream.pool = None;
-            if matches!(stream.turn, Turn::Queued | Turn::Unread) {
-                stream.turn = Turn::None;
-            }
-        }
-        for pool in self.roster.pool_keys() {
-            self.roster.pool_mut(pool).queue.clear();
-            self.roster.pool_mut(pool).unread.clear();
-        }
-        for stream in self.state.stream_ids() {
-            self.assign_pool(stream);
-            let entry = self.state.stream_mut(stream);
-            entry.head_watch = Alarm::default();
-            if !entry.parked.is_empty() || entry.pool.is_none() && entry.backlog() > 0 {
-                self.defer(stream);
-            } else {
-                self.enqueue(stream);
-            }
-            self.watch_head(stream);
-            // Its bounds may be others now.
-            self.dirty.insert(stream);
-        }
-        self.review_outages(now);
-        self.watch_all_departed(now);
-        self.adopt_targets(now);
     }
 
     /// Sets the soft side of a state that was folded from a journal.

@@ -170,7 +170,7 @@ impl Dispatcher {
             self.outages.probes.insert(worker, Probe { due, count: 1, last: None });
             self.timers.set(due, Timer::Probe(pool));
         }
-        self.touch_streams_of(pool);
+        self.show_streams_of(pool);
     }
 
     /// The outage is over: work comes back as after an absence.
@@ -184,7 +184,7 @@ impl Dispatcher {
         }
         let of_pool = |stream: &StreamId| self.state.stream(*stream).pool == Some(pool);
         self.outages.turns.retain(|stream, _| !of_pool(stream));
-        self.touch_streams_of(pool);
+        self.show_streams_of(pool);
     }
 
     /// A failure in an outage: it is noted, and its message waits for its turn again.
@@ -309,10 +309,12 @@ impl Dispatcher {
 
     /// Outages of pools that are not to have any, or that no stream uses any more, are over.
     pub(super) fn review_outages(&mut self, now: Time) {
+        if self.sweeps.is_adopting() {
+            return;
+        }
         for pool in self.roster.pool_keys().filter(|pool| self.is_out(*pool)).collect::<Vec<_>>() {
             let off = self.roster.pool_ref(pool).settings.outage == OutageDetection::Off;
-            let used = self.state.streams.iter().any(|stream| stream.pool == Some(pool));
-            if off || !used {
+            if off || !self.sweeps.is_used(pool) {
                 self.end_outage(pool, now);
             }
         }

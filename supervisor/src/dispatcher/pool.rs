@@ -1,7 +1,7 @@
 //! A pool: workers of one name, the streams that wait for them, and what retries and copies may
 //! cost there.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, num::NonZeroU32, sync::Arc};
 
 use rollcall_common::{
     ids::{Sequence, StreamId},
@@ -10,13 +10,19 @@ use rollcall_common::{
 
 use super::{budget::Budget, hedge::Hedge, settings::PoolSettings, worker::WorkerKey};
 
-/// A pool's number in this process. Each stream has one, so it is short.
+/// A pool's number in this process. Each stream has one or none, so it is short, and never 0.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) struct PoolKey(pub(super) u32);
+pub(super) struct PoolKey(NonZeroU32);
 
 impl PoolKey {
+    /// That of the pool that came into being after so many others.
+    pub(super) fn after(pools: usize) -> Self {
+        let number = u32::try_from(pools).ok().and_then(|before| before.checked_add(1));
+        Self(number.and_then(NonZeroU32::new).expect("there are fewer pools than that"))
+    }
+
     pub(super) fn index(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
+        usize::try_from(self.0.get() - 1).unwrap_or(usize::MAX)
     }
 }
 

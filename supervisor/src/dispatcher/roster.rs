@@ -54,7 +54,7 @@ impl Roster {
     }
 
     pub(super) fn pool_keys(&self) -> impl Iterator<Item = PoolKey> + use<> {
-        (0..).map(PoolKey).take(self.pools.len())
+        (0..self.pools.len()).map(PoolKey::after)
     }
 
     pub(super) fn has_fit(&self, pool: PoolKey) -> bool {
@@ -126,7 +126,7 @@ impl Roster {
         if let Some(key) = self.pools_by_name.get(name) {
             return *key;
         }
-        let key = PoolKey(u32::try_from(self.pools.len()).unwrap_or(u32::MAX));
+        let key = PoolKey::after(self.pools.len());
         self.pools.push(Pool::new(Arc::clone(name), settings()));
         self.pools_by_name.insert(Arc::clone(name), key);
         key

@@ -42,8 +42,10 @@ pub(super) struct Stream {
     pub(super) waiting: u32,
     /// The parked ones.
     pub(super) parked: Sequences,
-    /// Push subscriptions that get its results.
+    /// Push subscriptions that get its results, as of [`Stream::linked`].
     pub(super) subscriptions: Box<[SubscriptionId]>,
+    /// The revision of all subscriptions that this is true for.
+    pub(super) linked: u32,
     // Soft from here on.
     /// The first message that was not looked at for dispatch.
     pub(super) cursor: Sequence,
@@ -57,6 +59,8 @@ pub(super) struct Stream {
     pub(super) turn: Turn,
     /// When somebody looks whether the head stands still.
     pub(super) head_watch: Alarm,
+    /// The revision of the settings that it has.
+    pub(super) adopted: u16,
 }
 
 /// A moment, or none, in half of the room of an `Option`: there is one for each stream.
@@ -104,12 +108,14 @@ impl Stream {
             waiting: 0,
             parked: Sequences::default(),
             subscriptions: Box::default(),
+            linked: 0,
             cursor: Sequence::FIRST,
             again: Sequences::default(),
             in_flight: 0,
             divergence: None,
             turn: Turn::None,
             head_watch: Alarm::default(),
+            adopted: 0,
         }
     }
 

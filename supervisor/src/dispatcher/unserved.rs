@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use rollcall_common::{ids::StreamId, time::Time};
+use rollcall_common::time::Time;
 
 use super::{
     Dispatcher,
@@ -66,7 +66,7 @@ impl Dispatcher {
         let unserved = !told && !self.roster.has_use(pool, now) && self.has_waiting(pool);
         if !unserved {
             if self.unserved.clear(pool) {
-                self.touch_streams_of(pool);
+                self.show_streams_of(pool);
             }
             self.resolve_alert(&Subject::Pool(name), now);
             return false;
@@ -77,7 +77,7 @@ impl Dispatcher {
         } else if fresh {
             let detail = self.explain_unserved(pool);
             self.raise(Subject::Pool(name), (Severity::Critical, 1), detail, now);
-            self.touch_streams_of(pool);
+            self.show_streams_of(pool);
         }
         true
     }
@@ -85,15 +85,17 @@ impl Dispatcher {
     /// A worker of the pool has done something: what was so before counts no more.
     pub(super) fn served(&mut self, pool: PoolKey) {
         if self.unserved.clear(pool) {
-            self.touch_streams_of(pool);
+            self.show_streams_of(pool);
         }
     }
 
     /// Whether something waits for a worker of the pool, or is at one.
     fn has_waiting(&self, pool: PoolKey) -> bool {
         let mut streams = self.state.streams.iter();
+        // Looking at a million streams takes milliseconds.
         self.roster.has_work(pool)
-            || streams.any(|stream| stream.pool == Some(pool) && stream.waits_for_worker())
+            || self.state.unreleased > 0
+                && streams.any(|stream| stream.pool == Some(pool) && stream.waits_for_worker())
     }
 
     fn explain_unserved(&self, pool: PoolKey) -> String {
@@ -106,12 +108,5 @@ impl Dispatcher {
         });
         let named: String = named.collect();
         format!("{members} workers are known, and none can take work now{named}")
-    }
-
-    /// What is shown of the streams of a pool is no longer so.
-    pub(super) fn touch_streams_of(&mut self, pool: PoolKey) {
-        let streams = (0_u32..).map(StreamId).zip(self.state.streams.iter());
-        let waiting = streams.filter(|(_, one)| one.pool == Some(pool) && one.backlog() > 0);
-        self.dirty.extend(waiting.map(|(id, _)| id));
     }
 }

@@ -33,4 +33,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "through.min(self.state.stream(stream).released)" => "through"),
     mutant!("a checkpoint goes beyond the head", Test("not_released_yet_is_not_delivered"),
         "supervisor/src/dispatcher/delivery.rs", "floor.min(self.state.head.next())" => "floor"),
+    mutant!("new settings do not wait for a stream's turn, nor its turn for them",
+        Test("happens_has_them_at_once"), "supervisor/src/dispatcher/dispatching.rs",
+        "entry.adopted != revision" => "false"),
+    mutant!("a reload forgets who stood in line", Seeds, "supervisor/src/dispatcher/sweep.rs",
+        "if matches!(entry.turn, Turn::Queued | Turn::Unread) {
+            entry.turn = Turn::None;
+        }" => ""),
+    mutant!("a new subscription is unknown to streams that are there", Seeds,
+        "supervisor/src/dispatcher/state/subscriptions.rs", "entry.linked != linkage" => "false"),
+    mutant!("new settings reach the first part of the streams only",
+        Test("reach_all_streams_a_part"), "supervisor/src/dispatcher/mod.rs",
+        "self.deferred.is_empty() && self.sweeps.is_empty()" => "self.deferred.is_empty()"),
 ];

@@ -230,6 +230,7 @@ fn bounds(rng: &mut fastrand::Rng) -> Bounds {
         turn_bytes: [1, 200, 700][rng.usize(..3)],
         reserve_bytes: [6_400, 8_500][rng.usize(..2)],
         work: rng.usize(1..=4),
+        sweep: rng.usize(1..=4),
         passes: rng.usize(1..=4),
         held_alerts: rng.usize(0..=2),
         cache_bytes: [0, 500][rng.usize(..2)],

@@ -3,7 +3,7 @@
 
 use rollcall_common::limits::{
     CACHE_BYTES, ENTRY_BYTES, ENTRY_RESERVE, FETCHES, HELD_ALERTS, IN_FLIGHT_BYTES, PASSED_AT_ONCE,
-    SNAPSHOT_ITEMS, STREAMS, TURN_BYTES, WORK_AT_ONCE,
+    SNAPSHOT_ITEMS, STREAMS, SWEPT_AT_ONCE, TURN_BYTES, WORK_AT_ONCE,
 };
 
 /// Bytes of a key, a cursor or a run of results, at most.
@@ -20,6 +20,8 @@ pub struct Bounds {
     pub reserve_bytes: usize,
     /// Timers, streams and heads that one call works off.
     pub work: usize,
+    /// Streams that one call looks at of a walk over all of them.
+    pub sweep: usize,
     /// Messages of one stream without a processing step that pass at once.
     pub passes: usize,
     /// Live alerts about single streams that stand still.
@@ -56,6 +58,7 @@ impl Default for Bounds {
             turn_bytes: TURN_BYTES,
             reserve_bytes: ENTRY_RESERVE,
             work: WORK_AT_ONCE,
+            sweep: SWEPT_AT_ONCE,
             passes: PASSED_AT_ONCE,
             held_alerts: HELD_ALERTS,
             streams: STREAMS,

@@ -26,8 +26,10 @@ impl State {
             next_subscription,
             last,
             down,
-            // An index of what the streams say.
+            // An index of what the streams say, and how true that of the subscriptions is.
             names: _,
+            linkage: _,
+            unreleased: _,
             // A shortcut: what is not in it is read from the views, with the same outcome.
             recent: _,
             // Where the fold began is the difference that must not matter.
@@ -70,9 +72,12 @@ fn tell_stream(stream: &Stream, all: &mut Vec<String>) {
         decided,
         waiting,
         parked,
-        subscriptions,
+        // An index of what the subscriptions say.
+        subscriptions: _,
+        linked: _,
         // The settings', not the journal's.
         settings: _,
+        adopted: _,
         pool: _,
         // Soft.
         cursor: _,
@@ -86,7 +91,7 @@ fn tell_stream(stream: &Stream, all: &mut Vec<String>) {
     let since = (stream.backlog() > 0).then_some(head_since);
     all.push(format!(
         "stream {name}: next {next} released {released} skips {skips} paused {paused} \
-         head since {since:?} waiting {waiting} parked {parked:?} for {subscriptions:?}"
+         head since {since:?} waiting {waiting} parked {parked:?}"
     ));
     // A slot that says nothing is the same as none.
     let plain = format!("{:?}", Slot::new());

@@ -246,11 +246,13 @@ impl State {
             keys: _,
             keyed: _,
             subscriptions: _,
+            linkage: _,
             alerts,
             outages: _,
             audit: _,
-            // What the slots say again.
+            // What the slots and the streams say again.
             parked: _,
+            unreleased: _,
             // What lies before the snapshot is gone for those who begin there.
             spent: _,
             floor: _,
@@ -381,7 +383,7 @@ impl State {
             SnapshotPart::Subscription(part) => {
                 let entry = Subscription::import(part);
                 self.subscriptions.insert(part.subscription, entry);
-                self.link(part.subscription);
+                self.link();
             }
         }
     }

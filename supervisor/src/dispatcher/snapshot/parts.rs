@@ -30,6 +30,7 @@ impl Stream {
             head_since,
             // From the settings.
             settings: _,
+            adopted: _,
             pool: _,
             // In parts of their own, or what those say again.
             slots: _,
@@ -37,6 +38,7 @@ impl Stream {
             waiting: _,
             parked: _,
             subscriptions: _,
+            linked: _,
             // Soft.
             cursor: _,
             again: _,

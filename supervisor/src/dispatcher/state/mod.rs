@@ -44,6 +44,8 @@ pub struct State {
     pub(super) head: Position,
     /// The last position that is no longer kept.
     pub(super) floor: Position,
+    /// Messages of all streams that are not released.
+    pub(super) unreleased: u64,
     /// The newest releases, the last one at `head`.
     pub(super) recent: VecDeque<(StreamId, Sequence)>,
     pub(super) subscriptions: BTreeMap<SubscriptionId, Subscription>,
@@ -55,6 +57,8 @@ pub struct State {
     /// What people did, the newest last.
     pub(super) audit: VecDeque<Audit>,
     pub(super) next_subscription: u32,
+    /// How often it changed which streams are sent to which subscription.
+    pub(super) linkage: u32,
     /// The latest moment that a record speaks of.
     pub(super) last: Time,
     /// How much of the time until then was spent down, in microseconds.
@@ -276,14 +280,15 @@ impl State {
     fn open(&mut self, stream: StreamId, name: &StreamName, settings: &Settings) {
         assert_eq!(self.streams.len(), index(stream), "streams are numbered without a gap");
         let mut entry = Stream::new(name.clone(), settings.stream(name));
-        let wanting = self.subscriptions.iter().filter(|(_, one)| one.is_sent(name));
-        entry.subscriptions = wanting.map(|(id, _)| *id).collect();
+        entry.linked = self.linkage;
+        entry.subscriptions = self.subscriptions_of(name);
         self.add(entry);
     }
 
     /// Adds a stream; its number is how many there were.
     pub(super) fn add(&mut self, entry: Stream) {
         let stream = StreamId::after(self.streams.len());
+        self.unreleased += entry.backlog();
         self.streams.push(entry);
         self.names.add(&self.streams, stream);
     }
@@ -295,6 +300,7 @@ impl State {
         }
         assert_eq!(entry.next, sequence, "sequences of a stream have no gap");
         entry.next = sequence.next();
+        self.unreleased += 1;
         if let Some(key) = &message.key {
             let (fingerprint, id, digest) = (key.fingerprint, message.id, digest(&key.text));
             self.keys.insert((stream, digest), Seen { sequence, id, fingerprint });
@@ -343,7 +349,9 @@ impl State {
     ) {
         self.last = self.last.max(at);
         while let Some((sequence, skipped)) = self.stream_mut(stream).release() {
+            self.relink(stream);
             self.head = self.head.next();
+            self.unreleased -= 1;
             self.stream_mut(stream).head_since = at;
             let position = self.head;
             if let Some(digest) = self.keyed.remove(&(stream, sequence)) {

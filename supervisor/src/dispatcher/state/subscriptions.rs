@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use rollcall_common::{
-    ids::{Sequence, StreamId},
+    ids::{Sequence, StreamId, StreamName},
     time::Time,
 };
 
-use super::State;
+use super::{State, index};
 use crate::{
     dispatcher::subscription::Subscription,
     record::{DeliveryMode, Origin, Record, SubscriptionId, SubscriptionSpec},
@@ -53,7 +53,7 @@ impl State {
             }
             Record::Unsubscribed { subscription } => {
                 self.subscriptions.remove(subscription);
-                self.link(*subscription);
+                self.link();
             }
             Record::Accepted { .. }
             | Record::Alert(_)
@@ -80,7 +80,7 @@ impl State {
     fn subscribe(&mut self, subscription: SubscriptionId, entry: Subscription) {
         self.next_subscription = subscription.0 + 1;
         self.subscriptions.insert(subscription, entry);
-        self.link(subscription);
+        self.link();
     }
 
     fn pass_over(&mut self, whose: SubscriptionId, what: (StreamId, Sequence), at: Time) {
@@ -99,27 +99,34 @@ impl State {
         let (head, streams) = (self.head, &self.streams);
         if let Some(entry) = self.subscriptions.get_mut(&subscription) {
             entry.arrange(Arc::clone(plan), head);
-            let named = (0_u32..).map(StreamId).zip(streams.iter());
-            let wanted: BTreeSet<StreamId> =
-                named.filter(|(_, stream)| entry.is_sent(&stream.name)).map(|(id, _)| id).collect();
+            let with_cursor = entry.cursors.keys().copied();
+            let is_sent = |id: &StreamId| {
+                streams.get(index(*id)).is_some_and(|stream| entry.is_sent(&stream.name))
+            };
+            let wanted: BTreeSet<StreamId> = with_cursor.filter(is_sent).collect();
             entry.drop_cursors(|stream| wanted.contains(&stream));
         }
-        self.link(subscription);
+        self.link();
     }
 
-    /// Lets each stream know whether its results are to be sent to this subscription.
-    pub(in crate::dispatcher) fn link(&mut self, subscription: SubscriptionId) {
-        let entry = self.subscriptions.get(&subscription);
-        for stream in self.streams.iter_mut() {
-            let is_sent = entry.is_some_and(|entry| entry.is_sent(&stream.name));
-            if is_sent || !stream.subscriptions.is_empty() {
-                let all = stream.subscriptions.iter().copied();
-                let others = all.filter(|other| *other != subscription);
-                let linked: BTreeSet<SubscriptionId> =
-                    others.chain(is_sent.then_some(subscription)).collect();
-                // In the order of their numbers, whichever was changed last.
-                stream.subscriptions = linked.into_iter().collect();
-            }
+    /// Has each stream find out, before its next release, whose its results are.
+    pub(in crate::dispatcher) fn link(&mut self) {
+        self.linkage = self.linkage.checked_add(1).expect("there are fewer changes than that");
+    }
+
+    /// Finds out whose a stream's results are, if that may have changed.
+    pub(super) fn relink(&mut self, stream: StreamId) {
+        let (linkage, entry) = (self.linkage, self.stream(stream));
+        if entry.linked != linkage {
+            let subscriptions = self.subscriptions_of(&entry.name);
+            let entry = self.stream_mut(stream);
+            (entry.linked, entry.subscriptions) = (linkage, subscriptions);
         }
+    }
+
+    /// The push subscriptions that a stream's results are sent to, in the order of their numbers.
+    pub(super) fn subscriptions_of(&self, name: &StreamName) -> Box<[SubscriptionId]> {
+        let wanting = self.subscriptions.iter().filter(|(_, one)| one.is_sent(name));
+        wanting.map(|(id, _)| *id).collect()
     }
 }

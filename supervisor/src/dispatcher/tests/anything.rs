@@ -34,6 +34,7 @@ const BOUNDS: Bounds = Bounds {
     turn_bytes: 4 << 10,
     reserve_bytes: 8 << 10,
     work: 3,
+    sweep: 2,
     passes: 3,
     held_alerts: 2,
     streams: 8,

@@ -19,4 +19,5 @@ mod room;
 mod snapshot;
 mod streams;
 mod subscriptions;
+mod sweeps;
 mod taking_back;
