@@ -1,6 +1,7 @@
 //! The project's tasks, one command each: `cargo xtask test`, `cargo xtask --help`.
 
 mod cases;
+mod instructions;
 mod run;
 mod testing;
 mod tools;
@@ -13,7 +14,8 @@ const HELP: &str = "\
 Usage: cargo xtask TASK [ARGUMENTS]
 
   test [ARGUMENTS]     installs what the tests need (after saying so), runs them all, prints totals;
-                       arguments go to `cargo test`
+                       arguments go to the test runner (cargo-nextest if it is
+                       there, or `cargo test`)
   ci                   everything that has to hold before a change lands: .ci/run
   sim [ARGUMENTS]      the simulator, e.g. `--seeds 1..20001`, `--seed 17 --trace`
   bench [ARGUMENTS]    the benchmark, e.g. `--list`, `--only http-64`
@@ -21,6 +23,7 @@ Usage: cargo xtask TASK [ARGUMENTS]
   soak [ARGUMENTS]     load and faults for a long time, e.g. `--minutes 60`
   fuzz TARGET [SECS]   one fuzz target (tests/fuzz), for so many seconds (600)
   faults               what needs root: failing disks, cut networks, clocks that jump
+  instructions         counts what a message costs in the engine; `--write` notes the count
   cases FOLDER…        runs each script of the folders against the release build; says which fail
 ";
 
@@ -52,6 +55,7 @@ fn perform(task: &str, rest: &[String]) -> Result<(), Failure> {
         "fuzz" => fuzz(rest),
         "faults" => faults(rest),
         "cases" => cases::run(rest),
+        "instructions" => instructions::run(rest),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
             Ok(())

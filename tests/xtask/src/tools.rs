@@ -44,6 +44,13 @@ pub(crate) const FAULTS: &[Tool] = &[
     Tool { probe: &["mkfs.ext4", "-V"], packages: &["e2fsprogs"], why: "disks of their own" },
 ];
 
+/// For counting instructions.
+pub(crate) const INSTRUCTIONS: &[Tool] = &[Tool {
+    probe: &["valgrind", "--version"],
+    packages: &["valgrind"],
+    why: "it counts instructions",
+}];
+
 /// Installs those that are missing, after saying so.
 ///
 /// # Errors
@@ -85,7 +92,8 @@ fn is_root() -> bool {
     answer.is_ok_and(|answer| answer.stdout.trim_ascii() == b"0")
 }
 
-fn is_there(probe: &[&str]) -> bool {
+/// Whether a command succeeds.
+pub(crate) fn is_there(probe: &[&str]) -> bool {
     let Some((program, arguments)) = probe.split_first() else { return false };
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
