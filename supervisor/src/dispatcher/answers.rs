@@ -173,6 +173,9 @@ impl Dispatcher {
         if ending != Ending::Refused && self.is_out(pool) {
             return self.note_in_outage(attempt, report);
         }
+        if ending == Ending::Refused {
+            self.outages.refused(attempt.worker, now);
+        }
         let failures = self.count(attempt, report, now);
         let alone = self.roster.members(pool) <= 1;
         let agreed = alone || refused_before;

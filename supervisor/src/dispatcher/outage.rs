@@ -79,6 +79,14 @@ impl Outages {
         self.failures.values_mut().for_each(|all| all.retain(|one| one.worker != worker));
     }
 
+    /// A worker has refused a message for good: that speaks of the message, and the worker answers.
+    /// The next probe need not wait.
+    pub(super) fn refused(&mut self, worker: WorkerKey, now: Time) {
+        if let Some(probe) = self.probes.get_mut(&worker) {
+            (probe.due, probe.count) = (now, 0);
+        }
+    }
+
     /// Notes a failure. Whether the last ones make an outage: so many, of two messages and of
     /// `workers` workers.
     fn add(&mut self, pool: PoolKey, failed: Failed, (after, workers): (usize, usize)) -> bool {

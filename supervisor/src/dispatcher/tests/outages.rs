@@ -73,6 +73,22 @@ fn an_outage_of_a_pool_is_charged_to_no_message() {
 }
 
 #[test]
+fn a_refusal_keeps_an_outage_going_and_the_next_probe_from_waiting() {
+    let mut fixture = Fixture::new(StreamSettings::default(), 1);
+    (0..40).for_each(|stream| fixture.fill(&format!("s{stream}"), 1));
+    all_answer(&mut fixture, secs(60), |_| 500);
+    assert_eq!((alerts(&fixture).len(), parked(&fixture)), (1, 0));
+    // A probe is due within 15 s; each refusal parks its message, and shows that somebody answers.
+    all_answer(&mut fixture, secs(20), |_| 422);
+    assert_eq!(parked(&fixture), 40);
+    assert_eq!(alerts(&fixture)[0], ("pool_outage", Severity::Critical, true));
+    // They wait no shorter for what fails as before.
+    (0..40).for_each(|stream| fixture.fill(&format!("t{stream}"), 1));
+    let probes = all_answer(&mut fixture, secs(60), |_| 500);
+    assert!((4..=12).contains(&probes), "{probes}");
+}
+
+#[test]
 fn probes_are_one_at_a_time_and_rarer_with_each() {
     let mut fixture = Fixture::new(quick(), 4);
     for stream in ["a", "b", "c"] {
