@@ -205,6 +205,10 @@ pub const PARKED_GROUPS: usize = 1000;
 pub const PAGE_RESULTS: usize = 10_000;
 /// Bytes of results after which a page ends.
 pub const PAGE_BYTES: usize = 8 << 20;
+/// Bytes of one message or result from which on its sending needs room: per response.
+pub const LARGE_BODY_BYTES: usize = 64 << 10;
+/// Bytes of such bodies that are being sent, per process.
+pub const LARGE_BODIES_BYTES: usize = 64 << 20;
 /// Bytes of results that are sent to a reader at a time; so many are made ready meanwhile.
 pub const CHUNK_BYTES: usize = 256 << 10;
 /// Bytes of the first of these chunks, which is to come soon.

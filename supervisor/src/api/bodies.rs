@@ -21,7 +21,7 @@ use super::{Api, messages::parse_sequence};
 use crate::{
     record::{self, Outcome},
     views::ReadFailed,
-    web::respond::{ApiResult, internal, look_at},
+    web::respond::{ApiResult, internal, look_at, overloaded},
 };
 
 /// What strangers have sent is not to act in an operator's browser.
@@ -47,9 +47,9 @@ async fn result(State(api): State<Arc<Api>>, Path(place): Place) -> ApiResult {
 fn file(
     (name, sequence): (&StreamName, Sequence),
     kind: &str,
-    (content_type, body): (&str, Bytes),
+    (content_type, body): (&str, Body),
 ) -> Response {
-    let mut response = Response::new(Body::from(body));
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
     // A type was a header's value once; one that is none is left away.
@@ -70,6 +70,12 @@ fn file(
 }
 
 impl Api {
+    /// Bytes as a body, if there is room for them.
+    fn sent(&self, bytes: &Bytes) -> Result<Body, Box<Problem>> {
+        let body = self.large.body(bytes.clone());
+        body.ok_or_else(|| overloaded("large bodies are being sent to many").into())
+    }
+
     async fn message_body(
         &self,
         (stream, sequence): (String, String),
@@ -81,7 +87,8 @@ impl Api {
         let read = move || views.message(stream, sequence);
         let found = tokio::task::spawn_blocking(read).await.map_err(|error| internal(&error))?;
         if let Some(message) = found.map_err(|error| internal(&error))? {
-            return Ok(file(place, "body", (&message.content_type, message.body.clone())));
+            let body = self.sent(&message.body)?;
+            return Ok(file(place, "body", (&message.content_type, body)));
         }
         let gone = || {
             let detail = format!(
@@ -94,8 +101,11 @@ impl Api {
             // Without a processing step the result is the message.
             let passed = answer.outcome == Outcome::Completed && answer.worker.is_empty();
             let payload = &answer.payload;
-            let bytes = (&*payload.content_type, payload.body.clone());
-            return if passed { Ok(file(place, "body", bytes)) } else { Err(gone().into()) };
+            if !passed {
+                return Err(gone().into());
+            }
+            let body = self.sent(&payload.body)?;
+            return Ok(file(place, "body", (&payload.content_type, body)));
         }
         Err(self.gone_or_unknown(&name, stream, sequence).into())
     }
@@ -116,7 +126,8 @@ impl Api {
         }
         if let Some(answer) = answer {
             let payload = &answer.payload;
-            let bytes = (&*payload.content_type, payload.body.clone());
+            let body = self.sent(&payload.body)?;
+            let bytes = (&*payload.content_type, body);
             let mut response = file((&name, sequence), "result", bytes);
             let outcome = HeaderValue::from_static(answer.outcome.as_str());
             response.headers_mut().insert(protocol::OUTCOME, outcome);

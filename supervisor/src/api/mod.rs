@@ -44,7 +44,7 @@ use crate::{
     secrets::Secrets,
     views::Views,
     web::{
-        BodyLimits,
+        BodyLimits, LargeBodies,
         respond::{bad_request, look_at, problem, unknown_stream},
     },
 };
@@ -76,6 +76,8 @@ pub struct Api {
     pub background: BackgroundPool,
     /// Places of those who read results.
     pub readers: Readers,
+    /// Room for large bodies that are being sent.
+    pub large: LargeBodies,
     /// Whoever makes, changes or removes a subscription.
     pub arranging: tokio::sync::Mutex<()>,
     /// Whether all that is configured is there, durably.

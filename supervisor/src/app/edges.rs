@@ -31,7 +31,7 @@ use crate::{
     ingress::{self, ByteBudget, Intake},
     record::SubscriptionId,
     secrets::Secrets,
-    web::BodyLimits,
+    web::{BodyLimits, LargeBodies},
     workers::{
         self,
         calls::Calls,
@@ -106,6 +106,7 @@ impl EdgeSet {
             rng: Mutex::new(fastrand::Rng::with_seed(seed)),
             shutdown: shutdown.clone(),
             waiting: Semaphore::new(WAITING_SENDERS),
+            large: LargeBodies::default(),
         };
         let notifier = Arc::new(Notifier {
             senders: arc_swap::ArcSwap::from_pointee(senders(config, clock)?),
@@ -144,6 +145,7 @@ impl EdgeSet {
             network: self.network.clone(),
             background: api::BackgroundPool::start(),
             readers: api::Readers::default(),
+            large: self.intake.large.clone(),
             arranging: tokio::sync::Mutex::default(),
             ready,
         };

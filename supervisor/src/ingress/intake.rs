@@ -37,7 +37,7 @@ use crate::{
     record::Outcome,
     views::{Interest, ReleasedResult, Views},
     web::{
-        BodyLimits, beside, read_rationed,
+        BodyLimits, LargeBodies, beside, read_rationed,
         respond::{internal, json, overloaded, problem, refused, stopping},
     },
 };
@@ -61,6 +61,8 @@ pub struct Intake {
     pub shutdown: Shutdown,
     /// Places of those who wait for a result.
     pub waiting: Semaphore,
+    /// Room for large results that are being sent.
+    pub large: LargeBodies,
 }
 
 /// The paths of the way in, for what comes to them with another method than `POST`.
@@ -139,8 +141,9 @@ impl Intake {
         let (stream, taken) = self.take_one(stream, headers, (content_type, body)).await?;
         if let Some(seconds) = headers::wait(headers)
             && let Some(result) = self.released(&stream, &taken, (seconds, presence)).await?
+            && let Some(body) = self.large.body(result.answer.payload.body.clone())
         {
-            return Ok(with_result(&result, seconds));
+            return Ok(with_result(&result, body, seconds));
         }
         Ok(accepted(&stream, &taken))
     }
@@ -319,9 +322,9 @@ fn accepted(stream: &StreamName, taken: &Taken) -> Response {
     response
 }
 
-fn with_result(result: &ReleasedResult, seconds: u64) -> Response {
+fn with_result(result: &ReleasedResult, body: Body, seconds: u64) -> Response {
     let payload = &result.answer.payload;
-    let mut response = Response::new(Body::from(payload.body.clone()));
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     if let Ok(content_type) = HeaderValue::from_bytes(payload.content_type.as_bytes())
         && !payload.content_type.is_empty()

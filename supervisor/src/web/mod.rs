@@ -8,6 +8,7 @@ mod body;
 mod body_limits;
 mod gap_check;
 mod keys;
+mod large_body;
 pub mod respond;
 mod result;
 mod retry_after;
@@ -20,5 +21,6 @@ pub use gap_check::{contiguous_prefix, contiguous_prefix_of_all};
 pub use keys::check_query;
 #[cfg(any(test, feature = "checks"))]
 pub(crate) use keys::routes;
+pub use large_body::LargeBodies;
 pub use result::{LINE_BYTES, ResultBody};
 pub use retry_after::{retry_after, wait};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use serde_json::json;
 use tests::{
-    harness::{Setup, scale, until_within},
+    harness::{Raw, Setup, scale, until, until_within},
     peers::{Act, Destination, FakeWorker},
 };
 
@@ -95,4 +95,40 @@ async fn large_messages_go_out_a_few_at_a_time() {
     let (most, resident) = (most.into_inner() / MIB, resident.into_inner() / MIB);
     assert!((1..66).contains(&most), "{most} MiB were out");
     assert!(resident < 200, "{resident} MiB of memory");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_take_nothing_of_large_results_hold_so_much_and_no_more() {
+    let setup = Setup::new(
+        "[limits]\nmessage_bytes = \"24 MiB\"\nbatch_bytes = \"24 MiB\"\n\
+         [streams.\"*\"]\npool = \"none\"\n",
+    );
+    let supervisor = setup.start().await;
+    // Three of them are 63 of the 64 MiB that there are for all.
+    for (stream, mib) in [("large", 21), ("other", 2)] {
+        supervisor.send(stream, vec![b'.'; mib * (1 << 20)]).await;
+        supervisor.until_released(stream, 1).await;
+    }
+    let ask = |stream: &str| {
+        format!("GET /v1/streams/{stream}/messages/1/result HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    };
+    let mut idle = Vec::new();
+    for _ in 0..3 {
+        let mut client = Raw::connect_small(supervisor.url()).await;
+        client.send(ask("large")).await;
+        assert!(client.read_some().await.starts_with(b"HTTP/1.1 200 OK"));
+        idle.push(client);
+    }
+    let result = || supervisor.get("/v1/streams/other/messages/1/result");
+    assert_eq!(result().await.problem(503)["type"], "urn:rollcall:problem:overloaded");
+    // A sender that waits for such a result is told where it is.
+    let prefer = [("prefer", "wait=10")];
+    let path = "/v1/streams/third/messages";
+    let answer = supervisor.post(path, &prefer, vec![b'.'; 2 << 20]).await;
+    assert_eq!(answer.status, 202);
+    drop(idle.pop().unwrap());
+    until("there is room again", || async { result().await.status == 200 }).await;
+    let answer = supervisor.post(path, &prefer, vec![b'.'; 2 << 20]).await;
+    assert_eq!((answer.status, answer.body.len()), (200, 2 << 20));
+    assert_eq!(idle.len(), 2, "the others are still there");
 }
