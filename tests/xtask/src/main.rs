@@ -22,7 +22,8 @@ Usage: cargo xtask TASK [ARGUMENTS]
   mutants [ARGUMENTS]  plants bugs and tells who noticed, e.g. `--only late`
   soak [ARGUMENTS]     load and faults for a long time, e.g. `--minutes 60`
   fuzz TARGET [SECS]   one fuzz target (tests/fuzz), for so many seconds (600)
-  faults               what needs root: failing disks, cut networks, clocks that jump
+  faults               what needs root: failing disks, cut networks, clocks that jump;
+                       with `--if-possible` only where the machine lets root make those
   instructions         counts what a message costs in the engine; `--write` notes the count
   cases FOLDER…        runs each script of the folders against the release build; says which fail
 ";
@@ -83,7 +84,15 @@ fn fuzz(rest: &[String]) -> Result<(), Failure> {
 }
 
 fn faults(rest: &[String]) -> Result<(), Failure> {
+    let (rest, only_if_possible) = match rest {
+        [first, rest @ ..] if first == "--if-possible" => (rest, true),
+        rest => (rest, false),
+    };
     tools::install(tools::FAULTS)?;
+    if only_if_possible && let Some(missing) = tools::missing_for_faults() {
+        println!("left out: this machine lets nobody have {missing}");
+        return Ok(());
+    }
     let base = ["test", "--locked", "-p", "tests", "--test", "faults", "--"];
     // One at a time: each has a disk, a network or a clock of its own, and times it.
     cargo(&[base.as_slice(), &["--include-ignored", "--test-threads", "1"]].concat(), rest)

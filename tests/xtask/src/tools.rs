@@ -87,6 +87,19 @@ pub(crate) fn install(tools: &[Tool]) -> Result<(), Failure> {
     apt(&[["install", "-y", "-q"].as_slice(), &packages].concat()).map_err(|_| by_hand())
 }
 
+/// What the faults need of the system itself, beside tools and root, and is not there: containers
+/// often have none of it.
+pub(crate) fn missing_for_faults() -> Option<&'static str> {
+    let namespace = format!("rollcall-probe-{}", std::process::id());
+    let may_have_networks = is_there(&["ip", "netns", "add", &namespace])
+        && is_there(&["ip", "netns", "delete", &namespace]);
+    if !may_have_networks {
+        return Some("networks of its own (ip netns add)");
+    }
+    let may_have_disks = is_there(&["dmsetup", "version"]) && is_there(&["losetup", "--find"]);
+    (!may_have_disks).then_some("disks of its own (dmsetup, losetup)")
+}
+
 fn is_root() -> bool {
     let answer = Command::new("id").arg("-u").output();
     answer.is_ok_and(|answer| answer.stdout.trim_ascii() == b"0")
