@@ -40,7 +40,6 @@ pub(crate) const FAULTS: &[Tool] = &[
     Tool { probe: &["strace", "-V"], packages: &["strace"], why: "disks that fail" },
     Tool { probe: &["ip", "-V"], packages: &["iproute2"], why: "networks that are cut" },
     Tool { probe: &["faketime", "--version"], packages: &["faketime"], why: "clocks that jump" },
-    Tool { probe: &["dmsetup", "--version"], packages: &["dmsetup"], why: "disks that hang" },
     Tool { probe: &["mkfs.ext4", "-V"], packages: &["e2fsprogs"], why: "disks of their own" },
 ];
 
@@ -96,8 +95,11 @@ pub(crate) fn missing_for_faults() -> Option<&'static str> {
     if !may_have_networks {
         return Some("networks of its own (ip netns add)");
     }
-    let may_have_disks = is_there(&["dmsetup", "version"]) && is_there(&["losetup", "--find"]);
-    (!may_have_disks).then_some("disks of its own (dmsetup, losetup)")
+    if !is_there(&["losetup", "--find"]) {
+        return Some("disks of its own (losetup)");
+    }
+    let may_have_limits = is_there(&["test", "-w", "/sys/fs/cgroup/memory/cgroup.procs"]);
+    (!may_have_limits).then_some("limits of its own (/sys/fs/cgroup/memory)")
 }
 
 fn is_root() -> bool {
