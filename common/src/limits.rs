@@ -239,8 +239,9 @@ pub const CLIENT_ANSWER_BYTES: usize = 256 << 20;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most calls that a worker takes unanswered over one link.
 pub const LINK_CALLS: usize = 4096;
-/// Calls over one link that wait to be written; what finds no room goes over plain HTTP. They are
-/// bounded by `max_in_flight` and a pool's `concurrency` long before.
+/// Calls over one link that wait for credit, and orders that wait to be looked at behind these;
+/// what finds no room goes over plain HTTP. They are bounded by `max_in_flight` and a pool's
+/// `concurrency` long before.
 pub const LINK_QUEUE: usize = 1 << 16;
 /// Bytes for which there is room at each read of a link.
 pub const LINK_READ: usize = 64 << 10;

@@ -100,6 +100,13 @@ impl Handle {
         }
     }
 
+    /// Whether nothing takes up room on the way to the driver.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        let waiting = self.sender.max_capacity() - self.sender.capacity();
+        waiting == 0 && self.room.available_permits() == DRIVER_QUEUE_BYTES
+    }
+
     /// Sends messages in; the answer rests on durable ground.
     ///
     /// # Errors
@@ -231,6 +238,20 @@ impl Mailbox {
                 return;
             }
         }
+    }
+
+    /// The events that have been told since this was last asked; whoever asks is not answered.
+    #[cfg(test)]
+    pub(crate) fn told(&mut self) -> Vec<Event> {
+        let mut all = Vec::new();
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Send(event, _) => all.push(event),
+                Command::SendAll(events, _) => all.extend(events),
+                Command::Request(..) | Command::Query(_) | Command::Settle(_) | Command::Stop => {}
+            }
+        }
+        all
     }
 
     /// Lets everybody see since when the journal has been at its oldest entry, if it is at one.

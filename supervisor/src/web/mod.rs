@@ -6,6 +6,8 @@ mod attribute;
 pub mod beside;
 mod body;
 mod body_limits;
+#[cfg(test)]
+pub(crate) mod cable;
 mod gap_check;
 mod keys;
 mod large_body;

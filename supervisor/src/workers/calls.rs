@@ -55,6 +55,12 @@ impl Calls {
         Self { registry, handle, sizes, room, open: DashMap::new() }
     }
 
+    /// Whether no call over plain HTTP is out, and all room for large answers is free.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.open.is_empty() && self.room.left() == ANSWERS_BYTES
+    }
+
     /// Makes an attempt. It does not block; the answer goes to the driver.
     pub fn dispatch(self: &Arc<Self>, dispatch: Dispatch) {
         let member = self.registry.find(&dispatch.worker);

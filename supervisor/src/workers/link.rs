@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::Full;
 use rollcall_common::{
     frame,
-    http::Upgraded,
+    http::{SendError, Upgraded},
     limits::{LATE_ANSWER, LINK_CALLS, LINK_QUEUE, LINK_QUIET, LINK_READ, LINK_SIGNS, LINK_UNSENT},
     link::{self, BadFrame, FromSupervisor, FromWorker, Quiet},
     message::{Headers, Key, Payload},
@@ -91,10 +91,15 @@ impl Link {
         *self.lock() = State::Absent;
     }
 
-    fn up(&self) -> mpsc::Receiver<Order> {
-        let (sender, receiver) = mpsc::channel(LINK_QUEUE);
-        *self.lock() = State::Up(sender);
-        receiver
+    /// What is sent over it from now on; `None` if it has been closed since it was asked for.
+    fn up(&self) -> Option<mpsc::Receiver<Order>> {
+        let mut state = self.lock();
+        let asked = matches!(*state, State::Asking);
+        asked.then(|| {
+            let (sender, receiver) = mpsc::channel(LINK_QUEUE);
+            *state = State::Up(sender);
+            receiver
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -116,9 +121,12 @@ pub(super) async fn keep(calls: Arc<Calls>, member: Arc<Member>) {
             return member.link.close();
         }
     };
+    let Some(mut orders) = member.link.up() else {
+        tracing::debug!(%url, "the worker is no longer there");
+        return;
+    };
     tracing::debug!(%url, credit, "linked");
     let mut wire = Wire::new(&calls, &member, credit);
-    let mut orders = member.link.up();
     if let Err(error) = wire.run(connection, &mut orders).await {
         tracing::debug!(%url, %error, "the link broke");
     }
@@ -245,9 +253,10 @@ impl<'a> Wire<'a> {
         steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while wanted || !self.unanswered.is_empty() || !self.unsent.is_empty() {
             arrived.reserve(LINK_READ);
-            // What can't go over it any more has another way.
+            // What can't go over it any more has another way. Where credit is used up, orders are
+            // taken all the same: they may be to cancel what uses it up.
             let room = self.stage == Stage::Closing
-                || self.out.len() < LINK_UNSENT && self.unsent.is_empty();
+                || self.out.len() < LINK_UNSENT && self.unsent.len() < LINK_QUEUE;
             tokio::select! {
                 read = reading.read_buf(&mut arrived) => {
                     if read? == 0 {
@@ -343,15 +352,22 @@ impl<'a> Wire<'a> {
             FromWorker::Answer(answer) => {
                 let attempt = AttemptId(answer.number);
                 let call = self.unanswered.remove(&attempt).ok_or(BadFrame)?;
-                let reply = reply(&answer, &call.trace);
+                let limit = self.calls.sizes.load().message;
+                let reply = if answer.body.len() > limit {
+                    plain::broken(&SendError::TooLarge(limit))
+                } else {
+                    reply(&answer, &call.trace)
+                };
                 self.events.push(Event::AttemptEnded { attempt, reply });
             }
             FromWorker::Cancelled(number) => {
                 let attempt = AttemptId(number);
-                let call = self.unanswered.remove(&attempt);
+                let call = self.unanswered.get(&attempt);
+                // One that nobody has cancelled is still to be ended, with the link.
                 if call.is_none_or(|call| call.wanted != Wanted::Cancelled) {
                     return Err(BadFrame.into());
                 }
+                self.unanswered.remove(&attempt);
                 let reply = WorkerReply::Cancelled;
                 self.events.push(Event::AttemptEnded { attempt, reply });
             }

@@ -39,9 +39,14 @@ pub(super) async fn call(
         Err(error @ SendError::Connect(_)) => WorkerReply::Unreachable(text(&error)),
         Err(SendError::Stale) => WorkerReply::Stale,
         Err(error @ (SendError::Broken(_) | SendError::Truncated(_) | SendError::TooLarge(_))) => {
-            WorkerReply::Broken(text(&error))
+            broken(&error)
         }
     }
+}
+
+/// There is no whole answer, of a call that can have been seen.
+pub(super) fn broken(error: &SendError) -> WorkerReply {
+    WorkerReply::Broken(text(error))
 }
 
 /// This machine has no room for a connection, which is nobody's fault. It is as if the worker was

@@ -16,6 +16,7 @@ macro_rules! mutant {
 }
 
 mod commands;
+mod edges;
 mod list;
 mod people;
 mod room;
@@ -24,7 +25,15 @@ mod snapshots;
 /// All faults that are planted. Their numbers are their places, from 1 on.
 #[must_use]
 pub fn mutants() -> Vec<Mutant> {
-    [list::MUTANTS, people::MUTANTS, snapshots::MUTANTS, commands::MUTANTS, room::MUTANTS].concat()
+    [
+        list::MUTANTS,
+        people::MUTANTS,
+        snapshots::MUTANTS,
+        commands::MUTANTS,
+        room::MUTANTS,
+        edges::MUTANTS,
+    ]
+    .concat()
 }
 
 /// The variable that says which fault is on, by its number.

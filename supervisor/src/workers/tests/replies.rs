@@ -12,7 +12,7 @@ use rollcall_common::{
 };
 use uuid::Uuid;
 
-use super::{
+use super::super::{
     checks, link,
     plain::{answer, is_result},
 };

@@ -1,0 +1,63 @@
+//! Faults in the links to workers, in plain calls, and in what goes out to destinations.
+
+use super::{Mutant, Noticed::Test};
+
+/// Who notices what is wrong with calls to workers.
+const CALLS: super::Noticed = Test("whatever_the_worker_does");
+
+/// The faults.
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant!("a link is written to without a bound", Test("what_a_worker_does_not_read"),
+        "supervisor/src/workers/link.rs",
+        "self.unanswered.len() < self.credit
+            && self.out.len() < LINK_UNSENT" => "self.credit > self.unanswered.len()"),
+    mutant!("a link takes one call too many", CALLS, "supervisor/src/workers/link.rs",
+        "self.unanswered.len() < self.credit" => "self.unanswered.len() <= self.credit"),
+    mutant!("a link whose worker gives no credit takes no call", CALLS,
+        "supervisor/src/workers/link.rs", "credit.max(1)" => "credit"),
+    mutant!("a cancel waits for credit", CALLS, "supervisor/src/workers/link.rs",
+        "self.unsent.len() < LINK_QUEUE" => "self.unsent.is_empty()"),
+    mutant!("a worker may drop a call unasked", CALLS, "supervisor/src/workers/link.rs",
+        "call.is_none_or(|call| call.wanted != Wanted::Cancelled)" => "call.is_none()"),
+    mutant!("an answer before a link broke is lost", CALLS, "supervisor/src/workers/link.rs",
+        "wire.events.into_iter().chain(lost).collect()" => "lost.collect()"),
+    mutant!("calls that wait are lost with their link", CALLS, "supervisor/src/workers/link.rs",
+        "unsent.into_iter().for_each(|call| calls.call(Some(Arc::clone(&member)), call));"
+            => "drop(unsent);"),
+    mutant!("calls that nobody has looked at are lost with their link",
+        Test("what_a_worker_does_not_read"), "supervisor/src/workers/link.rs",
+        "if let Order::Call(dispatch) = order {
+            unsent.push_back(dispatch);
+        }" => "drop(order);"),
+    mutant!("a worker that goes is sent what waits", CALLS, "supervisor/src/workers/link.rs",
+        "self.stage = Stage::Closing;
+                self.member.link.close();" => "self.member.link.close();"),
+    mutant!("a link that is silent is used on", CALLS, "supervisor/src/workers/link.rs",
+        "quiet > LINK_SIGNS && self.stage == Stage::Open" => "false"),
+    mutant!("a link that is silent is kept for ever", CALLS, "supervisor/src/workers/link.rs",
+        "LINK_QUIET * quiet > LATE_ANSWER" => "false"),
+    mutant!("the end of an old link closes the new one", CALLS, "supervisor/src/workers/link.rs",
+        "wire.stage == Stage::Open" => "true"),
+    mutant!("a worker that has left gets a link", CALLS, "supervisor/src/workers/link.rs",
+        "matches!(*state, State::Asking)" => "true"),
+    mutant!("a result over a link has no bound of its own", CALLS,
+        "supervisor/src/workers/link.rs", "answer.body.len() > limit" => "false"),
+    mutant!("an answer to no call is passed over", CALLS, "supervisor/src/workers/link.rs",
+        "self.unanswered.remove(&attempt).ok_or(BadFrame)?"
+            => "match self.unanswered.remove(&attempt) {
+                    Some(call) => call,
+                    None => return Ok(()),
+                }"),
+    mutant!("a call that was cancelled while it waited goes out", CALLS,
+        "supervisor/src/workers/link.rs", "self.unsent.remove(at);" => ""),
+    mutant!("an answer over a link is of no trace", CALLS, "supervisor/src/workers/link.rs",
+        "payload.traced(trace)" => "payload"),
+    mutant!("a frame that is cut off is taken for whole", CALLS, "common/src/frame.rs",
+        "rest.get(..length)" => "rest.get(..length.min(rest.len()))"),
+    mutant!("a call that is given up goes on", CALLS, "supervisor/src/workers/calls.rs",
+        "self.open.remove(&attempt)" => "None::<(AttemptId, oneshot::Sender<()>)>"),
+    mutant!("calls over plain HTTP are kept in mind for ever", CALLS,
+        "supervisor/src/workers/calls.rs", "calls.open.remove(&attempt);" => ""),
+    mutant!("a call over plain HTTP may last for ever", CALLS, "supervisor/src/workers/calls.rs",
+        "dispatch.timeout + LATE_ANSWER" => "std::time::Duration::MAX"),
+];
