@@ -7,6 +7,8 @@ mod request;
 pub mod runtime;
 mod sender;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use crate::dispatcher::Refusal;
 

@@ -4,6 +4,8 @@ use super::{Mutant, Noticed::Test};
 
 /// Who notices what is wrong with calls to workers.
 const CALLS: super::Noticed = Test("whatever_the_worker_does");
+/// Who notices what is wrong with deliveries.
+const DELIVERIES: super::Noticed = Test("whatever_the_destination_does");
 
 /// The faults.
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -60,4 +62,61 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "supervisor/src/workers/calls.rs", "calls.open.remove(&attempt);" => ""),
     mutant!("a call over plain HTTP may last for ever", CALLS, "supervisor/src/workers/calls.rs",
         "dispatch.timeout + LATE_ANSWER" => "std::time::Duration::MAX"),
+    mutant!("a result that is refused counts as taken", DELIVERIES,
+        "supervisor/src/egress/sender.rs",
+        "self.advance(refused.sequence.before());" => "self.advance(refused.sequence);"),
+    mutant!("a part of a batch that was taken is sent again", DELIVERIES,
+        "supervisor/src/egress/sender.rs", "self.advance(refused.sequence.before());" => ""),
+    mutant!("a refusal is told, and not what was taken before it", DELIVERIES,
+        "supervisor/src/egress/sender.rs",
+        "self.report().await;
+                return self.refused(refusal, detail);"
+            => "return self.refused(refusal, detail);"),
+    mutant!("what was taken is not told while the next one hangs", DELIVERIES,
+        "supervisor/src/egress/sender.rs",
+        "self.reported.next() < self.next || destination.tells_of_each()" => "false"),
+    mutant!("what was told is told again", DELIVERIES, "supervisor/src/egress/sender.rs",
+        "done > self.reported" => "true"),
+    mutant!("a sender that is called back goes on", DELIVERIES,
+        "supervisor/src/egress/sender.rs", "!self.forwarder.out.has(&self.delivery)" => "false"),
+    mutant!("a result that a person passed over is sent", DELIVERIES,
+        "supervisor/src/egress/sender.rs",
+        "outcome == Outcome::Skipped || self.delivery.passes_over(result.sequence)"
+            => "outcome == Outcome::Skipped"),
+    mutant!("a skipped result is sent", DELIVERIES, "supervisor/src/egress/sender.rs",
+        "outcome == Outcome::Skipped || self.delivery.passes_over(result.sequence)"
+            => "self.delivery.passes_over(result.sequence)"),
+    mutant!("one that was passed over is said to have been sent", DELIVERIES,
+        "supervisor/src/egress/sender.rs",
+        "while self.delivery.passes_over(before) {
+            before = previous(before);
+        }" => ""),
+    mutant!("each try of a delivery is said to be its first", DELIVERIES,
+        "supervisor/src/egress/sender.rs",
+        "if self.count == 0 { self.delivery.attempt } else { 1 }" => "1"),
+    mutant!("a replay is not marked", DELIVERIES, "supervisor/src/egress/sender.rs",
+        "position <= self.delivery.replay_until" => "false"),
+    mutant!("a checkpoint stays one behind", DELIVERIES, "supervisor/src/egress/sender.rs",
+        "head.next()" => "head"),
+    mutant!("a sender that is back is still out", DELIVERIES,
+        "supervisor/src/egress/forwarder.rs", "forwarder.out.come_back(trip.delivery());" => ""),
+    mutant!("senders of this revision are called back too", DELIVERIES,
+        "supervisor/src/egress/forwarder.rs",
+        "*other != subscription || *set_out == revision" => "*other != subscription"),
+    mutant!("a redirect counts as taken", DELIVERIES, "supervisor/src/egress/request.rs",
+        "status.is_success()" => "status.is_success() || status.is_redirection()"),
+    mutant!("a destination's pause is not heeded", DELIVERIES,
+        "supervisor/src/egress/request.rs", "retry_after(&reply.headers)" => "None"),
+    mutant!("a destination that is gone refuses one result", DELIVERIES,
+        "supervisor/src/egress/request.rs", "Refusal::Gone" => "Refusal::Rejected"),
+    mutant!("what had been closed while idle has failed", DELIVERIES,
+        "supervisor/src/egress/request.rs", "continue"
+            => "Pushed::Refused { taken: 0, refusal: Refusal::Failed, detail: \"idle\".into() }"),
+    mutant!("a destination has all the time in the world", DELIVERIES,
+        "supervisor/src/egress/places.rs",
+        "timeout(patience, pushed)" => "timeout(Duration::MAX, pushed)"),
+    mutant!("an answer that is cut off is whole", DELIVERIES, "common/src/http/connection.rs",
+        "read.rest().await?" => "read.rest().await.unwrap_or_default()"),
+    mutant!("a connection that broke was idle", DELIVERIES, "common/src/http/peer.rs",
+        "before_any_byte(&error)" => "true"),
 ];
