@@ -115,7 +115,7 @@ impl SocketPeer {
         (patience, done): (Duration, &AtomicUsize),
     ) -> io::Result<()> {
         let late = |what: &str| io::Error::new(io::ErrorKind::TimedOut, what);
-        let records = self.records(results);
+        let (records, ends) = self.records(results);
         if self.target.acks == Acks::None {
             let written = timeout(patience, writing.write_all(&records)).await;
             written.map_err(|_| late("not taken in time"))??;
@@ -124,32 +124,38 @@ impl SocketPeer {
         }
         // A destination may answer while it is still being written to, and wait for its answers
         // to be read.
-        let write = writing.write_all(&records);
+        let written = AtomicUsize::new(0);
+        let write = write_all(writing, &records, &written);
         let answers = async {
-            for _ in results {
+            for end in ends {
                 let answer = timeout(patience, read_line(reading)).await;
                 answer.map_err(|_| late("no answer line in time"))??;
+                if written.load(Ordering::Relaxed) < end {
+                    let text = "an answer line came before its record was sent";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                }
                 done.fetch_add(1, Ordering::Relaxed);
             }
             Ok(())
         };
         tokio::pin!(write);
         tokio::pin!(answers);
-        let mut written = Written::Not;
+        let mut state = Written::Not;
         loop {
             tokio::select! {
                 biased;
                 ended = &mut answers => return ended,
-                result = &mut write, if written == Written::Not => {
+                result = &mut write, if state == Written::Not => {
                     result?;
-                    written = Written::All;
+                    state = Written::All;
                 }
             }
         }
     }
 
-    fn records(&self, results: &[ReleasedResult]) -> BytesMut {
-        let mut records = BytesMut::new();
+    /// All records, and where each of them ends.
+    fn records(&self, results: &[ReleasedResult]) -> (BytesMut, Vec<usize>) {
+        let (mut records, mut ends) = (BytesMut::new(), Vec::with_capacity(results.len()));
         for result in results {
             let body = &result.answer.payload.body;
             match self.target.framing {
@@ -159,8 +165,9 @@ impl SocketPeer {
                     records.put_u8(b'\n');
                 }
             }
+            ends.push(records.len());
         }
-        records
+        (records, ends)
     }
 }
 
@@ -169,6 +176,23 @@ impl SocketPeer {
 enum Written {
     All,
     Not,
+}
+
+/// Writes all of `records`; `written` counts their bytes as they go out.
+async fn write_all(
+    writing: &mut WriteHalf,
+    mut records: &[u8],
+    written: &AtomicUsize,
+) -> io::Result<()> {
+    while !records.is_empty() {
+        let count = writing.write(records).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        written.fetch_add(count, Ordering::Relaxed);
+        records = records.get(count..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// Reads one answer; what it says does not matter.

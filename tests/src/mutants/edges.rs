@@ -6,6 +6,8 @@ use super::{Mutant, Noticed::Test};
 const CALLS: super::Noticed = Test("whatever_the_worker_does");
 /// Who notices what is wrong with deliveries.
 const DELIVERIES: super::Noticed = Test("whatever_the_destination_does");
+/// Who notices what is wrong with records over plain connections.
+const RECORDS: super::Noticed = Test("whatever_the_other_end_does");
 
 /// The faults.
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -119,4 +121,23 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "read.rest().await?" => "read.rest().await.unwrap_or_default()"),
     mutant!("a connection that broke was idle", DELIVERIES, "common/src/http/peer.rs",
         "before_any_byte(&error)" => "true"),
+    mutant!("an answer line before its record counts", RECORDS, "supervisor/src/egress/socket.rs",
+        "written.load(Ordering::Relaxed) < end" => "false"),
+    mutant!("an answer line that is left is the next record's", RECORDS,
+        "supervisor/src/egress/socket.rs",
+        "self.reading.get_mut().is_quiet() && self.reading.buffer().is_empty()" => "true"),
+    mutant!("records that were answered before it broke are sent again", RECORDS,
+        "supervisor/src/egress/socket.rs", "done.load(Ordering::Relaxed)" => "0"),
+    mutant!("a part of an answer line is one", RECORDS, "supervisor/src/egress/socket.rs",
+        "line.last() == Some(&b'\\n')" => "!line.is_empty()"),
+    mutant!("a record with a line end goes out as a line", RECORDS,
+        "supervisor/src/egress/socket.rs",
+        "self.target.framing == Framing::Length || !result.answer.payload.body.contains(&b'\\n')"
+            => "true"),
+    mutant!("an answer line is waited for for ever", RECORDS, "supervisor/src/egress/socket.rs",
+        "timeout(patience, read_line(reading))" => "timeout(Duration::MAX, read_line(reading))"),
+    mutant!("each of several answers is told when all have come", RECORDS,
+        "supervisor/src/egress/sender.rs",
+        "self.reported.next() < self.next || destination.tells_of_each()"
+            => "self.reported.next() < self.next"),
 ];

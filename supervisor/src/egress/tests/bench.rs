@@ -9,49 +9,31 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use rollcall_common::{
-    http::{Address, Route},
-    ids::{Epoch, MessageId, Position, Sequence, StreamId},
-    message::Payload,
-    shutdown::{Phase, Shutdown, Trigger},
+    ids::{Position, Sequence},
+    shutdown::Phase,
     task,
-    time::{Clock, Time},
+    time::Time,
 };
-use tokio::{sync::Semaphore, time::sleep};
-use uuid::Uuid;
+use tokio::time::sleep;
 
 use super::{
-    super::{
-        destination::{Destination, DestinationSettings},
-        forwarder::{ActiveSenders, ApiDestinations, Forwarder},
-        runtime::DeliveryRuntime,
-    },
+    desk::{Desk, STREAM, SUBSCRIPTION, body, delivery, id, is_last},
     odd_destination::{Act, Memory, Seen, serve, taken},
 };
 use crate::{
-    dispatcher::{Delivery, Event, Refusal, Released},
-    driver::{Handle, Mailbox},
-    journal::{Journal as _, memory::MemoryJournal},
-    record::{
-        Answer, Batching, DeliveryMode, MessageRef, Origin, Outcome, Record, SubscriptionId,
-        SubscriptionSpec, codec::Encoder,
-    },
-    secrets::Secrets,
-    views::{Change, Views},
+    dispatcher::{Delivery, Event, Refusal},
+    record::Batching,
     web::cable::Cable,
 };
 
 /// How long the destination has for a request.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the dispatcher may know nothing of what was taken: what is promised, and a look.
-const KNOWN_AFTER: Duration = Duration::from_millis(105);
+pub(super) const KNOWN_AFTER: Duration = Duration::from_millis(105);
 /// How often it is looked whether anything was told.
 const LOOK: Duration = Duration::from_millis(5);
-const STREAM: StreamId = StreamId(0);
-const SUBSCRIPTION: SubscriptionId = SubscriptionId(3);
-const NAME: &str = "shop";
 
 /// What is to be delivered, and how.
 #[derive(Clone, Debug)]
@@ -147,11 +129,8 @@ impl Plan {
 
 /// The forwarder, its destination, and what the dispatcher knows.
 pub(super) struct Bench {
-    forwarder: Arc<Forwarder>,
-    mailbox: Mailbox,
+    desk: Desk,
     memory: Arc<Mutex<Memory>>,
-    trigger: Trigger,
-    clock: Clock,
     plan: Plan,
     /// All up to here is done, as the dispatcher was told.
     done: u64,
@@ -167,39 +146,15 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn set(plan: Plan) -> Self {
         let (network, connected, is_down) = Cable::lay();
-        let clock = Clock::start(Time::default());
-        let memory = Arc::new(Mutex::new(Memory::new(plan.acts.clone(), clock, is_down)));
+        let desk = Desk::set(&network, "http://shop/", PATIENCE);
+        let memory = Memory::new(plan.acts.clone(), desk.clock, is_down);
+        let memory = Arc::new(Mutex::new(memory));
         task::spawn("odd-destination", serve(connected, Arc::clone(&memory)));
-        let settings = DestinationSettings {
-            addresses: vec![Address::Http("http://shop/".parse().unwrap())],
-            secrets: Vec::new(),
-            headers: Vec::new(),
-            batch: 1,
-            timeout: PATIENCE,
-            replay_rate: 0,
-        };
-        let destination = Destination::new(&settings, (&network, &Route::Open), None);
-        let secrets = Arc::new(Secrets::open(None).unwrap());
-        let (handle, mailbox) = Handle::new();
-        let (trigger, shutdown) = Shutdown::new();
-        let forwarder = Arc::new(Forwarder {
-            destinations: ArcSwap::from_pointee([(NAME.into(), Arc::new(destination))].into()),
-            made: ApiDestinations::new(secrets, (network, Arc::default()), None),
-            out: ActiveSenders::default(),
-            views: views(&plan),
-            reads: Semaphore::new(1),
-            runtime: DeliveryRuntime::none(),
-            handle,
-            epoch: Epoch::FIRST,
-            clock,
-            shutdown,
-        });
+        let bytes = |(at, size): (u64, &Option<usize>)| size.map(|size| body(at, size));
+        desk.release((1..).zip(&plan.results).map(bytes));
         Self {
-            forwarder,
-            mailbox,
+            desk,
             memory,
-            trigger,
-            clock,
             plan,
             done: 0,
             attempt: 1,
@@ -220,11 +175,7 @@ impl Bench {
             self.memory.lock().unwrap().is_down.store(false, Ordering::Relaxed);
             self.round().await;
         }
-        drop(self.forwarder);
-        sleep(Duration::from_secs(5)).await;
-        assert!(self.mailbox.told().is_empty());
-        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        assert_eq!(tasks, 0, "somebody is left");
+        self.desk.end().await;
     }
 
     fn delivery(&self) -> Delivery {
@@ -234,18 +185,14 @@ impl Bench {
             bytes,
         });
         Delivery {
-            subscription: SUBSCRIPTION,
-            name: NAME.into(),
-            plan: Arc::new(SubscriptionSpec::new(Origin::Configuration, DeliveryMode::Push)),
             revision: self.revision,
-            stream: STREAM,
             first: Sequence(self.done + 1),
             last: Sequence(self.plan.last()),
             attempt: self.attempt,
             replay_until: Position(self.plan.replay_until),
             batching,
             passed_over: self.plan.passed_over.iter().map(|one| Sequence(*one)).collect(),
-            generation: 2,
+            ..delivery()
         }
     }
 
@@ -253,11 +200,11 @@ impl Bench {
     async fn round(&mut self) {
         let from = self.seen();
         let delivery = self.delivery();
-        self.forwarder.deliver(delivery.clone());
-        let (begun, mut stopped) = (self.clock.now(), None);
+        self.desk.forwarder.deliver(delivery.clone());
+        let (begun, mut stopped) = (self.desk.clock.now(), None);
         while !self.told.last().is_some_and(|(_, event)| is_last(event)) {
-            let now = self.clock.now();
-            assert!(now.since(begun) < Duration::from_secs(600), "it never comes back");
+            let now = self.desk.clock.now();
+            assert!(now.since(begun) < Duration::from_secs(60), "it never comes back");
             let due = |(_, after): &(Stop, u64)| now.since(begun).as_millis() >= u128::from(*after);
             if let Some((stop, _)) = self.plan.stop.take_if(|stop| due(stop)) {
                 stopped = Some((stop, self.seen())).filter(|_| stop != Stop::Others);
@@ -270,18 +217,18 @@ impl Bench {
         sleep(Duration::from_millis(300)).await;
         self.look();
         assert_eq!((self.told.len(), self.seen()), (told, seen), "it goes on after its last word");
-        assert!(!self.forwarder.out.has(&delivery), "it is still out");
+        assert!(!self.desk.forwarder.out.has(&delivery), "it is still out");
         let told = std::mem::take(&mut self.told);
         self.compare(from, stopped, &told);
     }
 
     fn stop(&mut self, stop: Stop) {
         match stop {
-            Stop::Drain => self.trigger.advance(Phase::Draining),
-            Stop::Others => self.forwarder.recall(SUBSCRIPTION, self.revision),
+            Stop::Drain => self.desk.trigger.advance(Phase::Draining),
+            Stop::Others => self.desk.forwarder.recall(SUBSCRIPTION, self.revision),
             Stop::Recall => {
                 self.revision += 1;
-                self.forwarder.recall(SUBSCRIPTION, self.revision);
+                self.desk.forwarder.recall(SUBSCRIPTION, self.revision);
             }
         }
     }
@@ -291,8 +238,8 @@ impl Bench {
     }
 
     fn look(&mut self) {
-        let now = self.clock.now();
-        let told = self.mailbox.told();
+        let now = self.desk.clock.now();
+        let told = self.desk.mailbox.told();
         self.told.extend(told.into_iter().map(|event| (now, event)));
     }
 
@@ -377,7 +324,7 @@ impl Bench {
 }
 
 /// What was told rises, and is of this delivery. Gives back how far it came.
-fn check_told(done: u64, told: &[(Time, Event)]) -> u64 {
+pub(super) fn check_told(done: u64, told: &[(Time, Event)]) -> u64 {
     let mut known = done;
     for (_, event) in told {
         if let Event::Delivered { more, subscription, stream, through, floor } = event {
@@ -415,10 +362,6 @@ fn is_for(seen: &Seen, due: &Due, plan: &Plan) -> bool {
     let data = |one: &u64| String::from_utf8(body(*one, plan.size(*one).unwrap()).into()).unwrap();
     let wanted = due.wanted.iter().map(|one| ((*one).into(), data(one).into()));
     all == wanted.collect::<Vec<_>>()
-}
-
-fn is_last(event: &Event) -> bool {
-    matches!(event, Event::Delivered { more: false, .. } | Event::Undelivered { .. })
 }
 
 /// What the sender has to make of a request.
@@ -471,47 +414,4 @@ fn refusal(status: u16, wait: Option<&str>) -> Refusal {
         400..=499 => Refusal::Rejected,
         _ => Refusal::Failed,
     }
-}
-
-fn id(sequence: u64) -> MessageId {
-    MessageId(Uuid::from_u128(u128::from(sequence)))
-}
-
-fn body(sequence: u64, size: usize) -> Bytes {
-    let text = format!("result {sequence};");
-    text.bytes().cycle().take(text.len().max(size)).collect()
-}
-
-/// Views of a journal with these results, released one after the other.
-fn views(plan: &Plan) -> Arc<Views> {
-    let journal = Arc::new(MemoryJournal::new());
-    let views = Arc::new(Views::new(journal.clone()));
-    let opened = Change::Opened { stream: STREAM, name: "orders".parse().unwrap() };
-    let (mut encoder, mut changes) = (Encoder::default(), vec![opened]);
-    for (sequence, size) in (1..).zip(&plan.results) {
-        let at = Time::from_micros(sequence);
-        let answer = Arc::new(Answer {
-            head: MessageRef { id: id(sequence), accepted_at: at },
-            outcome: if size.is_some() { Outcome::Completed } else { Outcome::Skipped },
-            worker: "w".into(),
-            reason: "".into(),
-            history: Vec::new(),
-            attempts: 1,
-            payload: Payload {
-                content_type: "text/plain".into(),
-                headers: Box::default(),
-                body: size.map(|size| body(sequence, size)).unwrap_or_default(),
-            },
-        });
-        let (position, sequence, skipped) =
-            (Position(sequence), Sequence(sequence), size.is_none());
-        let record = Record::Answered { stream: STREAM, sequence, at, answer };
-        let index = encoder.push(&record);
-        changes.extend(Change::of(record, index));
-        let stream = STREAM;
-        changes.push(Change::Released(Released { position, stream, sequence, at, skipped }));
-    }
-    let ticket = journal.append(encoder.finish(), Epoch::FIRST).unwrap();
-    views.publish(ticket.0, changes);
-    views
 }

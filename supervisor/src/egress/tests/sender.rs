@@ -56,18 +56,18 @@ fn plans() -> impl Strategy<Value = Plan> {
     )
 }
 
-fn play(plan: Plan) {
+/// Runs a test in virtual time.
+pub(super) fn run(test: impl Future<Output = ()>) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().start_paused(true).build().unwrap();
-    let played =
-        catch_unwind(AssertUnwindSafe(|| runtime.block_on(async { Bench::set(plan).run().await })));
+    let played = catch_unwind(AssertUnwindSafe(|| runtime.block_on(test)));
     // Tasks that are dropped while a thread panics end the process.
     drop(runtime);
     played.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
 /// The same plans each time; `ROLLCALL_TEST_SCALE=K` plays K times as many.
-fn config() -> ProptestConfig {
+pub(super) fn config() -> ProptestConfig {
     let scale = std::env::var("ROLLCALL_TEST_SCALE").ok().and_then(|text| text.parse().ok());
     ProptestConfig {
         cases: 400 * scale.unwrap_or(1),
@@ -82,6 +82,6 @@ proptest! {
 
     #[test]
     fn what_was_taken_is_told_whatever_the_destination_does(plan in plans()) {
-        play(plan);
+        run(async { Bench::set(plan).run().await });
     }
 }
