@@ -134,23 +134,22 @@ pub(super) async fn keep(calls: Arc<Calls>, member: Arc<Member>) {
         // Otherwise there may be another one by now.
         member.link.close();
     }
-    let lost = wire.unanswered.into_keys().map(|attempt| {
+    // What nobody has looked at may be to cancel what waits.
+    orders.close();
+    while let Some(order) = orders.recv().await {
+        wire.order(order);
+    }
+    let Wire { unanswered, unsent, events, .. } = wire;
+    // What never went out has another way.
+    unsent.into_iter().for_each(|call| calls.call(Some(Arc::clone(&member)), call));
+    let lost = unanswered.into_keys().map(|attempt| {
         let reply = WorkerReply::Broken("the link to the worker broke".into());
         Event::AttemptEnded { attempt, reply }
     });
     // What had come before it broke counts.
-    let events = wire.events.into_iter().chain(lost).collect();
+    let events = events.into_iter().chain(lost).collect();
     // Err: the driver has ended, and nobody waits.
     let _ = calls.handle.send_all(events).await;
-    // What never went out has another way.
-    orders.close();
-    let mut unsent = wire.unsent;
-    while let Some(order) = orders.recv().await {
-        if let Order::Call(dispatch) = order {
-            unsent.push_back(dispatch);
-        }
-    }
-    unsent.into_iter().for_each(|call| calls.call(Some(Arc::clone(&member)), call));
 }
 
 /// A link, with the number of calls that may be unanswered; `None` if the worker wants none.

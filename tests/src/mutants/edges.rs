@@ -24,15 +24,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant!("a worker may drop a call unasked", CALLS, "supervisor/src/workers/link.rs",
         "call.is_none_or(|call| call.wanted != Wanted::Cancelled)" => "call.is_none()"),
     mutant!("an answer before a link broke is lost", CALLS, "supervisor/src/workers/link.rs",
-        "wire.events.into_iter().chain(lost).collect()" => "lost.collect()"),
+        "events.into_iter().chain(lost).collect()" => "lost.collect()"),
     mutant!("calls that wait are lost with their link", CALLS, "supervisor/src/workers/link.rs",
         "unsent.into_iter().for_each(|call| calls.call(Some(Arc::clone(&member)), call));"
             => "drop(unsent);"),
     mutant!("calls that nobody has looked at are lost with their link",
         Test("what_a_worker_does_not_read"), "supervisor/src/workers/link.rs",
-        "if let Order::Call(dispatch) = order {
-            unsent.push_back(dispatch);
-        }" => "drop(order);"),
+        "wire.order(order);" => "drop(order);"),
     mutant!("a worker that goes is sent what waits", CALLS, "supervisor/src/workers/link.rs",
         "self.stage = Stage::Closing;
                 self.member.link.close();" => "self.member.link.close();"),
