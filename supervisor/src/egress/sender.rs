@@ -113,8 +113,8 @@ impl<'a> Sender<'a> {
                     std::process::abort();
                 }
             };
-            let stopping = self.forwarder.shutdown.phase() > Phase::Running && self.count > 0;
-            if results.is_empty() || self.count >= TURN || self.is_over() || stopping {
+            let leaves = self.count >= TURN || self.is_over() || self.is_stopping();
+            if results.is_empty() || leaves {
                 return self.progress(Then::Leaves);
             }
             if let Err((refusal, detail)) = self.send_all(&destination, &results).await {
@@ -136,7 +136,7 @@ impl<'a> Sender<'a> {
             let (piece, behind) = rest.split_at(length);
             rest = behind;
             self.wait_for_replay(destination, piece).await;
-            if self.is_called_back() {
+            if self.is_called_back() || self.is_stopping() {
                 return Ok(());
             }
             self.send(destination, piece).await?;
@@ -181,6 +181,12 @@ impl<'a> Sender<'a> {
         !self.forwarder.out.has(&self.delivery)
     }
 
+    /// Whether the process drains, and it has done something: the dispatcher may have sent it out
+    /// before it knew, and would send it again at once.
+    fn is_stopping(&self) -> bool {
+        self.forwarder.shutdown.phase() > Phase::Running && self.count > 0
+    }
+
     /// Replayed results go out at their own pace.
     async fn wait_for_replay(&self, destination: &Destination, piece: &[ReleasedResult]) {
         let until = self.delivery.replay_until;
@@ -189,7 +195,7 @@ impl<'a> Sender<'a> {
             return;
         }
         let mut wait = destination.replay_wait(replayed, self.forwarder.clock.now());
-        while !wait.is_zero() && !self.is_called_back() {
+        while !wait.is_zero() && !self.is_called_back() && !self.is_stopping() {
             let step = wait.min(CALL_BACK);
             sleep(step).await;
             wait -= step;

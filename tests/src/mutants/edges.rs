@@ -79,6 +79,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "done > self.reported" => "true"),
     mutant!("a sender that is called back goes on", DELIVERIES,
         "supervisor/src/egress/sender.rs", "!self.forwarder.out.has(&self.delivery)" => "false"),
+    mutant!("a sender goes on while the process drains", DELIVERIES,
+        "supervisor/src/egress/sender.rs",
+        "self.forwarder.shutdown.phase() > Phase::Running && self.count > 0" => "false"),
     mutant!("a result that a person passed over is sent", DELIVERIES,
         "supervisor/src/egress/sender.rs",
         "outcome == Outcome::Skipped || self.delivery.passes_over(result.sequence)"

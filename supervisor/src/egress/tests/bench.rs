@@ -166,7 +166,7 @@ impl Bench {
 
     /// Delivers all of it, as often as it takes.
     pub(super) async fn run(mut self) {
-        let most = self.plan.acts.len() + 3;
+        let most = self.plan.acts.len() + self.plan.results.len() + 3;
         for round in 0.. {
             if self.done == self.plan.last() {
                 break;
@@ -201,13 +201,15 @@ impl Bench {
         let from = self.seen();
         let delivery = self.delivery();
         self.desk.forwarder.deliver(delivery.clone());
-        let (begun, mut stopped) = (self.desk.clock.now(), None);
+        // A process that drains does so to its end.
+        let drains = self.desk.forwarder.shutdown.phase() > Phase::Running;
+        let (begun, mut stopped) = (self.desk.clock.now(), drains.then_some(from));
         while !self.told.last().is_some_and(|(_, event)| is_last(event)) {
             let now = self.desk.clock.now();
             assert!(now.since(begun) < Duration::from_secs(60), "it never comes back");
             let due = |(_, after): &(Stop, u64)| now.since(begun).as_millis() >= u128::from(*after);
             if let Some((stop, _)) = self.plan.stop.take_if(|stop| due(stop)) {
-                stopped = Some((stop, self.seen())).filter(|_| stop != Stop::Others);
+                stopped = stopped.or_else(|| (stop != Stop::Others).then(|| self.seen()));
                 self.stop(stop);
             }
             sleep(LOOK).await;
@@ -244,7 +246,7 @@ impl Bench {
     }
 
     /// Holds what was sent and told in a round against the model.
-    fn compare(&mut self, from: usize, stopped: Option<(Stop, usize)>, told: &[(Time, Event)]) {
+    fn compare(&mut self, from: usize, stopped: Option<usize>, told: &[(Time, Event)]) {
         let memory = Arc::clone(&self.memory);
         let memory = memory.lock().unwrap();
         let seen = &memory.seen[from..];
@@ -254,7 +256,7 @@ impl Bench {
             assert!(refused.is_none(), "a request after {refused:?}");
             let due = self.plan.due(next).expect("there was nothing more to send");
             self.check(one, &due);
-            if stopped.is_some_and(|(stop, count)| stop == Stop::Recall && from + at >= count) {
+            if stopped.is_some_and(|count| from + at >= count) {
                 requests.insert(due.wanted.clone());
             }
             let again = seen.get(at + 1).filter(|one| is_for(one, &due, &self.plan));
@@ -271,8 +273,8 @@ impl Bench {
                 }
             }
         }
-        // What was under way when the sender was called back may need another connection.
-        assert!(requests.len() <= 1, "it goes on after it was called back: {requests:?}");
+        // What was under way when it was stopped may need another connection; and one goes out.
+        assert!(requests.len() <= 1, "it goes on after it was stopped: {requests:?}");
         let is_down = memory.is_down.load(Ordering::Relaxed);
         drop(memory);
         let rest = self.plan.due(next).map_or_else(|| self.plan.last(), |due| due.wanted[0] - 1);
