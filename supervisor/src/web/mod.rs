@@ -6,14 +6,14 @@ mod attribute;
 pub mod beside;
 mod body;
 mod body_limits;
-#[cfg(test)]
-pub(crate) mod cable;
 mod gap_check;
 mod keys;
 mod large_body;
 pub mod respond;
 mod result;
 mod retry_after;
+#[cfg(test)]
+pub(crate) mod test_network;
 
 pub use actor::actor;
 pub use attribute::decode_attribute;

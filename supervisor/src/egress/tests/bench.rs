@@ -25,7 +25,7 @@ use super::{
 use crate::{
     dispatcher::{Delivery, Event, Refusal},
     record::Batching,
-    web::cable::Cable,
+    web::test_network::TestNetwork,
 };
 
 /// How long the destination has for a request.
@@ -145,7 +145,7 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn set(plan: Plan) -> Self {
-        let (network, connected, is_down) = Cable::lay();
+        let (network, connected, is_down) = TestNetwork::lay();
         let desk = Desk::set(&network, "http://shop/", PATIENCE);
         let memory = Memory::new(plan.acts.clone(), desk.clock, is_down);
         let memory = Arc::new(Mutex::new(memory));

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     dispatcher::{Event, Refusal},
-    web::cable::Cable,
+    web::test_network::TestNetwork,
 };
 
 /// How long the other end has for each line.
@@ -270,7 +270,7 @@ struct Bench {
 
 impl Bench {
     fn set(plan: Plan) -> Self {
-        let (network, connected, _) = Cable::lay();
+        let (network, connected, _) = TestNetwork::lay();
         let url = format!("tcp://shop:1?framing={}&ack={}", plan.framing, plan.acks);
         let desk = Desk::set(&network, &url, PATIENCE);
         let memory = Memory {

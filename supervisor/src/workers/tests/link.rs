@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     dispatcher::{Event, WorkerReply},
-    web::cable::CABLE_BYTES,
+    web::test_network::UNREAD_BYTES,
 };
 
 /// Which of those that there are then.
@@ -175,7 +175,7 @@ fn what_a_worker_does_not_read_goes_over_plain_http_in_the_end() {
             |how: fn(&WorkerReply) -> bool| replies.iter().filter(|one| how(one)).count();
         let broken = count_of(|reply| matches!(reply, WorkerReply::Broken(_)));
         let whole = count_of(|reply| matches!(reply, WorkerReply::Answer { .. }));
-        let bound = (LINK_UNSENT + CABLE_BYTES) / size + 2;
+        let bound = (LINK_UNSENT + UNREAD_BYTES) / size + 2;
         assert!(broken <= bound, "{broken} were written");
         let cancelled = count_of(|reply| matches!(reply, WorkerReply::Cancelled));
         assert_eq!((broken + whole, cancelled, told.len()), (count - 1, 1, count));

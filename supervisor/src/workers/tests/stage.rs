@@ -33,7 +33,7 @@ use crate::{
     dispatcher::{AttemptId, Dispatch, Event, WorkerReply},
     driver::{Handle, Mailbox},
     record::Reason,
-    web::{BodyLimits, cable::Cable},
+    web::{BodyLimits, test_network::TestNetwork},
 };
 
 /// The largest result that is taken.
@@ -188,7 +188,7 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn set() -> Self {
-        let (network, connected, _) = Cable::lay();
+        let (network, connected, _) = TestNetwork::lay();
         let registry = Arc::new(Registry::over(network, Arc::default()));
         let (handle, mailbox) = Handle::new();
         let sizes = BodyLimits { message: LIMIT, batch: LIMIT };
